@@ -1,0 +1,15 @@
+"""Settings that every test runs under: strict dtypes and ranks, no key used twice, a cache for compiles."""
+
+import os
+import tempfile
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update(
+    "jax_compilation_cache_dir", os.path.join(tempfile.gettempdir(), f"seqgan-test-{os.getuid()}")
+)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

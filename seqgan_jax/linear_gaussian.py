@@ -6,6 +6,7 @@ NumPy in float64; densities and entropies are of the whole sequence, in nats, in
 """
 
 import dataclasses
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -32,12 +33,9 @@ def require(ok: bool, name: str, value: object, rule: str) -> None:
         raise UsageError(f"{name}={value!r} is not possible: {rule}.")
 
 
-def check_length(length: int) -> None:
-    require(length >= 2 and length == int(length), "length", length, "whole number of steps >= 2")
-
-
-def check_n(n: int) -> None:
-    require(n >= 1 and n == int(n), "n", n, "ask for a whole number of sequences, at least 1")
+def require_int(name: str, value: object, low: int) -> None:
+    whole = isinstance(value, int | np.integer) and value >= low
+    require(bool(whole), name, value, f"a whole number, at least {low}")
 
 
 def as_NTD(x: Any, length: int, num_features: int) -> np.ndarray:
@@ -69,32 +67,45 @@ def normal_entropy(covariance: np.ndarray) -> float:
     return 0.5 * float(np.linalg.slogdet(covariance)[1] + len(covariance) * (LOG_2PI + 1))
 
 
-@jax.jit
-def _linear_paths(
-    z_TND: jax.Array, start_DD: jax.Array, step_DD: jax.Array, noise_DD: jax.Array
-) -> jax.Array:
-    """y_0 = start z_0, then y_t = step y_(t-1) + noise z_t: [T, N, D] -> [T, N, D]."""
-    # "highest", here and below: a GPU would otherwise multiply in TF32, which is another process.
-    with jax.default_matmul_precision("highest"):
-        first_ND = z_TND[0] @ start_DD.T
-        noise_TND = z_TND[1:] @ noise_DD.T
-
-        def step(y_ND: jax.Array, e_ND: jax.Array) -> tuple[jax.Array, jax.Array]:
-            y_ND = y_ND @ step_DD.T + e_ND
-            return y_ND, y_ND
-
-        _, rest_TND = jax.lax.scan(step, first_ND, noise_TND)
-    return jnp.concatenate([first_ND[None], rest_TND])
-
-
 def _sample_linear(
-    key: jax.Array, n: int, length: int, start: np.ndarray, step: np.ndarray, noise: np.ndarray
+    key: jax.Array,
+    n: int,
+    mean_TD: np.ndarray,
+    start: np.ndarray,
+    step: np.ndarray,
+    noise: np.ndarray,
 ) -> jax.Array:
-    """Paths [N, T, D] of y_t = step y_(t-1) + noise z_t from y_0 ~ N(0, start). Consumes `key`."""
-    check_n(n)
-    z_TND = jax.random.normal(key, (length, n, len(step)), jnp.float32)
-    matrices = [jnp.asarray(m, jnp.float32) for m in (np.linalg.cholesky(start), step, noise)]
-    return jnp.swapaxes(_linear_paths(z_TND, *matrices), 0, 1)
+    """n paths of mean_t + the first D features of y_t: [N, T, D]. Consumes `key`.
+
+    y_t = step y_(t-1) + noise z_t, y_0 ~ N(0, start), z_t ~ N(0, I), over E >= D features.
+    """
+    require_int("n", n, 1)
+    matrices = (m.astype(np.float32) for m in (mean_TD, np.linalg.cholesky(start), step, noise))
+    return _linear_paths(key, int(n), *matrices)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _linear_paths(
+    key: jax.Array,
+    n: int,
+    mean_TD: jax.Array,
+    start_EE: jax.Array,
+    step_EE: jax.Array,
+    noise_EE: jax.Array,
+) -> jax.Array:
+    length, num_features = mean_TD.shape
+    z_TNE = jax.random.normal(key, (length, n, len(step_EE)), jnp.float32)
+
+    def step(y_NE: jax.Array, e_NE: jax.Array) -> tuple[jax.Array, jax.Array]:
+        y_NE = y_NE @ step_EE.T + e_NE
+        return y_NE, y_NE
+
+    # "highest": a GPU would otherwise multiply in TF32, which is another process.
+    with jax.default_matmul_precision("highest"):
+        first_NE = z_TNE[0] @ start_EE.T
+        _, rest_TNE = jax.lax.scan(step, first_NE, z_TNE[1:] @ noise_EE.T)
+    y_TNE = jnp.concatenate([first_NE[None], rest_TNE])
+    return jnp.swapaxes(y_TNE[..., :num_features], 0, 1) + mean_TD[None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +143,7 @@ class VAR1:
     length: int = 20
 
     def __post_init__(self) -> None:
-        check_length(self.length)
+        require_int("length", self.length, 2)
         d = self.num_features
         require(d >= 1 and all(map(math.isfinite, self.mean)), "mean", self.mean, "finite numbers")
         for name in ("coefficients", "noise_covariance"):
@@ -168,9 +179,10 @@ class VAR1:
     def sample(self, key: jax.Array, n: int) -> jax.Array:
         """n sequences, float32 [N, T, D]. Consumes `key`."""
         noise = np.linalg.cholesky(np.array(self.noise_covariance))
-        step = np.array(self.coefficients)
-        deviation = _sample_linear(key, n, self.length, self.covariance(), step, noise)
-        return deviation + jnp.asarray(self.mean, jnp.float32)[None, None]
+        mean_TD = np.tile(self.mean, (self.length, 1))
+        return _sample_linear(
+            key, n, mean_TD, self.covariance(), np.array(self.coefficients), noise
+        )
 
     def log_prob(self, x: Any) -> np.ndarray:
         """log p of each sequence: [N, T, D] -> float64 [N], nats. DataError on another shape."""
@@ -213,7 +225,7 @@ class AR1:
     length: int = 20
 
     def __post_init__(self) -> None:
-        check_length(self.length)
+        require_int("length", self.length, 2)
         require(abs(self.phi) < 1, "phi", self.phi, "|phi| < 1, or nothing is stationary")
         require(0 < self.sigma < math.inf, "sigma", self.sigma, "a number above 0")
         require(math.isfinite(self.mean), "mean", self.mean, "a finite number")
@@ -276,7 +288,7 @@ class SeasonalAR2:
     length: int = 20
 
     def __post_init__(self) -> None:
-        check_length(self.length)
+        require_int("length", self.length, 2)
         require(len(self.phi) == 2, "phi", self.phi, "two numbers")
         a, b = self.phi
         stationary = b > -1 and b + a < 1 and b - a < 1
@@ -304,8 +316,7 @@ class SeasonalAR2:
 
     def sample(self, key: jax.Array, n: int) -> jax.Array:
         """n sequences, float32 [N, T, 1]. Consumes `key`."""
-        state = _sample_linear(key, n, self.length, *self._companion())
-        return state[..., :1] + jnp.asarray(self.mean_T(), jnp.float32)[None, :, None]
+        return _sample_linear(key, n, self.mean_T()[:, None], *self._companion())
 
     def log_prob(self, x: Any) -> np.ndarray:
         """log p of each sequence: [N, T, 1] or [N, T] -> float64 [N], nats. DataError else."""

@@ -30,9 +30,8 @@ from seqgan_jax.linear_gaussian import (
     Estimate,
     SeasonalAR2,
     as_NTD,
-    check_length,
-    check_n,
     require,
+    require_int,
 )
 
 __all__ = [
@@ -94,9 +93,12 @@ def get(name: str, length: int = 20) -> Simulator:
     raise UsageError(f"There is no simulator {name!r}. Choose one of: {', '.join(NAMES)}.")
 
 
-@jax.jit
-def _regime_paths(z_TN: jax.Array, u_TN: jax.Array, p: dict[str, jax.Array]) -> jax.Array:
-    """Paths [T, N] from normal and uniform noise and a table of parameters, each [K] (K = 2)."""
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _regime_paths(key: jax.Array, n: int, length: int, p: dict[str, jax.Array]) -> jax.Array:
+    """Paths [N, T, 1] from a table of parameters, each [K] (K = 2). Consumes `key`."""
+    normal_key, uniform_key = jax.random.split(key)
+    z_TN = jax.random.normal(normal_key, (length, n), jnp.float32)
+    u_TN = jax.random.uniform(uniform_key, (length, n), jnp.float32)
     s_N = (u_TN[0] >= p["stationary"][0]).astype(jnp.int32)
     x_N = p["mean"][s_N] + p["start"][s_N] * z_TN[0]
 
@@ -110,7 +112,7 @@ def _regime_paths(z_TN: jax.Array, u_TN: jax.Array, p: dict[str, jax.Array]) -> 
         return (s_N, x_N), x_N
 
     _, rest_TN = jax.lax.scan(step, (s_N, x_N), (z_TN[1:], u_TN[1:]))
-    return jnp.concatenate([x_N[None], rest_TN])
+    return jnp.concatenate([x_N[None], rest_TN]).T[..., None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +147,7 @@ class RegimeAR:
     length: int = 20
 
     def __post_init__(self) -> None:
-        check_length(self.length)
+        require_int("length", self.length, 2)
         for name in ("phi", "mean", "sigma", "stay"):
             value = getattr(self, name)
             require(len(value) == 2, name, value, "two numbers, one for each regime")
@@ -170,21 +172,11 @@ class RegimeAR:
 
     def sample(self, key: jax.Array, n: int) -> jax.Array:
         """n sequences, float32 [N, T, 1]. Consumes `key`."""
-        check_n(n)
-        normal_key, uniform_key = jax.random.split(key)
-        z_TN = jax.random.normal(normal_key, (self.length, n), jnp.float32)
-        u_TN = jax.random.uniform(uniform_key, (self.length, n), jnp.float32)
-        table: dict[str, Any] = {
-            "phi": self.phi,
-            "mean": self.mean,
-            "sigma": self.sigma,
-            "stay": self.stay,
-        }
+        require_int("n", n, 1)
+        table: dict[str, Any] = {f: getattr(self, f) for f in ("phi", "mean", "sigma", "stay")}
         table |= {"stationary": self._chain()[0], "start": self._start_std()}
-        paths_TN = _regime_paths(
-            z_TN, u_TN, {k: jnp.asarray(v, jnp.float32) for k, v in table.items()}
-        )
-        return paths_TN.T[..., None]
+        table = {name: np.asarray(value, np.float32) for name, value in table.items()}
+        return _regime_paths(key, int(n), self.length, table)
 
     def log_prob(self, x: Any) -> np.ndarray:
         """log p of each sequence by the forward algorithm: [N, T, 1] or [N, T] -> float64 [N].
@@ -262,10 +254,12 @@ def _lstm_step(xp: ModuleType, w: _LSTMWeights, x_ND: Any, h_NH: Any, c_NH: Any)
     return mean_ND, log_var_ND, h_NH, c_NH
 
 
-@jax.jit
-def _lstm_paths(z_TND: jax.Array, w: _LSTMWeights) -> jax.Array:
-    """Free-running paths [T, N, D] from standard normal noise [T, N, D]."""
-    zeros_NH = jnp.zeros((z_TND.shape[1], w.head.shape[0]), z_TND.dtype)
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _lstm_paths(key: jax.Array, n: int, length: int, w: _LSTMWeights) -> jax.Array:
+    """Free-running paths [N, T, D]. Consumes `key`."""
+    hidden, num_features = w.head.shape[0], w.head.shape[1] // 2
+    z_TND = jax.random.normal(key, (length, n, num_features), jnp.float32)
+    zeros_NH = jnp.zeros((n, hidden), jnp.float32)
 
     def step(
         carry: tuple[jax.Array, jax.Array, jax.Array], z_ND: jax.Array
@@ -274,8 +268,10 @@ def _lstm_paths(z_TND: jax.Array, w: _LSTMWeights) -> jax.Array:
         x_ND = mean_ND + jnp.exp(0.5 * log_var_ND) * z_ND
         return (x_ND, h_NH, c_NH), x_ND
 
-    with jax.default_matmul_precision("highest"):
-        return jax.lax.scan(step, (jnp.zeros_like(z_TND[0]), zeros_NH, zeros_NH), z_TND)[1]
+    start = (jnp.zeros_like(z_TND[0]), zeros_NH, zeros_NH)
+    with jax.default_matmul_precision("highest"):  # not TF32 on a GPU: that is another process
+        _, x_TND = jax.lax.scan(step, start, z_TND)
+    return jnp.swapaxes(x_TND, 0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -308,10 +304,9 @@ class LSTMOracle:
     length: int = 20
 
     def __post_init__(self) -> None:
-        check_length(self.length)
+        require_int("length", self.length, 2)
         for name, low in (("features", 1), ("hidden", 1), ("seed", 0)):
-            value = getattr(self, name)
-            require(value >= low and value == int(value), name, value, f"whole number >= {low}")
+            require_int(name, getattr(self, name), low)
 
     @property
     def num_features(self) -> int:
@@ -323,10 +318,9 @@ class LSTMOracle:
 
     def sample(self, key: jax.Array, n: int) -> jax.Array:
         """n sequences, float32 [N, T, D]. Consumes `key`."""
-        check_n(n)
-        z_TND = jax.random.normal(key, (self.length, n, self.features), jnp.float32)
-        weights = _LSTMWeights(*(jnp.asarray(w, jnp.float32) for w in self._weights()))
-        return jnp.swapaxes(_lstm_paths(z_TND, weights), 0, 1)
+        require_int("n", n, 1)
+        weights = _LSTMWeights(*(w.astype(np.float32) for w in self._weights()))
+        return _lstm_paths(key, int(n), self.length, weights)
 
     def conditionals(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
         """Mean and log-variance of each step given the steps before it: [N, T, D] -> two such."""

@@ -393,6 +393,7 @@ def test_get_knows_the_names() -> None:
         (LSTMOracle, {"seed": -1}, "seed"),
         *((kind, {"length": 1}, "length") for kind in (AR1, VAR1, SeasonalAR2, RegimeAR)),
         (LSTMOracle, {"length": 1}, "length"),
+        (AR1, {"length": 20.0}, "length"),
     ],
 )
 def test_impossible_parameters(kind: type, options: dict[str, object], name: str) -> None:

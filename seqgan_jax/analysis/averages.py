@@ -1,0 +1,321 @@
+"""Figures that are functions of two means over sequences, computed for many resamples at once.
+
+Almost every figure of interest (Kolmogorov-Smirnov, autocorrelation, spectra, correlations, ...)
+depends on a sample only through the mean over its sequences of some vector phi(x). So all random
+halves and all bootstrap samples are one matrix product, weights [R, N] @ phi [N, K], in place of R
+passes over the data.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqgan_jax.analysis import metrics
+
+Array = NDArray[Any]
+
+VALUE_BINS = 256
+STEP_BINS = 24
+MAX_LAGS = 20
+CHUNK = 2048
+# Quantile edges need no more values than this.
+EDGE_VALUES = 200_000
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What both samples are measured with: units of the real data, and common bins.
+
+    `scale_D` is the real standard deviation; for a constant feature (`constant_D`) it is the size
+    of the constant, and values within a millionth of it count as equal to it.
+    """
+
+    mean_D: Array
+    scale_D: Array
+    constant_D: NDArray[Any]
+    value_edges_DK: Array  # [D, VALUE_BINS + 1], outer edges: the extremes of both samples
+    step_edges_DTK: Array  # [D, T, STEP_BINS + 1]
+    increment_edges_DK: Array  # [D, VALUE_BINS + 1]
+    lags: int
+
+    def standardise(self, x_NTD: Array) -> Array:
+        """(x - real mean) / real std, with constant features snapped to 0 where they agree."""
+        z_NTD = (x_NTD - self.mean_D) / self.scale_D
+        for d in np.flatnonzero(self.constant_D):
+            z_NTD[..., d][np.abs(z_NTD[..., d]) < 1e-6] = 0.0
+        return z_NTD
+
+
+def units(real_NTD: Array) -> tuple[Array, Array, NDArray[Any]]:
+    """Mean, scale and constancy of each real feature -> [D], [D], [D]."""
+    mean_D = real_NTD.mean(axis=(0, 1))
+    std_D = real_NTD.std(axis=(0, 1))
+    size_D = np.abs(real_NTD).max(axis=(0, 1))
+    constant_D = std_D <= 1e-9 * size_D
+    return mean_D, np.where(constant_D, np.maximum(size_D, 1.0), std_D), constant_D
+
+
+def _edges(pooled: Array, bins: int) -> Array:
+    """Interior quantile edges with the two extremes around them -> [bins + 1]."""
+    inner = metrics.quantile_edges(pooled, bins)
+    return np.concatenate([[pooled.min()], inner, [pooled.max()]])
+
+
+def fit_basis(real_NTD: Array, generated_NTD: Array) -> Basis:
+    """Units and bins for this pair of samples [N, T, D] and [M, T, D]."""
+    mean_D, scale_D, constant_D = units(real_NTD)
+    steps, features = real_NTD.shape[1:]
+    draft = Basis(mean_D, scale_D, constant_D, *(np.empty(0),) * 3, min(MAX_LAGS, steps - 1))
+    # Evenly spaced rows are enough for the inner edges; the extremes are widened below.
+    rows = max(1, EDGE_VALUES // steps)
+    parts = [draft.standardise(x[:: max(1, len(x) // rows)]) for x in (real_NTD, generated_NTD)]
+    balanced = min(len(p) for p in parts)
+    z_NTD = np.concatenate([p[:balanced] for p in parts])
+    low_D = np.minimum(real_NTD.min(axis=(0, 1)), generated_NTD.min(axis=(0, 1)))
+    high_D = np.maximum(real_NTD.max(axis=(0, 1)), generated_NTD.max(axis=(0, 1)))
+    value = np.stack([_edges(z_NTD[..., d].ravel(), VALUE_BINS) for d in range(features)])
+    extremes = draft.standardise(np.stack([low_D, high_D])[:, None, :])[:, 0]
+    value[:, 0], value[:, -1] = extremes
+    sorted_TND = np.sort(z_NTD, axis=0).transpose(1, 0, 2)
+    picks = np.linspace(0, len(z_NTD) - 1, STEP_BINS + 1).round().astype(int)
+    step = sorted_TND[:, picks].transpose(2, 0, 1)
+    if steps > 1:
+        change_NTD = np.diff(z_NTD, axis=1)
+        change = np.stack([_edges(change_NTD[..., d].ravel(), VALUE_BINS) for d in range(features)])
+    else:
+        change = np.zeros((features, VALUE_BINS + 1))
+    return Basis(mean_D, scale_D, constant_D, value, step, change, draft.lags)
+
+
+def _counts(z: Array, edges: Array, bins: int) -> Array:
+    """Share of each row's values in each bin -> [n, bins]; a value on an edge goes below it."""
+    n = len(z)
+    bin_index = np.searchsorted(edges[1:-1], z)
+    flat = (bin_index + bins * np.arange(n)[:, None]).ravel()
+    return (np.bincount(flat, minlength=n * bins).reshape(n, bins) / z.shape[1]).astype(np.float32)
+
+
+def _step_counts(z_NT: Array, edges_TK: Array) -> Array:
+    """One-hot bin of each value among its own step's bins -> [n, T * STEP_BINS]."""
+    n, steps = z_NT.shape
+    out = np.zeros((n, steps * STEP_BINS), dtype=np.float32)
+    rows = np.arange(n)
+    for t in range(steps):
+        out[rows, t * STEP_BINS + np.searchsorted(edges_TK[t, 1:-1], z_NT[:, t])] = 1.0
+    return out
+
+
+def _lag_products(z_NT: Array, lags: int) -> Array:
+    """Per sequence and lag: means of early, late, early^2, late^2 and early * late -> [n, 5 L]."""
+    parts = []
+    squares = z_NT * z_NT
+    for lag in range(1, lags + 1):
+        parts += [
+            z_NT[:, :-lag].mean(axis=1),
+            z_NT[:, lag:].mean(axis=1),
+            squares[:, :-lag].mean(axis=1),
+            squares[:, lag:].mean(axis=1),
+            np.einsum("nt,nt->n", z_NT[:, :-lag], z_NT[:, lag:]) / (z_NT.shape[1] - lag),
+        ]
+    return np.stack(parts, axis=1) if parts else np.empty((len(z_NT), 0))
+
+
+def _dynamics(z_NT: Array) -> Array:
+    """Per sequence: own lag-1 autocorrelation, whether defined, slope, slope^2, |dz|, dz^1..3."""
+    own = metrics.sequence_autocorrelation(z_NT)
+    slope = metrics.slopes(z_NT)
+    change = np.diff(z_NT, axis=1) if z_NT.shape[1] > 1 else np.zeros_like(z_NT)
+    square = change * change
+    return np.stack(
+        [
+            np.nan_to_num(own),
+            np.isfinite(own).astype(float),
+            slope,
+            slope * slope,
+            np.abs(change).mean(axis=1),
+            change.mean(axis=1),
+            square.mean(axis=1),
+            (square * change).mean(axis=1),
+        ],
+        axis=1,
+    )
+
+
+def _powers(z_NT: Array) -> Array:
+    """Per sequence: mean of z, z^2, z^3, z^4 -> [n, 4]."""
+    square = z_NT * z_NT
+    return np.stack([p.mean(axis=1) for p in (z_NT, square, square * z_NT, square**2)], axis=1)
+
+
+def _spectrum(z_NT: Array) -> Array:
+    """Per sequence: periodogram at frequencies 1..T//2 cycles a window -> [n, T // 2]."""
+    return np.abs(np.fft.rfft(z_NT, axis=1)[:, 1:]) ** 2 / z_NT.shape[1]
+
+
+def _feature_blocks(basis: Basis, d: int) -> dict[str, Callable[[Array], Array]]:
+    return {
+        "values": lambda z: _counts(z, basis.value_edges_DK[d], VALUE_BINS),
+        "steps": lambda z: _step_counts(z, basis.step_edges_DTK[d]),
+        "increments": lambda z: _counts(
+            np.diff(z, axis=1) if z.shape[1] > 1 else z, basis.increment_edges_DK[d], VALUE_BINS
+        ),
+        "powers": _powers,
+        "lags": lambda z: _lag_products(z, basis.lags),
+        "dynamics": _dynamics,
+        "spectrum": _spectrum,
+    }
+
+
+def sequence_means(basis: Basis, x_NTD: Array, weights_RN: Array) -> dict[str, Array]:
+    """Means over sequences of every phi, for each row of weights -> blocks [R, D, ...].
+
+    Histograms are summed in float32 (shares, exact to 1e-6), everything else in float64.
+    """
+    features = x_NTD.shape[2]
+    out: dict[str, list[Array]] = {}
+    cross: list[Array] = []
+    for start in range(0, len(x_NTD), CHUNK):
+        z_NTD = basis.standardise(x_NTD[start : start + CHUNK])
+        weights = weights_RN[:, start : start + CHUNK]
+        for d in range(features):
+            z_NT = np.ascontiguousarray(z_NTD[:, :, d])
+            for name, block in _feature_blocks(basis, d).items():
+                phi = block(z_NT)
+                sums = out.setdefault(name, [])
+                total = weights.astype(phi.dtype, copy=False) @ phi
+                if len(sums) > d:
+                    sums[d] += total
+                else:
+                    sums.append(total)
+        if features > 1:
+            products: list[Array] = [
+                np.einsum("nti,ntj->nij", z_NTD, z_NTD, optimize=True) / z_NTD.shape[1]
+            ]
+            if basis.lags:
+                late, early = z_NTD[:, 1:], z_NTD[:, :-1]
+                products.append(np.matmul(early.transpose(0, 2, 1), late) / (z_NTD.shape[1] - 1))
+            totals = [weights.astype(p.dtype) @ p.reshape(len(p), -1) for p in products]
+            cross = [a + b for a, b in zip(cross, totals, strict=True)] if cross else totals
+    means = {name: np.stack(sums, axis=1) for name, sums in out.items()}
+    for name, total in zip(("products", "lagged_products"), cross, strict=False):
+        means[name] = total.reshape(-1, features, features)
+    return means
+
+
+def _gap_figures(p: Array, q: Array, edges: Array) -> tuple[Array, Array]:
+    """KS and Wasserstein from shares in bins [..., K] and their K + 1 edges (on the grid)."""
+    gap = np.abs(np.cumsum(p - q, axis=-1, dtype=np.float64))
+    width = np.diff(edges)
+    left = np.concatenate([np.zeros_like(gap[..., :1]), gap[..., :-1]], axis=-1)
+    return gap.max(axis=-1), np.sum((left + gap) / 2 * width, axis=-1)
+
+
+def _moments(powers: Array) -> tuple[Array, Array, Array, Array]:
+    """Mean, std, skewness and excess kurtosis from raw moments [..., 4]."""
+    m1, m2, m3, m4 = (powers[..., k] for k in range(4))
+    variance = np.maximum(m2 - m1**2, 0.0)
+    safe = np.where(variance > 1e-12, variance, 1.0)
+    third = m3 - 3 * m1 * m2 + 2 * m1**3
+    fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
+    flat = variance <= 1e-12
+    skew = np.where(flat, 0.0, third / safe**1.5)
+    kurtosis = np.where(flat, 0.0, fourth / safe**2 - 3)
+    return m1, np.sqrt(variance), skew, kurtosis
+
+
+def autocorrelations(lag_means: Array) -> Array:
+    """Pooled autocorrelations from the "lags" block [..., 5 L] -> [..., L + 1], lag 0 first."""
+    m = lag_means.reshape(*lag_means.shape[:-1], -1, 5)
+    early = m[..., 2] - m[..., 0] ** 2
+    late = m[..., 3] - m[..., 1] ** 2
+    scale = np.sqrt(np.maximum(early, 0) * np.maximum(late, 0))
+    rho = np.where(scale > 1e-12, (m[..., 4] - m[..., 0] * m[..., 1]) / np.maximum(scale, 1e-12), 0)
+    return np.concatenate([np.ones_like(rho[..., :1]), rho], axis=-1)
+
+
+def correlations(means: dict[str, Array]) -> Array:
+    """Feature correlation matrices over all values -> [R, D, D]; constant features give 0."""
+    m, square = means["powers"][..., 0], means["powers"][..., 1]
+    std = np.sqrt(np.maximum(square - m**2, 0))
+    cov = means["products"] - m[:, :, None] * m[:, None, :]
+    scale = std[:, :, None] * std[:, None, :]
+    return np.where(scale > 1e-12, cov / np.maximum(scale, 1e-12), 0.0)
+
+
+def lagged_correlations(means: dict[str, Array]) -> Array:
+    """Correlation of feature i at t with feature j at t + 1 -> [R, D, D]."""
+    m = means["lags"][..., :5]
+    early, late = m[..., 0], m[..., 1]
+    std_early = np.sqrt(np.maximum(m[..., 2] - early**2, 0))
+    std_late = np.sqrt(np.maximum(m[..., 3] - late**2, 0))
+    cov = means["lagged_products"] - early[:, :, None] * late[:, None, :]
+    scale = std_early[:, :, None] * std_late[:, None, :]
+    return np.where(scale > 1e-12, cov / np.maximum(scale, 1e-12), 0.0)
+
+
+def own_autocorrelation(dynamics: Array) -> Array:
+    """Mean of the sequences' own lag-1 autocorrelations, over those that have one."""
+    return dynamics[..., 0] / np.maximum(dynamics[..., 1], 1e-12)
+
+
+def _relative(p: Array, q: Array) -> Array:
+    """|q - p| / p where p > 0, else |q|."""
+    return np.abs(q - p) / np.where(p > 1e-9, p, 1.0)
+
+
+def figures(basis: Basis, p: dict[str, Array], q: dict[str, Array]) -> dict[str, Array]:
+    """Every figure for each pair of rows of two sets of means: [R, D], or [R] across features.
+
+    p is real and q what is compared with it. All are >= 0 and 0 for two equal samples.
+    """
+    out: dict[str, Array] = {}
+    out["ks"], out["wasserstein"] = _gap_figures(p["values"], q["values"], basis.value_edges_DK)
+    coarse = [
+        x["values"].astype(np.float64).reshape(*x["values"].shape[:2], metrics.JS_BINS, -1).sum(-1)
+        for x in (p, q)
+    ]
+    out["js"] = metrics.js_from_histograms(*coarse)
+    names = ("mean_error", "std_error", "skew_error", "kurtosis_error")
+    for name, a, b in zip(names, _moments(p["powers"]), _moments(q["powers"]), strict=True):
+        out[name] = np.abs(a - b)
+    shape = (*p["steps"].shape[:2], -1, STEP_BINS)
+    step = _gap_figures(p["steps"].reshape(shape), q["steps"].reshape(shape), basis.step_edges_DTK)
+    out["step_ks"], out["step_wasserstein"] = (s.mean(axis=-1) for s in step)
+    if not basis.lags:
+        return out
+    out["increment_ks"], out["increment_wasserstein"] = _gap_figures(
+        p["increments"], q["increments"], basis.increment_edges_DK
+    )
+    a, b = p["dynamics"], q["dynamics"]
+    out["volatility_error"] = _relative(a[..., 4], b[..., 4])
+    spread = [np.sqrt(np.maximum(x[..., 3] - x[..., 2] ** 2, 0)) for x in (a, b)]
+    out["trend_error"] = np.abs(a[..., 2] - b[..., 2]) / np.where(spread[0] > 1e-9, spread[0], 1.0)
+    out["trend_spread_error"] = _relative(*spread)
+    skews = [_moments(np.concatenate([x[..., 5:8], x[..., :1]], axis=-1))[2] for x in (a, b)]
+    out["asymmetry_error"] = np.abs(skews[0] - skews[1])
+    out["biased_autocorrelation_error"] = np.abs(own_autocorrelation(a) - own_autocorrelation(b))
+    rho = [autocorrelations(x["lags"]) for x in (p, q)]
+    out["autocorrelation_error"] = np.abs(rho[0] - rho[1])[..., 1:].mean(axis=-1)
+    partial = [metrics.partial_autocorrelation(r) for r in rho]
+    out["partial_autocorrelation_error"] = np.abs(partial[0] - partial[1])[..., 1:].mean(axis=-1)
+    decibels = [10 * np.log10(spectrum_floor(x["spectrum"])) for x in (p, q)]
+    out["spectrum_error"] = np.abs(decibels[0] - decibels[1]).mean(axis=-1)
+    if "products" in p:
+        features = p["products"].shape[1]
+        pairs = np.triu_indices(features, 1)
+        gap = np.abs(correlations(p) - correlations(q))
+        out["cross_correlation_error"] = gap[:, pairs[0], pairs[1]].mean(axis=-1)
+        rows, columns = np.tril_indices(features)
+        out["correlational"] = gap[:, rows, columns].sum(axis=-1) / 10
+        lagged = np.abs(lagged_correlations(p) - lagged_correlations(q))
+        off = ~np.eye(features, dtype=bool)
+        out["lagged_cross_correlation_error"] = lagged[:, off].mean(axis=-1)
+    return out
+
+
+def spectrum_floor(power: Array) -> Array:
+    """Power with a floor of a millionth of its mean, so that empty frequencies have a logarithm."""
+    return power + 1e-6 * power.mean(axis=-1, keepdims=True) + 1e-12

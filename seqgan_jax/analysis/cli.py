@@ -1,0 +1,342 @@
+"""The command line of the analysis: `python analyze.py`, `seqgan analyze`."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from seqgan_jax.errors import CheckpointError, DataError, DiskError, SeqGANError, UsageError
+
+if TYPE_CHECKING:
+    from seqgan_jax.analysis.report import Report
+
+OVER_LIMIT = 1
+DESCRIPTION = """Compare generated sequences with real ones.
+
+Writes PREFIX_metrics.txt, PREFIX_metrics.json, PREFIX_distributions.png, PREFIX_temporal.png and
+PREFIX_report.html into the output directory; inputs are never modified. Without --real and
+--generated: the last run (--run-dir), its held-out part against its final samples.
+
+Exit codes: 0 fine, 1 a limit of --fail-over is exceeded, 2 usage, 3 data, 5 disk, 6 run directory.
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the analysis; paths are read as train.py reads them."""
+
+    real: str | None = None
+    """Real sequences: .txt, .csv, .npy, .npz. Default: held_out.npy of the run."""
+    generated: str | None = None
+    """Generated sequences, in any of these formats. Default: final_samples.txt of the run."""
+    train: str | None = None
+    """Training sequences, to judge memorisation; then --real must be held out."""
+    run_dir: str = "save"
+    """Run directory that stands in for --real or --generated where they are not given."""
+    output_dir: str = "./analysis_results"
+    """Where the results are written; made if missing."""
+    prefix: str = "analysis"
+    """First part of the names of the files written."""
+    plots: bool = True
+    """Draw the pictures and the HTML report. --no-plots: metrics only."""
+    scores: str = "default"
+    """Published scores to compute as well, separated by commas: discriminative, predictive,
+    context_fid, or all. They take from seconds to minutes."""
+    fail_over: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="METRIC=VALUE"), tyro.conf.UseAppendAction
+    ] = ()
+    """Exit with 1 if a figure is over its limit (precision, recall, coverage: under), for use in
+    scripts: --fail-over ks=0.05 --fail-over coverage=0.9. Names: as in PREFIX_metrics.json."""
+    window: int = 20
+    """Steps in a window, where a file holds one long series (.csv)."""
+    stride: int = 1
+    """Steps between windows, where a file holds one long series (.csv)."""
+    columns: str | None = None
+    """Columns of a .csv to use, separated by commas. Default: all."""
+    features: int | None = None
+    """Features a step, where a text file holds more than one: values are step after step."""
+    max_sequences: int = 20_000
+    """Sequences of each kind that are used; more are thinned out at random."""
+    repeats: int = 5
+    """Repeats (seeds) of each published score."""
+    seed: int = 0
+    """Seed of the random halves, resamples and published scores."""
+    quiet: bool = False
+    """Print nothing but errors."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+def main(argv: Sequence[str] | None = None, *, prog: str = "analyze.py") -> int:
+    """Run the analysis with these arguments (default: sys.argv) and return the exit code."""
+    # Many small products: more threads than one slow them down, most of all on a busy machine.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    try:
+        options = tyro.cli(
+            Options, prog=prog, description=DESCRIPTION, args=argv, use_underscores=False
+        )
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 2
+    try:
+        return run(options)
+    except SeqGANError as error:
+        if options.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; nothing more was written", file=sys.stderr)
+        return 130
+
+
+def run(options: Options) -> int:
+    """Read, compare, write; the exit code is 1 if a limit of --fail-over is exceeded."""
+    from seqgan_jax.analysis.catalogue import CATALOGUE
+
+    limits = parse_limits(options.fail_over, tuple(CATALOGUE))
+    scores = parse_scores(options.scores)
+    if options.window < 1 or options.stride < 1 or options.repeats < 1:
+        raise UsageError("--window, --stride and --repeats must be at least 1")
+    if Path(options.prefix).name != options.prefix:
+        raise UsageError(
+            f"--prefix {options.prefix!r} is no plain name; use --output-dir for paths"
+        )
+    report, run_dir = _report(options, scores)
+    written = write(report, Path(options.output_dir), options.prefix, plots=options.plots)
+    if options.plots and run_dir is not None:
+        written += _training_picture(run_dir, Path(options.output_dir))
+    if not options.quiet:
+        print(f"{report.verdict.upper()}: {report.headline}")
+        for line in (*report.reasons(), *(f"note: {note}" for note in report.notes)):
+            print(f"  {line}")
+        print("written: " + ", ".join(str(path) for path in written))
+    return check_limits(report, limits)
+
+
+def _report(options: Options, scores: tuple[str, ...]) -> "tuple[Report, Path | None]":
+    import dataclasses
+
+    from seqgan_jax import data
+    from seqgan_jax.analysis.compare import analyze
+
+    run_dir = None
+    features, names = options.features, None
+    if options.real is None or options.generated is None:
+        run_dir = Path(options.run_dir)
+        config = run_config(run_dir)
+        features = features or config.get("features")
+        names = config.get("names")
+    real_path = options.real or str(run_file(run_dir, "held_out.npy", "--real"))
+    generated_path = options.generated or str(run_file(run_dir, "final_samples.txt", "--generated"))
+    columns = (
+        [c.strip() for c in options.columns.split(",") if c.strip()] if options.columns else None
+    )
+
+    def read(source: str) -> Any:
+        if Path(source).suffix.lower() not in (".csv", ".npy", ".npz", ".txt") and (
+            not Path(source).exists() and os.sep in source
+        ):
+            raise DataError(f"{source}: no such file")
+        return data.load(
+            source,
+            window=options.window,
+            stride=options.stride,
+            columns=columns,
+            features=features,
+        )
+
+    real, generated = read(real_path), read(generated_path)
+    train = None if options.train is None else read(options.train)
+    report = analyze(
+        real.x_NTD,
+        generated.x_NTD,
+        train=None if train is None else train.x_NTD,
+        names=names if names and len(names) == real.x_NTD.shape[2] else real.names,
+        seed=options.seed,
+        max_sequences=options.max_sequences,
+        scores=scores,
+        repeats=options.repeats,
+        progress=None if options.quiet else _progress(),
+    )
+    report = dataclasses.replace(report, sources=(real_path, generated_path))
+    return report, run_dir
+
+
+def _progress() -> Callable[[str, float], None]:
+    """A line on stderr for each new stage; on a terminal one line that is overwritten."""
+    state: dict[str, Any] = {"what": "", "time": 0.0}
+    terminal = sys.stderr.isatty()
+
+    def tell(what: str, share: float) -> None:
+        now = time.monotonic()
+        if what == state["what"] and now - state["time"] < (0.2 if terminal else 5.0):
+            return
+        state["what"], state["time"] = what, now
+        if terminal:
+            filled = round(30 * share)
+            print(f"\r[{'#' * filled}{'.' * (30 - filled)}] {what:<40}", end="", file=sys.stderr)
+            if share >= 1:
+                print("\r" + " " * 75 + "\r", end="", file=sys.stderr)
+            sys.stderr.flush()
+        else:
+            print(f"{share:4.0%} {what}", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def run_config(run_dir: Path) -> dict[str, Any]:
+    """The "data" part of a run's config.json, or CheckpointError with what to do."""
+    remedy = "train first (python train.py), or name files with --real and --generated"
+    if not run_dir.is_dir():
+        raise CheckpointError(f"{run_dir}: there is no run directory; {remedy}")
+    path = run_dir / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{run_dir} holds no run (config.json is missing); {remedy}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}; {remedy}") from error
+    part = config.get("data") if isinstance(config, dict) else None
+    return part if isinstance(part, dict) else {}
+
+
+def run_file(run_dir: Path | None, name: str, flag: str) -> Path:
+    """A file of the run, or CheckpointError with what to do."""
+    assert run_dir is not None
+    path = run_dir / name
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path} is missing: the run has not come that far, or was made by something else. "
+            f"Finish it (python train.py --resume --run-dir {run_dir}) or name a file with {flag}"
+        )
+    return path
+
+
+def parse_scores(text: str) -> tuple[str, ...]:
+    """Names of published scores from --scores, or UsageError."""
+    known = ("discriminative", "predictive", "context_fid")
+    names = [name.strip().replace("-", "_") for name in text.split(",") if name.strip()]
+    if "all" in names:
+        return known
+    wrong = [name for name in names if name not in (*known, "default")]
+    if wrong:
+        raise UsageError(f"--scores: {wrong[0]!r} is unknown; there are {', '.join(known)} and all")
+    return tuple(name for name in known if name in names)
+
+
+def parse_limits(items: Sequence[str], known: Sequence[str]) -> dict[str, float]:
+    """Limits from --fail-over METRIC=VALUE ..., or UsageError."""
+    limits = {}
+    for item in (part for text in items for part in text.split(",") if part):
+        name, _, value = item.partition("=")
+        name = name.strip().replace("-", "_")
+        if name not in known:
+            raise UsageError(
+                f"--fail-over: there is no figure {name!r}; there are {', '.join(known)}"
+            )
+        try:
+            limits[name] = float(value)
+        except ValueError:
+            raise UsageError(
+                f"--fail-over {item}: {value!r} is not a number; write {name}=0.05, for example"
+            ) from None
+    return limits
+
+
+def check_limits(report: "Report", limits: dict[str, float]) -> int:
+    """1 if any figure is on the wrong side of its limit (each is named on stderr), else 0."""
+    from seqgan_jax.analysis.catalogue import CATALOGUE
+
+    code = 0
+    for name, limit in limits.items():
+        if name not in report.metrics:
+            raise UsageError(
+                f"--fail-over {name}: this figure was not computed "
+                "(it needs --scores, more than one feature, or more than one step)"
+            )
+        value = report.metrics[name].value
+        higher = CATALOGUE[name].higher_is_better
+        if not (value >= limit if higher else value <= limit):
+            word = "under" if higher else "over"
+            print(f"fail: {name} = {value:.6g} is {word} {limit:g}", file=sys.stderr)
+            code = OVER_LIMIT
+    return code
+
+
+def write(report: "Report", directory: Path, prefix: str, *, plots: bool = True) -> list[Path]:
+    """Write the report's files and return their paths; DiskError where that fails."""
+    files: dict[str, bytes] = {
+        f"{prefix}_metrics.txt": report.to_text().encode(),
+        f"{prefix}_metrics.json": report.to_json().encode(),
+    }
+    if plots:
+        pictures = pngs(report)
+        files |= {f"{prefix}_{name}.png": picture for name, picture in pictures.items()}
+        files[f"{prefix}_report.html"] = report.to_html(pictures).encode()
+    return [_write_file(directory / name, content) for name, content in files.items()]
+
+
+def pngs(report: "Report") -> dict[str, bytes]:
+    """The report's figures as PNG files in memory."""
+    import io
+
+    from seqgan_jax.analysis import plots
+
+    out = {}
+    for name, figure in report.figures().items():
+        buffer = io.BytesIO()
+        plots.save(figure, buffer)
+        out[name] = buffer.getvalue()
+    return out
+
+
+def _write_file(path: Path, content: bytes) -> Path:
+    """Write beside the target and rename, so that a file is never half there."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(content)
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise DiskError(
+            f"{path} cannot be written: {error.strerror or error}; "
+            "make room, or choose another place with --output-dir"
+        ) from error
+    return path
+
+
+def _training_picture(run_dir: Path, directory: Path) -> list[Path]:
+    """training_metrics.png from the run's metrics.jsonl, if it has one."""
+    import io
+
+    from seqgan_jax.analysis import plots
+
+    path = run_dir / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    rows = read_rows(path)
+    buffer = io.BytesIO()
+    plots.save(plots.training_metrics(rows), buffer)
+    return [_write_file(directory / "training_metrics.png", buffer.getvalue())]
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a metrics.jsonl; a last line cut short by a crash is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows

@@ -1,0 +1,307 @@
+"""`analyze`: compare two samples, each figure beside its floor and with an interval."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqgan_jax.analysis import averages, metrics, resampling, sequences
+from seqgan_jax.analysis.catalogue import CATALOGUE
+from seqgan_jax.analysis.report import Metric, Report
+from seqgan_jax.analysis.resampling import Halves
+from seqgan_jax.errors import DataError
+
+Array = NDArray[Any]
+
+SPLITS = 20
+BOOTSTRAPS = 100
+SMALL_PAIRS = 40
+PERMUTATIONS = 199
+MAX_SEQUENCES = 20_000
+MAX_VALUES = 10_000_000
+LEAST_SEQUENCES = 10
+
+
+def analyze(
+    real: object,
+    generated: object,
+    *,
+    train: object | None = None,
+    names: Sequence[str] | None = None,
+    seed: int = 0,
+    max_sequences: int = MAX_SEQUENCES,
+    scores: Sequence[str] = (),
+    repeats: int = 5,
+    progress: Callable[[str, float], None] | None = None,
+) -> Report:
+    """Can `generated` sequences stand in for `real` ones?
+
+    Each figure is compared with the same figure between random halves of the real data, and gets
+    a bootstrap interval over sequences and a verdict: close, different or far.
+
+    Args:
+        real, generated: arrays [N, T, D] (or [N, T]) in data units. At least 10 sequences each.
+        train: the training sequences [N, T, D]; with them, memorisation is judged against them
+            and `real` must be held out. Without, it is judged against half of `real`.
+        names: names of the D features.
+        seed: of the random halves, resamples and permutations.
+        max_sequences: of each kind; more are thinned out at random (the report says so).
+        scores: published scores to compute as well: "discriminative", "predictive",
+            "context_fid". They take from seconds to minutes.
+        repeats: of each published score.
+        progress: called with (what, share done) as the work proceeds.
+    Raises:
+        DataError: shapes that do not fit together, values that are not finite, too few sequences.
+
+    >>> rng = np.random.default_rng(0)
+    >>> report = analyze(rng.normal(size=(200, 8)), rng.normal(size=(200, 8)) + 3)
+    >>> report.verdict
+    'far'
+    """
+    started = time.perf_counter()
+    tell = progress or (lambda _what, _share: None)
+    real_NTD, generated_NTD = as_sequences(real, "real"), as_sequences(generated, "generated")
+    train_NTD = None if train is None else as_sequences(train, "training")
+    check_pair(real_NTD, generated_NTD, train_NTD)
+    counts = len(real_NTD), len(generated_NTD)
+    features = real_NTD.shape[2]
+    labels = tuple(names) if names else tuple(f"x{d}" for d in range(features))
+    if len(labels) != features:
+        raise DataError(f"{len(labels)} names were given for {features} features: {labels}")
+    rng = np.random.default_rng(seed)
+    notes: list[str] = []
+    tell("reading", 0.0)
+    stride = resampling.overlap_stride(real_NTD)
+    ids_N = resampling.block_ids(real_NTD, stride)
+    if stride is not None:
+        notes.append(
+            f"The real data are overlapping windows (stride {stride}): they are split and "
+            f"resampled in {ids_N[-1] + 1} blocks of neighbouring windows, since single windows "
+            "depend on each other."
+        )
+    real_NTD, ids_N = _thin(rng, real_NTD, ids_N, max_sequences, "real", notes)
+    generated_NTD, _ = _thin(
+        rng, generated_NTD, np.arange(len(generated_NTD)), max_sequences, "generated", notes
+    )
+    tell("distributions", 0.1)
+    basis = averages.fit_basis(real_NTD, generated_NTD)
+    for d in np.flatnonzero(basis.constant_D):
+        notes.append(f"{labels[d]} is constant in the real data; its unit is its own size.")
+    halves = resampling.random_halves(rng, ids_N, len(generated_NTD), SPLITS)
+    found, curves = _average_metrics(rng, basis, real_NTD, generated_NTD, ids_N, halves, labels)
+    if stride is None:
+        p_value = _ks_permutation(rng, basis, real_NTD, generated_NTD)
+        found["ks"] = found["ks"].replace(p_value=p_value)
+    tell("whole sequences", 0.6)
+    z_real, z_generated = basis.standardise(real_NTD), basis.standardise(generated_NTD)
+    z_train = None if train_NTD is None else basis.standardise(train_NTD)
+    found |= sequences.pair_metrics(rng, z_real, z_generated, ids_N, halves)
+    tell("memorisation", 0.85)
+    found["memorisation"], extra = sequences.memorisation(
+        rng, z_real, z_generated, z_train, halves[0]
+    )
+    if z_train is None:
+        notes.append(
+            "No training data were given: memorisation is judged against one half of the real data."
+        )
+    if scores:
+        from seqgan_jax.analysis import published
+
+        found |= published.metrics(
+            real_NTD,
+            generated_NTD,
+            scores,
+            halves=halves[0],
+            repeats=repeats,
+            seed=seed,
+            progress=tell,
+            notes=notes,
+        )
+    tell("done", 1.0)
+    diversity = {
+        kind: sequences.diversity(rng, x)
+        for kind, x in (("real", z_real), ("generated", z_generated))
+    }
+    statistics = {
+        label: {
+            kind: metrics.basic_statistics(x[..., d]) | metrics.temporal_statistics(x[..., d])
+            for kind, x in (("real", real_NTD), ("generated", generated_NTD))
+        }
+        for d, label in enumerate(labels)
+    }
+    return Report(
+        metrics={name: found[name] for name in CATALOGUE if name in found},
+        statistics=statistics,
+        diversity=diversity,
+        curves=curves,
+        extra=extra,
+        names=labels,
+        counts=counts,
+        real_NTD=real_NTD,
+        generated_NTD=generated_NTD,
+        notes=tuple(notes),
+        seed=seed,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def as_sequences(x: object, what: str) -> Array:
+    """An array [N, T, D] of finite float64 from an array [N, T, D] or [N, T], or DataError."""
+    x = getattr(x, "x_NTD", x)
+    try:
+        array = np.asarray(x, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the {what} data are no array of numbers: {error}") from error
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3:
+        raise DataError(
+            f"the {what} data have shape {array.shape}; wanted are [sequences, steps, features] "
+            "or [sequences, steps]"
+        )
+    if 0 in array.shape:
+        raise DataError(f"the {what} data are empty (shape {array.shape})")
+    if not np.isfinite(array).all():
+        n, t, d = np.argwhere(~np.isfinite(array))[0]
+        raise DataError(
+            f"the {what} data hold {array[n, t, d]} at sequence {n}, step {t}, feature {d} "
+            f"({int((~np.isfinite(array)).sum())} values that are not finite in all); "
+            "remove or fill these sequences first"
+        )
+    return array
+
+
+def check_pair(real_NTD: Array, generated_NTD: Array, train_NTD: Array | None) -> None:
+    """DataError unless all samples have the same steps and features, and enough sequences."""
+    others = {"generated": generated_NTD} | ({} if train_NTD is None else {"training": train_NTD})
+    for what, x in others.items():
+        if x.shape[1:] != real_NTD.shape[1:]:
+            raise DataError(
+                f"the real data have {real_NTD.shape[1]} steps of {real_NTD.shape[2]} features, "
+                f"the {what} data {x.shape[1]} of {x.shape[2]}: they cannot be compared. A text "
+                "file of several features needs --features; a long series needs --window"
+            )
+    for what, x in {"real": real_NTD, "generated": generated_NTD}.items():
+        if len(x) < LEAST_SEQUENCES:
+            raise DataError(
+                f"only {len(x)} {what} sequences: no figure has a meaning with fewer than "
+                f"{LEAST_SEQUENCES}; give more"
+            )
+
+
+def _thin(
+    rng: np.random.Generator,
+    x_NTD: Array,
+    ids_N: NDArray[Any],
+    most: int,
+    what: str,
+    notes: list[str],
+) -> tuple[Array, NDArray[Any]]:
+    """A random part of the data where there is too much of it; whole blocks stay together."""
+    most = max(2 * LEAST_SEQUENCES, min(most, MAX_VALUES // (x_NTD.shape[1] * x_NTD.shape[2])))
+    if len(x_NTD) <= most:
+        return x_NTD, ids_N
+    blocks = int(ids_N[-1]) + 1
+    kept_blocks = rng.permutation(blocks)[: max(2, most * blocks // len(x_NTD))]
+    rows = np.flatnonzero(np.isin(ids_N, kept_blocks))
+    notes.append(
+        f"{len(rows):,} of the {len(x_NTD):,} {what} sequences were used, drawn at random."
+    )
+    return x_NTD[rows], np.unique(ids_N[rows], return_inverse=True)[1]
+
+
+def _average_metrics(
+    rng: np.random.Generator,
+    basis: averages.Basis,
+    real_NTD: Array,
+    generated_NTD: Array,
+    ids_N: NDArray[Any],
+    halves: list[Halves],
+    labels: tuple[str, ...],
+) -> tuple[dict[str, Metric], dict[str, Array]]:
+    """Everything in `averages.figures`, with floors, intervals and verdicts; and curves to plot."""
+    small_rows = min(resampling.FAR_SAMPLE, max(3, len(real_NTD) // 4), len(generated_NTD))
+    pairs = resampling.small_pairs(rng, halves, SMALL_PAIRS, small_rows)
+    total, count = len(real_NTD), len(generated_NTD)
+    everything = np.full((1, total), 1 / total, dtype=np.float32)
+    rows = [h.first for h in halves] + [h.second for h in halves]
+    rows += [a for a, _ in pairs] + [b for _, b in pairs]
+    drawn = resampling.bootstrap_weights(rng, ids_N, BOOTSTRAPS)
+    real = averages.sequence_means(
+        basis, real_NTD, np.concatenate([everything, resampling.mean_weights(rows, total), drawn])
+    )
+    everything = np.full((1, count), 1 / count, dtype=np.float32)
+    matched_rows = resampling.mean_weights([h.generated for h in halves], count)
+    drawn = resampling.bootstrap_weights(rng, np.arange(count), BOOTSTRAPS)
+    generated = averages.sequence_means(
+        basis, generated_NTD, np.concatenate([everything, matched_rows, drawn])
+    )
+
+    def part(means: dict[str, Array], start: int, size: int) -> dict[str, Array]:
+        return {name: block[start : start + size] for name, block in means.items()}
+
+    s, m = len(halves), len(pairs)
+    first, second = part(real, 1, s), part(real, 1 + s, s)
+    floors = averages.figures(basis, first, second)
+    matched = averages.figures(basis, first, part(generated, 1, s))
+    small = averages.figures(basis, part(real, 1 + 2 * s, m), part(real, 1 + 2 * s + m, m))
+    boot_real = part(real, 1 + 2 * s + 2 * m, BOOTSTRAPS)
+    boot_generated = part(generated, 1 + s, BOOTSTRAPS)
+    boots = averages.figures(basis, boot_real, boot_generated)
+    full = averages.figures(basis, part(real, 0, 1), part(generated, 0, 1))
+    z_real, z_generated = basis.standardise(real_NTD), basis.standardise(generated_NTD)
+    exact = [
+        metrics.ks_and_wasserstein(z_real[..., d], z_generated[..., d]) for d in range(len(labels))
+    ]
+    full["ks"], full["wasserstein"] = np.array(exact).T[:, None]
+    found = {
+        name: resampling.judged(
+            name, full[name], matched[name], floors[name], small[name], boots[name], labels
+        )
+        for name in full
+    }
+    return found, _curves(real, generated, boot_real, boot_generated)
+
+
+def _curves(
+    real: dict[str, Array],
+    generated: dict[str, Array],
+    boot_real: dict[str, Array],
+    boot_generated: dict[str, Array],
+) -> dict[str, Array]:
+    """Autocorrelations and spectra with 95% bands, [D, L + 1] and [D, F], for the plots."""
+    curves: dict[str, Array] = {}
+    for kind, means, boot in (("real", real, boot_real), ("generated", generated, boot_generated)):
+        for name, make in {
+            "autocorrelation": lambda x: averages.autocorrelations(x["lags"]),
+            "partial_autocorrelation": lambda x: metrics.partial_autocorrelation(
+                averages.autocorrelations(x["lags"])
+            ),
+            "spectrum": lambda x: x["spectrum"],
+        }.items():
+            curves[f"{kind}_{name}"] = make({k: v[:1] for k, v in means.items()})[0]
+            low, high = np.quantile(make(boot), [0.025, 0.975], axis=0)
+            curves[f"{kind}_{name}_low"], curves[f"{kind}_{name}_high"] = low, high
+        if "products" in means:
+            curves[f"{kind}_correlation"] = averages.correlations(
+                {k: v[:1] for k, v in means.items()}
+            )[0]
+    return curves
+
+
+def _ks_permutation(
+    rng: np.random.Generator, basis: averages.Basis, real_NTD: Array, generated_NTD: Array
+) -> float:
+    """p-value of KS (mean over features) under exchange of whole sequences."""
+    size = min(len(real_NTD), len(generated_NTD), 2000)
+    pooled = np.concatenate([x[rng.permutation(len(x))[:size]] for x in (real_NTD, generated_NTD)])
+    first = [np.arange(size)] + [rng.permutation(2 * size)[:size] for _ in range(PERMUTATIONS)]
+    weights = 2 * resampling.mean_weights(first, 2 * size) - np.float32(1 / size)
+    statistic = np.zeros(len(first))
+    for d in range(real_NTD.shape[2]):
+        z = (pooled[..., d] - basis.mean_D[d]) / basis.scale_D[d]
+        counts = averages._counts(z, basis.value_edges_DK[d], averages.VALUE_BINS)
+        statistic += np.abs(np.cumsum(weights @ counts, axis=1)).max(axis=1)
+    return float((1 + np.sum(statistic[1:] >= statistic[0] - 1e-9)) / (1 + PERMUTATIONS))

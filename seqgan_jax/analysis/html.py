@@ -1,0 +1,129 @@
+"""The report as one HTML page: no network, no scripts, figures embedded, everything escaped."""
+
+import base64
+import io
+from collections.abc import Mapping
+from html import escape
+from typing import TYPE_CHECKING
+
+from seqgan_jax.analysis.catalogue import CATALOGUE, WORDS
+from seqgan_jax.analysis.report import Report, grouped, number
+from seqgan_jax.analysis.text import BASIC, MOST_FEATURES, TEMPORAL
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SYMBOLS = {"close": "✓", "different": "≠", "far": "✗"}
+ALTERNATIVES = {
+    "distributions": "Histogram, density, Q-Q plot, quartiles, cumulative distribution and "
+    "statistics of real and generated values",
+    "temporal": "Sample sequences, mean and std at each step, autocorrelation and the values at "
+    "single steps, real and generated",
+}
+STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; margin: 0 auto;
+  max-width: 62rem; padding: 1rem; }
+h1 { font-size: 1.35rem; } h2 { font-size: 1.1rem; margin: 1.8rem 0 .4rem; }
+.verdict { border-left: .5rem solid; padding: .6rem 1rem; margin: 1rem 0; background: #f5f6f8; }
+.verdict strong { font-size: 1.2rem; }
+.close { border-color: #0B4F8A; } .different { border-color: #B8860B; }
+.far { border-color: #D55E00; }
+td.different, td.far { font-weight: 600; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .875rem; }
+th, td { text-align: left; padding: .3rem .5rem; border-bottom: 1px solid #ddd;
+  vertical-align: top; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+small, .small { color: #555; font-size: .8125rem; }
+img { width: 100%; height: auto; display: block; }
+figure { margin: 1rem 0; } summary { cursor: pointer; padding: .4rem 0; }
+"""
+
+
+def _embedded(figure: "Figure") -> str:
+    from seqgan_jax.analysis import plots
+
+    buffer = io.BytesIO()
+    plots.save(figure, buffer)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def render(report: Report, figures: "Mapping[str, Figure] | Mapping[str, bytes]") -> str:
+    """The page. Figures may be matplotlib figures, or PNG files already read."""
+    steps, features = report.real_NTD.shape[1:]
+    parts = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(report.headline)}</title><style>{STYLE}</style></head><body>",
+        "<h1>Are the generated sequences real enough?</h1>",
+        f'<div class="verdict {report.verdict}"><strong>{SYMBOLS[report.verdict]} '
+        f"{escape(report.headline)}</strong><ul>",
+        *(f"<li>{escape(reason)}</li>" for reason in report.reasons()),
+        "</ul></div>",
+        "<p>",
+        "; ".join(
+            f"<b>{kind}</b>: {count:,} sequences of {steps} × {features} ({escape(source)})"
+            for kind, source, count in zip(
+                ("real", "generated"), report.sources, report.counts, strict=True
+            )
+        ),
+        "</p>",
+        *(f'<p class="small">{escape(note)}</p>' for note in report.notes),
+    ]
+    for name, figure in figures.items():
+        data = (
+            base64.b64encode(figure).decode("ascii")
+            if isinstance(figure, bytes)
+            else _embedded(figure)
+        )
+        parts.append(
+            f'<figure><img alt="{escape(ALTERNATIVES.get(name, name))}" '
+            f'src="data:image/png;base64,{data}"></figure>'
+        )
+    parts.append(
+        "<h2>Every figure beside its floor</h2><p>The floor is the same figure between random "
+        "halves of the real data: nothing can be told from real below it. Low and high are a 95% "
+        "bootstrap interval over sequences. Distances are means over features.</p>"
+    )
+    for title, members in grouped(report).items():
+        parts.append(
+            f"<h2>{escape(title)}</h2><div class='wide'><table><tr><th>Figure</th>"
+            '<th class="n">value</th><th class="n">floor</th><th class="n">low, high</th>'
+            "<th>verdict</th></tr>"
+        )
+        for m in members:
+            entry = CATALOGUE[m.name]
+            unit = f" <small>({escape(entry.unit)})</small>" if entry.unit else ""
+            p_value = "" if m.p_value is None else f" <small>p = {m.p_value:.3f}</small>"
+            parts.append(
+                f"<tr><td>{escape(entry.label)}{unit}<br><small>{escape(entry.tells)}</small></td>"
+                f'<td class="n">{number(m.value)}</td><td class="n">{number(m.floor)}</td>'
+                f'<td class="n">{number(m.low)}, {number(m.high)}</td>'
+                f'<td class="{m.verdict}">{SYMBOLS[m.verdict]} '
+                f"{WORDS[m.verdict]}{p_value}</td></tr>"
+            )
+        parts.append("</table></div>")
+    parts.append("<h2>Statistics in data units</h2>")
+    parts += [_statistics(report, f, is_open=features == 1) for f in report.names[:MOST_FEATURES]]
+    if features > MOST_FEATURES:
+        parts.append(f"<p>{features - MOST_FEATURES} more features are in the JSON file.</p>")
+    parts.append(f'<p class="small">Seed {report.seed}; {report.seconds:.1f} s.</p></body></html>')
+    return "\n".join(parts) + "\n"
+
+
+def _statistics(report: Report, feature: str, *, is_open: bool) -> str:
+    rows = []
+    stats = report.statistics[feature]
+    for name in (*BASIC, *TEMPORAL):
+        real, generated = stats["real"][name], stats["generated"][name]
+        rows.append(
+            f'<tr><td>{name.replace("_", " ")}</td><td class="n">{real:.6g}</td>'
+            f'<td class="n">{generated:.6g}</td><td class="n">{generated - real:.3g}</td></tr>'
+        )
+    return (
+        f"<details{' open' if is_open else ''}><summary>{escape(feature)}</summary>"
+        "<div class='wide'><table><tr><th></th><th class='n'>real</th><th class='n'>generated</th>"
+        f"<th class='n'>difference</th></tr>{''.join(rows)}</table></div></details>"
+    )

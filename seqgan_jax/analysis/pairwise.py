@@ -1,0 +1,189 @@
+"""Figures of whole sequences: distances between them, neighbours, a kernel test, a classifier.
+
+Distances are Euclidean over all T * D values in units of each feature's real standard deviation,
+divided by sqrt(T * D), so that two independent sequences lie about sqrt(2) apart whatever T and D.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+Array = NDArray[Any]
+
+NEIGHBOURS = 5
+CLASSIFIER_INPUTS = 100
+
+
+def flatten(z_NTD: Array) -> Array:
+    """Standardised sequences as points: [N, T * D] float32, divided by sqrt(T * D)."""
+    flat = z_NTD.reshape(len(z_NTD), -1)
+    return (flat / np.sqrt(flat.shape[1])).astype(np.float32)
+
+
+def squared_distances(a: Array, b: Array) -> Array:
+    """Squared Euclidean distances between rows -> [len(a), len(b)]."""
+    out = a @ b.T
+    out *= -2.0
+    out += np.einsum("nk,nk->n", a, a)[:, None]
+    out += np.einsum("nk,nk->n", b, b)[None, :]
+    return np.maximum(out, 0.0, out=out)
+
+
+def nearest(probes: Array, references: Array, *, same: bool = False, chunk: int = 4096) -> Array:
+    """Distance of each probe to its nearest reference -> [len(probes)].
+
+    With `same`, the two are one array and a row is not its own neighbour. Distances come from the
+    differences themselves (not from products), so that an exact copy is at exactly 0.
+    """
+    best = np.full(len(probes), np.inf, dtype=np.float32)
+    where = np.zeros(len(probes), dtype=np.int64)
+    for start in range(0, len(references), chunk):
+        block = squared_distances(probes, references[start : start + chunk])
+        if same:
+            rows = np.arange(start, min(start + chunk, len(probes)))
+            block[rows, rows - start] = np.inf
+        index = block.argmin(axis=1)
+        value = block[np.arange(len(probes)), index]
+        closer = value < best
+        best[closer], where[closer] = value[closer], index[closer] + start
+    return np.linalg.norm(probes - references[where], axis=1)
+
+
+def copy_share(generated_N: Array, held_out_N: Array) -> float:
+    """Share of samples that lie nearer to the training data than held-out data does.
+
+    max_d F_generated(d) - F_held_out(d) over nearest-neighbour distances d, in [0, 1]: 0.1 means
+    that a tenth of the samples are too near. 0 for an honest generator, up to noise.
+    """
+    values = np.sort(np.concatenate([generated_N, held_out_N]))
+    gap = np.searchsorted(np.sort(generated_N), values, side="right") / len(generated_N)
+    gap -= np.searchsorted(np.sort(held_out_N), values, side="right") / len(held_out_N)
+    return float(max(gap.max(), 0.0))
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Indicators whose means are precision, recall and coverage (n rows each)."""
+
+    precise: NDArray[Any]  # generated rows inside some real row's ball
+    recalled: NDArray[Any]  # real rows inside some generated row's ball
+    covered: NDArray[Any]  # real rows whose ball holds a generated row
+
+
+def neighbourhood(
+    real_real: Array, real_generated: Array, generated_generated: Array, k: int = NEIGHBOURS
+) -> Neighbours:
+    """Precision and recall (Kynkaanniemi et al. 2019), coverage (Naeem et al. 2020).
+
+    Arguments are squared distance matrices. The ball of a row reaches to its k-th nearest
+    neighbour in its own sample.
+    """
+    k_real = min(k, len(real_real) - 1)
+    k_generated = min(k, len(generated_generated) - 1)
+    # The diagonal is 0, so that position k is the k-th neighbour other than the row itself.
+    real_ball = np.partition(real_real, k_real, axis=1)[:, k_real]
+    generated_ball = np.partition(generated_generated, k_generated, axis=1)[:, k_generated]
+    inside_real: Array = real_generated <= real_ball[:, None]
+    return Neighbours(
+        precise=np.any(inside_real, axis=0),
+        recalled=np.any(real_generated <= generated_ball[None, :], axis=1),
+        covered=np.any(inside_real, axis=1),
+    )
+
+
+def kernel_matrix(squared: Array, bandwidth: float) -> Array:
+    """Gaussian kernel exp(-d^2 / (2 bandwidth^2))."""
+    return np.exp(squared * np.float32(-0.5 / bandwidth**2))
+
+
+def mmd(kernel_aa: Array, kernel_ab: Array, kernel_bb: Array) -> float:
+    """Unbiased squared maximum mean discrepancy (Gretton et al. 2012, eq. 3) from kernel matrices.
+
+    Diagonals of the first and third are left out. Around 0 (and as often below) for equal laws.
+    """
+    n, m = len(kernel_aa), len(kernel_bb)
+    within_a = (kernel_aa.sum(dtype=np.float64) - np.trace(kernel_aa)) / (n * (n - 1))
+    within_b = (kernel_bb.sum(dtype=np.float64) - np.trace(kernel_bb)) / (m * (m - 1))
+    return float(within_a + within_b - 2 * kernel_ab.mean(dtype=np.float64))
+
+
+def permutation_p_value(kernel: Array, first: int, repeats: int, rng: np.random.Generator) -> float:
+    """p-value of the MMD under random relabelling; `kernel` is of the pooled sample [n + m, n + m].
+
+    (1 + number of relabellings at least as large) / (1 + repeats). All relabellings are one matrix
+    product: up to terms that do not change, MMD^2 = s' K s with s = +1/n and -1/m.
+    """
+    total = len(kernel)
+    second = total - first
+    # Without the diagonal the statistic is the unbiased one with weights 1/n^2: the same order when
+    # n = m, which is how it is called here.
+    bare = kernel - np.diag(np.diag(kernel))
+    signs = np.empty((repeats + 1, total), dtype=np.float32)
+    base = np.concatenate([np.full(first, 1 / first), np.full(second, -1 / second)])
+    signs[0] = base
+    for r in range(repeats):
+        signs[r + 1] = rng.permutation(base)
+    values = np.einsum("rn,rn->r", signs @ bare, signs)
+    return float((1 + np.sum(values[1:] >= values[0])) / (1 + repeats))
+
+
+def pairwise_statistics(squared: Array) -> dict[str, float]:
+    """Mean, std, min and max of the distances between different rows of one sample."""
+    distances = np.sqrt(squared[np.triu_indices(len(squared), 1)])
+    return {
+        "mean": float(distances.mean()),
+        "std": float(distances.std()),
+        "min": float(distances.min()),
+        "max": float(distances.max()),
+    }
+
+
+def classifier_inputs(z_NTD: Array, seed: int = 0) -> Array:
+    """Values, their squares, increments' squares and products of neighbouring steps -> [N, K].
+
+    At most 4 * CLASSIFIER_INPUTS columns: longer sequences are projected at random first.
+    """
+    products = z_NTD[:, 1:] * z_NTD[:, :-1]
+    changes = np.diff(z_NTD, axis=1)
+    parts = [z_NTD, z_NTD**2, products, changes * np.abs(changes)]
+    rng = np.random.default_rng(seed)
+    out = []
+    for part in parts:
+        flat = np.clip(part.reshape(len(part), -1), -30, 30).astype(np.float32)
+        if flat.shape[1] > CLASSIFIER_INPUTS:
+            mix = rng.normal(size=(flat.shape[1], CLASSIFIER_INPUTS)) / np.sqrt(flat.shape[1])
+            flat = flat @ mix.astype(np.float32)
+        if flat.shape[1]:
+            out.append(flat)
+    return np.concatenate(out, axis=1)
+
+
+def classifier_hits(first: Array, second: Array) -> tuple[Array, Array]:
+    """Whether each row is told apart correctly by a classifier that did not see it -> [n], [m].
+
+    A classifier two-sample test (Lopez-Paz and Oquab 2017) with Fisher's linear discriminant on
+    `classifier_inputs`, cross-fitted on two folds (even and odd rows). Rows come in random order.
+    """
+    x = np.concatenate([first, second]).astype(np.float64)
+    y = np.concatenate([np.ones(len(first)), -np.ones(len(second))])
+    fold = np.concatenate([np.arange(len(first)) % 2, np.arange(len(second)) % 2]).astype(bool)
+    hits = np.zeros(len(x))
+    for test in (fold, ~fold):
+        train = ~test
+        mean, std = x[train].mean(axis=0), x[train].std(axis=0)
+        scaled = (x - mean) / np.where(std > 1e-9, std, 1.0)
+        part, target = scaled[train], y[train]
+        ridge = 1e-3 * len(part) + 1.0
+        centre = target.mean()
+        gram = part.T @ part + ridge * np.eye(part.shape[1])
+        weights = np.linalg.solve(gram, part.T @ (target - centre))
+        hits[test] = (scaled[test] @ weights + centre) * y[test] > 0
+    return hits[: len(first)], hits[len(first) :]
+
+
+def binomial_p_value(accuracy: float, tests: int) -> float:
+    """P(accuracy at least this | classes cannot be told apart), Gaussian approximation."""
+    return float(ndtr(-(accuracy - 0.5) * 2 * np.sqrt(tests)))

@@ -1,0 +1,455 @@
+"""The pictures. The only module that imports matplotlib; figures are returned, never shown.
+
+Real is a solid dark blue, generated a dashed vermillion (after Okabe and Ito): they differ in hue,
+in lightness and in line style, so that they survive colour-blindness and a black-and-white printer.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from seqgan_jax.analysis import metrics
+
+if TYPE_CHECKING:
+    from seqgan_jax.analysis.report import Report
+
+Array = NDArray[Any]
+
+BLUE, VERMILLION, GREY = "#0B4F8A", "#D55E00", "#777777"
+REAL: dict[str, Any] = {"color": BLUE, "linestyle": "-", "linewidth": 2.0}
+GENERATED: dict[str, Any] = {"color": VERMILLION, "linestyle": (0, (4, 1.6)), "linewidth": 2.0}
+KINDS = ("real", "generated")
+COLOURS = (BLUE, VERMILLION)
+LINES = (REAL, GENERATED)
+MOST_FEATURES = 8
+STYLE: Any = {
+    "font.size": 11,
+    "axes.titlesize": 11.5,
+    "axes.labelsize": 11,
+    "legend.fontsize": 10,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "savefig.dpi": 170,
+}
+
+
+def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(np.atleast_1d(figure.subplots(rows, columns)).ravel())
+
+
+def save(figure: Figure, path: Any) -> None:
+    """Write a figure as PNG at the resolution of this module."""
+    figure.savefig(path, format="png", dpi=STYLE["savefig.dpi"])
+
+
+def _units(report: "Report") -> tuple[Array, Array, str]:
+    """Both samples as drawn, and the axis label: data units for D = 1, else real stds."""
+    real, generated = report.real_NTD, report.generated_NTD
+    if real.shape[2] == 1:
+        return real, generated, _value_label(report.names[0])
+    from seqgan_jax.analysis.averages import units
+
+    mean_D, scale_D, _ = units(real)
+    return (real - mean_D) / scale_D, (generated - mean_D) / scale_D, "value (real std from mean)"
+
+
+def _value_label(name: str) -> str:
+    return "value (data units)" if name in ("x0", "x", "value") else f"{name} (data units)"
+
+
+def _view(parts: Sequence[Array], tail: float = 0.001) -> tuple[float, float]:
+    """A range that shows all but the outermost 0.1% of each sample, never empty."""
+    limits = [np.quantile(p, [tail, 1 - tail]) for p in parts]
+    low, high = min(q[0] for q in limits), max(q[1] for q in limits)
+    if high - low <= 1e-9 * max(abs(low), abs(high), 1e-300):
+        pad = max(abs(low), 1.0) * 0.05
+        return low - pad, high + pad
+    pad = 0.03 * (high - low)
+    return float(low - pad), float(high + pad)
+
+
+def density(values: Array, low: float, high: float, points: int = 512) -> tuple[Array, Array]:
+    """Gaussian kernel density on a grid, binned first (so its cost hardly grows with n).
+
+    Bandwidth: Silverman's 0.9 min(std, IQR / 1.34) n^(-1/5), and at least a bin.
+    """
+    width = (high - low) / points
+    counts, edges = np.histogram(values, bins=points, range=(low, high))
+    spread = values.std()
+    quartiles = np.quantile(values, [0.25, 0.75])
+    robust = (quartiles[1] - quartiles[0]) / 1.34
+    spread = min(spread, robust) if robust > 0 else spread
+    bandwidth = max(0.9 * spread * values.size**-0.2, width)
+    reach = int(np.ceil(4 * bandwidth / width))
+    offsets = np.arange(-reach, reach + 1) * width
+    kernel = np.exp(-0.5 * (offsets / bandwidth) ** 2)
+    smooth = np.convolve(counts, kernel / kernel.sum(), mode="full")[reach : reach + points]
+    return (edges[:-1] + edges[1:]) / 2, smooth / (values.size * width)
+
+
+def distributions(report: "Report") -> Figure:
+    """Six panels on values: histogram, density, Q-Q, boxes, CDF, statistics."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _figure(2, 3, (12.0, 7.2))
+        real, generated, label = _units(report)
+        flat = real.ravel(), generated.ravel()
+        low, high = _view(flat)
+        _histogram(axes[0], flat, low, high, label)
+        _densities(axes[1], flat, low, high, label)
+        _quantiles(axes[2], flat, low, high, label)
+        _boxes(axes[3], report, real, generated, label)
+        _cdf(axes[4], report, flat, low, high, label)
+        _statistics(axes[5], report)
+        _heading(figure, report)
+    return figure
+
+
+def _heading(figure: Figure, report: "Report") -> None:
+    """Legend with sample sizes above all panels, so that no panel needs its own."""
+    handles = [
+        Line2D([], [], **line, label=f"{kind} (n = {count:,} sequences)")
+        for kind, line, count in zip(KINDS, LINES, report.counts, strict=True)
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2, handlelength=3)
+
+
+def _histogram(ax: Axes, flat: tuple[Array, Array], low: float, high: float, label: str) -> None:
+    bins = np.linspace(low, high, 51).tolist()
+    ax.hist(flat[0], bins=bins, density=True, color=BLUE, alpha=0.35, edgecolor="none")
+    ax.hist(flat[1], bins=bins, density=True, histtype="step", **GENERATED)
+    ax.set(title="Histogram", xlabel=label, ylabel="density", xlim=(low, high))
+
+
+def _densities(ax: Axes, flat: tuple[Array, Array], low: float, high: float, label: str) -> None:
+    for values, line, colour in zip(flat, LINES, COLOURS, strict=True):
+        x, y = density(values, low, high)
+        ax.plot(x, y, **line)
+        ax.fill_between(x, y, color=colour, alpha=0.12, linewidth=0)
+    ax.set(title="Kernel density", xlabel=label, ylabel="density", xlim=(low, high))
+    ax.set_ylim(bottom=0)
+
+
+def _quantiles(ax: Axes, flat: tuple[Array, Array], low: float, high: float, label: str) -> None:
+    levels = np.concatenate([[0.001, 0.003], np.linspace(0.01, 0.99, 99), [0.997, 0.999]])
+    ax.plot([low, high], [low, high], color=GREY, linewidth=1.2, linestyle=":")
+    ax.plot(
+        np.quantile(flat[0], levels),
+        np.quantile(flat[1], levels),
+        "o",
+        color=VERMILLION,
+        markersize=4.5,
+        markerfacecolor="none",
+    )
+    ax.set(title="Q-Q (0.1% to 99.9%)", xlabel="real quantiles", ylabel="generated quantiles")
+    ax.set(xlim=(low, high), ylim=(low, high))
+    ax.annotate(
+        label.replace("value ", "").strip("()"), (0.97, 0.03), xycoords="axes fraction", ha="right",
+        fontsize=9, color=GREY,
+    )  # fmt: skip
+
+
+def _shown_features(report: "Report", most: int = MOST_FEATURES) -> tuple[list[int], str]:
+    """Features to draw: all, or those with the largest KS; and a remark for the title."""
+    count = len(report.names)
+    if count <= most:
+        return list(range(count)), ""
+    ks = report.metrics["ks"].per_feature
+    order = sorted(range(count), key=lambda d: -ks[report.names[d]])[:most]
+    return order, f" ({most} worst of {count})"
+
+
+def _boxes(ax: Axes, report: "Report", real: Array, generated: Array, label: str) -> None:
+    shown, remark = _shown_features(report)
+    features = len(report.names)
+    for column, d in enumerate(shown):
+        for offset, values, colour, line in zip(
+            (-0.19, 0.19), (real[..., d], generated[..., d]), COLOURS, ("-", "--"), strict=True
+        ):
+            q = np.quantile(values, [0.01, 0.25, 0.5, 0.75, 0.99])
+            box = {"med": q[2], "q1": q[1], "q3": q[3], "whislo": q[0], "whishi": q[4]}
+            style = {"color": colour, "linestyle": line, "linewidth": 1.6}
+            ax.bxp(
+                [box],
+                positions=[column + offset],
+                widths=0.3,
+                showfliers=False,
+                boxprops=style,
+                whiskerprops=style,
+                capprops={"color": colour, "linewidth": 1.6},
+                medianprops={"color": colour, "linewidth": 2.6},
+                manage_ticks=False,
+            )
+    ax.set(title=f"Quartiles, whiskers 1% to 99%{remark}", ylabel=label)
+    if features == 1:
+        ax.set_xticks([-0.19, 0.19], KINDS)
+        ax.set_xlim(-0.6, 0.6)
+    else:
+        names = [_short(report.names[d]) for d in shown]
+        ax.set_xticks(range(len(shown)), names, rotation=40, ha="right")
+
+
+def _short(name: str, most: int = 14) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def _cdf(
+    ax: Axes, report: "Report", flat: tuple[Array, Array], low: float, high: float, label: str
+) -> None:
+    grid = np.linspace(low, high, 800)
+    for values, line in zip(flat, LINES, strict=True):
+        share = np.searchsorted(np.sort(values), grid, side="right") / values.size
+        ax.plot(grid, share, **line)
+    ks = report.metrics["ks"]
+    mean = " (mean of features)" if len(report.names) > 1 else ""
+    ax.set(title="Cumulative distribution", xlabel=label, ylabel="share of values below")
+    ax.set(xlim=(low, high), ylim=(-0.02, 1.02))
+    ax.annotate(
+        f"KS {ks.value:.3f}, floor {ks.floor:.3f}{mean}", (0.97, 0.05), xycoords="axes fraction",
+        ha="right", fontsize=10,
+    )  # fmt: skip
+
+
+def _statistics(ax: Axes, report: "Report") -> None:
+    if len(report.names) == 1:
+        stats = report.statistics[report.names[0]]
+        names = ("mean", "std", "min", "median", "max")
+        x = np.arange(len(names))
+        for offset, kind, colour, hatch in zip(
+            (-0.2, 0.2), KINDS, COLOURS, (None, "//"), strict=True
+        ):
+            bars = [stats[kind][name] for name in names]
+            face = colour if hatch is None else "white"
+            ax.bar(x + offset, bars, 0.38, color=face, edgecolor=colour, hatch=hatch)
+        ax.axhline(0, color=GREY, linewidth=0.8)
+        ax.set_xticks(x, names)
+        ax.set(title="Statistics", ylabel=_value_label(report.names[0]))
+        return
+    shown, remark = _shown_features(report)
+    for marker, name, colour in (("o", "mean", BLUE), ("s", "median", GREY), ("D", "std", "black")):
+        gaps = []
+        for d in shown:
+            stats = report.statistics[report.names[d]]
+            scale = stats["real"]["std"] or max(abs(stats["real"]["mean"]), 1.0)
+            gaps.append((stats["generated"][name] - stats["real"][name]) / scale)
+        ax.plot(gaps, range(len(shown)), marker, color=colour, label=name, markerfacecolor="none",
+                markeredgewidth=1.6, markersize=6.5)  # fmt: skip
+    ax.axvline(0, color=GREY, linewidth=1.0, linestyle=":")
+    ax.set_yticks(range(len(shown)), [_short(report.names[d]) for d in shown])
+    ax.invert_yaxis()
+    reach = max(0.1, *(abs(x) for x in ax.get_xlim()))
+    ax.set_xlim(-reach, reach)
+    ax.set(title=f"Statistics{remark}", xlabel="generated less real (real std)")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, handletextpad=0.2)
+
+
+def temporal(report: "Report") -> Figure:
+    """Four panels on time: sample sequences, mean and std, autocorrelation, each step's values.
+
+    With several features they show the one with the largest KS at single steps; the title says so.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _figure(2, 2, (11.0, 7.6))
+        d = 0
+        if len(report.names) > 1:
+            worst = report.metrics["step_ks"].per_feature
+            d = max(range(len(report.names)), key=lambda k: worst[report.names[k]])
+        real, generated = report.real_NTD[..., d], report.generated_NTD[..., d]
+        label = _value_label(report.names[d])
+        _samples(axes[0], real, generated, label, report.seed)
+        _bands(axes[1], real, generated, label)
+        _autocorrelation(axes[2], report, d)
+        _violins(axes[3], real, generated, label)
+        if len(report.names) > 1:
+            share = f"feature {report.names[d]}: the worst of {len(report.names)} at single steps"
+            figure.suptitle(share, fontsize=11)
+        _heading(figure, report)
+    return figure
+
+
+def _samples(ax: Axes, real: Array, generated: Array, label: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shown = min(5, len(real), len(generated))
+    steps = np.arange(1, real.shape[1] + 1)
+    marker = "o" if len(steps) == 1 else None
+    for values, line in zip((real, generated), LINES, strict=True):
+        rows = rng.permutation(len(values))[:shown]
+        style = line | {"linewidth": 1.4, "alpha": 0.85, "marker": marker}
+        for row in rows:
+            ax.plot(steps, values[row], **style)
+    ax.set(title=f"Sample sequences ({shown} of each, at random)", xlabel="step", ylabel=label)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _bands(ax: Axes, real: Array, generated: Array, label: str) -> None:
+    steps = np.arange(1, real.shape[1] + 1)
+    for values, line, colour, hatch in zip(
+        (real, generated), LINES, COLOURS, (None, "///"), strict=True
+    ):
+        mean, std = values.mean(axis=0), values.std(axis=0)
+        ax.plot(steps, mean, **line, marker="o" if len(steps) == 1 else None)
+        ax.fill_between(
+            steps, mean - std, mean + std, alpha=0.18, facecolor=colour, edgecolor=colour,
+            hatch=hatch, linewidth=0.8, linestyle=line["linestyle"],
+        )  # fmt: skip
+    ax.set(title="Mean with one std on each side", xlabel="step", ylabel=label)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _autocorrelation(ax: Axes, report: "Report", d: int) -> None:
+    curves = report.curves
+    if "real_autocorrelation" not in curves or curves["real_autocorrelation"].shape[1] < 2:
+        ax.set(title="Autocorrelation")
+        ax.annotate("needs at least two steps", (0.5, 0.5), xycoords="axes fraction", ha="center")
+        return
+    lags = np.arange(curves["real_autocorrelation"].shape[1])
+    for kind, line, colour in zip(KINDS, LINES, COLOURS, strict=True):
+        ax.plot(lags, curves[f"{kind}_autocorrelation"][d], **line)
+        ax.fill_between(
+            lags, curves[f"{kind}_autocorrelation_low"][d],
+            curves[f"{kind}_autocorrelation_high"][d], color=colour, alpha=0.2, linewidth=0,
+        )  # fmt: skip
+    for values, marker, colour in zip(
+        (report.real_NTD[..., d], report.generated_NTD[..., d]), ("o", "x"), COLOURS, strict=True
+    ):
+        own = metrics.temporal_statistics(values[:5000])["autocorr_lag1"]
+        ax.plot(1, own, marker, color=colour, markersize=8, markerfacecolor="none")
+    ax.axhline(0, color=GREY, linewidth=0.8)
+    ax.set(title="Autocorrelation, pooled, with 95% bands", xlabel="lag (steps)")
+    ax.set_ylabel("correlation")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.annotate(
+        "markers at lag 1: mean of each sequence's own (biased)", (0.98, 0.95), ha="right",
+        xycoords="axes fraction", fontsize=9, color=GREY,
+    )  # fmt: skip
+
+
+def _violins(ax: Axes, real: Array, generated: Array, label: str) -> None:
+    """Half-violins at up to ten steps: real to the left, generated to the right."""
+    length = real.shape[1]
+    steps = np.arange(0, length, -(-length // 10))
+    low, high = _view((real, generated), 0.0005)
+    gap = (steps[1] - steps[0]) if len(steps) > 1 else 1
+    shapes = [[density(x[:, t], low, high, 200) for t in steps] for x in (real, generated)]
+    for k, t in enumerate(steps):
+        top = max(shapes[0][k][1].max(), shapes[1][k][1].max())
+        for side, (grid, height), values, colour, hatch in zip(
+            (-1, 1), (shapes[0][k], shapes[1][k]), (real, generated), COLOURS, (None, "////"),
+            strict=True,
+        ):  # fmt: skip
+            edge = t + 1 + side * 0.44 * gap * height / top
+            ax.fill_betweenx(
+                grid, t + 1, edge, facecolor=colour, alpha=0.45, edgecolor=colour, hatch=hatch,
+                linewidth=0.6,
+            )  # fmt: skip
+            median = np.median(values[:, t])
+            ax.plot([t + 1, t + 1 + side * 0.3 * gap], [median, median], color="black", lw=1.6)
+    ax.set_xticks(steps + 1)
+    ax.set(title="Values at single steps (bar: median)", xlabel="step", ylabel=label)
+    ax.set_ylim(low, high)
+
+
+PHASES = {
+    "gen_pretrain": ("G pretraining", "#E8EEF5"),
+    "dis_pretrain": ("D pretraining", "#F7EDE2"),
+    "adversarial": ("adversarial", "#FFFFFF"),
+}
+TRAINING_PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
+    ("Kolmogorov-Smirnov", "KS (0 to 1)", (("ks", "KS"),)),
+    ("Wasserstein distance", "real std", (("wasserstein", "Wasserstein"),)),
+    ("Jensen-Shannon divergence", "bits", (("js", "JS"),)),
+    ("Moment errors", "real std", (("mean_error", "mean"), ("std_error", "std"))),
+    (
+        "Negative log-likelihood",
+        "nats a step",
+        (("train_nll", "training"), ("validation_nll", "held out")),
+    ),
+    (
+        "Discriminator",
+        "loss (nats), accuracy",
+        (("dis_loss", "loss"), ("dis_accuracy", "accuracy")),
+    ),
+)
+
+
+def training_metrics(rows: Sequence[dict[str, Any]]) -> Figure:
+    """Six panels over a whole training run, from the rows of metrics.jsonl.
+
+    KS, Wasserstein, Jensen-Shannon and moment errors of samples against held-out data; likelihood;
+    discriminator. The phases stand one after the other, each as wide as the others whatever its
+    number of steps, shaded and named. Keys that are absent or not finite are left out.
+    """
+    order = [p for p in PHASES if any(row.get("phase") == p for row in rows)]
+    last = {
+        phase: max(float(row.get("step", 0)) for row in rows if row.get("phase") == phase)
+        for phase in order
+    }
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _figure(2, 3, (12.0, 7.0))
+        for ax, (title, unit, series) in zip(axes, TRAINING_PANELS, strict=True):
+            drawn = [
+                name
+                for (key, name), line in zip(series, LINES, strict=False)
+                if _training_line(ax, rows, order, last, key, name, line)
+            ]
+            ax.set(title=title, ylabel=unit, xlim=(0, max(len(order), 1)))
+            if len(drawn) > 1:
+                ax.legend()
+            if not drawn:
+                ax.annotate(
+                    "not recorded", (0.5, 0.5), xycoords="axes fraction", ha="center", color=GREY
+                )
+            _mark_phases(ax, order, last)
+    return figure
+
+
+def _training_line(
+    ax: Axes,
+    rows: Sequence[dict[str, Any]],
+    order: list[str],
+    last: dict[str, float],
+    key: str,
+    name: str,
+    line: dict[str, Any],
+) -> bool:
+    """Draw one quantity, a separate line for each phase; whether there was anything to draw."""
+    drawn = False
+    for k, phase in enumerate(order):
+        points = [
+            (float(row.get("step", 0)) / (last[phase] or 1.0), float(row[key]))
+            for row in rows
+            if row.get("phase") == phase
+            and isinstance(row.get(key), int | float)
+            and np.isfinite(row[key])
+        ]
+        if not points:
+            continue
+        share, y = np.array(points).T
+        marker = ("o" if line is REAL else "s") if len(points) < 25 else None
+        label = None if drawn else name
+        ax.plot(k + 0.03 + 0.94 * share, y, label=label, marker=marker, markersize=4, **line)
+        drawn = True
+    return drawn
+
+
+def _mark_phases(ax: Axes, order: list[str], last: dict[str, float]) -> None:
+    for k, phase in enumerate(order):
+        ax.axvspan(k, k + 1, color=PHASES[phase][1], zorder=0, linewidth=0)
+        if k:
+            ax.axvline(k, color=GREY, linewidth=0.8, linestyle=":")
+    labels = [f"{PHASES[phase][0]}\n({last[phase]:g} steps)" for phase in order]
+    ax.set_xticks(np.arange(len(order)) + 0.5, labels, fontsize=9.5)
+    ax.tick_params(axis="x", length=0)

@@ -1,0 +1,219 @@
+"""The result of an analysis, and how it is written down: text, JSON, figures, HTML."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqgan_jax.analysis.catalogue import CATALOGUE, CLOSE, DIFFERENT, FAR, GROUPS, WORDS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Array = NDArray[Any]
+
+SCHEMA = "seqgan-analysis"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure: its value, what real data show against themselves, an interval, a verdict.
+
+    `excess` is how far the figure (at the floor's sample size) lies above the floor, in standard
+    deviations of the floor; negative when below. `per_feature` is empty where there is one feature.
+    """
+
+    name: str
+    value: float
+    floor: float
+    low: float
+    high: float
+    verdict: str
+    excess: float = 0.0
+    p_value: float | None = None
+    per_feature: Mapping[str, float] = field(default_factory=dict)
+
+    def replace(self, **changes: Any) -> "Metric":
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `analyze` found. Nothing is written or shown unless asked for."""
+
+    metrics: Mapping[str, Metric]
+    statistics: Mapping[str, Mapping[str, Mapping[str, float]]]  # feature -> kind -> name -> value
+    diversity: Mapping[str, Mapping[str, float]]  # kind -> name -> value
+    curves: Mapping[str, Array]
+    extra: Mapping[str, float]
+    names: tuple[str, ...]
+    counts: tuple[int, int]
+    real_NTD: Array
+    generated_NTD: Array
+    notes: tuple[str, ...]
+    seed: int
+    seconds: float
+    sources: tuple[str, str] = ("real data", "generated data")
+
+    @property
+    def verdict(self) -> str:
+        """The worst of the figures' verdicts: "close", "different" or "far"."""
+        verdicts = {metric.verdict for metric in self.metrics.values()}
+        return next((v for v in (FAR, DIFFERENT) if v in verdicts), CLOSE)
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one sentence."""
+        return {
+            CLOSE: "The generated data are as close to the real data as real data is to itself.",
+            DIFFERENT: "The generated data are detectably different from the real data.",
+            FAR: "The generated data are far from the real data.",
+        }[self.verdict]
+
+    def reasons(self, most: int = 5) -> list[str]:
+        """Why the verdict is what it is, what matters first."""
+        bad = [m for m in self.metrics.values() if m.verdict != CLOSE]
+        if not bad:
+            return [
+                f"All {len(self.metrics)} figures are within what real data show of themselves."
+            ]
+        out = self._diagnoses()
+        bad.sort(key=lambda m: (m.verdict != FAR, -m.excess))
+        for metric in bad[:most]:
+            entry = CATALOGUE[metric.name]
+            unit = f" {entry.unit}" if entry.unit else ""
+            line = (
+                f"{entry.label}: {number(metric.value)}{unit}, real data against itself "
+                f"{number(metric.floor)}: {WORDS[metric.verdict]}"
+            )
+            if metric.per_feature:
+                worst = max(metric.per_feature, key=lambda name: metric.per_feature[name])
+                line += f"; worst in {worst} ({number(metric.per_feature[worst])})"
+            out.append(line + ".")
+        if len(bad) > most:
+            out.append(f"{len(bad) - most} more of {len(self.metrics)} figures differ.")
+        return out
+
+    def _diagnoses(self) -> list[str]:
+        """Named ailments that several figures point to together."""
+        out = []
+        off = {m.name for m in self.metrics.values() if m.verdict != CLOSE}
+        far = {m.name for m in self.metrics.values() if m.verdict == FAR}
+        generated, real = self.diversity["generated"]["mean"], self.diversity["real"]["mean"]
+        ratio = generated / real if real > 0 else 1.0
+        if (
+            "memorisation" in off
+            and self.extra.get("copies", 0) > 2 * self.extra.get("copies_held_out", 0) + 0.01
+        ):
+            out.append(f"Copying: {self.extra['copies']:.0%} of the samples repeat real sequences.")
+        if "diversity_error" in off and ratio < 1:
+            word = "Mode collapse" if "coverage" in far or ratio < 0.5 else "Too little variety"
+            out.append(
+                f"{word}: generated sequences lie {ratio:.2f} times as far apart as real ones."
+            )
+        marginal = {"ks", "wasserstein", "js"}
+        order = {"autocorrelation_error", "increment_ks", "spectrum_error", "asymmetry_error"}
+        if not off & marginal and off & order:
+            out.append("The values are right but their order in time is not.")
+        return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document as a dict; its schema is in docs/analysis.md."""
+        return {
+            "verdict": self.verdict,
+            "headline": self.headline,
+            "reasons": self.reasons(),
+            "schema": SCHEMA,
+            "schema_version": SCHEMA_VERSION,
+            "metrics": {
+                name: {
+                    "value": m.value,
+                    "floor": m.floor,
+                    "low": m.low,
+                    "high": m.high,
+                    "verdict": m.verdict,
+                    "excess": m.excess,
+                    "p_value": m.p_value,
+                    "group": CATALOGUE[name].group,
+                    "unit": CATALOGUE[name].unit,
+                    "higher_is_better": CATALOGUE[name].higher_is_better,
+                    "per_feature": dict(m.per_feature),
+                }
+                for name, m in self.metrics.items()
+            },
+            "statistics": {
+                f: {k: dict(s) for k, s in x.items()} for f, x in self.statistics.items()
+            },
+            "diversity": {k: dict(s) for k, s in self.diversity.items()},
+            "memorisation": dict(self.extra),
+            "curves": {name: np.asarray(c).tolist() for name, c in self.curves.items()},
+            "data": {
+                "names": list(self.names),
+                "length": int(self.real_NTD.shape[1]),
+                "features": int(self.real_NTD.shape[2]),
+                "real": {"source": self.sources[0], "sequences": self.counts[0]},
+                "generated": {"source": self.sources[1], "sequences": self.counts[1]},
+            },
+            "notes": list(self.notes),
+            "seed": self.seed,
+            "seconds": self.seconds,
+        }
+
+    def to_json(self) -> str:
+        """The report as JSON: strict (a value that is not finite is null), schema in the docs."""
+        return json.dumps(_finite(self.to_dict()), indent=1, allow_nan=False) + "\n"
+
+    def to_text(self) -> str:
+        """The report as plain text, 100 columns."""
+        from seqgan_jax.analysis.text import render
+
+        return render(self)
+
+    def figures(self) -> dict[str, "Figure"]:
+        """The two pictures as matplotlib figures: "distributions" and "temporal"."""
+        from seqgan_jax.analysis import plots
+
+        return {"distributions": plots.distributions(self), "temporal": plots.temporal(self)}
+
+    def to_html(self, figures: "Mapping[str, Figure] | Mapping[str, bytes] | None" = None) -> str:
+        """One self-contained page with the figures embedded; drawn here unless given."""
+        from seqgan_jax.analysis.html import render
+
+        return render(self, self.figures() if figures is None else figures)
+
+
+def _finite(x: Any) -> Any:
+    if isinstance(x, dict):
+        return {k: _finite(v) for k, v in x.items()}
+    if isinstance(x, list):
+        return [_finite(v) for v in x]
+    if isinstance(x, float) and not math.isfinite(x):
+        return None
+    return x
+
+
+def number(x: float) -> str:
+    """At most four decimals and about four significant digits."""
+    if not math.isfinite(x):
+        return str(x)
+    if abs(x) >= 1e6:
+        return f"{x:.2e}"
+    digits = max(0, min(4, 3 - math.floor(math.log10(abs(x))))) if x else 4
+    return f"{x:.{digits}f}"
+
+
+def grouped(report: Report) -> dict[str, list[Metric]]:
+    """The report's metrics under the titles of their groups, in the catalogue's order."""
+    out: dict[str, list[Metric]] = {}
+    for group, title in GROUPS.items():
+        members = [m for m in report.metrics.values() if CATALOGUE[m.name].group == group]
+        if members:
+            out[title] = members
+    return out

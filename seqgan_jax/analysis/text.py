@@ -1,0 +1,79 @@
+"""The report as plain text."""
+
+import textwrap
+
+from seqgan_jax.analysis.catalogue import CATALOGUE, WORDS
+from seqgan_jax.analysis.report import Report, grouped, number
+
+WIDTH = 100
+MOST_FEATURES = 12
+BASIC = ("mean", "std", "min", "max", "median", "q25", "q75", "skewness", "kurtosis")
+TEMPORAL = ("autocorr_lag1", "autocorr_lag1_pooled", "volatility", "mean_trend", "std_trend")
+
+
+def render(report: Report) -> str:
+    """Verdict and reasons first, then every figure, then the statistics of each feature."""
+    steps, features = report.real_NTD.shape[1:]
+    lines = ["DISTRIBUTION ANALYSIS", "=" * WIDTH, ""]
+    for kind, source, count in zip(
+        ("real", "generated"), report.sources, report.counts, strict=True
+    ):
+        lines.append(f"{kind:<10} {count:>9,} sequences of {steps} x {features}  ({source})")
+    lines += ["", f"VERDICT: {report.verdict.upper()}. {report.headline}"]
+    for mark, items in (("- ", report.reasons()), ("note: ", report.notes)):
+        for item in items:
+            indent = " " * (2 + len(mark))
+            lines += textwrap.wrap(
+                item, WIDTH, initial_indent="  " + mark, subsequent_indent=indent
+            )
+    lines += [
+        "",
+        "'floor' is the same figure between random halves of the real data; [low, high] is a 95%",
+        "bootstrap interval over sequences. Figures are means over features. Verdicts:",
+        *(f"  {verdict:<10}{words}" for verdict, words in WORDS.items()),
+    ]
+    for title, members in grouped(report).items():
+        lines += ["", title.upper(), "-" * WIDTH]
+        lines.append(f"{'':<48}{'value':>9}{'floor':>9}  {'[low, high]':<18} verdict")
+        for m in members:
+            entry = CATALOGUE[m.name]
+            name = entry.label + (f", {entry.unit}" if entry.unit else "")
+            span = f"[{number(m.low)}, {number(m.high)}]"
+            p_value = "" if m.p_value is None else f" (p={m.p_value:.3f})"
+            lines.append(
+                f"{name:<48}{number(m.value):>9}{number(m.floor):>9}  {span:<18} "
+                f"{m.verdict}{p_value}"
+            )
+    for feature in report.names[:MOST_FEATURES]:
+        lines += ["", *_statistics(report, feature)]
+    if features > MOST_FEATURES:
+        lines += ["", f"{features - MOST_FEATURES} more features: see the JSON file."]
+    lines += ["", "DIVERSITY: DISTANCE BETWEEN SEQUENCES (real std, root mean square)", "-" * WIDTH]
+    lines.append(f"{'':<24}{'Real':>15}{'Generated':>15}{'Difference':>15}")
+    for name in ("mean", "std", "min", "max"):
+        label = f"{name} pairwise distance"
+        lines.append(
+            _row(label, report.diversity["real"][name], report.diversity["generated"][name])
+        )
+    lines += [
+        f"samples that repeat a reference sequence: {report.extra.get('copies', 0):.1%} "
+        f"(held-out: {report.extra.get('copies_held_out', 0):.1%})",
+        "",
+        f"seed {report.seed}, {report.seconds:.1f} s",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, real: float, generated: float) -> str:
+    return f"{name:<24}{real:>15.6g}{generated:>15.6g}{generated - real:>15.6g}"
+
+
+def _statistics(report: Report, feature: str) -> list[str]:
+    title = "BASIC STATISTICS" + (f": {feature}" if len(report.names) > 1 else "")
+    real, generated = (report.statistics[feature][kind] for kind in ("real", "generated"))
+    lines = [title, "-" * WIDTH, f"{'':<24}{'Real':>15}{'Generated':>15}{'Difference':>15}"]
+    lines += [_row(name, real[name], generated[name]) for name in BASIC]
+    title = "TEMPORAL PROPERTIES" + (f": {feature}" if len(report.names) > 1 else "")
+    lines += ["", title, "-" * WIDTH]
+    lines += [_row(name, real[name], generated[name]) for name in TEMPORAL]
+    return lines

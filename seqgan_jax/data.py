@@ -221,8 +221,8 @@ def _load_csv(
     names, x_LD, notes = reading.read_columns(path, text, columns)
     if len(x_LD) < window:
         raise DataError(
-            f"{printable(source)}: the series has {len(x_LD)} steps, fewer than --window {window}. "
-            "Choose a smaller --window."
+            f"{printable(source)}: a series of length {len(x_LD)} is shorter than --window "
+            f"{window}. Choose a smaller --window."
         )
     starts_N = np.arange(0, len(x_LD) - window + 1, stride)
     if len(starts_N) < MIN_SEQUENCES:

@@ -24,7 +24,7 @@ BLOCK_CHARACTERS = 1 << 20
 SHOWN = 3  # of all bad lines
 FORMATS = "Known formats: text with one sequence a line, .csv, .npy, .npz."
 
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+", re.ASCII)
 _CELL = re.compile(r'[ \t]*"((?:[^"]|"")*)"[ \t]*(?=,|\Z)|([^,]*)')
 _CLEAN = b"0123456789+-.eE, \t\n"
@@ -54,7 +54,9 @@ def check_is_file(path: Path) -> None:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
         where = printable(os.path.abspath(path))
-        raise DataError(f"{shown}: there is no such file (looked for {where}).") from None
+        raise DataError(
+            f"{shown}: there is no such file (looked for {where}). Correct the path."
+        ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{shown}: cannot be read: {reason}. Correct the path.") from None
@@ -178,7 +180,7 @@ def _complaint(token: str, line: str) -> tuple[str, str] | None:
         return f"{shown} is not a number; it looks like a decimal comma", remedy
     if ";" in token:
         return f"{shown} is not a number", "Put spaces, tabs or commas, not ';', between numbers."
-    if re.fullmatch(r"[+-]?\d[\d_]*_[\d_.eE]*", token):
+    if "_" in token and _NUMBER.fullmatch(token.replace("_", "")):
         return f"{shown} is not a number here", "Write it without underscores."
     if re.fullmatch(r"[+-]?0[xX].*", token):
         return f"{shown} is a hexadecimal number", "Write it as a decimal number."
@@ -348,8 +350,10 @@ def read_columns(
                 notes.append(f"ignored column {d + 1}, which has no name (numbers of rows?)")
         first = [token for _, token in _cells(body.partition("\n")[0], only_commas=True)]
         first += [""] * (len(names) - len(first))
-        wanted = [d for d, name in enumerate(names) if name and _like_number(first[d])]
-        maybe = [d for d, name in enumerate(names) if name and not _like_number(first[d])]
+        # 1_000 and "1,5" were meant as numbers: refused rather than ignored.
+        like = [_like_number(token.replace("_", "").replace(",", "")) for token in first]
+        wanted = [d for d, name in enumerate(names) if name and like[d]]
+        maybe = [d for d, name in enumerate(names) if name and not like[d]]
 
     parts: list[np.ndarray] = []
     problems: dict[int, Problem] = {}
@@ -406,20 +410,20 @@ def _read_block(
             problems[number] = (1, *bad) if bad else _wrong_length(line, count, "column")
     by_column = list(zip(*rows, strict=True)) or [()] * width
     x_LD = np.zeros((len(rows), len(wanted)))
-    for d, index in enumerate(wanted):
+    for d, index in sorted(enumerate(wanted), key=lambda pair: pair[1]):
         tokens = by_column[index]
         x = _floats(tokens) if _is_clean("".join(tokens)) else None
         if x is not None:
             x_LD[:, d] = x
             continue
         for i, token in enumerate(tokens):
+            if numbers[i] in problems:  # the first on each line is told
+                continue
             line = lines[numbers[i] - first_line]
             complaint = _complaint(token.strip(" \t"), line)
             if complaint is None:
                 x_LD[i, d] = float(token)
             else:
                 column = _cells(line, only_commas=True)[index][0]
-                earlier = problems.get(numbers[i])
-                if earlier is None or column < earlier[0]:
-                    problems[numbers[i]] = (column, *complaint)
+                problems[numbers[i]] = (column, *complaint)
     return x_LD, rows

@@ -288,9 +288,9 @@ def _read_array(path: Path) -> np.ndarray:
     reading.check_is_file(path)
     shown = printable(path)
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            with loaded:
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.lib.npyio.NpzFile):
                 names = loaded.files
                 chosen = names if len(names) == 1 else [n for n in ("x", "data") if n in names]
                 if len(chosen) != 1:

@@ -16,6 +16,10 @@ class UsageError(SeqGANError, ValueError):
     exit_code = 2
 
 
+class NotFittedError(UsageError, RuntimeError):
+    """A model was asked for something before it was fitted."""
+
+
 class DataError(SeqGANError, ValueError):
     """Input that cannot be read as sequences of finite numbers."""
 

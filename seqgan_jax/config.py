@@ -1,0 +1,284 @@
+"""Every setting, its default, its unit and its limits: frozen dataclasses, no array code.
+
+The flags of the command line are made from these classes: a field `hidden_dim` is `--hidden-dim`,
+and the text under a field is its help.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from seqgan_jax.errors import UsageError
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the sequences come from."""
+
+    data: str | None = None
+    """File (.txt, .csv, .npy, .npz), bundled set (weather) or simulator (ar1, var1, seasonal,
+    regime, lstm). Default: save/real_data.txt if it is there, else the bundled set."""
+    window: int = 20
+    """Steps in a sequence, where the source is one long series or a simulator; else the file's."""
+    stride: int = 1
+    """Steps from one window to the next, where the source is one long series."""
+    columns: tuple[str, ...] = ()
+    """Columns of a .csv to learn, in this order. Default: all that are numbers."""
+    features: int = 1
+    """Numbers a step, where a text file holds several: T x D numbers a line, step after step."""
+    num_sequences: int = 10_000
+    """Sequences to draw, where the source is a simulator."""
+    held_out: float = 0.1
+    """Fraction never trained on and only reported on: the end of a long series, else at random."""
+    validation: float = 0.1
+    """Fraction never trained on that decides when to stop."""
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The LSTM policy and its pretraining by maximum likelihood."""
+
+    hidden_dim: int = 32
+    """LSTM units."""
+    covariance: Literal["full", "diagonal"] = "full"
+    """Covariance of one step's features: full by a Cholesky factor, or diagonal."""
+    pre_epoch_num: int = 120
+    """Most passes over the training part in pretraining."""
+    gen_lr: float = 1e-3
+    """Adam learning rate in pretraining."""
+    patience: int = 10
+    """Pretraining stops after this many epochs without a better validation likelihood."""
+    average: float = 0.998
+    """Decay, a step, of the running average of the weights that is validated and kept."""
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The CNN-highway discriminator and its training."""
+
+    dis_size: Literal["small", "reference"] = "small"
+    """small: 14 thousand weights at D = 1; reference: the PyTorch project's own, 3.0 million."""
+    dis_dropout_keep_prob: float = 0.75
+    """Probability of keeping a unit in training (never dropped when rewarding)."""
+    dis_l2_reg_lambda: float = 0.2
+    """Weight of 1/2 ||W||^2 of the output layer."""
+    dis_lr: float = 1e-3
+    """Adam learning rate."""
+    num_negatives: int = 1024
+    """Generated sequences drawn afresh, and real ones beside them, each time it is trained."""
+    dis_passes: int = 1
+    """Passes over those sequences."""
+    dis_pre_refreshes: int = 30
+    """Pretraining: how many times sequences are drawn and passed over."""
+    dis_refreshes: int = 1
+    """Adversarial training: the same in each round."""
+
+
+@dataclass(frozen=True)
+class AdversarialConfig:
+    """Adversarial training of the policy."""
+
+    total_batch: int = 200
+    """Rounds, each of gen_updates policy updates and dis_refreshes discriminator trainings."""
+    gradient: Literal["reinforce", "pathwise"] = "reinforce"
+    """Policy gradient: REINFORCE with Monte Carlo rollouts, or through the samples."""
+    gen_updates: int = 1
+    """Policy updates a round."""
+    gen_adv_lr: float = 1e-4
+    """Adam learning rate of the policy."""
+    rollout_num: int = 16
+    """Monte Carlo continuations of every prefix."""
+    rollout_update_rate: float = 0.8
+    """Decay, a round, of the rollout policy's running average of the policy."""
+    reward: Literal["probability", "logit"] = "probability"
+    """What a sequence earns: the discriminator's probability of 'real', or its logit."""
+    reward_batch: int = 4096
+    """Most sequences that are scored at once (bounds memory); 0: all."""
+    anchor: float = 1.0
+    """Weight of the likelihood of real sequences in the policy's loss."""
+    entropy_bonus: float = 0.0
+    """Weight of the policy's entropy (nats a step) in the policy's loss."""
+    average_rounds: float = 0.98
+    """Decay, a round, of the running average of the policy that is kept."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The run: where it writes, on what, how much."""
+
+    preset: Literal["default", "reference"] = "default"
+    """reference: the PyTorch project's discriminator and schedule (hours on a CPU)."""
+    run_dir: str = "save"
+    """Folder for samples, metrics and checkpoints; made if missing."""
+    batch_size: int = 64
+    """Sequences in a batch, in all phases."""
+    seed: int = 88
+    """Seed of all random numbers: same seed, same bits on a CPU."""
+    skip_gen_pretrain: bool = False
+    """Skip pretraining of the generator."""
+    skip_dis_pretrain: bool = False
+    """Skip pretraining of the discriminator."""
+    skip_adversarial: bool = False
+    """Skip adversarial training."""
+    generated_num: int = 10_000
+    """Sequences in final_samples.txt."""
+    checkpoint_every: float = 60.0
+    """Seconds between checkpoints; one is always written at the end of a phase."""
+    keep: int = 3
+    """Checkpoints kept."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
+
+
+PRESETS: Mapping[str, Config] = {
+    "default": Config(),
+    # 50 x 3 and 200 x 5 x 3 passes over 10,000 real and 10,000 fresh generated sequences.
+    "reference": Config(
+        run=RunConfig(preset="reference"),
+        discriminator=DiscriminatorConfig(
+            dis_size="reference",
+            num_negatives=10_000,
+            dis_passes=3,
+            dis_pre_refreshes=50,
+            dis_refreshes=5,
+        ),
+    ),
+}
+
+
+def _flat(config: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        values |= _flat(value) if dataclasses.is_dataclass(value) else {item.name: value}
+    return values
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """Every setting by its flat name, in order."""
+    return _flat(config)
+
+
+def from_flat(values: Mapping[str, Any]) -> Config:
+    """The config with these settings; raises UsageError on a name that does not exist."""
+    parts = {item.name: type(getattr(Config(), item.name)) for item in fields(Config)}
+    known = {item.name: part for part, cls in parts.items() for item in fields(cls)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise UsageError(
+            f"unknown setting {unknown[0]!r}. Settings are: {', '.join(sorted(known))}."
+        )
+    start = PRESETS.get(values.get("preset", "default"), Config())
+    changes: dict[str, dict[str, Any]] = {part: {} for part in parts}
+    for name, value in values.items():
+        changes[known[name]][name] = tuple(value) if isinstance(value, list) else value
+    config = Config(
+        **{part: dataclasses.replace(getattr(start, part), **changes[part]) for part in parts}
+    )
+    validate(config)
+    return config
+
+
+def to_json(config: Config) -> str:
+    """The settings as JSON, by flat name."""
+    return json.dumps(flat(config), indent=2)
+
+
+# Limits of each number: (lowest, highest, is the lowest allowed, is the highest allowed).
+_LIMITS: dict[str, tuple[float, float, bool, bool]] = {
+    "window": (2, 1e6, True, True),
+    "stride": (1, 1e9, True, True),
+    "features": (1, 1e4, True, True),
+    "num_sequences": (30, 1e9, True, True),
+    "held_out": (0, 0.5, False, True),
+    "validation": (0, 0.5, False, True),
+    "hidden_dim": (1, 65536, True, True),
+    "pre_epoch_num": (0, 1e9, True, True),
+    "gen_lr": (0, 1, False, True),
+    "patience": (1, 1e9, True, True),
+    "average": (0, 1, True, False),
+    "dis_dropout_keep_prob": (0, 1, False, True),
+    "dis_l2_reg_lambda": (0, math.inf, True, False),
+    "dis_lr": (0, 1, False, True),
+    "num_negatives": (1, 1e9, True, True),
+    "dis_passes": (1, 1e6, True, True),
+    "dis_pre_refreshes": (0, 1e9, True, True),
+    "dis_refreshes": (1, 1e6, True, True),
+    "total_batch": (0, 1e9, True, True),
+    "gen_updates": (1, 1e6, True, True),
+    "gen_adv_lr": (0, 1, False, True),
+    "rollout_num": (1, 1e6, True, True),
+    "rollout_update_rate": (0, 1, True, False),
+    "reward_batch": (0, 1e9, True, True),
+    "anchor": (0, math.inf, True, False),
+    "entropy_bonus": (0, math.inf, True, False),
+    "average_rounds": (0, 1, True, False),
+    "batch_size": (2, 1e6, True, True),
+    "seed": (0, 2**32 - 1, True, True),
+    "generated_num": (1, 1e9, True, True),
+    "checkpoint_every": (0, math.inf, True, True),
+    "keep": (1, 1e6, True, True),
+}
+_CHOICES = {
+    "covariance": ("full", "diagonal"),
+    "dis_size": ("small", "reference"),
+    "gradient": ("reinforce", "pathwise"),
+    "reward": ("probability", "logit"),
+    "preset": ("default", "reference"),
+}
+
+
+def validate(config: Config) -> None:
+    """Raise UsageError where a value is of the wrong kind, impossible, or contradicts another."""
+    for part in fields(Config):
+        for item in fields(getattr(config, part.name)):
+            _validate_value(item.name, item.type, getattr(getattr(config, part.name), item.name))
+    data = config.data
+    if data.held_out + data.validation > 0.8:
+        raise UsageError(
+            f"--held-out {data.held_out:g} and --validation {data.validation:g} leave less than a "
+            "fifth of the data to train on. Make one smaller."
+        )
+
+
+def _validate_value(name: str, kind: Any, value: Any) -> None:
+    flag = "--" + name.replace("_", "-")
+    if name in _CHOICES:
+        if value not in _CHOICES[name]:
+            raise UsageError(f"{flag} {value!r} is unknown. Choose {' or '.join(_CHOICES[name])}.")
+    elif name in _LIMITS:
+        whole = kind is int
+        number = isinstance(value, int) if whole else isinstance(value, int | float)
+        if not number or isinstance(value, bool):
+            raise UsageError(f"{flag} must be a {'whole ' * whole}number, not {value!r}.")
+        low, high, with_low, with_high = _LIMITS[name]
+        inside = (value >= low if with_low else value > low) and (
+            value <= high if with_high else value < high
+        )
+        if not inside:
+            words = f"{'at least' if with_low else 'above'} {low:.12g}"
+            if math.isfinite(high):
+                words += f" and {'at most' if with_high else 'below'} {high:.12g}"
+            raise UsageError(f"{flag} {value!r} is out of range. It must be {words}.")
+    elif kind is bool:
+        if not isinstance(value, bool):
+            raise UsageError(f"{flag} must be true or false, not {value!r}.")
+    elif name == "columns":
+        if not isinstance(value, tuple) or not all(isinstance(column, str) for column in value):
+            raise UsageError(f"{flag} must be a list of names, not {value!r}.")
+    elif value is not None and not isinstance(value, str):
+        raise UsageError(f"{flag} must be text, not {value!r}.")
+    elif name == "run_dir" and not value:
+        raise UsageError(f"{flag} is empty. Name a folder.")

@@ -1,0 +1,352 @@
+"""The LSTM policy and the CNN-highway discriminators: the only file that imports flax.
+
+Modules are Flax NNX, used functionally: `split` turns one into a hashable definition and a plain
+dict of parameters, `bind` puts them together again inside a jitted function.
+"""
+
+import itertools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+from jax.scipy.linalg import solve_triangular
+
+from seqgan_jax import distributions
+from seqgan_jax.distributions import Framed
+
+Params = dict[str, Any]
+Definition = nnx.GraphDef
+
+
+def split(module: nnx.Module) -> tuple[Definition, Params]:
+    """A module's definition (hashable, static under jit) and its parameters as a plain dict."""
+    definition, state = nnx.split(module)
+    return definition, nnx.to_pure_dict(state)
+
+
+def bind(definition: Definition, params: Params) -> Any:
+    """The module with these parameters; costs nothing inside a jitted function."""
+    return nnx.merge(definition, params)
+
+
+def num_params(params: Params) -> int:
+    """How many numbers the parameters hold."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+class Frame(NamedTuple):
+    """A VAR(1) fitted by least squares: the frame in which the policy predicts.
+
+    x_1 = first_offset + first_factor e_1; x_t = matrix x_{t-1} + offset + factor e_t.
+    """
+
+    first_offset: jax.Array  # [D]
+    first_factor: jax.Array  # [D, D], lower triangular
+    matrix: jax.Array  # [D, D]
+    offset: jax.Array  # [D]
+    factor: jax.Array  # [D, D], lower triangular
+
+
+def fit_frame(x_NTD: np.ndarray, covariance: str) -> Frame:
+    """Least squares of x_t on x_{t-1}, and the covariances of x_1 and of the residuals.
+
+    Slow series move a thousandth of their range in a step, and prices of one share are nearly
+    collinear: in this frame the policy's task has unit scale in every direction, and training
+    begins at the VAR(1)'s likelihood instead of creeping towards it.
+    """
+    features = x_NTD.shape[2]
+    first, before, after = x_NTD[:, 0], x_NTD[:, :-1], x_NTD[:, 1:]
+    before, after = before.reshape(-1, features), after.reshape(-1, features)
+    mean_before, mean_after = before.mean(0), after.mean(0)
+    matrix = np.linalg.lstsq(before - mean_before, after - mean_after, rcond=1e-10)[0].T
+    offset = mean_after - matrix @ mean_before
+    residual = after - before @ matrix.T - offset
+
+    def factor(values: np.ndarray, floor: np.ndarray) -> np.ndarray:
+        second = np.atleast_2d(np.cov(values.T, bias=True))
+        if covariance == "diagonal":
+            return np.diag(np.sqrt(np.diag(second) + floor))
+        return np.linalg.cholesky(second + np.diag(floor))
+
+    # The floor keeps exactly dependent columns invertible: 1e-4 of a column's standard deviation.
+    floor = 1e-8 * (before.var(axis=0) + 1e-8)
+    arrays = (first.mean(0), factor(first, floor), matrix, offset, factor(residual, floor))
+    return Frame(*(jnp.asarray(array, jnp.float32) for array in arrays))
+
+
+class LSTMPolicy(nnx.Module):
+    """Autoregressive policy pi(x_t | x_<t): an LSTM whose head gives a Gaussian of each step.
+
+    c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g), h_t = sigmoid(o) tanh(c_t), with
+    [i, f, o, g] = W_u u_{t-1} + W_h h_{t-1} + b (Hochreiter & Schmidhuber 1997; forget bias 1,
+    Jozefowicz et al. 2015). It reads u = [x, e], the value and its innovation in a fixed VAR(1)
+    frame (`Frame`), and the head gives mean and log-variance of the next innovation from
+    [h_t, u_{t-1}]. The head starts at zero: an untrained policy is the VAR(1).
+    The first step has a learned input to the LSTM (`start`) and to the head (`first`).
+    States are h and c stacked, `hc_2BH`; values and innovations side by side, `u_BI`, I = 2 D.
+    """
+
+    def __init__(self, hidden_dim: int, covariance: str, frame: Frame, *, rngs: nnx.Rngs) -> None:
+        features = frame.offset.shape[0]
+        self.features = features
+        self.hidden_dim = hidden_dim
+        self.law = distributions.by_name(covariance, features)
+        orthogonal = jax.nn.initializers.orthogonal()
+        lecun = jax.nn.initializers.lecun_normal()
+        # Four blocks, one for each gate: one orthogonal (H, 4H) matrix would correlate the gates.
+        blocks = [orthogonal(rngs.params(), (hidden_dim, hidden_dim)) for _ in range(4)]
+        self.recurrent = nnx.Param(jnp.concatenate(blocks, axis=1))
+        self.input = nnx.Param(lecun(rngs.params(), (2 * features, 4 * hidden_dim)))
+        self.bias = nnx.Param(jnp.zeros(4 * hidden_dim).at[hidden_dim : 2 * hidden_dim].set(1.0))
+        self.start = nnx.Param(jnp.zeros(4 * hidden_dim))
+        outputs = self.law.num_params(features)
+        self.head = nnx.Param(jnp.zeros((hidden_dim + 2 * features, outputs)))
+        self.head_bias = nnx.Param(jnp.zeros(outputs))
+        self.first = nnx.Param(jnp.zeros(outputs))
+        self.frame = nnx.Dict({name: nnx.Param(value) for name, value in frame._asdict().items()})
+
+    def _frame(self) -> Frame:
+        # Part of the parameters, so that it is saved with them; never trained.
+        return Frame(**{name: lax.stop_gradient(self.frame[name][...]) for name in Frame._fields})
+
+    def _cell(self, hc_2BH: jax.Array, projected: jax.Array) -> jax.Array:
+        h, c = hc_2BH[0], hc_2BH[1]
+        i, f, o, g = jnp.split(projected + h @ self.recurrent[...], 4, axis=-1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return jnp.stack([jax.nn.sigmoid(o) * jnp.tanh(c), c])
+
+    def _project(self, u: jax.Array) -> jax.Array:
+        return u @ self.input[...] + _row(self.bias, u.ndim)
+
+    def first_step(
+        self, batch: int, temperature: float | jax.Array = 1.0
+    ) -> tuple[jax.Array, Framed]:
+        """The state after the start input, and the law of the first value."""
+        start = jnp.broadcast_to(self.start[...] + self.bias[...], (batch, 4 * self.hidden_dim))
+        hc_2BH = self._cell(jnp.zeros((2, batch, self.hidden_dim)), start)
+        raw = hc_2BH[0] @ self.head[: self.hidden_dim] + _row(self.first, 2)
+        frame = self._frame()
+        offset = jnp.broadcast_to(frame.first_offset, (batch, self.features))
+        law = self.law.from_params(raw + _row(self.head_bias, 2), temperature)
+        return hc_2BH, Framed(offset, frame.first_factor, _inverse(frame.first_factor), law)
+
+    def step(
+        self, hc_2BH: jax.Array, u_BI: jax.Array, temperature: float | jax.Array = 1.0
+    ) -> tuple[jax.Array, Framed]:
+        """One later step: the state after reading `u_BI`, and the law of the next value."""
+        hc_2BH = self._cell(hc_2BH, self._project(u_BI))
+        return hc_2BH, self._later_law(hc_2BH[0], u_BI, temperature)
+
+    def _later_law(self, h: jax.Array, u: jax.Array, temperature: float | jax.Array) -> Framed:
+        raw = jnp.concatenate([h, u], axis=-1) @ self.head[...] + _row(self.head_bias, h.ndim)
+        frame = self._frame()
+        offset = u[..., : self.features] @ frame.matrix.T + _row(frame.offset, h.ndim)
+        law = self.law.from_params(raw, temperature)
+        return Framed(offset, frame.factor, _inverse(frame.factor), law)
+
+    def teacher_forced(
+        self, x_BTD: jax.Array, temperature: float | jax.Array = 1.0
+    ) -> tuple[jax.Array, jax.Array, tuple[Framed, Framed]]:
+        """States and laws at every step of given sequences, in one pass.
+
+        Inputs are shifted: the law at step t has seen x_1 .. x_{t-1} only.
+
+        Returns:
+          `hc_T2BH`, the state from which x_t is drawn; `u_TBI`, the given values with their
+          innovations; the laws of x_1 `[B]` and of x_2 .. x_T `[T-1, B]`.
+        """
+        x_TBD = jnp.swapaxes(x_BTD, 0, 1)
+        hc_2BH, first = self.first_step(x_BTD.shape[0], temperature)
+        frame = self._frame()
+        offset = x_TBD[:-1] @ frame.matrix.T + _row(frame.offset, 3)
+        e_TBD = jnp.concatenate(
+            [first.innovation(x_TBD[0])[None], (x_TBD[1:] - offset) @ _inverse(frame.factor).T]
+        )
+        u_TBI = jnp.concatenate([x_TBD, e_TBD], axis=-1)
+
+        def body(hc: jax.Array, projected: jax.Array) -> tuple[jax.Array, jax.Array]:
+            hc = self._cell(hc, projected)
+            return hc, hc
+
+        _, later = lax.scan(body, hc_2BH, self._project(u_TBI[:-1]))
+        laws = (first, self._later_law(later[:, 0], u_TBI[:-1], temperature))
+        return jnp.concatenate([hc_2BH[None], later]), u_TBI, laws
+
+    def log_prob(self, x_BTD: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+        """log pi(x_t | x_<t) at every step by teacher forcing, `[B, T]`, nats."""
+        _, _, (first, later) = self.teacher_forced(x_BTD, temperature)
+        x_TBD = jnp.swapaxes(x_BTD, 0, 1)
+        return jnp.concatenate([first.log_prob(x_TBD[0])[None], later.log_prob(x_TBD[1:])]).T
+
+    def log_prob_and_entropy(self, x_BTD: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """`log_prob` and the entropies of the same laws, `[B, T]` each, nats."""
+        _, _, (first, later) = self.teacher_forced(x_BTD)
+        x_TBD = jnp.swapaxes(x_BTD, 0, 1)
+        log_prob = jnp.concatenate([first.log_prob(x_TBD[0])[None], later.log_prob(x_TBD[1:])])
+        return log_prob.T, jnp.concatenate([first.entropy()[None], later.entropy()]).T
+
+
+def _row(vector: Any, ndim: int) -> jax.Array:
+    """A vector with leading axes of one, since rank promotion must be asked for."""
+    return vector[...][(None,) * (ndim - 1)]
+
+
+def _inverse(factor: jax.Array) -> jax.Array:
+    return solve_triangular(factor, jnp.eye(factor.shape[-1]), lower=True)
+
+
+def dropout(x: jax.Array, keep_prob: float, key: jax.Array | None) -> jax.Array:
+    """Inverted dropout; without a key (evaluation, rewards) the identity."""
+    if key is None or keep_prob >= 1.0:
+        return x
+    return jnp.where(jax.random.bernoulli(key, keep_prob, x.shape), x / keep_prob, 0.0)
+
+
+class Dense(nnx.Module):
+    """Affine map of the last axis, y = x W + b; `init` as in `jax.nn.initializers`."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        rngs: nnx.Rngs,
+        init: Any = jax.nn.initializers.he_normal(),  # noqa: B008
+    ) -> None:
+        self.kernel = nnx.Param(init(rngs.params(), (inputs, outputs)))
+        self.bias = nnx.Param(jnp.zeros(outputs))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x @ self.kernel[...] + _row(self.bias, x.ndim)
+
+
+class Highway(nnx.Module):
+    """y = t relu(W x + b) + (1 - t) x, t = sigmoid(W_t x + b_t - 2) (Srivastava et al. 2015)."""
+
+    gate_shift = -2.0  # starts nearly closed, as in the SeqGAN paper's code
+
+    def __init__(self, size: int, *, rngs: nnx.Rngs) -> None:
+        self.transform = Dense(size, size, rngs=rngs)
+        self.gate = Dense(size, size, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        t = jax.nn.sigmoid(self.gate(x) + self.gate_shift)
+        return t * jax.nn.relu(self.transform(x)) + (1.0 - t) * x
+
+
+class SmallDiscriminator(nnx.Module):
+    """The default: convolutions over time, mean and max pooled, highway, dense, one logit.
+
+    Channels are the values, their first differences at unit variance (without them slow series
+    look alike at any roughness) and the position in the sequence (pooling forgets it).
+    """
+
+    def __init__(
+        self,
+        length: int,
+        features: int,
+        keep_prob: float,
+        increment_scale: tuple[float, ...],
+        *,
+        channels: int = 32,
+        width: int = 3,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.length, self.width, self.keep_prob = length, width, keep_prob
+        self.increment_scale = increment_scale
+        self.conv1 = Dense(width * (2 * features + 1), channels, rngs=rngs)
+        self.conv2 = Dense(width * channels, channels, rngs=rngs)
+        self.highway = Highway(2 * channels, rngs=rngs)
+        self.hidden = Dense(2 * channels, channels, rngs=rngs)
+        self.output = Dense(channels, 1, rngs=rngs, init=jax.nn.initializers.lecun_normal())
+
+    def _convolve(self, layer: Dense, x_BTC: jax.Array) -> jax.Array:
+        # A convolution as one matrix product of shifted copies: XLA's own is slower on CPUs here.
+        before = (self.width - 1) // 2
+        padded = jnp.pad(x_BTC, ((0, 0), (before, self.width - 1 - before), (0, 0)))
+        shifted = [padded[:, k : k + self.length] for k in range(self.width)]
+        return jax.nn.relu(layer(jnp.concatenate(shifted, axis=-1)))
+
+    def __call__(self, x_BTD: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        """Logit of 'real' for each sequence, `[B]`; dropout only where a key is given."""
+        keys = (None, None) if key is None else tuple(jax.random.split(key))
+        scale = jnp.array(self.increment_scale)[None, None]
+        increments = jnp.pad(jnp.diff(x_BTD, axis=1) / scale, ((0, 0), (1, 0), (0, 0)))
+        position = jnp.broadcast_to(
+            jnp.linspace(-1.0, 1.0, self.length)[None, :, None], (*x_BTD.shape[:2], 1)
+        )
+        x = jnp.concatenate([x_BTD, increments, position], axis=-1)
+        x = self._convolve(self.conv2, self._convolve(self.conv1, x))
+        x = jnp.concatenate([x.mean(axis=1), x.max(axis=1)], axis=-1)
+        x = dropout(self.highway(x), self.keep_prob, keys[0])
+        x = dropout(jax.nn.relu(self.hidden(x)), self.keep_prob, keys[1])
+        return self.output(x)[:, 0]
+
+
+class ReferenceDiscriminator(nnx.Module):
+    """The PyTorch project's own, layer for layer: 3,018,050 parameters at T = 20, D = 1.
+
+    Two 3 x 3 convolutions over (time, feature) with 64 and 32 channels, flattened; two highway
+    layers; fully connected 1024 to 32; a 1 x 1 convolution to 64; two classes.
+    """
+
+    def __init__(self, length: int, features: int, keep_prob: float, *, rngs: nnx.Rngs) -> None:
+        self.keep_prob = keep_prob
+        init = jax.nn.initializers.he_normal(in_axis=(0, 1, 2), out_axis=3)
+        self.kernel1 = nnx.Param(init(rngs.params(), (3, 3, 1, 64)))
+        self.bias1 = nnx.Param(jnp.zeros(64))
+        self.kernel2 = nnx.Param(init(rngs.params(), (3, 3, 64, 32)))
+        self.bias2 = nnx.Param(jnp.zeros(32))
+        flat = 32 * length * features
+        self.highways = nnx.List([Highway(flat, rngs=rngs) for _ in range(2)])
+        sizes = (flat, 1024, 512, 256, 128, 64, 32)
+        self.dense = nnx.List([Dense(a, b, rngs=rngs) for a, b in itertools.pairwise(sizes)])
+        self.pointwise = Dense(32, 64, rngs=rngs)
+        self.output = Dense(64, 2, rngs=rngs, init=jax.nn.initializers.lecun_normal())
+
+    @staticmethod
+    def _convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        y = lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return jax.nn.relu(y + bias[None, None, None])
+
+    def __call__(self, x_BTD: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        """Logit of 'real' for each sequence, `[B]`; dropout only where a key is given."""
+        keys = [None] * 7 if key is None else list(jax.random.split(key, 7))
+        x = self._convolve(x_BTD[..., None], self.kernel1[...], self.bias1[...])
+        x = self._convolve(x, self.kernel2[...], self.bias2[...])
+        x = x.reshape(x.shape[0], math.prod(x.shape[1:]))
+        for highway in self.highways:
+            x = highway(x)
+        x = dropout(x, self.keep_prob, keys[0])
+        for layer, layer_key in zip(self.dense, keys[1:], strict=True):
+            x = dropout(jax.nn.relu(layer(x)), self.keep_prob, layer_key)
+        scores = self.output(jax.nn.relu(self.pointwise(x)))
+        return scores[:, 1] - scores[:, 0]
+
+
+def policy(
+    key: jax.Array, hidden_dim: int, covariance: str, frame: Frame
+) -> tuple[Definition, Params]:
+    """A policy that is the frame's VAR(1) until it is trained."""
+    return split(LSTMPolicy(hidden_dim, covariance, frame, rngs=nnx.Rngs(params=key)))
+
+
+def discriminator(
+    key: jax.Array,
+    size: str,
+    length: int,
+    features: int,
+    keep_prob: float,
+    increment_scale: tuple[float, ...],
+) -> tuple[Definition, Params]:
+    """A freshly initialised discriminator of `size` 'small' or 'reference'."""
+    rngs = nnx.Rngs(params=key)
+    if size == "reference":
+        return split(ReferenceDiscriminator(length, features, keep_prob, rngs=rngs))
+    return split(SmallDiscriminator(length, features, keep_prob, increment_scale, rngs=rngs))

@@ -84,9 +84,10 @@ class LSTMPolicy(nnx.Module):
     c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g), h_t = sigmoid(o) tanh(c_t), with
     [i, f, o, g] = W_u u_{t-1} + W_h h_{t-1} + b (Hochreiter & Schmidhuber 1997; forget bias 1,
     Jozefowicz et al. 2015). It reads u = [x, e], the value and its innovation in a fixed VAR(1)
-    frame (`Frame`), and the head gives mean and log-variance of the next innovation from
-    [h_t, u_{t-1}]. The head starts at zero: an untrained policy is the VAR(1).
-    The first step has a learned input to the LSTM (`start`) and to the head (`first`).
+    frame (`Frame`), and the head gives mean and log-variance of the next innovation from h_t.
+    h is bounded, so they are too: what grows beyond the data is the frame's linear part alone, and
+    no feedback through the variance can run away. The head starts at zero: an untrained policy is
+    the VAR(1). The first step has a learned input to the LSTM (`start`) and to the law (`first`).
     States are h and c stacked, `hc_2BH`; values and innovations side by side, `u_BI`, I = 2 D.
     """
 
@@ -104,7 +105,7 @@ class LSTMPolicy(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(4 * hidden_dim).at[hidden_dim : 2 * hidden_dim].set(1.0))
         self.start = nnx.Param(jnp.zeros(4 * hidden_dim))
         outputs = self.law.num_params(features)
-        self.head = nnx.Param(jnp.zeros((hidden_dim + 2 * features, outputs)))
+        self.head = nnx.Param(jnp.zeros((hidden_dim, outputs)))
         self.head_bias = nnx.Param(jnp.zeros(outputs))
         self.first = nnx.Param(jnp.zeros(outputs))
         self.frame = nnx.Dict({name: nnx.Param(value) for name, value in frame._asdict().items()})
@@ -128,7 +129,7 @@ class LSTMPolicy(nnx.Module):
         """The state after the start input, and the law of the first value."""
         start = jnp.broadcast_to(self.start[...] + self.bias[...], (batch, 4 * self.hidden_dim))
         hc_2BH = self._cell(jnp.zeros((2, batch, self.hidden_dim)), start)
-        raw = hc_2BH[0] @ self.head[: self.hidden_dim] + _row(self.first, 2)
+        raw = hc_2BH[0] @ self.head[...] + _row(self.first, 2)
         frame = self._frame()
         offset = jnp.broadcast_to(frame.first_offset, (batch, self.features))
         law = self.law.from_params(raw + _row(self.head_bias, 2), temperature)
@@ -142,7 +143,7 @@ class LSTMPolicy(nnx.Module):
         return hc_2BH, self._later_law(hc_2BH[0], u_BI, temperature)
 
     def _later_law(self, h: jax.Array, u: jax.Array, temperature: float | jax.Array) -> Framed:
-        raw = jnp.concatenate([h, u], axis=-1) @ self.head[...] + _row(self.head_bias, h.ndim)
+        raw = h @ self.head[...] + _row(self.head_bias, h.ndim)
         frame = self._frame()
         offset = u[..., : self.features] @ frame.matrix.T + _row(frame.offset, h.ndim)
         law = self.law.from_params(raw, temperature)

@@ -1,0 +1,163 @@
+"""Sampling and Monte Carlo rollouts against nested Python loops on the same noise."""
+
+from functools import partial
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqgan_jax import networks, rollout
+
+
+def nested_loops(policy, x_BTD, noise_TKNBD):
+    """One sequence, one prefix, one rollout and one step at a time."""
+    length, _, num_rollouts, batch, _ = noise_TKNBD.shape
+    steps, lanes = rollout.folded_schedule(length)
+    out = np.zeros((length - 1, num_rollouts, *x_BTD.shape))
+    first_step, step = jax.jit(policy.first_step, static_argnums=0), jax.jit(policy.step)
+    draw = jax.jit(lambda law, noise: law.sample(noise)[0])
+    read = jax.jit(lambda law, x: jnp.concatenate([x, law.innovation(x)], axis=-1))
+    for b in range(batch):
+        for p in range(1, length):
+            for n in range(num_rollouts):
+                hc, law = first_step(1)
+                x = []
+                for t in range(length):
+                    if t < p:
+                        value = x_BTD[b : b + 1, t]
+                    else:
+                        noise = noise_TKNBD[steps[p - 1, t], lanes[p - 1], n, b]
+                        value = draw(law, noise[None])
+                    x.append(value[0])
+                    hc, law = step(hc, read(law, value))
+                out[p - 1, n, b] = np.stack(x)
+    return out
+
+
+@pytest.mark.parametrize("length", [2, 3, 4, 5])
+def test_rollouts_are_nested_loops_on_the_same_noise(length):
+    definition, params = helpers.policy(2, length=length)
+    policy = networks.bind(definition, params)
+    x = jnp.asarray(helpers.series(2, length, 2), jnp.float32)
+    shape = (length, rollout.num_lanes(length), 2, 2, 2)
+    noise = jax.random.normal(jax.random.key(0), shape)
+    expected = nested_loops(policy, x, noise)
+    assert np.allclose(jax.jit(partial(rollout.rollouts, policy))(x, noise), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [2, 3, 8, 9])
+def test_the_folded_schedule_is_the_masked_one(length):
+    definition, params = helpers.policy(3, length=length)
+    policy = networks.bind(definition, params)
+    x = jnp.asarray(helpers.series(4, length, 3), jnp.float32)
+    noise = jax.random.normal(jax.random.key(1), (length, rollout.num_lanes(length), 5, 4, 3))
+    folded = jax.jit(partial(rollout.rollouts, policy))(x, noise, 1.3)
+    masked = jax.jit(partial(rollout.masked_rollouts, policy))(x, noise, 1.3)
+    assert folded.shape == (length - 1, 5, 4, length, 3)
+    assert np.allclose(folded, masked, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [2, 3, 7, 24, 25])
+def test_the_schedule_uses_every_place_at_most_once_and_in_order(length):
+    steps, lanes = rollout.folded_schedule(length)
+    places = [(steps[p - 1, t], lanes[p - 1]) for p in range(1, length) for t in range(p, length)]
+    assert len(set(places)) == len(places) == length * (length - 1) // 2
+    assert max(s for s, _ in places) < length
+    assert max(k for _, k in places) < rollout.num_lanes(length)
+    assert length * rollout.num_lanes(length) <= len(places) * (1 + 1 / (length - 1)) + 1e-9
+
+
+def test_rollouts_keep_their_prefix_and_are_stochastic():
+    definition, params = helpers.policy(1, length=6)
+    policy = networks.bind(definition, params)
+    x = jnp.asarray(helpers.series(3, 6, 1), jnp.float32)
+    noise = jax.random.normal(jax.random.key(2), (6, 3, 4, 3, 1))
+    out = np.asarray(jax.jit(partial(rollout.rollouts, policy))(x, noise))
+    for p in range(1, 6):
+        assert np.array_equal(out[p - 1, :, :, :p], np.tile(np.asarray(x)[:, :p], (4, 1, 1, 1)))
+        spread = out[p - 1, :, :, p:].std(axis=0)
+        assert spread.min() > 1e-3
+
+
+def test_rollouts_have_the_policys_conditional_law():
+    """Continuations of one prefix against the closed form: an untrained policy is a VAR(1)."""
+    x = helpers.series(500, 4, 1)
+    frame = networks.fit_frame(x, "full")
+    policy = networks.bind(*networks.policy(jax.random.key(0), 4, "full", frame))
+    n = 20_000
+    start = jnp.full((1, 4, 1), 0.8)
+    noise = jax.random.normal(jax.random.key(3), (4, 2, n, 1, 1))
+    last = np.asarray(jax.jit(partial(rollout.rollouts, policy))(start, noise))[
+        1, :, 0, 3, 0
+    ]  # prefix of 2
+    a, b = float(frame.matrix[0, 0]), float(frame.offset[0])
+    s = float(frame.factor[0, 0])
+    mean, variance = a * (a * 0.8 + b) + b, s**2 * (1 + a**2)
+    assert abs(last.mean() - mean) < 4 * np.sqrt(variance / n)
+    assert abs(last.var() - variance) < 4 * variance * np.sqrt(2 / n)
+
+
+def test_free_running_samples_have_the_var1s_moments():
+    x = helpers.series(2000, 5, 2)
+    frame = networks.fit_frame(x, "full")
+    policy = networks.bind(*networks.policy(jax.random.key(0), 4, "full", frame))
+    n = 20_000
+    samples = np.asarray(
+        jax.jit(lambda key: rollout.sample(policy, key, n, 5))(jax.random.key(5)), np.float64
+    )
+    matrix, offset, factor = (np.asarray(a, np.float64) for a in frame[2:])
+    mean = np.asarray(frame.first_offset, np.float64)
+    first = np.asarray(frame.first_factor, np.float64)
+    covariance = first @ first.T
+    for t in range(5):
+        errors = np.abs(samples[:, t].mean(0) - mean)
+        assert np.all(errors < 4.5 * np.sqrt(np.diag(covariance) / n))
+        spread = np.sqrt((np.outer(np.diag(covariance), np.diag(covariance)) + covariance**2) / n)
+        assert np.all(np.abs(np.cov(samples[:, t].T) - covariance) < 4.5 * spread)
+        mean = matrix @ mean + offset
+        covariance = matrix @ covariance @ matrix.T + factor @ factor.T
+
+
+def test_samples_are_what_the_log_prob_says():
+    """E log pi(x) = -entropy: sampling and density are of one law, at any temperature."""
+    definition, params = helpers.policy(2, length=5)
+    policy = networks.bind(definition, random_small(params))
+    for temperature in (1.0, 0.6):
+        x = rollout.sample(policy, jax.random.key(7), 20_000, 5, temperature)
+        _, _, (first, later) = policy.teacher_forced(x, temperature)
+        entropy = np.asarray(first.entropy() + later.entropy().sum(0), np.float64)
+        log_prob = np.asarray(policy.log_prob(x, temperature).sum(1), np.float64)
+        gap = log_prob + entropy
+        assert abs(gap.mean()) < 4 * gap.std() / np.sqrt(len(gap))
+        wrong = np.asarray(policy.log_prob(x, 1.5 * temperature).sum(1), np.float64) + entropy
+        assert abs(wrong.mean()) > 10 * gap.std() / np.sqrt(len(gap))
+
+
+def random_small(params):
+    return jax.tree.map(lambda a: a, params) | {"head": 0.3 * params["head"]}
+
+
+def test_q_values_average_the_rollouts_and_end_with_the_reward_itself():
+    x = jnp.asarray(helpers.series(3, 4, 1), jnp.float32)
+    rng = np.random.default_rng(0)
+    rollouts = jnp.asarray(rng.normal(size=(3, 5, 3, 4, 1)), jnp.float32)
+
+    def reward(x_BTD):
+        return x_BTD.sum(axis=(1, 2)) ** 2
+
+    q = np.asarray(rollout.q_values(reward, x, rollouts))
+    for b in range(3):
+        for p in range(1, 4):
+            values = [float(rollouts[p - 1, n, b].sum()) ** 2 for n in range(5)]
+            assert q[b, p - 1] == pytest.approx(np.mean(values), rel=1e-4)
+        assert q[b, 3] == pytest.approx(float(x[b].sum()) ** 2, rel=1e-4)
+    for size in (1, 7, 48, 100):
+        assert np.allclose(rollout.q_values(reward, x, rollouts, size), q, rtol=1e-5)
+
+
+def test_advantages_are_differences_of_q_with_the_other_sequences_first():
+    q = jnp.array([[1.0, 2.0, 4.0], [3.0, 3.0, 1.0], [8.0, 0.0, 0.0]])
+    expected = [[1 - 5.5, 1, 2], [3 - 4.5, 0, -2], [8 - 2, -8, 0]]
+    assert np.allclose(rollout.advantages(q), expected)

@@ -1,0 +1,246 @@
+"""The command line: `seqgan train | sample | analyze`, and `train.py`.
+
+Flags are made from the dataclasses of `config.py`. Nothing heavy is imported before the flags are
+read, so that --help and mistakes answer at once.
+"""
+
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import (
+    FlagCreatePairsOff,
+    OmitArgPrefixes,
+    Positional,
+    arg,
+)
+
+from seqgan_jax import config
+from seqgan_jax.config import Config
+from seqgan_jax.errors import SeqGANError, UsageError
+from seqgan_jax.version import __version__
+
+USAGE = f"""seqgan {__version__}: learn from real sequences, write new ones, say how good they are
+
+  seqgan train    train on a file of sequences            (seqgan train --help)
+  seqgan sample   more samples from a trained run         (seqgan sample --help)
+  seqgan analyze  compare generated sequences with real   (seqgan analyze --help)
+"""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a SeqGAN on real sequences and write new ones.
+
+    Without --data: save/real_data.txt if it is there, else a bundled set of real weather.
+    """
+
+    settings: Annotated[OmitArgPrefixes[Config], arg(name="")] = field(default_factory=Config)
+    gpu: bool = False
+    """Compute on a GPU; stops where there is none."""
+    resume: bool = False
+    """Go on from the last checkpoint in --run-dir, with its settings."""
+    overwrite: bool = False
+    """Replace an earlier run in --run-dir."""
+    show_config: bool = False
+    """Print all settings and exit."""
+    quiet: bool = False
+    """Print nothing but errors."""
+    debug: bool = False
+    """Print a traceback with every error."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Write new sequences from a trained run; no retraining."""
+
+    run: Positional[str] = "save"
+    """Run directory, or a folder written by SeqGAN.save."""
+    n: Annotated[int, arg(aliases=["-n"])] = 1000
+    """Sequences to write."""
+    seed: int = 0
+    """Seed of the samples."""
+    temperature: float = 1.0
+    """Factor on the standard deviation of every step."""
+    out: Annotated[str, arg(aliases=["-o"])] = "samples.txt"
+    """File to write: .txt (a sequence a line), .csv (long format with column names) or .npy."""
+    step: int | None = None
+    """Checkpoint to use. Default: the last."""
+    gpu: bool = False
+    """Compute on a GPU; stops where there is none."""
+    overwrite: bool = False
+    """Replace the file if it is there."""
+    debug: bool = False
+    """Print a traceback with every error."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`seqgan`: the first word picks the command. Returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = words[0] if words else "--help"
+    if command in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if command == "--version":
+        print(__version__)
+        return 0
+    if command == "train":
+        return train_main(words[1:], "seqgan train")
+    if command == "sample":
+        return sample_main(words[1:])
+    if command == "analyze":
+        from seqgan_jax.analysis.cli import main as analyze_main
+
+        return analyze_main(words[1:])
+    print(
+        f"seqgan: unknown command {command!r}. Commands: train, sample, analyze.", file=sys.stderr
+    )
+    return UsageError.exit_code
+
+
+def train_main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
+    """`train.py` and `seqgan train`. Returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    return _guarded(lambda: _train(words, prog), "--debug" in words)
+
+
+def sample_main(argv: Sequence[str] | None = None) -> int:
+    """`seqgan sample`. Returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    return _guarded(lambda: _sample(_parse(Sample, words, "seqgan sample")), "--debug" in words)
+
+
+def _guarded(command: Callable[[], int], debug: bool) -> int:
+    """Run a command; errors that the user can put right become a message and an exit code."""
+    try:
+        return command()
+    except SeqGANError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
+
+
+def _parse(kind: Any, words: Sequence[str], prog: str, default: Any = None) -> Any:
+    options = {} if default is None else {"default": default}
+    return tyro.cli(kind, args=list(words), prog=prog, config=(FlagCreatePairsOff,), **options)
+
+
+def _value_of(words: Sequence[str], flag: str) -> str | None:
+    """The value of a flag that decides about the defaults of the others."""
+    for i, word in enumerate(words):
+        if word.replace("_", "-") == flag and i + 1 < len(words):
+            return words[i + 1]
+        if word.replace("_", "-").startswith(flag + "="):
+            return word.split("=", 1)[1]
+    return None
+
+
+def _defaults(words: Sequence[str]) -> Config:
+    """Defaults of the other flags: the run's own settings with --resume, else the preset's."""
+    if "--resume" in words:
+        from seqgan_jax.run import saved_config
+
+        return saved_config(_value_of(words, "--run-dir") or config.RunConfig().run_dir)
+    preset = _value_of(words, "--preset")
+    return config.PRESETS.get(preset or "default", Config())
+
+
+def _train(words: Sequence[str], prog: str) -> int:
+    help_wanted = "-h" in words or "--help" in words
+    default = Train(settings=Config() if help_wanted else _defaults(words))
+    options: Train = _parse(Train, words, prog, default)
+    settings = options.settings
+    config.validate(settings)
+    if options.show_config:
+        width = max(map(len, config.flat(settings)))
+        for name, value in config.flat(settings).items():
+            print(f"{name:<{width}}  {value}")
+        return 0
+    if options.resume and options.overwrite:
+        raise UsageError("--resume goes on with a run, --overwrite replaces it: choose one.")
+    if not options.quiet:
+        print(f"seqgan {__version__}, seed {settings.run.seed}, writes to {settings.run.run_dir}/")
+        sys.stdout.flush()
+
+    from seqgan_jax import device, run, training
+    from seqgan_jax.progress import Display, warn
+
+    described = device.choose(options.gpu)
+    if note := device.use_cache():
+        warn(note)
+    if not options.gpu and device.has_nvidia_driver():
+        warn("hint: this machine has a GPU; add --gpu to use it")
+    display = Display(training.TITLES, training.UNITS, options.quiet)
+    stop: list[int] = []
+    _on_signals(stop)
+    try:
+        run.train(
+            settings,
+            device=described,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            display=display,
+            stop=stop,
+        )
+    except run.Stopped as stopped:
+        again = f"{_program(prog)} --resume --run-dir {settings.run.run_dir}"
+        again += " --gpu" * options.gpu
+        print(f"{stopped}; go on with: {again}", file=sys.stderr)
+        return stopped.exit_code
+    finally:
+        display.close()
+    if not options.quiet:
+        tail = "" if settings.run.run_dir == "save" else f" --run {settings.run.run_dir}"
+        how = "python analyze.py" if prog == "train.py" else "seqgan analyze"
+        print(f"how good are they: {how}{tail}")
+    return 0
+
+
+def _program(prog: str) -> str:
+    return "python train.py" if prog == "train.py" else prog
+
+
+def _on_signals(stop: list[int]) -> None:
+    """First signal: stop at the next chunk, with a checkpoint. Second: at once."""
+
+    def handler(number: int, frame: Any) -> None:  # noqa: ARG001
+        stop.append(number)
+        for each in numbers:
+            signal.signal(each, signal.SIG_DFL)
+        print("stopping at the end of this chunk; again to stop at once", file=sys.stderr)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in numbers:
+        signal.signal(number, handler)
+
+
+def _sample(options: Sample) -> int:
+    out = Path(options.out)
+    if out.exists() and not options.overwrite:
+        raise UsageError(f"{out}: is there already. Name another with -o, or add --overwrite.")
+    from seqgan_jax import data, device
+    from seqgan_jax.model import SeqGAN
+
+    device.choose(options.gpu)
+    device.use_cache()
+    model = SeqGAN.load(options.run, step=options.step)
+    x_NTD = model.sample(options.n, seed=options.seed, temperature=options.temperature)
+    data.save_sequences(out, x_NTD, model.description.names)
+    print(f"wrote {options.n:,} sequences to {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Which device computes, and where compiled programs are cached."""
+
+import os
+import shutil
+import stat
+import sys
+from pathlib import Path
+
+from seqgan_jax.errors import DeviceError
+
+
+def choose(gpu: bool) -> str:
+    """Make JAX use a GPU (`gpu`) or the CPU, and describe the device. Never falls back.
+
+    Call before anything is computed. Raises DeviceError where a GPU is wanted and not usable.
+    """
+    import jax
+
+    if not gpu:
+        jax.config.update("jax_platforms", "cpu")
+        device = jax.devices()[0]
+        return f"CPU, {os.cpu_count()} cores"
+    # 'cuda,cpu' would fall back in silence, so the backend is asked for by name and looked at.
+    try:
+        devices = jax.devices("gpu")
+    except RuntimeError as error:
+        raise DeviceError(_no_gpu(str(error))) from error
+    device = devices[0]
+    if device.platform == "cpu":
+        raise DeviceError(_no_gpu("JAX offered a CPU instead"))
+    jax.config.update("jax_default_device", device)
+    return f"GPU, {device.device_kind} ({len(devices)} visible)"
+
+
+def _no_gpu(reason: str) -> str:
+    import importlib.util
+
+    import jax
+
+    plugins = [
+        name
+        for name in ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin")
+        if importlib.util.find_spec(name) is not None
+    ]
+    driver = "an NVIDIA driver is" if has_nvidia_driver() else "no NVIDIA driver is"
+    seen = ", ".join(sorted({d.platform for d in jax.devices("cpu")}))
+    return (
+        f"--gpu: no usable GPU ({reason.splitlines()[0] if reason else 'unknown reason'}).\n"
+        f"  JAX {jax.__version__} sees: {seen}; "
+        f"GPU plugin installed: {', '.join(plugins) or 'none'}; {driver} on this machine.\n"
+        f"  Install the plugin: {sys.executable} -m pip install 'seqgan-jax[cuda13]' "
+        "(or [cuda12] for older drivers), or leave out --gpu to run on the CPU."
+    )
+
+
+def has_nvidia_driver() -> bool:
+    """Whether this machine shows an NVIDIA GPU, whatever JAX can use."""
+    return Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
+
+
+def use_cache() -> str | None:
+    """Keep compiled programs in a folder that only this user can write; a note where impossible.
+
+    A cache entry is code that will run, so a folder of another owner or mode is not used.
+    """
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # the user's own choice
+        return None
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base / "seqgan_jax" / "xla"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            return f"compilation cache off: {folder} is not a folder of this user"
+        folder.chmod(0o700)
+    except OSError as error:
+        return f"compilation cache off: {folder} ({error.strerror})"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    return None

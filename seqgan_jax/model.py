@@ -1,0 +1,356 @@
+"""SeqGAN: fit, sample, log_prob, save, load."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from seqgan_jax import checkpoint, config, networks, rundir, steps, training
+from seqgan_jax.config import Config
+from seqgan_jax.data import Scaler, Sequences, Split, split
+from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageError
+from seqgan_jax.networks import Frame
+from seqgan_jax.steps import Data, Networks, TrainState
+from seqgan_jax.training import Listener, Problem, Silent
+from seqgan_jax.version import __version__
+
+Value = TypeVar("Value")
+BLOCK = 1024  # sequences sampled or scored in one call: one compilation for every n
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a trained model knows of its data; stored beside the weights."""
+
+    names: tuple[str, ...]  # D columns
+    length: int  # T
+    source: str
+    scaler: Scaler
+    increment_scale: tuple[float, ...]  # std of first differences in scaled units, K kept columns
+    counts: tuple[int, int, int]  # sequences in the training, validation and held-out parts
+
+    def to_json(self) -> dict[str, Any]:
+        """As stored in config.json."""
+        return {
+            "data": {
+                "names": list(self.names),
+                "length": self.length,
+                "features": len(self.names),
+                "source": self.source,
+                "counts": list(self.counts),
+            },
+            "scaler": self.scaler.to_json(),
+            "increment_scale": list(self.increment_scale),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Inverse of `to_json`; raises KeyError, TypeError or ValueError on anything else."""
+        data = content["data"]
+        names = tuple(str(name) for name in data["names"])
+        scaler = Scaler.from_json(content["scaler"])
+        increments = tuple(float(value) for value in content["increment_scale"])
+        train, validation, held_out = (int(count) for count in data["counts"])
+        length = int(data["length"])
+        if length < 2 or length > 1_000_000 or len(increments) != len(scaler.kept_K):
+            raise ValueError("length or number of columns is impossible")
+        counts = (train, validation, held_out)
+        return cls(names, length, str(data["source"]), scaler, increments, counts)
+
+
+class SeqGAN:
+    """A SeqGAN for continuous sequences (Yu et al. 2017), from Python.
+
+    Settings are those of the command line by their names, e.g. `hidden_dim=64, total_batch=0`;
+    `seqgan train --help` or `seqgan_jax.config` lists them. Raises UsageError on unknown names and
+    impossible values.
+
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).normal(size=(200, 5)).cumsum(axis=1)
+    >>> model = SeqGAN(hidden_dim=8, pre_epoch_num=2, total_batch=0, dis_pre_refreshes=0).fit(x)
+    >>> model.sample(3, seed=0).shape
+    (3, 5, 1)
+    >>> model.log_prob(x[:4]).shape
+    (4,)
+    """
+
+    def __init__(self, settings: Config | None = None, **changes: Any) -> None:
+        base = config.flat(settings) if settings is not None else {}
+        self.config: Config = config.from_flat({**base, **changes})
+        self._description: Description | None = None
+        self._nets: Networks | None = None
+        self._state: TrainState | None = None
+
+    # ------------------------------------------------------------------ training
+
+    def fit(self, x: ArrayLike | Sequences, *, listener: Listener | None = None) -> Self:
+        """Train on real sequences [N, T] or [N, T, D] in their own units.
+
+        A tenth is held out and a tenth decides when to stop (`held_out`, `validation`); the scaling
+        is fitted on the rest. Writes no files. Raises DataError on what cannot be learned from,
+        DivergedError where training breaks down.
+        """
+        sequences = x if isinstance(x, Sequences) else as_sequences(x)
+        prepared = self.prepare(sequences)
+        self.train(prepared, listener or Silent())
+        return self
+
+    def prepare(self, sequences: Sequences) -> Split:
+        """Split, fit the scaling, and initialise the networks; what `train` starts from."""
+        run, data = self.config.run, self.config.data
+        parts = split(sequences, data.held_out, data.validation, seed=run.seed)
+        scaler = Scaler.fit(parts.train_NTD)
+        scaled_NTK = scaler.transform(parts.train_NTD)
+        increments = np.maximum(np.diff(scaled_NTK, axis=1).std(axis=(0, 1)), 1e-6)
+        self._description = Description(
+            names=sequences.names,
+            length=scaled_NTK.shape[1],
+            source=sequences.source,
+            scaler=scaler,
+            increment_scale=tuple(float(np.float32(value)) for value in increments),
+            counts=(
+                len(parts.train_NTD),
+                len(parts.validation_NTD),
+                len(parts.held_out_NTD),
+            ),
+        )
+        frame = networks.fit_frame(scaled_NTK, self.config.generator.covariance)
+        self._nets, self._state = self._initialise(frame)
+        return parts
+
+    def _initialise(self, frame: Frame) -> tuple[Networks, TrainState]:
+        make, found = self._maker()
+        state = jax.jit(make)(jax.random.key(self.config.run.seed), frame)
+        return found[0], state
+
+    def _maker(self) -> tuple[Callable[[jax.Array, Frame], TrainState], list[Networks]]:
+        """A traceable initialiser, and the list in which tracing leaves the definitions."""
+        description = self.description
+        found: list[Networks] = []
+
+        def make(key: jax.Array, frame: Frame) -> TrainState:
+            nets, state = steps.init(
+                jax.random.fold_in(key, steps.INIT),
+                description.length,
+                frame,
+                description.increment_scale,
+                self.config.generator,
+                self.config.discriminator,
+            )
+            found.append(nets)
+            return state
+
+        return make, found
+
+    def train(self, parts: Split, listener: Listener) -> None:
+        """Run what is left of the three phases on prepared data."""
+        scaler = self.description.scaler
+
+        def device(x_NTD: NDArray[np.float64]) -> jax.Array:
+            return jnp.asarray(scaler.transform(x_NTD), jnp.float32)
+
+        problem = Problem(
+            config=self.config,
+            nets=self.nets,
+            data=Data(device(parts.train_NTD), device(parts.validation_NTD)),
+            key=jax.random.key(self.config.run.seed),
+        )
+        self._state = training.train(problem, self.state, listener)
+
+    def adopt(self, other: "SeqGAN") -> None:
+        """Take over another model's training state (resuming: settings may differ, data not)."""
+        self._nets, self._state = other.nets, other.state
+
+    # ------------------------------------------------------------------ what was learned
+
+    @property
+    def description(self) -> Description:
+        """What the model knows of its data."""
+        return _fitted(self._description)
+
+    @property
+    def nets(self) -> Networks:
+        """Static definitions of both networks."""
+        return _fitted(self._nets)
+
+    @property
+    def state(self) -> TrainState:
+        """The whole training state."""
+        return _fitted(self._state)
+
+    def sample(self, n: int, seed: int = 0, temperature: float = 1.0) -> NDArray[np.float64]:
+        """`n` new sequences [n, T, D] in data units; the first m of n are those of `sample(m)`.
+
+        `temperature` multiplies the standard deviation of every step. Raises NotFittedError before
+        `fit`, UsageError on impossible arguments.
+        """
+        description = self.description
+        if not isinstance(n, int | np.integer) or n < 1:
+            raise UsageError(f"n must be a whole number of at least 1, not {n!r}.")
+        if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+            raise UsageError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}.")
+        if not 0 < temperature < np.inf:
+            raise UsageError(f"temperature must be above 0 and finite, not {temperature!r}.")
+        key = jax.random.fold_in(jax.random.key(int(seed)), steps.SAMPLE)
+        blocks = [
+            np.asarray(
+                training.sample(
+                    self.state.final,
+                    jax.random.fold_in(key, jnp.array(i)),
+                    jnp.array(temperature, jnp.float32),
+                    nets=self.nets,
+                    number=BLOCK,
+                    length=description.length,
+                )
+            )
+            for i in range(-(-n // BLOCK))
+        ]
+        z_NTK = np.concatenate(blocks)[:n].astype(np.float64)
+        return description.scaler.inverse(z_NTK)
+
+    def log_prob(self, x: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
+        """log p(x) of sequences [N, T, D] (or [N, T] where D = 1) in data units, [N], nats.
+
+        The density is of the columns that are learned, in data units: the scaling's Jacobian is
+        included. Constant columns and copies of other columns carry no density; where a sequence
+        breaks them it is -inf. Raises NotFittedError, DataError on another shape.
+        """
+        description = self.description
+        x_NTD = self._check_shape(x)
+        scaled = description.scaler.transform(x_NTD).astype(np.float32)
+        values: list[NDArray[np.float64]] = []
+        for i in range(0, len(scaled), BLOCK):
+            block = scaled[i : i + BLOCK]
+            padded = np.concatenate([block, np.repeat(block[-1:], BLOCK - len(block), axis=0)])
+            logs = _log_prob(
+                self.state.final,
+                jnp.asarray(padded),
+                jnp.array(temperature, jnp.float32),
+                nets=self.nets,
+            )
+            values.append(np.asarray(logs, np.float64)[: len(block)].sum(axis=1))
+        log_p = np.concatenate(values) + description.scaler.log_jacobian(description.length)
+        return np.where(description.scaler.matches(x_NTD), log_p, -np.inf)
+
+    def _check_shape(self, x: ArrayLike) -> NDArray[np.float64]:
+        length, features = self.description.length, len(self.description.names)
+        array = _as_array(x)
+        if array.ndim == 2 and features == 1:
+            array = array[:, :, None]
+        if array.ndim != 3 or array.shape[1:] != (length, features) or not len(array):
+            wanted = f"[N, {length}, {features}]" + (f" or [N, {length}]" if features == 1 else "")
+            raise DataError(
+                f"x has shape {list(np.shape(x))}, the model was fitted on {wanted}. "
+                "Give sequences of that length and number of columns."
+            )
+        return array
+
+    # ------------------------------------------------------------------ saving and loading
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model to `folder`: config.json and one checkpoint. Loads with `load`.
+
+        Raises UsageError where the folder already holds a model or a run, DiskError.
+        """
+        path = Path(folder)
+        state, description = self.state, self.description
+        if found := rundir.present(path):
+            raise UsageError(
+                f"{path}: holds {', '.join(found)} already. Name another folder, or delete it."
+            )
+        with rundir.lock(path):
+            self.write_config(path, description)
+            store = checkpoint.Store(rundir.checkpoints(path), keep=1)
+            store.save(training.step_number(state), state)
+            store.close()
+
+    def write_config(self, path: Path, description: Description) -> None:
+        """config.json of a model or run."""
+        content = {"version": __version__, "settings": config.flat(self.config)}
+        rundir.write_config(path, content | description.to_json())
+
+    @classmethod
+    def load(cls, folder: str | Path, step: int | None = None) -> Self:
+        """The model in `folder`: one that `save` wrote, or any run directory with a checkpoint.
+
+        `step` picks a checkpoint, default the last. Raises CheckpointError.
+        """
+        path = Path(folder)
+        content = rundir.read_config(path)
+        try:
+            model = cls(config.from_flat(content["settings"]))
+            model._description = Description.from_json(content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{path / 'config.json'}: not a description of a model ({error})."
+            ) from error
+        available = checkpoint.steps(rundir.checkpoints(path))
+        if not available or (step is not None and step not in available):
+            there = f"there are {', '.join(map(str, available))}" if available else "there is none"
+            raise CheckpointError(
+                f"{path}: no checkpoint{'' if step is None else f' {step}'} ({there}). "
+                "Train first, or name another."
+            )
+        make, found = model._maker()
+        features = len(model._description.scaler.kept_K)
+        vector, matrix = jnp.zeros(features), jnp.eye(features)
+        frame = Frame(vector, matrix, matrix, vector, matrix)
+        abstract = jax.eval_shape(make, jax.random.key(0), frame)
+        chosen = available[-1] if step is None else step
+        model._state = checkpoint.restore(rundir.checkpoints(path), chosen, abstract)
+        model._nets = found[0]
+        return model
+
+
+def _fitted(value: Value | None) -> Value:
+    if value is None:
+        raise NotFittedError("this model has not been fitted. Call fit(x) or SeqGAN.load(folder).")
+    return value
+
+
+def _as_array(x: ArrayLike) -> NDArray[np.float64]:
+    try:
+        array = np.asarray(x)
+        if np.iscomplexobj(array):
+            raise TypeError("complex numbers")
+        array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"x cannot be read as an array of numbers ({error}). "
+            "Give [N, T] or [N, T, D]: all sequences of one length."
+        ) from error
+    if not np.isfinite(array).all():
+        where = np.argwhere(~np.isfinite(array))[0].tolist()
+        raise DataError(
+            f"x{where} is {array[tuple(where)]}: every value must be finite. "
+            "Drop or fill such sequences first."
+        )
+    return array
+
+
+def as_sequences(x: ArrayLike, names: Sequence[str] | None = None) -> Sequences:
+    """An array [N, T] or [N, T, D] as `Sequences`; raises DataError on anything else."""
+    array = _as_array(x)
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or min(array.shape) < 1 or array.shape[1] < 2:
+        raise DataError(
+            f"x has shape {list(np.shape(x))}; expected [N, T] or [N, T, D] with T of at least 2."
+        )
+    features = array.shape[2]
+    if names is None:
+        names = ("x",) if features == 1 else tuple(f"x{d + 1}" for d in range(features))
+    return Sequences(array, tuple(names), "array", None, ())
+
+
+@partial(jax.jit, static_argnames="nets")
+def _log_prob(
+    params: networks.Params, x_BTD: jax.Array, temperature: jax.Array, *, nets: Networks
+) -> jax.Array:
+    return networks.bind(nets.policy, params).log_prob(x_BTD, temperature)

@@ -1,0 +1,241 @@
+"""One run of `seqgan train`: data, training, and everything in the run directory."""
+
+import dataclasses
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from seqgan_jax import checkpoint, config, data, files, rundir, training
+from seqgan_jax.config import Config
+from seqgan_jax.errors import CheckpointError, SeqGANError, UsageError
+from seqgan_jax.model import SeqGAN
+from seqgan_jax.networks import num_params
+from seqgan_jax.progress import Display
+from seqgan_jax.steps import TrainState
+
+# Settings that a resumed run may change: none of them changes what was computed so far.
+CHANGEABLE = {
+    *("run_dir", "generated_num", "checkpoint_every", "keep", "reward_batch"),
+    *("pre_epoch_num", "patience", "dis_pre_refreshes", "total_batch"),
+    *("skip_gen_pretrain", "skip_dis_pretrain", "skip_adversarial"),
+}
+SAMPLES_SHOWN = 1000  # sequences in generator_sample.txt
+
+
+class Stopped(SeqGANError):
+    """A signal ended the run after its state was saved."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+class _Listener:
+    """Writes metrics, samples and checkpoints of a run as it goes."""
+
+    def __init__(self, model: SeqGAN, run_dir: Path, display: Display, stop: list[int]) -> None:
+        self._model, self._run_dir, self._display, self._stop = model, run_dir, display, stop
+        settings = model.config.run
+        self._every = settings.checkpoint_every
+        self._store = checkpoint.Store(rundir.checkpoints(run_dir), settings.keep)
+        self._saved = time.monotonic()
+        self._last: dict[str, Any] = {}
+
+    def compiling(self, phase: str) -> None:
+        self._display.compiling(phase)
+
+    def compiled(self, phase: str, seconds: float) -> None:
+        self._display.compiled(phase, seconds)
+
+    def progress(self, phase: str, done: int, total: int, rows: list[training.Row]) -> None:
+        rundir.append_metrics(self._run_dir, rows)
+        self._last = rows[-1]
+        self._display.progress(phase, done, total, rows[-1])
+
+    def evaluated(self, phase: str, done: int, samples_NTK: np.ndarray) -> None:  # noqa: ARG002
+        self._write("eval_file.txt", samples_NTK)
+
+    def phase_ended(self, phase: str, state: TrainState, note: str) -> None:
+        self._display.phase_ended(phase, training.done(state)[phase], note, self._last)
+        self._save(state)
+
+    def checkpoint(self, state: TrainState) -> None:
+        if self._stop:
+            self._save(state)
+            raise Stopped(self._stop[0])
+        if time.monotonic() - self._saved >= self._every:
+            self._save(state)
+
+    def _save(self, state: TrainState) -> None:
+        step = training.step_number(state)
+        self._store.save(step, state)
+        self._saved = time.monotonic()
+        self._display.say(f"saved step {step} to {rundir.checkpoints(self._run_dir)}")
+        length = self._model.description.length
+        key = jax.random.key(self._model.config.run.seed)
+        samples = training.evaluation_samples(self._model.nets, state, key, length)
+        self._write("generator_sample.txt", samples[:SAMPLES_SHOWN])
+
+    def _write(self, name: str, samples_NTK: np.ndarray) -> None:
+        description = self._model.description
+        x_NTD = description.scaler.inverse(samples_NTK.astype(np.float64))
+        data.save_sequences(self._run_dir / name, x_NTD, description.names)
+
+    def close(self) -> None:
+        self._display.close()
+        self._store.close()
+
+
+def saved_config(run_dir: str) -> Config:
+    """The settings of the run in `run_dir`, for `--resume`."""
+    content = rundir.read_config(Path(run_dir))
+    settings = content.get("settings")
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{run_dir}/config.json: holds no settings.")
+    return config.from_flat(settings | {"run_dir": run_dir})
+
+
+def check_resumable(old: Config, new: Config) -> list[str]:
+    """Changes from `old` to `new` in words; raises UsageError on those that a run cannot make."""
+    before, after = config.flat(old), config.flat(new)
+    changed = [name for name in after if before[name] != after[name]]
+    refused = [name for name in changed if name not in CHANGEABLE]
+    if refused:
+        words = ", ".join(f"{name} {before[name]!r} -> {after[name]!r}" for name in refused)
+        raise UsageError(
+            f"--resume cannot change {words}: what was computed so far depends on it. "
+            "Leave it out, or start a new run with another --run-dir."
+        )
+    return [f"{name} {before[name]!r} -> {after[name]!r}" for name in changed if name != "run_dir"]
+
+
+def _clear(run_dir: Path, overwrite: bool) -> None:
+    found = rundir.present(run_dir)
+    if not found:
+        return
+    if not overwrite:
+        raise UsageError(
+            f"{run_dir}: holds an earlier run ({', '.join(found)}). Go on with it: --resume. "
+            "Keep it and start another: --run-dir NAME. Replace it: --overwrite."
+        )
+    for name in found:
+        path = run_dir / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def train(
+    settings: Config,
+    *,
+    device: str,
+    resume: bool,
+    overwrite: bool,
+    display: Display,
+    stop: list[int],
+) -> SeqGAN:
+    """Run `settings` from nothing or from the last checkpoint to `final_samples.txt`.
+
+    `stop` is filled by the signal handler; the run then ends at the next chunk with `Stopped`.
+    """
+    run_dir = Path(settings.run.run_dir)
+    started = time.monotonic()
+    with rundir.lock(run_dir):
+        changes = check_resumable(saved_config(str(run_dir)), settings) if resume else []
+        if not resume and rundir.present(run_dir) and not overwrite:
+            _clear(run_dir, overwrite=False)
+        source = dataclasses.asdict(settings.data)
+        source = {k: v for k, v in source.items() if k not in ("held_out", "validation")}
+        sequences = data.load(
+            source.pop("data"),
+            **source | {"columns": settings.data.columns or None},
+            seed=settings.run.seed,
+        )
+        for note in sequences.notes:
+            display.say(f"note: {note}")
+        model = SeqGAN(settings)
+        parts = model.prepare(sequences)
+        description = model.description
+        counts = description.counts
+        display.say(
+            f"data    {sequences.source}: {sum(counts):,} sequences of {description.length} steps, "
+            f"{len(description.names)} feature{'s' * (len(description.names) != 1)} "
+            f"({counts[0]:,} to train, {counts[1]:,} to validate, {counts[2]:,} held out)"
+        )
+        for d, name in enumerate(description.names):
+            column = sequences.x_NTD[:, :, d]
+            kind = ""
+            if d not in description.scaler.kept_K:
+                kind = "  (constant or a copy of another column: carried exactly, not learned)"
+            display.say(f"        {name}: {column.min():.6g} to {column.max():.6g}{kind}")
+        display.say(f"device  {device}")
+        display.say(
+            f"models  generator {num_params(model.state.generator):,} parameters, "
+            f"discriminator {num_params(model.state.discriminator):,}"
+        )
+        if resume:
+            done = _restore(model, run_dir)
+            display.say(
+                f"resume  from {done}" + (f"; changed: {'; '.join(changes)}" if changes else "")
+            )
+        else:
+            _clear(run_dir, overwrite)
+        model.write_config(run_dir, description)
+        data.save_sequences(run_dir / "held_out.npy", parts.held_out_NTD, description.names)
+        listener = _Listener(model, run_dir, display, stop)
+        try:
+            model.train(parts, listener)
+        finally:
+            listener.close()
+        _finish(model, parts.held_out_NTD, run_dir, display)
+        display.say(f"done in {time.monotonic() - started:.0f} s")
+    return model
+
+
+def _restore(model: SeqGAN, run_dir: Path) -> str:
+    """Put the last checkpoint's state into a model prepared from the same data."""
+    saved = SeqGAN.load(run_dir)
+    if saved.description.to_json() != model.description.to_json():
+        raise CheckpointError(
+            f"{run_dir}: not the data that this run was trained on (sequences, scaling or "
+            "columns differ). Give it the same file, or start another run with --run-dir."
+        )
+    model.adopt(saved)
+    done = training.done(model.state)
+    rundir.cut_metrics(run_dir, done)
+    return ", ".join(f"{training.TITLES[phase]} {count}" for phase, count in done.items())
+
+
+def _finish(model: SeqGAN, held_out_NTD: np.ndarray, run_dir: Path, display: Display) -> None:
+    description = model.description
+    nll = -model.log_prob(held_out_NTD).mean() / description.length
+    if not np.isfinite(nll):  # a held-out sequence breaks a constant column
+        inside = description.scaler.matches(held_out_NTD)
+        display.say(
+            f"note: {np.sum(~inside)} of {len(inside)} held-out sequences break a column that is "
+            "constant in the training part; left out of the figure below"
+        )
+        nll = (
+            -model.log_prob(held_out_NTD[inside]).mean() / description.length
+            if inside.any()
+            else nll
+        )
+    display.say(f"held-out negative log-likelihood: {nll:.4f} nats a step, in data units")
+    number = model.config.run.generated_num
+    x_NTD = model.sample(number, seed=model.config.run.seed)
+    data.save_sequences(run_dir / "final_samples.txt", x_NTD, description.names)
+    display.say(f"wrote {number:,} sequences to {run_dir / 'final_samples.txt'}")
+    rows = rundir.read_metrics(run_dir)
+    if rows:
+        from seqgan_jax.analysis import plots  # matplotlib: half a second, wanted only here
+
+        figure = plots.training_metrics(rows)
+        with files.atomic_write(run_dir / "training_metrics.png", "wb") as handle:
+            figure.savefig(handle, format="png", dpi=150)
+        display.say(f"wrote {run_dir / 'training_metrics.png'}")

@@ -1,0 +1,123 @@
+"""The run directory: its files, its lock, its settings and its metrics.
+
+save/  config.json  run.lock  metrics.jsonl  held_out.npy  checkpoints/STEP/
+       final_samples.txt  generator_sample.txt  eval_file.txt  training_metrics.png
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+from seqgan_jax import files
+from seqgan_jax.errors import BusyError, CheckpointError, DiskError
+
+FORMAT = 1
+MADE_BY_TRAINING = (
+    "config.json",
+    "metrics.jsonl",
+    "held_out.npy",
+    "final_samples.txt",
+    "generator_sample.txt",
+    "eval_file.txt",
+    "training_metrics.png",
+    "checkpoints",
+)
+
+
+def checkpoints(run_dir: Path) -> Path:
+    """Where a run's checkpoints are."""
+    return run_dir / "checkpoints"
+
+
+def lock(run_dir: Path) -> IO[str]:
+    """Make the folder and take its lock; it frees itself when the process ends, however it ends.
+
+    Raises BusyError where another process holds it, DiskError where the folder cannot be made.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        handle = open(run_dir / "run.lock", "a+", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise DiskError(
+            f"{run_dir}: cannot be used as run directory ({error.strerror}). "
+            "Name a folder that you can write to with --run-dir."
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        handle.seek(0)
+        holder = handle.read(200).strip() or "another process"
+        handle.close()
+        raise BusyError(
+            f"{run_dir}: in use by {holder}. Wait for it, or name another --run-dir."
+        ) from error
+    handle.truncate(0)
+    handle.write(f"process {os.getpid()}\n")
+    handle.flush()
+    return handle
+
+
+def present(run_dir: Path) -> list[str]:
+    """Files of an earlier run in the folder."""
+    return [name for name in MADE_BY_TRAINING if (run_dir / name).exists()]
+
+
+def write_config(run_dir: Path, content: dict[str, Any]) -> None:
+    """config.json: settings, data description and scaling, atomically."""
+    text = json.dumps({"format": FORMAT, **content}, indent=2, allow_nan=False)
+    files.write_text(run_dir / "config.json", text + "\n")
+
+
+def read_config(run_dir: Path) -> dict[str, Any]:
+    """config.json; raises CheckpointError where it is missing or not of this format."""
+    path = run_dir / "config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{run_dir}: no run here (config.json is missing). Train first, or name its folder."
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}).") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else None
+        raise CheckpointError(
+            f"{path}: format {found!r}, this version reads format {FORMAT}. "
+            "Use the version of seqgan-jax that wrote it."
+        )
+    return content
+
+
+def append_metrics(run_dir: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Add rows to metrics.jsonl, one JSON object a line."""
+    try:
+        with open(run_dir / "metrics.jsonl", "a", encoding="utf-8") as handle:
+            handle.writelines(json.dumps(row) + "\n" for row in rows)
+    except OSError as error:
+        raise DiskError(
+            f"{run_dir / 'metrics.jsonl'}: cannot be written ({error.strerror})."
+        ) from error
+
+
+def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl; a last line that was cut off is left out."""
+    rows = []
+    try:
+        lines = (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    for line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def cut_metrics(run_dir: Path, done: dict[str, int]) -> None:
+    """Drop the rows beyond `done` units of each phase: those that a resumed run makes again."""
+    rows = [row for row in read_metrics(run_dir) if row["step"] <= done.get(row["phase"], 0)]
+    files.write_text(run_dir / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))

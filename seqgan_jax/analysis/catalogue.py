@@ -99,14 +99,14 @@ CATALOGUE: dict[str, Entry] = {
         "Log-spectral distance", "time", "dB", "power at each frequency, mean |difference|"
     ),
     "cross_correlation_error": Entry(
-        "Correlation between features (mean |difference|)",
+        "Correlations at one step (mean |difference|)",
         "features",
         "",
         "features moving together at one step",
         upper=2.0,
     ),
     "lagged_cross_correlation_error": Entry(
-        "Correlation across one step (mean |difference|)",
+        "Correlations across steps (mean |difference|)",
         "features",
         "",
         "one feature leading another",

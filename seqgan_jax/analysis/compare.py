@@ -113,7 +113,7 @@ def analyze(
             real_NTD,
             generated_NTD,
             scores,
-            halves=halves[0],
+            halves=halves,
             repeats=repeats,
             seed=seed,
             progress=tell,

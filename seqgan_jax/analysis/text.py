@@ -34,14 +34,14 @@ def render(report: Report) -> str:
     ]
     for title, members in grouped(report).items():
         lines += ["", title.upper(), "-" * WIDTH]
-        lines.append(f"{'':<48}{'value':>9}{'floor':>9}  {'[low, high]':<18} verdict")
+        lines.append(f"{'':<46}{'value':>9}{'floor':>9}  {'[low, high]':<18} verdict")
         for m in members:
             entry = CATALOGUE[m.name]
             name = entry.label + (f", {entry.unit}" if entry.unit else "")
             span = f"[{number(m.low)}, {number(m.high)}]"
             p_value = "" if m.p_value is None else f" (p={m.p_value:.3f})"
             lines.append(
-                f"{name:<48}{number(m.value):>9}{number(m.floor):>9}  {span:<18} "
+                f"{name:<46}{number(m.value):>9}{number(m.floor):>9}  {span:<18} "
                 f"{m.verdict}{p_value}"
             )
     for feature in report.names[:MOST_FEATURES]:

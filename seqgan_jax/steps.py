@@ -60,7 +60,13 @@ class TrainState:
 
 def adam(learning_rate: float) -> optax.GradientTransformation:
     """Adam (Kingma & Ba 2015) on gradients clipped by their global norm."""
-    return optax.chain(optax.clip_by_global_norm(GRADIENT_CLIP), optax.adam(learning_rate))
+    inner = optax.chain(optax.clip_by_global_norm(GRADIENT_CLIP), optax.adam(learning_rate))
+
+    def update(grads: Any, state: Any, params: Any = None) -> Any:
+        with jax.numpy_dtype_promotion("standard"):  # optax is not written for strict dtypes
+            return inner.update(grads, state, params)
+
+    return optax.GradientTransformation(inner.init, update)
 
 
 def init(

@@ -1,0 +1,195 @@
+"""The jitted steps: what they change, that they learn, compile once and ignore the chunk size."""
+
+import dataclasses
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqgan_jax import networks, steps
+from seqgan_jax.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig
+
+GEN = GeneratorConfig(hidden_dim=6, patience=3)
+DIS = DiscriminatorConfig(num_negatives=64, dis_passes=1)
+ADV = AdversarialConfig(rollout_num=3)
+LENGTH = 5
+
+
+def make(seed=0, features=2, dis=DIS, length=LENGTH):
+    x = helpers.series(160, length, features, seed)
+    train, validation = x[:128], x[128:]
+    frame = networks.fit_frame(train, "full")
+    nets, state = steps.init(jax.random.key(seed), length, frame, (1.0,) * features, GEN, dis)
+    data = steps.Data(jnp.asarray(train, jnp.float32), jnp.asarray(validation, jnp.float32))
+    return nets, state, data, jax.random.key(seed + 1)
+
+
+def phase(name, nets, state, data, key, count, gen=GEN, dis=DIS, adv=ADV):
+    count = jnp.array(count)
+    if name == "likelihood":
+        return steps.likelihood_epochs(
+            state, data, key, count, nets=nets, config=gen, batch_size=16
+        )
+    if name == "discriminator":
+        return steps.discriminator_refreshes(
+            state, data, key, count, nets=nets, config=dis, batch_size=16
+        )
+    return steps.adversarial_rounds(
+        state, data, key, count, nets=nets, config=adv, dis_config=dis, batch_size=16
+    )
+
+
+PHASES = ("likelihood", "discriminator", "adversarial")
+
+
+def same(a, b):
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs)
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_the_size_of_a_chunk_changes_no_bit(name):
+    nets, state, data, key = make()
+    whole, metrics = phase(name, nets, state, data, key, 3)
+    nets, state, data, key = make()
+    state, first = phase(name, nets, state, data, key, 1)
+    parts, rest = phase(name, nets, state, data, key, 2)
+    assert same(whole, parts)
+    for column, values in metrics.items():
+        joined = [*np.asarray(first[column])[:1], *np.asarray(rest[column])[:2]]
+        assert np.array_equal(np.asarray(values)[:3], joined)
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_the_second_call_compiles_nothing(name):
+    nets, state, data, key = make()
+    state, _ = phase(name, nets, state, data, key, 1)
+    function = {
+        "likelihood": steps.likelihood_epochs,
+        "discriminator": steps.discriminator_refreshes,
+        "adversarial": steps.adversarial_rounds,
+    }[name]
+    before = function._cache_size()
+    state, _ = phase(name, nets, state, data, key, 2)
+    phase(name, nets, state, data, key, 1)
+    assert function._cache_size() == before
+
+
+def test_likelihood_learns_what_least_squares_cannot():
+    """A mean that depends on the sign of the past: the VAR(1) it starts from cannot have it."""
+    rng = np.random.default_rng(0)
+    x = np.zeros((1200, LENGTH, 1))
+    x[:, 0, 0] = rng.normal(size=1200)
+    for t in range(1, LENGTH):
+        x[:, t, 0] = np.abs(x[:, t - 1, 0]) - 0.8 + 0.2 * rng.normal(size=1200)
+    frame = networks.fit_frame(x[:1000], "full")
+    nets, state = steps.init(jax.random.key(0), LENGTH, frame, (1.0,), GEN, DIS)
+    data = steps.Data(jnp.asarray(x[:1000], jnp.float32), jnp.asarray(x[1000:], jnp.float32))
+    linear = -float(networks.bind(nets.policy, state.final).log_prob(data.validation_NTD).mean())
+    gen = dataclasses.replace(GEN, gen_lr=1e-2, average=0.98)
+    state, _ = phase("likelihood", nets, state, data, jax.random.key(1), 20, gen=gen)
+    assert float(state.final_nll) < linear - 0.3
+
+
+def test_early_stopping_keeps_the_best_and_then_stands_still():
+    nets, state, data, key = make()
+    gen = dataclasses.replace(GEN, gen_lr=0.2)  # overfits at once
+    state, metrics = phase("likelihood", nets, state, data, key, 60, gen=gen)
+    epochs = int(state.epoch)
+    assert epochs < 60
+    assert int(state.stale_epochs) == GEN.patience
+    validation = np.asarray(metrics["validation_nll"])[:epochs]
+    assert float(state.final_nll) == validation.min()
+    assert epochs == np.argmin(validation) + 1 + GEN.patience
+    policy = networks.bind(nets.policy, state.final)
+    assert -float(policy.log_prob(data.validation_NTD).mean()) == pytest.approx(
+        float(state.final_nll), abs=1e-5
+    )
+    before = jax.tree.map(np.asarray, state)
+    state, _ = phase("likelihood", nets, state, data, key, 5, gen=gen)
+    assert same(before, state)
+
+
+@pytest.mark.parametrize("size", ["small", "reference"])
+def test_the_discriminator_learns_what_is_easy(size):
+    """Real sequences far from what an untrained policy samples: accuracy rises; the PyTorch
+    project's weight decay on every weight keeps it at ln 2 for ever."""
+    dis = dataclasses.replace(DIS, dis_size=size, num_negatives=128)
+    nets, state, data, key = make(dis=dis, features=1)
+    data = steps.Data(data.train_NTD + 4.0, data.validation_NTD)
+    count = 4 if size == "small" else 6
+    state, metrics = phase("discriminator", nets, state, data, key, count, dis=dis)
+    assert np.asarray(metrics["dis_accuracy"])[count - 1] > 0.95
+    assert np.asarray(metrics["dis_loss"])[count - 1] < 0.3
+
+
+def test_phases_change_their_own_network_only():
+    nets, state, data, key = make()
+    before = jax.tree.map(np.asarray, state)
+    state, _ = phase("likelihood", nets, state, data, key, 1)
+    assert same(before.discriminator, state.discriminator)
+    assert not same(before.generator, state.generator)
+    before = jax.tree.map(np.asarray, state)
+    state, _ = phase("discriminator", nets, state, data, key, 1)
+    assert same(before.generator, state.generator)
+    assert not same(before.discriminator, state.discriminator)
+
+
+def test_adversarial_training_starts_everything_as_the_pretrained_policy():
+    nets, state, data, key = make()
+    state, _ = phase("likelihood", nets, state, data, key, 3)
+    state = steps.begin_adversarial(state, ADV)
+    for part in (state.generator, state.average, state.rollout):
+        assert same(part, state.final)
+
+
+def test_the_rollout_policy_and_the_average_follow_by_their_rates():
+    nets, state, data, key = make()
+    state = steps.begin_adversarial(state, ADV)
+    old = jax.tree.map(np.asarray, state)
+    state, _ = phase("adversarial", nets, state, data, key, 1)
+    for name, rate in (("rollout", 0.8), ("average", 0.98)):
+        expected = jax.tree.map(
+            lambda a, b, rate=rate: rate * a + (1 - rate) * b,
+            getattr(old, name),
+            state.generator,
+        )
+        pairs = zip(jax.tree.leaves(expected), jax.tree.leaves(getattr(state, name)), strict=True)
+        assert all(np.allclose(a, b, atol=1e-6) for a, b in pairs)
+    assert same(state.final, state.average)
+
+
+@pytest.mark.parametrize("gradient", ["reinforce", "pathwise"])
+def test_adversarial_training_raises_the_reward_of_a_wrong_policy(gradient):
+    """Real sequences are shifted against the policy's; a trained D pulls its samples over.
+
+    No anchor and no help from the likelihood: only the policy gradient can do it.
+    """
+    nets, state, data, key = make(features=1)
+    data = steps.Data(data.train_NTD + 3.0, data.validation_NTD + 3.0)
+    state, _ = phase("discriminator", nets, state, data, key, 6)
+    adv = dataclasses.replace(ADV, gradient=gradient, anchor=0.0, average_rounds=0.0)
+    adv = dataclasses.replace(adv, gen_adv_lr=1e-2, reward="logit")
+    state = steps.begin_adversarial(state, adv)
+    before = -float(networks.bind(nets.policy, state.final).log_prob(data.validation_NTD).mean())
+    state, _ = phase("adversarial", nets, state, data, key, 30, adv=adv)
+    after = float(state.final_nll)
+    assert after < before - 0.5
+
+
+def test_dropout_is_off_in_rewards():
+    """The same samples and rollouts must earn the same: the reward has no randomness of its own."""
+    nets, state, _, _ = make()
+    surrogate, reward = steps.policy_gradient_terms(
+        state.generator, state, jax.random.key(5), nets, ADV, 8, LENGTH
+    )
+    again, reward_again = steps.policy_gradient_terms(
+        state.generator, state, jax.random.key(5), nets, ADV, 8, LENGTH
+    )
+    assert float(reward) == float(reward_again)
+    x_BTD = surrogate.args[0]
+    logits = networks.bind(nets.discriminator, state.discriminator)(x_BTD)
+    assert float(reward) == pytest.approx(float(jax.nn.sigmoid(logits).mean()), rel=1e-5)
+    assert np.array_equal(surrogate.args[1], again.args[1])

@@ -7,7 +7,7 @@ read, so that --help and mistakes answer at once.
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -157,11 +157,17 @@ def _defaults(words: Sequence[str]) -> Config:
     return config.PRESETS.get(preset or "default", Config())
 
 
+def _split_columns(settings: Config) -> Config:
+    """`--columns Open,Close` is `--columns Open Close`."""
+    columns = tuple(part for name in settings.data.columns for part in name.split(","))
+    return replace(settings, data=replace(settings.data, columns=columns))
+
+
 def _train(words: Sequence[str], prog: str) -> int:
     help_wanted = "-h" in words or "--help" in words
     default = Train(settings=Config() if help_wanted else _defaults(words))
     options: Train = _parse(Train, words, prog, default)
-    settings = options.settings
+    settings = _split_columns(options.settings)
     config.validate(settings)
     if options.show_config:
         width = max(map(len, config.flat(settings)))

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seqgan_jax import checkpoint, config, networks, rundir, steps, training
 from seqgan_jax.config import Config
-from seqgan_jax.data import Scaler, Sequences, Split, split
+from seqgan_jax.data import MIN_SEQUENCES, Scaler, Sequences, Split, default_names, split
 from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageError
 from seqgan_jax.networks import Frame
 from seqgan_jax.steps import Data, Networks, TrainState
@@ -343,9 +343,14 @@ def as_sequences(x: ArrayLike, names: Sequence[str] | None = None) -> Sequences:
         raise DataError(
             f"x has shape {list(np.shape(x))}; expected [N, T] or [N, T, D] with T of at least 2."
         )
+    if len(array) < MIN_SEQUENCES:
+        raise DataError(
+            f"x holds {len(array)} sequences; at least {MIN_SEQUENCES} are needed, since some are "
+            "held out. Give more, or cut a long series into overlapping windows."
+        )
     features = array.shape[2]
     if names is None:
-        names = ("x",) if features == 1 else tuple(f"x{d + 1}" for d in range(features))
+        names = default_names(features)
     return Sequences(array, tuple(names), "array", None, ())
 
 

@@ -1,11 +1,11 @@
-"""Settings that every test runs under: strict dtypes and ranks, no key used twice, a cache for compiles."""
+"""Settings that every test runs under: strict dtypes and ranks, and a cache for compiles."""
 
 import os
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import jax  # noqa: E402
+import jax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")

@@ -1,0 +1,152 @@
+"""The house: imports go one way, each third-party library has one place, the README is true."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import seqgan_jax
+
+ROOT = Path(__file__).parent.parent
+# A module may import only what stands before it.
+ORDER = [
+    *("version", "errors", "config", "files", "rundir", "reading", "scaling", "writing"),
+    *("linear_gaussian", "simulators", "data", "analysis"),
+    *("distributions", "networks", "rollout", "losses", "steps", "training"),
+    *("checkpoint", "device", "progress", "model", "run", "cli"),
+]
+PLACES = {
+    "flax": {"networks"},
+    "orbax": {"checkpoint"},
+    "matplotlib": {"analysis"},
+    "tyro": {"cli", "analysis"},
+    "rich": {"progress", "analysis"},
+    "optax": {"losses", "steps", "analysis"},
+}
+
+
+def imports():
+    for path in sorted((ROOT / "seqgan_jax").rglob("*.py")):
+        parts = path.relative_to(ROOT / "seqgan_jax").with_suffix("").parts
+        if parts[0] in ("__init__", "datasets"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield parts[0], alias.name
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                if node.module == "seqgan_jax":
+                    for alias in node.names:
+                        yield parts[0], f"seqgan_jax.{alias.name}"
+                else:
+                    yield parts[0], node.module
+
+
+def test_every_module_is_in_the_order():
+    found = {
+        p.stem if p.is_file() else p.name
+        for p in (ROOT / "seqgan_jax").iterdir()
+        if p.suffix == ".py" or (p.is_dir() and (p / "__init__.py").exists())
+    }
+    assert found - {"__init__", "datasets"} == set(ORDER)
+
+
+def test_imports_go_one_way():
+    for module, imported in imports():
+        if imported.startswith("seqgan_jax."):
+            target = imported.split(".")[1]
+            if target in ORDER and target != module:
+                assert ORDER.index(target) < ORDER.index(module), f"{module} imports {target}"
+
+
+@pytest.mark.parametrize("library", sorted(PLACES))
+def test_each_library_has_its_place(library):
+    users = {module for module, imported in imports() if imported.split(".")[0] == library}
+    assert users
+    assert users <= PLACES[library]
+
+
+def test_nothing_that_runs_foreign_code_and_no_network():
+    banned = {"pickle", "marshal", "shelve", "socket", "urllib", "http", "requests", "pyplot"}
+    for module, imported in imports():
+        assert not banned & set(imported.split(".")), f"{module} imports {imported}"
+    for path in (ROOT / "seqgan_jax").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                keywords = {k.arg: getattr(k.value, "value", None) for k in node.keywords}
+                assert not (isinstance(node.func, ast.Name) and name in ("eval", "exec")), path
+                assert keywords.get("allow_pickle") is not True, path
+                assert keywords.get("shell") is not True, path
+
+
+def test_public_names_are_documented_and_there():
+    for name in seqgan_jax.__all__:
+        assert getattr(seqgan_jax, name).__doc__
+    with pytest.raises(AttributeError):
+        seqgan_jax.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize("command", ["train.py", "analyze.py"])
+def test_help_does_not_import_jax(command):
+    script = (
+        f"import runpy, sys; sys.argv = ['{command}', '--help']\n"
+        f"try: runpy.run_path('{ROOT / command}', run_name='__main__')\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "assert not {'jax', 'matplotlib', 'scipy'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_every_setting_has_a_help_text_and_the_documented_default():
+    from seqgan_jax import config
+
+    tree = ast.parse((ROOT / "seqgan_jax" / "config.py").read_text())
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name != "Config":
+            body = node.body[1:]
+            for field, text in zip(body[::2], body[1::2], strict=True):
+                assert isinstance(field, ast.AnnAssign)
+                assert isinstance(text.value.value, str)
+    documented = {
+        "hidden_dim": 32,
+        "pre_epoch_num": 120,
+        "gen_lr": 1e-3,
+        "dis_dropout_keep_prob": 0.75,
+        "dis_l2_reg_lambda": 0.2,
+        "dis_lr": 1e-3,
+        "batch_size": 64,
+        "total_batch": 200,
+        "seed": 88,
+    }
+    for preset in config.PRESETS.values():
+        flat = config.flat(preset)
+        assert {name: flat[name] for name in documented} == documented
+        assert config.from_flat(flat) == preset
+
+
+def test_the_ci_runs_the_readmes_test_line():
+    readme = (ROOT / "README.md").read_text()
+    lines = [line for line in readme.splitlines() if re.match(r"python3 -m venv .*pytest", line)]
+    assert len(lines) == 1
+    assert "README.md" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_readmes_flags_exist():
+    readme = (ROOT / "README.md").read_text()
+    helps = "".join(
+        subprocess.run(
+            [sys.executable, "-m", "seqgan_jax.cli", command, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for command in ("train", "sample", "analyze")
+    )
+    for line in re.findall(r"^(?:python (?:train|analyze)\.py|seqgan \w+).*$", readme, re.M):
+        for flag in re.findall(r"(?<!\S)--[a-z][a-z-]+", line):
+            assert flag in helps, line

@@ -1,0 +1,181 @@
+"""SeqGAN from Python: fit, sample, log_prob in data units, save, load, errors in words."""
+
+import subprocess
+import sys
+
+import helpers
+import numpy as np
+import pytest
+import scipy.stats
+
+from seqgan_jax import SeqGAN, simulators
+from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageError
+
+TINY = {"hidden_dim": 6, "pre_epoch_num": 3, "dis_pre_refreshes": 1, "total_batch": 1}
+TINY |= {"num_negatives": 32, "rollout_num": 2, "batch_size": 32}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return 5.0 + 2.0 * helpers.series(150, 5, 2)
+
+
+@pytest.fixture(scope="module")
+def model(data):
+    return SeqGAN(**TINY).fit(data)
+
+
+def test_samples_have_shape_dtype_units_and_seed(model, data):
+    x = model.sample(200, seed=1)
+    assert x.shape == (200, 5, 2)
+    assert x.dtype == np.float64
+    assert np.array_equal(x, model.sample(200, seed=1))
+    assert not np.array_equal(x, model.sample(200, seed=2))
+    assert np.array_equal(x[:7], model.sample(7, seed=1))
+    assert np.allclose(x.mean((0, 1)), data.mean((0, 1)), atol=1.0)
+
+
+def test_more_than_one_block_of_samples(model):
+    x = model.sample(1500, seed=3)
+    assert x.shape == (1500, 5, 2)
+    assert len(np.unique(x[:, 0, 0])) == 1500
+
+
+def test_temperature_widens(model):
+    cold, warm = model.sample(500, temperature=0.5), model.sample(500, temperature=2.0)
+    assert np.all(cold.std((0, 1)) < warm.std((0, 1)))
+
+
+def test_log_prob_is_a_density_in_data_units(data):
+    """The same data in two units: densities differ by the Jacobian, T D log(factor), exactly."""
+    factor = 1000.0
+    small, large = SeqGAN(**TINY).fit(data), SeqGAN(**TINY).fit(factor * data)
+    difference = small.log_prob(data[:50]) - large.log_prob(factor * data[:50])
+    assert np.allclose(difference, 5 * 2 * np.log(factor), atol=1e-2)
+
+
+def test_log_prob_integrates_to_one():
+    """A model of two steps, summed over a fine grid in data units."""
+    rng = np.random.default_rng(0)
+    x = np.cumsum(rng.normal(size=(200, 2)), axis=1) * 3.0 + 7.0
+    model = SeqGAN(**TINY).fit(x)
+    axis = np.linspace(-25, 40, 200)
+    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
+    total = np.exp(model.log_prob(grid)).sum() * (axis[1] - axis[0]) ** 2
+    assert total == pytest.approx(1.0, abs=1e-3)
+
+
+def test_log_prob_of_an_untrained_ar1_is_scipys():
+    """Without pretraining the policy is the VAR(1) of the training part: known in closed form."""
+    law = simulators.get("ar1", 6)
+    import jax
+
+    x = np.asarray(law.sample(jax.random.key(0), 3000), np.float64)
+    model = SeqGAN(**TINY | {"skip_gen_pretrain": True, "skip_adversarial": True}).fit(x)
+    exact = law.log_prob(x[:200])
+    ours = model.log_prob(x[:200, :, 0])
+    assert np.mean(ours - exact) == pytest.approx(0.0, abs=0.03)
+    assert scipy.stats.pearsonr(ours, exact).statistic > 0.99
+
+
+def test_constant_and_copied_columns_are_carried_exactly(data):
+    wide = np.concatenate([data, np.full((150, 5, 1), 0.1), data[:, :, :1]], axis=2)
+    model = SeqGAN(**TINY).fit(wide)
+    x = model.sample(50)
+    assert np.all(x[:, :, 2] == 0.1)
+    assert np.array_equal(x[:, :, 3], x[:, :, 0])
+    assert np.all(np.isfinite(model.log_prob(wide[:10])))
+    broken = wide[:2].copy()
+    broken[0, 3, 2] = 0.2
+    broken[1, 0, 3] += 1.0
+    assert np.all(np.isneginf(model.log_prob(broken)))
+
+
+def test_save_and_load_in_a_fresh_process(model, data, tmp_path):
+    folder = tmp_path / "model"
+    model.save(folder)
+    script = (
+        "import sys, numpy as np; from seqgan_jax import SeqGAN\n"
+        "m = SeqGAN.load(sys.argv[1]); x = np.load(sys.argv[2])\n"
+        "np.savez(sys.argv[3], sample=m.sample(20, seed=4), log_prob=m.log_prob(x))\n"
+    )
+    np.save(tmp_path / "x.npy", data[:10])
+    command = [sys.executable, "-c", script, folder, tmp_path / "x.npy", tmp_path / "out.npz"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    out = np.load(tmp_path / "out.npz")
+    assert np.array_equal(out["sample"], model.sample(20, seed=4))
+    assert np.array_equal(out["log_prob"], model.log_prob(data[:10]))
+
+
+def test_saving_refuses_to_overwrite(model, tmp_path):
+    model.save(tmp_path / "m")
+    before = (tmp_path / "m" / "config.json").read_bytes()
+    with pytest.raises(UsageError, match="already"):
+        model.save(tmp_path / "m")
+    assert (tmp_path / "m" / "config.json").read_bytes() == before
+
+
+def test_same_seed_same_bits_other_seed_other_model(data):
+    a, b = SeqGAN(**TINY).fit(data), SeqGAN(**TINY).fit(data)
+    assert np.array_equal(a.sample(10), b.sample(10))
+    assert not np.array_equal(a.sample(10), SeqGAN(seed=1, **TINY).fit(data).sample(10))
+
+
+def test_before_fit_it_says_so():
+    for call in (lambda m: m.sample(1), lambda m: m.log_prob(np.zeros((1, 2))), lambda m: m.state):
+        with pytest.raises(NotFittedError, match="fit"):
+            call(SeqGAN())
+
+
+def test_settings_are_checked_at_once():
+    with pytest.raises(UsageError, match="hiden_dim"):
+        SeqGAN(hiden_dim=3)
+    with pytest.raises(UsageError, match="--hidden-dim 0 is out of range"):
+        SeqGAN(hidden_dim=0)
+    with pytest.raises(UsageError, match="whole number"):
+        SeqGAN(hidden_dim=2.5)
+    with pytest.raises(UsageError, match="full or diagonal"):
+        SeqGAN(covariance="round")
+    with pytest.raises(UsageError, match="number"):
+        SeqGAN(gen_lr="fast")
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        ([[1.0, 2.0], [1.0]], "one length"),
+        (np.array([["a", "b"]]), "numbers"),
+        (np.zeros((30, 4)) + 1j, "complex"),
+        (np.zeros(30), "expected"),
+        (np.zeros((30, 1)), "at least 2"),
+        (np.full((30, 4), np.nan), r"x\[0, 0\] is nan"),
+        (np.zeros((30, 4)), "constant"),
+        (np.random.default_rng(0).normal(size=(3, 4)), "20"),
+    ],
+)
+def test_data_that_cannot_be_learned_from_are_refused_in_words(x, words):
+    with pytest.raises(DataError, match=words):
+        SeqGAN(**TINY).fit(x)
+
+
+def test_arguments_of_sample_and_log_prob_are_checked(model):
+    for arguments in ({"n": 0}, {"n": 1.5}, {"n": 1, "seed": -1}, {"n": 1, "temperature": 0.0}):
+        with pytest.raises(UsageError):
+            model.sample(**arguments)
+    with pytest.raises(DataError, match=r"\[N, 5, 2\]"):
+        model.log_prob(np.zeros((3, 5)))
+
+
+def test_loading_what_is_not_there(tmp_path, model):
+    with pytest.raises(CheckpointError, match="no run here"):
+        SeqGAN.load(tmp_path)
+    model.save(tmp_path / "m")
+    with pytest.raises(CheckpointError, match="no checkpoint 99"):
+        SeqGAN.load(tmp_path / "m", step=99)
+    (tmp_path / "m" / "config.json").write_text('{"format": 2}')
+    with pytest.raises(CheckpointError, match="format 2"):
+        SeqGAN.load(tmp_path / "m")
+    (tmp_path / "m" / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        SeqGAN.load(tmp_path / "m")

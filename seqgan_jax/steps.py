@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from seqgan_jax import losses, networks, rollout
+from seqgan_jax import estimators, losses, networks, rollout
 from seqgan_jax.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig
 from seqgan_jax.networks import Definition, Params
 
@@ -310,61 +310,6 @@ def discriminator_refreshes(
 # ---------------------------------------------------------------- phase 3: adversarial training
 
 
-def reinforce_loss(
-    params: Params, x_BTD: jax.Array, advantage_BT: jax.Array, nets: Networks
-) -> tuple[jax.Array, jax.Array]:
-    """REINFORCE surrogate a step, and the policy's mean entropy a step, on given samples."""
-    policy = networks.bind(nets.policy, params)
-    x_BTD = lax.stop_gradient(x_BTD)
-    log_prob_BT, entropy_BT = policy.log_prob_and_entropy(x_BTD)
-    surrogate = losses.policy_gradient(log_prob_BT, advantage_BT) / x_BTD.shape[1]
-    return surrogate, jnp.mean(entropy_BT)
-
-
-def policy_gradient_terms(
-    params: Params,
-    state: TrainState,
-    key: jax.Array,
-    nets: Networks,
-    config: AdversarialConfig,
-    batch_size: int,
-    length: int,
-) -> tuple[Any, jax.Array]:
-    """A function params -> (surrogate, entropy) for one batch of samples, and their mean reward."""
-    discriminator = networks.bind(nets.discriminator, state.discriminator)
-
-    def reward(x_BTD: jax.Array) -> jax.Array:
-        return losses.reward(discriminator(x_BTD), config.reward)
-
-    sample_key, rollout_key = jax.random.split(key)
-    policy = networks.bind(nets.policy, params)
-    noise_TBD = jax.random.normal(sample_key, (length, batch_size, policy.features))
-    if config.gradient == "pathwise":
-
-        def pathwise(params: Params) -> tuple[jax.Array, jax.Array]:
-            policy = networks.bind(nets.policy, params)
-            x_BTD = rollout.sample_from_noise(policy, noise_TBD)
-            _, entropy_BT = policy.log_prob_and_entropy(x_BTD)
-            return -jnp.mean(reward(x_BTD)) / length, jnp.mean(entropy_BT)
-
-        return pathwise, jnp.mean(reward(rollout.sample_from_noise(policy, noise_TBD)))
-
-    x_BTD = rollout.sample_from_noise(policy, noise_TBD)
-    shape = (length, rollout.num_lanes(length), config.rollout_num, batch_size, policy.features)
-    continued_PNBTD = rollout.rollouts(
-        networks.bind(nets.policy, state.rollout), x_BTD, jax.random.normal(rollout_key, shape)
-    )
-    q_BT = rollout.q_values(reward, x_BTD, continued_PNBTD, config.reward_batch)
-    advantage_BT = losses.normalised(rollout.advantages(q_BT))
-    return partial(_reinforce, x_BTD, advantage_BT, nets), jnp.mean(q_BT[:, -1])
-
-
-def _reinforce(
-    x_BTD: jax.Array, advantage_BT: jax.Array, nets: Networks, params: Params
-) -> tuple[jax.Array, jax.Array]:
-    return reinforce_loss(params, x_BTD, advantage_BT, nets)
-
-
 @partial(
     jax.jit, static_argnames=("nets", "config", "dis_config", "batch_size"), donate_argnames="state"
 )
@@ -389,18 +334,30 @@ def adversarial_rounds(
 
     def update(state: TrainState, key: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
         gradient_key, batch_key = jax.random.split(key)
-        surrogate, mean_reward = policy_gradient_terms(
-            state.generator, state, gradient_key, nets, config, batch_size, length
-        )
         real_BTD = data.train_NTD[jax.random.randint(batch_key, (batch_size,), 0, size)]
+        discriminator = networks.bind(nets.discriminator, state.discriminator)
+        policy = networks.bind(nets.policy, state.generator)
 
-        def loss(params: Params) -> tuple[jax.Array, dict[str, jax.Array]]:
-            value, entropy = surrogate(params)
-            nll = losses.nll(networks.bind(nets.policy, params), real_BTD)
-            total = value - config.entropy_bonus * entropy + config.anchor * nll
-            return total, {"train_nll": nll, "entropy": entropy, "reward": mean_reward}
+        def reward(x_BTD: jax.Array) -> jax.Array:
+            return losses.reward(discriminator(x_BTD), config.reward)
 
-        grads, metrics = jax.grad(loss, has_aux=True)(state.generator)
+        if config.gradient == "reinforce":
+            x_BTD, advantage_BT, mean = estimators.reinforce_batch(
+                policy,
+                networks.bind(nets.policy, state.rollout),
+                reward,
+                gradient_key,
+                length,
+                batch_size,
+                config,
+            )
+            loss = estimators.reinforce(nets.policy, x_BTD, advantage_BT, real_BTD, config)
+            grads, metrics = jax.grad(loss, has_aux=True)(state.generator)
+            metrics["reward"] = mean
+        else:
+            noise = jax.random.normal(gradient_key, (length, batch_size, policy.features))
+            loss = estimators.pathwise(nets.policy, reward, noise, real_BTD, config)
+            grads, metrics = jax.grad(loss, has_aux=True)(state.generator)
         changes, opt = optimiser.update(grads, state.generator_opt, state.generator)
         params = optax.apply_updates(state.generator, changes)
         return _replace(state, generator=params, generator_opt=opt), metrics
@@ -445,3 +402,13 @@ def adversarial_rounds(
 
     names = ("train_nll", "validation_nll", "entropy", "reward", "dis_loss", "dis_accuracy")
     return _chunk(one_round, state, count, names)
+
+
+@partial(jax.jit, static_argnames="nets")
+def discriminator_accuracy(
+    params: Params, real_NTD: jax.Array, fake_NTD: jax.Array, *, nets: Networks
+) -> jax.Array:
+    """Share that D tells apart of sequences that it has not seen, real and generated alike."""
+    discriminator = networks.bind(nets.discriminator, params)
+    real, fake = discriminator(real_NTD) > 0, discriminator(fake_NTD) <= 0
+    return 0.5 * (jnp.mean(real) + jnp.mean(fake))

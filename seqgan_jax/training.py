@@ -183,6 +183,14 @@ def _run_phase(
                 problem.nets, state, problem.key, problem.data.train_NTD.shape[1]
             )
             rows[-1] |= metrics.quick(np.asarray(problem.data.validation_NTD), samples_NTK)
+            if phase != "gen_pretrain":
+                accuracy = steps.discriminator_accuracy(
+                    state.discriminator,
+                    problem.data.validation_NTD,
+                    jnp.asarray(samples_NTK),
+                    nets=problem.nets,
+                )
+                rows[-1]["dis_validation_accuracy"] = float(accuracy)
             listener.progress(phase, finished, total, rows)
             listener.evaluated(phase, finished, samples_NTK)
         else:

@@ -1,4 +1,4 @@
-"""Settings that every test runs under: strict dtypes and ranks, and a cache for compiles."""
+"""Settings of every test: strict dtypes and ranks, no key used twice, a compile cache."""
 
 import os
 import tempfile
@@ -9,6 +9,7 @@ import jax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_debug_key_reuse", True)
 jax.config.update(
     "jax_compilation_cache_dir", os.path.join(tempfile.gettempdir(), f"seqgan-test-{os.getuid()}")
 )

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = [
     *("version", "errors", "config", "files", "rundir", "reading", "scaling", "writing"),
     *("linear_gaussian", "simulators", "data", "analysis"),
-    *("distributions", "networks", "rollout", "losses", "steps", "training"),
+    *("distributions", "networks", "rollout", "losses", "estimators", "steps", "training"),
     *("checkpoint", "device", "progress", "model", "run", "cli"),
 ]
 PLACES = {
@@ -24,7 +24,7 @@ PLACES = {
     "matplotlib": {"analysis"},
     "tyro": {"cli", "analysis"},
     "rich": {"progress", "analysis"},
-    "optax": {"losses", "steps", "analysis"},
+    "optax": {"losses", "estimators", "steps", "analysis"},
 }
 
 

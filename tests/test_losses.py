@@ -6,9 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqgan_jax import losses, networks, rollout, steps
+from seqgan_jax import estimators, losses, networks, rollout
+from seqgan_jax.config import AdversarialConfig
 from seqgan_jax.networks import Frame
-from seqgan_jax.steps import Networks
+
+NO_ANCHOR = AdversarialConfig(anchor=0.0)
 
 
 def unit_policy(features=1):
@@ -41,15 +43,14 @@ def test_reinforce_at_one_step_is_exactly_minus_one():
     assert float(jax.grad(loss)(params, detach=False)["first"][0]) == pytest.approx(0.0, abs=1e-4)
 
 
-def test_reinforce_loss_detaches_its_samples():
-    """The same through `steps.reinforce_loss`, with samples that depend on the parameters."""
+def test_reinforce_detaches_its_samples():
+    """The same through `estimators.reinforce`, with samples that depend on the parameters."""
     definition, params = unit_policy()
-    nets = Networks(definition, None)
     noise = jax.random.normal(jax.random.key(0), (1, 4000, 1))
 
     def loss(p):
         x = rollout.sample_from_noise(networks.bind(definition, p), noise)
-        return steps.reinforce_loss(p, x, x[:, :, 0], nets)[0]
+        return estimators.reinforce(definition, x, x[:, :, 0], x, NO_ANCHOR)(p)[0]
 
     gradient = float(jax.grad(loss)(params)["first"][0])
     standard_error = np.sqrt(2 / 4000)  # x^2 has variance 2
@@ -120,14 +121,43 @@ def test_constant_reward_gives_no_gradient():
     assert np.all(np.asarray(advantage) == 0)
     definition, params = helpers.policy(1, length=5)
     x = jnp.asarray(helpers.series(8, 5, 1), jnp.float32)
-    nets = Networks(definition, None)
-    gradient = jax.grad(lambda p: steps.reinforce_loss(p, x, advantage, nets)[0])(params)
+    loss = estimators.reinforce(definition, x, advantage, x, NO_ANCHOR)
+    gradient = jax.jit(jax.grad(lambda p: loss(p)[0]))(params)
     assert all(np.all(np.asarray(leaf) == 0) for leaf in jax.tree.leaves(gradient))
 
 
 def test_a_constant_added_to_every_reward_changes_nothing():
     q = jax.random.normal(jax.random.key(0), (8, 5))
     assert np.allclose(rollout.advantages(q), rollout.advantages(q + 3.0), atol=1e-5)
+
+
+def test_anchor_and_entropy_bonus_enter_the_loss_with_their_weights():
+    definition, params = helpers.policy(2, length=5)
+    x = jnp.asarray(helpers.series(8, 5, 2), jnp.float32)
+    real = jnp.asarray(helpers.series(8, 5, 2, seed=1), jnp.float32)
+    advantage = jax.random.normal(jax.random.key(0), (8, 5))
+    policy = networks.bind(definition, params)
+    log_prob, entropy = policy.log_prob_and_entropy(x)
+    nll = -policy.log_prob(real).mean()
+    expected = -(advantage * log_prob).sum(1).mean() / 5 + 0.7 * nll - 0.2 * entropy.mean()
+    config = AdversarialConfig(anchor=0.7, entropy_bonus=0.2)
+    value, metrics = estimators.reinforce(definition, x, advantage, real, config)(params)
+    assert float(value) == pytest.approx(float(expected), rel=1e-4)
+    assert float(metrics["train_nll"]) == pytest.approx(float(nll), rel=1e-4)
+    assert float(metrics["entropy"]) == pytest.approx(float(entropy.mean()), rel=1e-4)
+
+
+def test_the_pathwise_gradient_of_a_linear_reward_is_exact():
+    """Reward = sum_t x_t of a VAR(1) with matrix a: d/db of its mean is known in a closed form."""
+    zero, one, a = jnp.zeros(1), jnp.eye(1), jnp.array([[0.5]])
+    frame = Frame(zero, one, a, zero, one)
+    definition, params = networks.policy(jax.random.key(0), 3, "full", frame)
+    noise = jax.random.normal(jax.random.key(1), (3, 7, 1))
+    real = jnp.zeros((7, 3, 1))
+    loss = estimators.pathwise(definition, lambda x: x.sum((1, 2)), noise, real, NO_ANCHOR)
+    gradient = jax.grad(lambda p: loss(p)[0])(params)
+    # A shift of every step's mean by b: b + (a b + b) + (a^2 b + a b + b) in all, over T = 3.
+    assert float(gradient["head_bias"][0]) == pytest.approx(-(1 + 1.5 + 1.75) / 3, rel=1e-5)
 
 
 def test_normalised_has_unit_size_and_keeps_signs():

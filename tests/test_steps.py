@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqgan_jax import networks, steps
+from seqgan_jax import networks, rollout, steps
 from seqgan_jax.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig
 
 GEN = GeneratorConfig(hidden_dim=6, patience=3)
@@ -180,16 +180,24 @@ def test_adversarial_training_raises_the_reward_of_a_wrong_policy(gradient):
 
 
 def test_dropout_is_off_in_rewards():
-    """The same samples and rollouts must earn the same: the reward has no randomness of its own."""
-    nets, state, _, _ = make()
-    surrogate, reward = steps.policy_gradient_terms(
-        state.generator, state, jax.random.key(5), nets, ADV, 8, LENGTH
-    )
-    again, reward_again = steps.policy_gradient_terms(
-        state.generator, state, jax.random.key(5), nets, ADV, 8, LENGTH
-    )
-    assert float(reward) == float(reward_again)
-    x_BTD = surrogate.args[0]
-    logits = networks.bind(nets.discriminator, state.discriminator)(x_BTD)
-    assert float(reward) == pytest.approx(float(jax.nn.sigmoid(logits).mean()), rel=1e-5)
-    assert np.array_equal(surrogate.args[1], again.args[1])
+    """The mean reward that a round reports is that of D without dropout on the same samples."""
+    nets, state, data, key = make()
+    old = jax.tree.map(np.asarray, state)
+    _, metrics = phase("adversarial", nets, state, data, key, 1)
+    unit = jax.random.fold_in(jax.random.fold_in(key, steps.ADVERSARIAL), 0)
+    update_key = jax.random.split(jax.random.split(unit)[0], 1)[0]
+    sample_key = jax.random.split(jax.random.split(update_key)[0])[0]
+    policy = networks.bind(nets.policy, old.generator)
+    x = rollout.sample(policy, sample_key, 16, LENGTH)
+    logits = networks.bind(nets.discriminator, old.discriminator)(x)
+    expected = float(jax.nn.sigmoid(logits).mean())
+    assert float(metrics["reward"][0]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_discriminator_accuracy_counts_both_kinds():
+    nets, state, data, _ = make()
+    logits = networks.bind(nets.discriminator, state.discriminator)
+    real, fake = data.train_NTD, data.validation_NTD
+    expected = 0.5 * (np.mean(logits(real) > 0) + np.mean(logits(fake) <= 0))
+    actual = steps.discriminator_accuracy(state.discriminator, real, fake, nets=nets)
+    assert float(actual) == pytest.approx(expected)

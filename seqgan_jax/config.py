@@ -95,8 +95,9 @@ class AdversarialConfig:
     """Decay, a round, of the rollout policy's running average of the policy."""
     reward: Literal["probability", "logit"] = "probability"
     """What a sequence earns: the discriminator's probability of 'real', or its logit."""
-    reward_batch: int = 4096
-    """Most sequences that are scored at once (bounds memory); 0: all."""
+    rollouts_at_once: int = 0
+    """Rollouts made and scored in one go: bounds memory, changes no result. 0: one on a CPU, all
+    on a GPU."""
     anchor: float = 1.0
     """Weight of the likelihood of real sequences in the policy's loss."""
     entropy_bonus: float = 0.0
@@ -221,7 +222,7 @@ _LIMITS: dict[str, tuple[float, float, bool, bool]] = {
     "gen_adv_lr": (0, 1, False, True),
     "rollout_num": (1, 1e6, True, True),
     "rollout_update_rate": (0, 1, True, False),
-    "reward_batch": (0, 1e9, True, True),
+    "rollouts_at_once": (0, 1e9, True, True),
     "anchor": (0, math.inf, True, False),
     "entropy_bonus": (0, math.inf, True, False),
     "average_rounds": (0, 1, True, False),

@@ -49,11 +49,14 @@ def reinforce_batch(
     """
     sample_key, rollout_key = jax.random.split(key)
     x_BTD = rollout.sample(policy, sample_key, batch, length)
-    shape = (length, rollout.num_lanes(length), config.rollout_num, batch, policy.features)
-    noise = jax.random.normal(rollout_key, shape)
-    x_PNBTD = rollout.rollouts(rollout_policy, x_BTD, noise)
-    q_BT = rollout.q_values(reward, x_BTD, x_PNBTD, config.reward_batch)
+    at_once = config.rollouts_at_once or _at_once(config.rollout_num)
+    q_BT = rollout.q_values(rollout_policy, reward, x_BTD, rollout_key, config.rollout_num, at_once)
     return x_BTD, losses.normalised(rollout.advantages(q_BT)), jnp.mean(q_BT[:, -1])
+
+
+def _at_once(num_rollouts: int) -> int:
+    """On a CPU one rollout of a batch fills the cache already; a GPU wants all lanes at once."""
+    return 1 if jax.default_backend() == "cpu" else num_rollouts
 
 
 def reinforce(

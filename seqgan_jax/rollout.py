@@ -1,10 +1,11 @@
 """Free-running samples, Monte Carlo continuations of every prefix, and their rewards.
 
-Every function takes its noise as an array, so that two schedules can be fed the same numbers;
-only `sample` consumes a key.
+Schedules take their noise as an array, so that two of them can be fed the same numbers; `sample`
+and `q_values` consume a key.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -69,38 +70,47 @@ def folded_schedule(length: int) -> tuple[np.ndarray, np.ndarray]:
     return np.where(positions_T < prefixes_P, 0, steps_PT), lanes_P
 
 
+class Prefixes(NamedTuple):
+    """Sequences, and the policy's states inside them: where continuations start."""
+
+    x_BTD: jax.Array
+    hc_T2BH: jax.Array  # state that has read x_1 .. x_{t-1}
+    u_TBI: jax.Array  # what the policy reads next: x_t and its innovation
+
+
+def prefixes(policy: LSTMPolicy, x_BTD: jax.Array) -> Prefixes:
+    """States after every prefix, by one teacher-forced pass: they do not depend on the rollout."""
+    hc_T2BH, u_TBI, _ = policy.teacher_forced(x_BTD)
+    return Prefixes(x_BTD, hc_T2BH, u_TBI)
+
+
 def rollouts(
     policy: LSTMPolicy,
-    x_BTD: jax.Array,
-    noise_TKNBD: jax.Array,
+    given: Prefixes,
+    noise_TKBD: jax.Array,
     temperature: float | jax.Array = 1.0,
 ) -> jax.Array:
-    """N stochastic continuations of every prefix of every sequence (Yu et al. 2017, section 3.1).
+    """One stochastic continuation of every prefix of every sequence (Yu et al. 2017, section 3.1).
 
-    The folded schedule: T scan steps over K N B lanes. The state after a prefix does not depend
-    on the rollout, so one teacher-forced pass gives every state that a lane starts from.
+    The folded schedule: T scan steps over K B lanes. For N rollouts, vmap or map over the noise.
 
     Args:
       policy: the rollout policy.
-      x_BTD: sequences whose prefixes of 1 .. T-1 values are continued.
-      noise_TKNBD: standard normal, indexed by scan step and lane (`folded_schedule`).
+      given: sequences whose prefixes of 1 .. T-1 values are continued, with its states.
+      noise_TKBD: standard normal, indexed by scan step and lane (`folded_schedule`).
       temperature: of the rollout policy.
 
     Returns:
-      `x_PNBTD`, whole sequences: `[p - 1, n, b]` begins with `x_BTD[b, :p]`.
+      `x_BPTD`, whole sequences: `[b, p - 1]` begins with `x_BTD[b, :p]`.
     """
-    length, lanes, num_rollouts, batch, features = noise_TKNBD.shape
-    hc_T2BH, u_TBI, _ = policy.teacher_forced(x_BTD)
-    x_TBD = jnp.swapaxes(x_BTD, 0, 1)
-    hidden, inputs = hc_T2BH.shape[-1], u_TBI.shape[-1]
-    width = num_rollouts * batch
-
+    length, lanes, batch, features = noise_TKBD.shape
+    hidden, inputs = given.hc_T2BH.shape[-1], given.u_TBI.shape[-1]
     # Lane k starts after prefix k + 1: the state that has read all of it but its last value.
-    hc_2KNBH = jnp.broadcast_to(
-        jnp.swapaxes(hc_T2BH[:lanes], 0, 1)[:, :, None], (2, lanes, num_rollouts, batch, hidden)
+    carry = (
+        jnp.swapaxes(given.hc_T2BH[:lanes], 0, 1).reshape(2, lanes * batch, hidden),
+        given.u_TBI[:lanes].reshape(lanes * batch, inputs),
     )
-    u_KNBI = jnp.broadcast_to(u_TBI[:lanes, None], (lanes, num_rollouts, batch, inputs))
-    noise_TLD = noise_TKNBD.reshape(length, lanes * width, features)
+    noise_TLD = noise_TKBD.reshape(length, lanes * batch, features)
 
     def advance(
         carry: tuple[jax.Array, jax.Array], noise_LD: jax.Array
@@ -110,56 +120,50 @@ def rollouts(
         return (hc_2LH, jnp.concatenate([x_LD, e_LD], axis=-1)), x_LD
 
     def restart(
-        carry: tuple[jax.Array, jax.Array], given: tuple[jax.Array, ...]
+        carry: tuple[jax.Array, jax.Array], new: tuple[jax.Array, ...]
     ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-        noise_LD, lane, hc_2BH, u_BI = given
-        new_hc = jnp.broadcast_to(hc_2BH[:, None], (2, num_rollouts, batch, hidden))
-        new_u = jnp.broadcast_to(u_BI[None], (num_rollouts, batch, inputs))
-        hc_2LH = lax.dynamic_update_slice_in_dim(
-            carry[0], new_hc.reshape(2, width, hidden), lane * width, axis=1
-        )
-        u_LI = lax.dynamic_update_slice_in_dim(
-            carry[1], new_u.reshape(width, inputs), lane * width, axis=0
-        )
+        noise_LD, lane, hc_2BH, u_BI = new
+        hc_2LH = lax.dynamic_update_slice_in_dim(carry[0], hc_2BH, lane * batch, axis=1)
+        u_LI = lax.dynamic_update_slice_in_dim(carry[1], u_BI, lane * batch, axis=0)
         return advance((hc_2LH, u_LI), noise_LD)
 
-    carry = (hc_2KNBH.reshape(2, lanes * width, hidden), u_KNBI.reshape(lanes * width, inputs))
     # No lane is free before step T - K; from there on one lane a step, the last one first.
     half = length - lanes
     carry, first = lax.scan(advance, carry, noise_TLD[:half])
-    _, second = lax.scan(
-        restart,
-        carry,
-        (
-            noise_TLD[half:],
-            jnp.arange(lanes - 1, -1, -1),
-            hc_T2BH[half - 1 : length - 1],
-            u_TBI[half - 1 : length - 1],
-        ),
-    )
-    made_TKNBD = jnp.concatenate([first, second]).reshape(noise_TKNBD.shape)
-    steps_PT, lanes_P = folded_schedule(length)
-    made_PTNBD = made_TKNBD[steps_PT, lanes_P[:, None]]
+    starts = (given.hc_T2BH[half - 1 : length - 1], given.u_TBI[half - 1 : length - 1])
+    _, second = lax.scan(restart, carry, (noise_TLD[half:], jnp.arange(lanes - 1, -1, -1), *starts))
+    return _unfold(jnp.concatenate([first, second]).reshape(noise_TKBD.shape), given.x_BTD)
+
+
+def _unfold(made_TKBD: jax.Array, x_BTD: jax.Array) -> jax.Array:
+    """Values by scan step and lane to whole sequences by prefix, by copies (a gather is slow)."""
+    length, lanes, batch, features = made_TKBD.shape
+    made_BKTD = jnp.transpose(made_TKBD, (2, 1, 0, 3))
+    # Prefixes up to K: lane k's values belong k + 1 places later. Rows one longer, read as rows of
+    # T from one place earlier, are shifted so; what spills into the next row is inside its prefix.
+    skewed = jnp.pad(made_BKTD, ((0, 0), (0, 0), (0, 1), (0, 0)))
+    skewed = skewed.reshape(batch, lanes * (length + 1), features)
+    skewed = jnp.pad(skewed, ((0, 0), (1, 0), (0, 0)))[:, : lanes * length]
+    # Prefixes above K: lane T - p - 1, already in its place.
+    others = made_BKTD[:, : length - 1 - lanes][:, ::-1]
+    x_BPTD = jnp.concatenate([skewed.reshape(made_BKTD.shape), others], axis=1)
     is_prefix_PT = np.arange(length)[None] < np.arange(1, length)[:, None]
-    x_PTNBD = jnp.where(is_prefix_PT[:, :, None, None, None], x_TBD[None, :, None], made_PTNBD)
-    return jnp.transpose(x_PTNBD, (0, 2, 3, 1, 4))
+    return jnp.where(is_prefix_PT[None, :, :, None], x_BTD[:, None], x_BPTD)
 
 
 def masked_rollouts(
     policy: LSTMPolicy,
-    x_BTD: jax.Array,
-    noise_TKNBD: jax.Array,
+    given: Prefixes,
+    noise_TKBD: jax.Array,
     temperature: float | jax.Array = 1.0,
 ) -> jax.Array:
     """The same as `rollouts` by the plain schedule, at twice the work: its oracle in tests.
 
     A lane for every prefix; each step keeps the given value while it is inside the prefix.
     """
-    length, _, _, batch, _ = noise_TKNBD.shape
+    length, _, batch, _ = noise_TKBD.shape
     steps_PT, lanes_P = folded_schedule(length)
-    noise_TPNBD = jnp.swapaxes(noise_TKNBD[steps_PT, lanes_P[:, None]], 0, 1)
-
-    _, u_TBI, _ = policy.teacher_forced(x_BTD)
+    noise_PTBD = noise_TKBD[steps_PT, lanes_P[:, None]]
 
     def one_lane(prefix: jax.Array, noise_TBD: jax.Array) -> jax.Array:
         def body(
@@ -172,37 +176,43 @@ def masked_rollouts(
             return (hc_2BH, u_BI), u_BI[:, : policy.features]
 
         hc_2BH, _ = policy.first_step(batch)
-        later = (jnp.arange(1, length), u_TBI[1:], noise_TBD[1:])
-        _, x_TBD = lax.scan(body, (hc_2BH, u_TBI[0]), later)
-        return jnp.concatenate([x_BTD[:, :1], jnp.swapaxes(x_TBD, 0, 1)], axis=1)
+        later = (jnp.arange(1, length), given.u_TBI[1:], noise_TBD[1:])
+        _, x_TBD = lax.scan(body, (hc_2BH, given.u_TBI[0]), later)
+        return jnp.concatenate([given.x_BTD[:, :1], jnp.swapaxes(x_TBD, 0, 1)], axis=1)
 
-    over_rollouts = jax.vmap(one_lane, in_axes=(None, 1))
-    return jax.vmap(over_rollouts, in_axes=(0, 1))(jnp.arange(1, length), noise_TPNBD)
+    return jax.vmap(one_lane, out_axes=1)(jnp.arange(1, length), noise_PTBD)
 
 
 def q_values(
+    policy: LSTMPolicy,
     reward: Callable[[jax.Array], jax.Array],
     x_BTD: jax.Array,
-    x_PNBTD: jax.Array,
-    batch_size: int = 0,
+    key: jax.Array,
+    num_rollouts: int,
+    at_once: int,
 ) -> jax.Array:
-    """Q_t = mean reward of the rollouts that begin with x_1 .. x_t; at t = T the reward itself.
+    """Q_t = mean reward of N rollouts that begin with x_1 .. x_t; at t = T the reward itself.
 
-    Yu et al. 2017, equation 4. `reward` maps [B, T, D] to [B]; it is called on at most
-    `batch_size` sequences at a time where memory is short (0: on all at once).
+    Yu et al. 2017, equation 4. `reward` maps [B, T, D] to [B]. Each rollout has its own key, so
+    that `at_once`, how many are made and scored in one go, changes speed and memory only.
 
     Returns:
       `Q_BT`.
     """
-    prefixes, num_rollouts, batch, length, features = x_PNBTD.shape
-    flat = x_PNBTD.reshape(prefixes * num_rollouts * batch, length, features)
-    flat = jnp.concatenate([flat, x_BTD])
-    if 0 < batch_size < flat.shape[0]:
-        rewards = lax.map(lambda x: reward(x[None])[0], flat, batch_size=batch_size)
+    batch, length, features = x_BTD.shape
+    given = prefixes(policy, x_BTD)
+
+    def one(key: jax.Array) -> jax.Array:
+        noise_TKBD = jax.random.normal(key, (length, num_lanes(length), batch, features))
+        x_BPTD = rollouts(policy, given, noise_TKBD)
+        return reward(x_BPTD.reshape(-1, length, features)).reshape(batch, length - 1)
+
+    keys_N = jax.random.split(key, num_rollouts)
+    if at_once >= num_rollouts:
+        rewards_NBP = jax.vmap(one)(keys_N)
     else:
-        rewards = reward(flat)
-    inside = rewards[:-batch].reshape(prefixes, num_rollouts, batch).mean(axis=1)
-    return jnp.concatenate([inside, rewards[-batch:][None]]).T
+        rewards_NBP = lax.map(one, keys_N, batch_size=at_once if at_once > 1 else None)
+    return jnp.concatenate([rewards_NBP.mean(axis=0), reward(x_BTD)[:, None]], axis=1)
 
 
 def advantages(q_BT: jax.Array) -> jax.Array:

@@ -20,7 +20,7 @@ from seqgan_jax.steps import TrainState
 
 # Settings that a resumed run may change: none of them changes what was computed so far.
 CHANGEABLE = {
-    *("run_dir", "generated_num", "checkpoint_every", "keep", "reward_batch"),
+    *("run_dir", "generated_num", "checkpoint_every", "keep", "rollouts_at_once"),
     *("pre_epoch_num", "patience", "dis_pre_refreshes", "total_batch"),
     *("skip_gen_pretrain", "skip_dis_pretrain", "skip_adversarial"),
 }

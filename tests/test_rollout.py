@@ -11,28 +11,37 @@ import pytest
 from seqgan_jax import networks, rollout
 
 
-def nested_loops(policy, x_BTD, noise_TKNBD):
-    """One sequence, one prefix, one rollout and one step at a time."""
-    length, _, num_rollouts, batch, _ = noise_TKNBD.shape
+@partial(jax.jit, static_argnums=0)
+def _folded(definition, params, x, noise, temperature):
+    policy = networks.bind(definition, params)
+    return rollout.rollouts(policy, rollout.prefixes(policy, x), noise, temperature)
+
+
+def folded(policy, x, noise, temperature=1.0):
+    return _folded(*networks.split(policy), x, noise, temperature)
+
+
+def nested_loops(policy, x_BTD, noise_TKBD):
+    """One sequence, one prefix and one step at a time."""
+    length, _, batch, _ = noise_TKBD.shape
     steps, lanes = rollout.folded_schedule(length)
-    out = np.zeros((length - 1, num_rollouts, *x_BTD.shape))
+    out = np.zeros((batch, length - 1, *x_BTD.shape[1:]))
     first_step, step = jax.jit(policy.first_step, static_argnums=0), jax.jit(policy.step)
     draw = jax.jit(lambda law, noise: law.sample(noise)[0])
     read = jax.jit(lambda law, x: jnp.concatenate([x, law.innovation(x)], axis=-1))
     for b in range(batch):
         for p in range(1, length):
-            for n in range(num_rollouts):
-                hc, law = first_step(1)
-                x = []
-                for t in range(length):
-                    if t < p:
-                        value = x_BTD[b : b + 1, t]
-                    else:
-                        noise = noise_TKNBD[steps[p - 1, t], lanes[p - 1], n, b]
-                        value = draw(law, noise[None])
-                    x.append(value[0])
-                    hc, law = step(hc, read(law, value))
-                out[p - 1, n, b] = np.stack(x)
+            hc, law = first_step(1)
+            x = []
+            for t in range(length):
+                if t < p:
+                    value = x_BTD[b : b + 1, t]
+                else:
+                    noise = noise_TKBD[steps[p - 1, t], lanes[p - 1], b]
+                    value = draw(law, noise[None])
+                x.append(value[0])
+                hc, law = step(hc, read(law, value))
+            out[b, p - 1] = np.stack(x)
     return out
 
 
@@ -41,10 +50,10 @@ def test_rollouts_are_nested_loops_on_the_same_noise(length):
     definition, params = helpers.policy(2, length=length)
     policy = networks.bind(definition, params)
     x = jnp.asarray(helpers.series(2, length, 2), jnp.float32)
-    shape = (length, rollout.num_lanes(length), 2, 2, 2)
+    shape = (length, rollout.num_lanes(length), 2, 2)
     noise = jax.random.normal(jax.random.key(0), shape)
     expected = nested_loops(policy, x, noise)
-    assert np.allclose(jax.jit(partial(rollout.rollouts, policy))(x, noise), expected, atol=1e-4)
+    assert np.allclose(folded(policy, x, noise), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("length", [2, 3, 8, 9])
@@ -52,11 +61,11 @@ def test_the_folded_schedule_is_the_masked_one(length):
     definition, params = helpers.policy(3, length=length)
     policy = networks.bind(definition, params)
     x = jnp.asarray(helpers.series(4, length, 3), jnp.float32)
-    noise = jax.random.normal(jax.random.key(1), (length, rollout.num_lanes(length), 5, 4, 3))
-    folded = jax.jit(partial(rollout.rollouts, policy))(x, noise, 1.3)
-    masked = jax.jit(partial(rollout.masked_rollouts, policy))(x, noise, 1.3)
-    assert folded.shape == (length - 1, 5, 4, length, 3)
-    assert np.allclose(folded, masked, atol=1e-4)
+    noise = jax.random.normal(jax.random.key(1), (length, rollout.num_lanes(length), 4, 3))
+    given = rollout.prefixes(policy, x)
+    masked = jax.jit(partial(rollout.masked_rollouts, policy))(given, noise, 1.3)
+    assert masked.shape == (4, length - 1, length, 3)
+    assert np.allclose(folded(policy, x, noise, 1.3), masked, atol=1e-4)
 
 
 @pytest.mark.parametrize("length", [2, 3, 7, 24, 25])
@@ -73,12 +82,11 @@ def test_rollouts_keep_their_prefix_and_are_stochastic():
     definition, params = helpers.policy(1, length=6)
     policy = networks.bind(definition, params)
     x = jnp.asarray(helpers.series(3, 6, 1), jnp.float32)
-    noise = jax.random.normal(jax.random.key(2), (6, 3, 4, 3, 1))
-    out = np.asarray(jax.jit(partial(rollout.rollouts, policy))(x, noise))
+    noise = jax.random.normal(jax.random.key(2), (4, 6, 3, 3, 1))
+    out = np.stack([folded(policy, x, each) for each in noise])
     for p in range(1, 6):
-        assert np.array_equal(out[p - 1, :, :, :p], np.tile(np.asarray(x)[:, :p], (4, 1, 1, 1)))
-        spread = out[p - 1, :, :, p:].std(axis=0)
-        assert spread.min() > 1e-3
+        assert np.array_equal(out[:, :, p - 1, :p], np.tile(np.asarray(x)[:, :p], (4, 1, 1, 1)))
+        assert out[:, :, p - 1, p:].std(axis=0).min() > 1e-3
 
 
 def test_rollouts_have_the_policys_conditional_law():
@@ -87,11 +95,9 @@ def test_rollouts_have_the_policys_conditional_law():
     frame = networks.fit_frame(x, "full")
     policy = networks.bind(*networks.policy(jax.random.key(0), 4, "full", frame))
     n = 20_000
-    start = jnp.full((1, 4, 1), 0.8)
-    noise = jax.random.normal(jax.random.key(3), (4, 2, n, 1, 1))
-    last = np.asarray(jax.jit(partial(rollout.rollouts, policy))(start, noise))[
-        1, :, 0, 3, 0
-    ]  # prefix of 2
+    start = jnp.full((n, 4, 1), 0.8)
+    noise = jax.random.normal(jax.random.key(3), (4, 2, n, 1))
+    last = np.asarray(folded(policy, start, noise))[:, 1, 3, 0]  # prefix of 2
     a, b = float(frame.matrix[0, 0]), float(frame.offset[0])
     s = float(frame.factor[0, 0])
     mean, variance = a * (a * 0.8 + b) + b, s**2 * (1 + a**2)
@@ -140,21 +146,25 @@ def random_small(params):
 
 
 def test_q_values_average_the_rollouts_and_end_with_the_reward_itself():
+    definition, params = helpers.policy(1, length=4)
+    policy = networks.bind(definition, params)
     x = jnp.asarray(helpers.series(3, 4, 1), jnp.float32)
-    rng = np.random.default_rng(0)
-    rollouts = jnp.asarray(rng.normal(size=(3, 5, 3, 4, 1)), jnp.float32)
 
     def reward(x_BTD):
-        return x_BTD.sum(axis=(1, 2)) ** 2
+        return jnp.sum(x_BTD, axis=(1, 2)) ** 2
 
-    q = np.asarray(rollout.q_values(reward, x, rollouts))
-    for b in range(3):
-        for p in range(1, 4):
-            values = [float(rollouts[p - 1, n, b].sum()) ** 2 for n in range(5)]
-            assert q[b, p - 1] == pytest.approx(np.mean(values), rel=1e-4)
-        assert q[b, 3] == pytest.approx(float(x[b].sum()) ** 2, rel=1e-4)
-    for size in (1, 7, 48, 100):
-        assert np.allclose(rollout.q_values(reward, x, rollouts, size), q, rtol=1e-5)
+    def q_values(at_once):
+        return rollout.q_values(policy, reward, x, jax.random.key(5), 6, at_once)
+
+    q = np.asarray(jax.jit(q_values, static_argnums=0)(6))
+    expected = np.zeros((3, 4))
+    for key in jax.random.split(jax.random.key(5), 6):
+        continued = np.asarray(folded(policy, x, jax.random.normal(key, (4, 2, 3, 1))))
+        expected[:, :3] += continued.sum(axis=(2, 3)) ** 2 / 6
+    expected[:, 3] = np.asarray(x).sum(axis=(1, 2)) ** 2
+    assert np.allclose(q, expected, rtol=1e-3)
+    for at_once in (1, 4, 100):
+        assert np.allclose(jax.jit(q_values, static_argnums=0)(at_once), q, rtol=1e-4)
 
 
 def test_advantages_are_differences_of_q_with_the_other_sequences_first():

@@ -175,6 +175,9 @@ def sequence_means(basis: Basis, x_NTD: Array, weights_RN: Array) -> dict[str, A
     Histograms are summed in float32 (shares, exact to 1e-6), everything else in float64.
     """
     features = x_NTD.shape[2]
+    # The variances below are differences of means: these need weights that sum to 1 in float64.
+    weights_RN = weights_RN.astype(np.float64)
+    weights_RN /= weights_RN.sum(axis=1, keepdims=True)
     out: dict[str, list[Array]] = {}
     cross: list[Array] = []
     for start in range(0, len(x_NTD), CHUNK):

@@ -1,6 +1,6 @@
 """The command line of the analysis: `python analyze.py`, `seqgan analyze`."""
 
-import json
+import dataclasses
 import os
 import sys
 import time
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from seqgan_jax.errors import CheckpointError, DataError, DiskError, SeqGANError, UsageError
+from seqgan_jax.errors import CheckpointError, SeqGANError, UsageError
 
 if TYPE_CHECKING:
     from seqgan_jax.analysis.report import Report
+    from seqgan_jax.data import Sequences
 
 OVER_LIMIT = 1
 DESCRIPTION = """Compare generated sequences with real ones.
@@ -37,7 +38,7 @@ class Options:
     """Generated sequences, in any of these formats. Default: final_samples.txt of the run."""
     train: str | None = None
     """Training sequences, to judge memorisation; then --real must be held out."""
-    run_dir: str = "save"
+    run_dir: Annotated[str, tyro.conf.arg(aliases=["--run"])] = "save"
     """Run directory that stands in for --real or --generated where they are not given."""
     output_dir: str = "./analysis_results"
     """Where the results are written; made if missing."""
@@ -120,52 +121,63 @@ def run(options: Options) -> int:
 
 
 def _report(options: Options, scores: tuple[str, ...]) -> "tuple[Report, Path | None]":
-    import dataclasses
-
-    from seqgan_jax import data
+    from seqgan_jax import rundir
     from seqgan_jax.analysis.compare import analyze
 
-    run_dir = None
-    features, names = options.features, None
+    run_dir, description = None, {}
     if options.real is None or options.generated is None:
         run_dir = Path(options.run_dir)
-        config = run_config(run_dir)
-        features = features or config.get("features")
-        names = config.get("names")
+        if not run_dir.is_dir():
+            raise CheckpointError(
+                f"{run_dir}: there is no run directory. Train first (python train.py), or name "
+                "another with --run-dir, or two files with --real and --generated."
+            )
+        description = rundir.read_config(run_dir).get("data", {})
     real_path = options.real or str(run_file(run_dir, "held_out.npy", "--real"))
     generated_path = options.generated or str(run_file(run_dir, "final_samples.txt", "--generated"))
-    columns = (
-        [c.strip() for c in options.columns.split(",") if c.strip()] if options.columns else None
-    )
-
-    def read(source: str) -> Any:
-        if Path(source).suffix.lower() not in (".csv", ".npy", ".npz", ".txt") and (
-            not Path(source).exists() and os.sep in source
-        ):
-            raise DataError(f"{source}: no such file")
-        return data.load(
-            source,
-            window=options.window,
-            stride=options.stride,
-            columns=columns,
-            features=features,
-        )
-
-    real, generated = read(real_path), read(generated_path)
-    train = None if options.train is None else read(options.train)
+    real = read(real_path, options, description.get("features"))
+    generated = read(generated_path, options, description.get("features"))
+    train = None
+    if options.train is not None:
+        train = read(options.train, options, description.get("features")).x_NTD
+    names = description.get("names")
+    tell = None if options.quiet else _progress()
     report = analyze(
         real.x_NTD,
         generated.x_NTD,
-        train=None if train is None else train.x_NTD,
+        train=train,
         names=names if names and len(names) == real.x_NTD.shape[2] else real.names,
         seed=options.seed,
         max_sequences=options.max_sequences,
         scores=scores,
         repeats=options.repeats,
-        progress=None if options.quiet else _progress(),
+        progress=tell,
     )
-    report = dataclasses.replace(report, sources=(real_path, generated_path))
+    found = dict(report.metrics)
+    if run_dir is not None and options.real is None and options.generated is None:
+        from seqgan_jax.analysis import exact
+
+        source = str(description.get("source", ""))
+        found |= exact.metrics(run_dir, source, real.x_NTD, options.seed)
+    report = dataclasses.replace(report, metrics=found, sources=(real_path, generated_path))
     return report, run_dir
+
+
+def read(source: str, options: Options, features: int | None) -> "Sequences":
+    """Sequences from a file, with those of the options that have a meaning for its format."""
+    from seqgan_jax import data
+
+    suffix = Path(source).suffix.lower()
+    columns = tuple(c.strip() for c in (options.columns or "").split(",") if c.strip())
+    table = suffix == ".csv" or source in data.BUNDLED
+    text = suffix not in (".csv", ".npy", ".npz") and Path(source).exists()
+    return data.load(
+        source,
+        window=options.window,
+        stride=options.stride,
+        columns=columns if table else None,
+        features=(options.features or features) if text else None,
+    )
 
 
 def _progress() -> Callable[[str, float], None]:
@@ -188,24 +200,6 @@ def _progress() -> Callable[[str, float], None]:
             print(f"{share:4.0%} {what}", file=sys.stderr, flush=True)
 
     return tell
-
-
-def run_config(run_dir: Path) -> dict[str, Any]:
-    """The "data" part of a run's config.json, or CheckpointError with what to do."""
-    remedy = "train first (python train.py), or name files with --real and --generated"
-    if not run_dir.is_dir():
-        raise CheckpointError(f"{run_dir}: there is no run directory; {remedy}")
-    path = run_dir / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{run_dir} holds no run (config.json is missing); {remedy}"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}; {remedy}") from error
-    part = config.get("data") if isinstance(config, dict) else None
-    return part if isinstance(part, dict) else {}
 
 
 def run_file(run_dir: Path | None, name: str, flag: str) -> Path:
@@ -273,15 +267,20 @@ def check_limits(report: "Report", limits: dict[str, float]) -> int:
 
 def write(report: "Report", directory: Path, prefix: str, *, plots: bool = True) -> list[Path]:
     """Write the report's files and return their paths; DiskError where that fails."""
-    files: dict[str, bytes] = {
+    from seqgan_jax import files
+
+    contents: dict[str, bytes] = {
         f"{prefix}_metrics.txt": report.to_text().encode(),
         f"{prefix}_metrics.json": report.to_json().encode(),
     }
     if plots:
         pictures = pngs(report)
-        files |= {f"{prefix}_{name}.png": picture for name, picture in pictures.items()}
-        files[f"{prefix}_report.html"] = report.to_html(pictures).encode()
-    return [_write_file(directory / name, content) for name, content in files.items()]
+        contents |= {f"{prefix}_{name}.png": picture for name, picture in pictures.items()}
+        contents[f"{prefix}_report.html"] = report.to_html(pictures).encode()
+    files.make_directory(directory)
+    for name, content in contents.items():
+        files.write_bytes(directory / name, content)
+    return [directory / name for name in contents]
 
 
 def pngs(report: "Report") -> dict[str, bytes]:
@@ -298,45 +297,18 @@ def pngs(report: "Report") -> dict[str, bytes]:
     return out
 
 
-def _write_file(path: Path, content: bytes) -> Path:
-    """Write beside the target and rename, so that a file is never half there."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise DiskError(
-            f"{path} cannot be written: {error.strerror or error}; "
-            "make room, or choose another place with --output-dir"
-        ) from error
-    return path
-
-
 def _training_picture(run_dir: Path, directory: Path) -> list[Path]:
     """training_metrics.png from the run's metrics.jsonl, if it has one."""
     import io
 
+    from seqgan_jax import files, rundir
     from seqgan_jax.analysis import plots
 
-    path = run_dir / "metrics.jsonl"
-    if not path.is_file():
+    rows = rundir.read_metrics(run_dir)
+    if not rows:
         return []
-    rows = read_rows(path)
     buffer = io.BytesIO()
     plots.save(plots.training_metrics(rows), buffer)
-    return [_write_file(directory / "training_metrics.png", buffer.getvalue())]
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a metrics.jsonl; a last line cut short by a crash is left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
+    path = directory / "training_metrics.png"
+    files.write_bytes(path, buffer.getvalue())
+    return [path]

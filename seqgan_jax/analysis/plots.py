@@ -1,8 +1,4 @@
-"""The pictures. The only module that imports matplotlib; figures are returned, never shown.
-
-Real is a solid dark blue, generated a dashed vermillion (after Okabe and Ito): they differ in hue,
-in lightness and in line style, so that they survive colour-blindness and a black-and-white printer.
-"""
+"""The pictures: figures are returned, never shown, and drawn without a display."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,50 +6,39 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from seqgan_jax.analysis import metrics
+from seqgan_jax.analysis.style import (
+    BLUE,
+    COLOURS,
+    GENERATED,
+    GREY,
+    KINDS,
+    LINES,
+    REAL,
+    STYLE,
+    VERMILLION,
+    density,
+    heading,
+    new_figure,
+    outside,
+    save,
+    short,
+    view,
+)
+
+__all__ = ["distributions", "save", "temporal", "training_metrics"]
 
 if TYPE_CHECKING:
     from seqgan_jax.analysis.report import Report
 
 Array = NDArray[Any]
 
-BLUE, VERMILLION, GREY = "#0B4F8A", "#D55E00", "#777777"
-REAL: dict[str, Any] = {"color": BLUE, "linestyle": "-", "linewidth": 2.0}
-GENERATED: dict[str, Any] = {"color": VERMILLION, "linestyle": (0, (4, 1.6)), "linewidth": 2.0}
-KINDS = ("real", "generated")
-COLOURS = (BLUE, VERMILLION)
-LINES = (REAL, GENERATED)
 MOST_FEATURES = 8
-STYLE: Any = {
-    "font.size": 11,
-    "axes.titlesize": 11.5,
-    "axes.labelsize": 11,
-    "legend.fontsize": 10,
-    "xtick.labelsize": 10,
-    "ytick.labelsize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "savefig.dpi": 170,
-}
-
-
-def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(np.atleast_1d(figure.subplots(rows, columns)).ravel())
-
-
-def save(figure: Figure, path: Any) -> None:
-    """Write a figure as PNG at the resolution of this module."""
-    figure.savefig(path, format="png", dpi=STYLE["savefig.dpi"])
+MOST_GAP = 3.0  # real stds; statistics further out are drawn at the edge
 
 
 def _units(report: "Report") -> tuple[Array, Array, str]:
@@ -68,70 +53,39 @@ def _units(report: "Report") -> tuple[Array, Array, str]:
 
 
 def _value_label(name: str) -> str:
-    return "value (data units)" if name in ("x0", "x", "value") else f"{name} (data units)"
-
-
-def _view(parts: Sequence[Array], tail: float = 0.001) -> tuple[float, float]:
-    """A range that shows all but the outermost 0.1% of each sample, never empty."""
-    limits = [np.quantile(p, [tail, 1 - tail]) for p in parts]
-    low, high = min(q[0] for q in limits), max(q[1] for q in limits)
-    if high - low <= 1e-9 * max(abs(low), abs(high), 1e-300):
-        pad = max(abs(low), 1.0) * 0.05
-        return low - pad, high + pad
-    pad = 0.03 * (high - low)
-    return float(low - pad), float(high + pad)
-
-
-def density(values: Array, low: float, high: float, points: int = 512) -> tuple[Array, Array]:
-    """Gaussian kernel density on a grid, binned first (so its cost hardly grows with n).
-
-    Bandwidth: Silverman's 0.9 min(std, IQR / 1.34) n^(-1/5), and at least a bin.
-    """
-    width = (high - low) / points
-    counts, edges = np.histogram(values, bins=points, range=(low, high))
-    spread = values.std()
-    quartiles = np.quantile(values, [0.25, 0.75])
-    robust = (quartiles[1] - quartiles[0]) / 1.34
-    spread = min(spread, robust) if robust > 0 else spread
-    bandwidth = max(0.9 * spread * values.size**-0.2, width)
-    reach = int(np.ceil(4 * bandwidth / width))
-    offsets = np.arange(-reach, reach + 1) * width
-    kernel = np.exp(-0.5 * (offsets / bandwidth) ** 2)
-    smooth = np.convolve(counts, kernel / kernel.sum(), mode="full")[reach : reach + points]
-    return (edges[:-1] + edges[1:]) / 2, smooth / (values.size * width)
+    plain = name in ("x0", "x", "x1", "value")
+    return "value (data units)" if plain else f"{short(name, 26)} (data units)"
 
 
 def distributions(report: "Report") -> Figure:
     """Six panels on values: histogram, density, Q-Q, boxes, CDF, statistics."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = _figure(2, 3, (12.0, 7.2))
+        figure, axes = new_figure(2, 3, (12.0, 7.2))
         real, generated, label = _units(report)
         flat = real.ravel(), generated.ravel()
-        low, high = _view(flat)
+        low, high = view(*flat)
         _histogram(axes[0], flat, low, high, label)
         _densities(axes[1], flat, low, high, label)
         _quantiles(axes[2], flat, low, high, label)
         _boxes(axes[3], report, real, generated, label)
         _cdf(axes[4], report, flat, low, high, label)
         _statistics(axes[5], report)
-        _heading(figure, report)
+        heading(figure, report)
     return figure
 
 
-def _heading(figure: Figure, report: "Report") -> None:
-    """Legend with sample sizes above all panels, so that no panel needs its own."""
-    handles = [
-        Line2D([], [], **line, label=f"{kind} (n = {count:,} sequences)")
-        for kind, line, count in zip(KINDS, LINES, report.counts, strict=True)
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=2, handlelength=3)
-
-
 def _histogram(ax: Axes, flat: tuple[Array, Array], low: float, high: float, label: str) -> None:
-    bins = np.linspace(low, high, 51).tolist()
-    ax.hist(flat[0], bins=bins, density=True, color=BLUE, alpha=0.35, edgecolor="none")
-    ax.hist(flat[1], bins=bins, density=True, histtype="step", **GENERATED)
-    ax.set(title="Histogram", xlabel=label, ylabel="density", xlim=(low, high))
+    edges = np.linspace(low, high, 51)
+    # Shares of all values, so that what lies beyond the picture does not lift what is in it.
+    heights = [np.histogram(x, edges)[0] / (x.size * (edges[1] - edges[0])) for x in flat]
+    ax.stairs(heights[0], edges, fill=True, color=BLUE, alpha=0.35)
+    ax.stairs(heights[1], edges, **GENERATED)
+    ax.set(
+        title="Histogram" + outside(flat[1], low, high),
+        xlabel=label,
+        ylabel="density",
+        xlim=(low, high),
+    )
 
 
 def _densities(ax: Axes, flat: tuple[Array, Array], low: float, high: float, label: str) -> None:
@@ -175,11 +129,14 @@ def _shown_features(report: "Report", most: int = MOST_FEATURES) -> tuple[list[i
 def _boxes(ax: Axes, report: "Report", real: Array, generated: Array, label: str) -> None:
     shown, remark = _shown_features(report)
     features = len(report.names)
+    low, high = view(real[..., shown], generated[..., shown])
+    span = high - low
     for column, d in enumerate(shown):
         for offset, values, colour, line in zip(
             (-0.19, 0.19), (real[..., d], generated[..., d]), COLOURS, ("-", "--"), strict=True
         ):
-            q = np.quantile(values, [0.01, 0.25, 0.5, 0.75, 0.99])
+            # A dashed line that ends far outside the picture takes minutes to draw.
+            q = np.quantile(values, [0.01, 0.25, 0.5, 0.75, 0.99]).clip(low - span, high + span)
             box = {"med": q[2], "q1": q[1], "q3": q[3], "whislo": q[0], "whishi": q[4]}
             style = {"color": colour, "linestyle": line, "linewidth": 1.6}
             ax.bxp(
@@ -193,17 +150,14 @@ def _boxes(ax: Axes, report: "Report", real: Array, generated: Array, label: str
                 medianprops={"color": colour, "linewidth": 2.6},
                 manage_ticks=False,
             )
-    ax.set(title=f"Quartiles, whiskers 1% to 99%{remark}", ylabel=label)
+    ax.set(title=f"Quartiles, 1% and 99%{remark}", ylabel=label)
+    ax.set_ylim(low, high)
     if features == 1:
         ax.set_xticks([-0.19, 0.19], KINDS)
         ax.set_xlim(-0.6, 0.6)
     else:
-        names = [_short(report.names[d]) for d in shown]
+        names = [short(report.names[d]) for d in shown]
         ax.set_xticks(range(len(shown)), names, rotation=40, ha="right")
-
-
-def _short(name: str, most: int = 14) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def _cdf(
@@ -214,13 +168,9 @@ def _cdf(
         share = np.searchsorted(np.sort(values), grid, side="right") / values.size
         ax.plot(grid, share, **line)
     ks = report.metrics["ks"]
-    mean = " (mean of features)" if len(report.names) > 1 else ""
-    ax.set(title="Cumulative distribution", xlabel=label, ylabel="share of values below")
+    title = f"CDF: KS {ks.value:.3f}, floor {ks.floor:.3f}"
+    ax.set(title=title, xlabel=label, ylabel="share of values below")
     ax.set(xlim=(low, high), ylim=(-0.02, 1.02))
-    ax.annotate(
-        f"KS {ks.value:.3f}, floor {ks.floor:.3f}{mean}", (0.97, 0.05), xycoords="axes fraction",
-        ha="right", fontsize=10,
-    )  # fmt: skip
 
 
 def _statistics(ax: Axes, report: "Report") -> None:
@@ -244,14 +194,17 @@ def _statistics(ax: Axes, report: "Report") -> None:
         for d in shown:
             stats = report.statistics[report.names[d]]
             scale = stats["real"]["std"] or max(abs(stats["real"]["mean"]), 1.0)
-            gaps.append((stats["generated"][name] - stats["real"][name]) / scale)
+            gap = (stats["generated"][name] - stats["real"][name]) / scale
+            gaps.append(min(max(gap, -MOST_GAP), MOST_GAP))
         ax.plot(gaps, range(len(shown)), marker, color=colour, label=name, markerfacecolor="none",
                 markeredgewidth=1.6, markersize=6.5)  # fmt: skip
     ax.axvline(0, color=GREY, linewidth=1.0, linestyle=":")
-    ax.set_yticks(range(len(shown)), [_short(report.names[d]) for d in shown])
+    ax.set_yticks(range(len(shown)), [short(report.names[d]) for d in shown])
     ax.invert_yaxis()
     reach = max(0.1, *(abs(x) for x in ax.get_xlim()))
     ax.set_xlim(-reach, reach)
+    if reach > MOST_GAP:
+        remark += f", cut at ±{MOST_GAP:g}"
     ax.set(title=f"Statistics{remark}", xlabel="generated less real (real std)")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, handletextpad=0.2)
 
@@ -262,8 +215,8 @@ def temporal(report: "Report") -> Figure:
     With several features they show the one with the largest KS at single steps; the title says so.
     """
     with matplotlib.rc_context(STYLE):
-        figure, axes = _figure(2, 2, (11.0, 7.6))
-        d = 0
+        figure, axes = new_figure(2, 2, (11.0, 7.6))
+        d, title = 0, None
         if len(report.names) > 1:
             worst = report.metrics["step_ks"].per_feature
             d = max(range(len(report.names)), key=lambda k: worst[report.names[k]])
@@ -274,9 +227,8 @@ def temporal(report: "Report") -> Figure:
         _autocorrelation(axes[2], report, d)
         _violins(axes[3], real, generated, label)
         if len(report.names) > 1:
-            share = f"feature {report.names[d]}: the worst of {len(report.names)} at single steps"
-            figure.suptitle(share, fontsize=11)
-        _heading(figure, report)
+            title = f"{short(report.names[d], 40)}: worst of {len(report.names)} features by KS"
+        heading(figure, report, title)
     return figure
 
 
@@ -328,34 +280,30 @@ def _autocorrelation(ax: Axes, report: "Report", d: int) -> None:
         own = metrics.temporal_statistics(values[:5000])["autocorr_lag1"]
         ax.plot(1, own, marker, color=colour, markersize=8, markerfacecolor="none")
     ax.axhline(0, color=GREY, linewidth=0.8)
-    ax.set(title="Autocorrelation, pooled, with 95% bands", xlabel="lag (steps)")
-    ax.set_ylabel("correlation")
+    ax.set(title="Autocorrelation, pooled, with 95% bands", ylabel="correlation")
+    ax.set_xlabel("lag (steps); markers: each sequence's own, biased")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.annotate(
-        "markers at lag 1: mean of each sequence's own (biased)", (0.98, 0.95), ha="right",
-        xycoords="axes fraction", fontsize=9, color=GREY,
-    )  # fmt: skip
 
 
 def _violins(ax: Axes, real: Array, generated: Array, label: str) -> None:
     """Half-violins at up to ten steps: real to the left, generated to the right."""
     length = real.shape[1]
     steps = np.arange(0, length, -(-length // 10))
-    low, high = _view((real, generated), 0.0005)
+    low, high = view(real, generated, 0.0005)
     gap = (steps[1] - steps[0]) if len(steps) > 1 else 1
     shapes = [[density(x[:, t], low, high, 200) for t in steps] for x in (real, generated)]
-    for k, t in enumerate(steps):
-        top = max(shapes[0][k][1].max(), shapes[1][k][1].max())
-        for side, (grid, height), values, colour, hatch in zip(
-            (-1, 1), (shapes[0][k], shapes[1][k]), (real, generated), COLOURS, (None, "////"),
-            strict=True,
-        ):  # fmt: skip
-            edge = t + 1 + side * 0.44 * gap * height / top
-            ax.fill_betweenx(
-                grid, t + 1, edge, facecolor=colour, alpha=0.45, edgecolor=colour, hatch=hatch,
-                linewidth=0.6,
-            )  # fmt: skip
-            median = np.median(values[:, t])
+    for side, samples, drawn, colour, hatch in zip(
+        (-1, 1), (real, generated), shapes, COLOURS, (None, "////"), strict=True
+    ):
+        for t, (grid, height) in zip(steps, drawn, strict=True):
+            seen = height > 0.01 * height.max()
+            if seen.any():
+                edge = t + 1 + side * 0.44 * gap * height[seen] / height.max()
+                ax.fill_betweenx(
+                    grid[seen], t + 1, edge, facecolor=colour, alpha=0.45, edgecolor=colour,
+                    hatch=hatch, linewidth=0.6,
+                )  # fmt: skip
+            median = np.median(samples[:, t])
             ax.plot([t + 1, t + 1 + side * 0.3 * gap], [median, median], color="black", lw=1.6)
     ax.set_xticks(steps + 1)
     ax.set(title="Values at single steps (bar: median)", xlabel="step", ylabel=label)
@@ -398,7 +346,7 @@ def training_metrics(rows: Sequence[dict[str, Any]]) -> Figure:
         for phase in order
     }
     with matplotlib.rc_context(STYLE):
-        figure, axes = _figure(2, 3, (12.0, 7.0))
+        figure, axes = new_figure(2, 3, (12.0, 7.0))
         for ax, (title, unit, series) in zip(axes, TRAINING_PANELS, strict=True):
             drawn = [
                 name

@@ -169,7 +169,8 @@ def _train_chunk(
         def step(state: tuple[Params, Any], number: jax.Array) -> tuple[tuple[Params, Any], None]:
             params, opt = state
             gradient = jax.grad(loss)(params, jax.random.fold_in(key, number), x_NTD, data)
-            updates, opt = optimizer.update(gradient, opt)
+            with jax.numpy_dtype_promotion("standard"):  # optax is not written for strict dtypes
+                updates, opt = optimizer.update(gradient, opt)
             return (optax.apply_updates(params, updates), opt), None
 
         state, _ = jax.lax.scan(step, (params, opt), start + jnp.arange(steps, dtype=jnp.int32))

@@ -101,12 +101,23 @@ def encode(
     """
     crop_BT1 = crop_BT[:, :, None]
     x = _convolve(params["input"], x_BTD, 1) * shown_BT[:, :, None]
-    for i, block in enumerate(params["blocks"]):
+
+    def apply(block: Params, x: jax.Array, dilation: int) -> jax.Array:
         residual = _convolve(block["projector"], x, 1) if "projector" in block else x
-        inner = _convolve(block["first"], jax.nn.gelu(x, approximate=False) * crop_BT1, 2**i)
-        x = residual + _convolve(
-            block["second"], jax.nn.gelu(inner, approximate=False) * crop_BT1, 2**i
-        )
+        inner = jax.nn.gelu(x, approximate=False) * crop_BT1
+        inner = _convolve(block["first"], inner, dilation)
+        inner = jax.nn.gelu(inner, approximate=False) * crop_BT1
+        return residual + _convolve(block["second"], inner, dilation)
+
+    # Blocks whose dilation reaches beyond the sequence are all of one form: scanned, they are
+    # compiled once.
+    alike = range(max(0, math.ceil(math.log2(x_BTD.shape[1]))), DEPTH)
+    for i in range(DEPTH - len(alike)):
+        x = apply(params["blocks"][i], x, 2**i)
+    if alike:
+        stacked = jax.tree.map(lambda *w: jnp.stack(w), *params["blocks"][alike[0] : DEPTH])
+        x, _ = jax.lax.scan(lambda x, block: (apply(block, x, 2**DEPTH), None), x, stacked)
+    x = apply(params["blocks"][DEPTH], x, 2**DEPTH)
     if dropout_key is not None:
         kept = jax.random.bernoulli(dropout_key, 1 - DROPOUT, x.shape)
         x = jnp.where(kept, x / (1 - DROPOUT), 0.0)
@@ -133,16 +144,16 @@ def hierarchical_loss(z1_BTC: jax.Array, z2_BTC: jax.Array, length: jax.Array) -
     """
     batch, steps = z1_BTC.shape[:2]
     total, levels = jnp.float32(0), jnp.float32(0)
-    for level in range(int(math.log2(steps)) + 1):
+    for _ in range(int(math.log2(steps)) + 1):
         valid_T = jnp.arange(z1_BTC.shape[1]) < length
         count = jnp.maximum(length, 1).astype(jnp.float32)
         both = jnp.concatenate([z1_BTC, z2_BTC])  # [2B, T, C]
         instance = _contrast(both.swapaxes(0, 1), jnp.ones(2 * batch, bool), batch).mean(axis=1)
-        instance = jnp.sum(instance * valid_T) / count
+        instance = jnp.sum(jnp.where(valid_T, instance, 0.0)) / count
         both = jnp.concatenate([z1_BTC, z2_BTC], axis=1)  # [B, 2T, C]
         valid = jnp.concatenate([valid_T, valid_T])
         temporal = _contrast(both, valid, z1_BTC.shape[1]).mean(axis=0)
-        temporal = jnp.sum(temporal * valid) / (2 * count)
+        temporal = jnp.sum(jnp.where(valid, temporal, 0.0)) / (2 * count)
         # At the last level (one step left) there is nothing to contrast in time.
         inside = 0.5 * instance + jnp.where(length > 1, 0.5 * temporal, 0.0)
         total = total + jnp.where(length > 0, inside, 0.0)
@@ -152,14 +163,13 @@ def hierarchical_loss(z1_BTC: jax.Array, z2_BTC: jax.Array, length: jax.Array) -
             shape = (batch, even // 2, 2, -1)
             z1_BTC, z2_BTC = (z[:, :even].reshape(shape).max(axis=2) for z in (z1_BTC, z2_BTC))
         length = length // 2
-        del level
     return total / levels
 
 
 def _contrastive_loss(params: Params, key: jax.Array, x_BTD: jax.Array) -> jax.Array:
     """Loss of one batch: two crops that overlap, each with half its steps hidden at random."""
     batch, steps = x_BTD.shape[:2]
-    keys = jax.random.split(key, 9)
+    keys = jax.random.split(key, 7)
     length = jax.random.randint(keys[0], (), min(2, steps), steps + 1)
     left = jax.random.randint(keys[1], (), 0, steps - length + 1)
     right = left + length
@@ -167,17 +177,18 @@ def _contrastive_loss(params: Params, key: jax.Array, x_BTD: jax.Array) -> jax.A
     outer_right = jax.random.randint(keys[3], (), right, steps + 1)
     offset_B = jax.random.randint(keys[4], (batch,), -outer_left, steps - outer_right + 1)
     time_BT = jnp.arange(steps)[None, :] - offset_B[:, None]
-    views = []
-    for start, end, shown_key, dropout_key in (
-        (outer_left, right, keys[5], keys[6]),
-        (left, outer_right, keys[7], keys[8]),
-    ):
-        crop_BT = ((time_BT >= start) & (time_BT < end)).astype(jnp.float32)
-        shown_BT = jax.random.bernoulli(shown_key, 0.5, (batch, steps)).astype(jnp.float32)
-        z_BTC = encode(params, x_BTD, crop_BT, shown_BT, dropout_key)
-        index_BT = jnp.clip(left + offset_B[:, None] + jnp.arange(steps)[None], 0, steps - 1)
-        views.append(jnp.take_along_axis(z_BTC, index_BT[:, :, None], axis=1))
-    return hierarchical_loss(views[0], views[1], length)
+    crops = [
+        ((time_BT >= start) & (time_BT < end)).astype(jnp.float32)
+        for start, end in ((outer_left, right), (left, outer_right))
+    ]
+    shown = jax.random.bernoulli(keys[5], 0.5, (2 * batch, steps)).astype(jnp.float32)
+    # Both views in one call: half the program to compile.
+    both = encode(params, jnp.concatenate([x_BTD, x_BTD]), jnp.concatenate(crops), shown, keys[6])
+    index_BT = jnp.clip(left + offset_B[:, None] + jnp.arange(steps)[None], 0, steps - 1)
+    z1_BTC, z2_BTC = (
+        jnp.take_along_axis(z, index_BT[:, :, None], axis=1) for z in (both[:batch], both[batch:])
+    )
+    return hierarchical_loss(z1_BTC, z2_BTC, length)
 
 
 @functools.partial(jax.jit, donate_argnums=(0,))
@@ -191,7 +202,8 @@ def _train_chunk(carry: tuple[Any, ...], x_NTD: jax.Array, index_ESB: jax.Array)
             params, average, opt, number = inner
             step_key = jax.random.fold_in(key, number)
             gradient = jax.grad(_contrastive_loss)(params, step_key, x_NTD[index_B])
-            updates, opt = optimizer.update(gradient, opt, params)
+            with jax.numpy_dtype_promotion("standard"):  # optax is not written for strict dtypes
+                updates, opt = optimizer.update(gradient, opt, params)
             params = optax.apply_updates(params, updates)
             share = 1.0 / (number + 1).astype(jnp.float32)
             average = jax.tree.map(lambda a, p: a + (p - a) * share, average, params)

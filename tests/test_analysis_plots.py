@@ -1,0 +1,128 @@
+"""The pictures: their panels, that odd data do no harm, that nothing is shown or changed."""
+
+import io
+
+import matplotlib
+import numpy as np
+import pytest
+
+from seqgan_jax.analysis import analyze, plots, style
+
+
+def draw(figure):
+    buffer = io.BytesIO()
+    plots.save(figure, buffer)
+    return buffer.getvalue()
+
+
+def titles(figure):
+    return [ax.get_title(loc="left") for ax in figure.axes]
+
+
+@pytest.mark.parametrize(
+    "shape", [(40, 1, 1), (40, 12, 1), (30, 24, 6), (20, 12, 28), (15, 200, 1)]
+)
+@pytest.mark.parametrize("kind", ["plain", "constant", "far away"])
+def test_all_shapes_can_be_drawn(shape, kind):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=shape), rng.normal(size=shape)
+    if kind == "constant":
+        a[..., 0], b[..., 0] = 1.0, 1.0
+    if kind == "far away":
+        b = b * 1e6 + 1e9
+    figures = analyze(a, b).figures()
+    assert set(figures) == {"distributions", "temporal"}
+    assert len(figures["distributions"].axes) == 6
+    assert len(figures["temporal"].axes) == 4
+    for figure in figures.values():
+        assert draw(figure).startswith(b"\x89PNG")
+
+
+def test_panels_are_those_of_the_contract():
+    rng = np.random.default_rng(1)
+    figures = analyze(rng.normal(size=(50, 8)), rng.normal(size=(70, 8))).figures()
+    for found, words in (
+        (figures["distributions"], "Histogram,density,Q-Q,Quartiles,CDF,Statistics"),
+        (figures["temporal"], "Sample sequences,Mean with,Autocorrelation,single steps"),
+    ):
+        for title, word in zip(titles(found), words.split(","), strict=True):
+            assert word in title
+        legend = " ".join(t.get_text() for t in found.legends[0].get_texts())
+        assert "n = 50" in legend
+        assert "n = 70" in legend
+        assert all(ax.get_xlabel() or ax.get_xticklabels() for ax in found.axes)
+
+
+def test_colours_differ_in_lightness_too():
+    """Relative luminance (Rec. 709) of the two colours: they stay apart in black and white."""
+
+    def luminance(colour):
+        r, g, b = (
+            c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+            for c in matplotlib.colors.to_rgb(colour)
+        )
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+    dark, light = luminance(style.BLUE), luminance(style.VERMILLION)
+    assert (light + 0.05) / (dark + 0.05) > 1.8
+    assert style.REAL["linestyle"] != style.GENERATED["linestyle"]
+
+
+def test_density_equals_scipy_and_integrates_to_one():
+    from scipy import stats
+
+    rng = np.random.default_rng(2)
+    x = np.concatenate([rng.normal(size=3000), rng.normal(5, 0.5, size=1000)])
+    grid, found = style.density(x, -6, 10)
+    assert found.sum() * (grid[1] - grid[0]) == pytest.approx(1, abs=1e-3)
+    quartiles = np.quantile(x, [0.25, 0.75])
+    bandwidth = 0.9 * min(x.std(), (quartiles[1] - quartiles[0]) / 1.34) * x.size**-0.2
+    expected = stats.gaussian_kde(x, bandwidth / x.std(ddof=1))(grid)
+    np.testing.assert_allclose(found, expected, atol=0.004)
+
+
+def test_settings_of_matplotlib_are_left_alone():
+    before = dict(matplotlib.rcParams)
+    plots.training_metrics([])
+    rng = np.random.default_rng(3)
+    analyze(rng.normal(size=(20, 5)), rng.normal(size=(20, 5))).figures()
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_training_metrics_have_the_panels_of_the_contract():
+    rows = [
+        {"phase": "gen_pretrain", "step": s, "train_nll": 2.0 / s, "validation_nll": 2.2 / s}
+        for s in range(1, 6)
+    ]
+    rows += [
+        {"phase": "dis_pretrain", "step": s, "dis_loss": 0.7, "dis_accuracy": 0.5} for s in (1, 2)
+    ]
+    rows += [
+        {
+            "phase": "adversarial", "step": s, "ks": 0.1, "wasserstein": 0.2, "js": 0.01,
+            "mean_error": 0.1, "std_error": float("nan"), "dis_loss": None,
+        }
+        for s in (1, 2, 3)
+    ]  # fmt: skip
+    figure = plots.training_metrics(rows)
+    words = ("Kolmogorov", "Wasserstein", "Jensen", "Moment", "likelihood", "Discriminator")
+    for title, word in zip(titles(figure), words, strict=True):
+        assert word in title
+    ks, nll = figure.axes[0], figure.axes[4]
+    assert [len(line.get_xdata()) for line in ks.get_lines() if len(line.get_xdata()) > 2] == [3]
+    drawn = [line.get_ydata() for line in nll.get_lines() if len(line.get_xdata()) == 5]
+    np.testing.assert_allclose(sorted(y[0] for y in drawn), [2.0, 2.2])
+    labels = [t.get_text() for t in ks.get_xticklabels()]
+    assert [label.split("\n")[0] for label in labels] == [
+        "G pretraining",
+        "D pretraining",
+        "adversarial",
+    ]
+    assert draw(figure).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("rows", [[], [{"phase": "adversarial", "step": 0}], [{"phase": "new"}]])
+def test_training_metrics_without_anything_to_draw(rows):
+    figure = plots.training_metrics(rows)
+    assert len(figure.axes) == 6
+    assert draw(figure)

@@ -161,12 +161,15 @@ def judge(
     *,
     low: float,
     high: float,
+    noise: float = 0.0,
     higher_is_better: bool = False,
 ) -> str:
     """close, different or far, from a figure, its floors and its interval.
 
-    - close: not above the floors by DETECTION_SDS of their standard deviations, or an interval
-      [low, high] that reaches the floor;
+    - close: not above the floors by DETECTION_SDS of their standard deviations (or of `noise`, the
+      figure's own under the bootstrap, where that is larger: one outlier in the generated data
+      moves a kurtosis more than halves of the real data can tell), or an interval [low, high] that
+      reaches the floor;
     - far: above what two real samples of only FAR_SAMPLE sequences show between them;
     - different: in between, seen only because there is so much data.
     """
@@ -174,7 +177,7 @@ def judge(
     floors, small = sign * floors_R, sign * small_floors_R
     # The factor widens the limit for the noise in a standard deviation from few splits.
     spread = float(floors.std(ddof=1)) * (1 + 2 / len(floors)) if len(floors) > 1 else 0.0
-    limit = float(floors.mean()) + DETECTION_SDS * spread
+    limit = float(floors.mean()) + DETECTION_SDS * max(spread, noise)
     tolerance = 1e-9 + 1e-6 * abs(limit)
     nearest = low if not higher_is_better else -high
     if sign * matched <= limit + tolerance or nearest <= float(floors.mean()):
@@ -217,6 +220,7 @@ def judged(
         small,
         low=low,
         high=high,
+        noise=float(boots.std()),
         higher_is_better=entry.higher_is_better,
     )
     spread = float(floors.std(ddof=1)) if len(floors) > 1 else 0.0

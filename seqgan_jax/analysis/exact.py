@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from seqgan_jax.analysis.catalogue import CLOSE, DIFFERENT, FAR
 from seqgan_jax.analysis.report import Metric
-from seqgan_jax.analysis.resampling import DETECTION_SDS, FAR_SAMPLE, FAR_SDS
+from seqgan_jax.analysis.resampling import DETECTION_SDS, FAR_SAMPLE
 
 Array = NDArray[Any]
 
@@ -26,7 +26,7 @@ SAMPLES = 5000
 def gap(name: str, log_ratio_N: Array, steps: int) -> Metric:
     """A gap from log-density ratios of whole sequences [N]: mean / T, floor 0, 95% interval.
 
-    "far" means here what it means elsewhere: visible (at 2 standard errors) in 100 sequences.
+    "far" means here what it means elsewhere: detected with no more than 100 sequences.
     """
     per_step = np.asarray(log_ratio_N, dtype=np.float64) / steps
     finite = np.isfinite(per_step)
@@ -38,7 +38,7 @@ def gap(name: str, log_ratio_N: Array, steps: int) -> Metric:
     excess = mean / (error + 1e-12)
     verdict = CLOSE
     if excess > DETECTION_SDS:
-        verdict = FAR if mean > FAR_SDS * spread / np.sqrt(FAR_SAMPLE) else DIFFERENT
+        verdict = FAR if mean > DETECTION_SDS * spread / np.sqrt(FAR_SAMPLE) else DIFFERENT
     return Metric(name, mean, 0.0, mean - 1.96 * error, mean + 1.96 * error, verdict, excess)
 
 

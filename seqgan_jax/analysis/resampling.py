@@ -22,9 +22,8 @@ Index = NDArray[Any]
 # 30 figures and the upper tail of most is heavier than a Gaussian's: 4 keeps the chance that a
 # perfect generator is called different by any of them at a few per cent (docs/analysis.md).
 DETECTION_SDS = 4.0
-# "far": it would be seen (at 2 standard deviations) with this many sequences of each kind.
+# "far": it would be detected just so with no more than this many sequences of each kind.
 FAR_SAMPLE = 100
-FAR_SDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,7 @@ def judge(
     nearest = low if not higher_is_better else -high
     if sign * matched <= limit + tolerance or nearest <= float(floors.mean()):
         return CLOSE
-    if sign * matched > float(small.mean()) + FAR_SDS * float(small.std()) + tolerance:
+    if sign * matched > float(small.mean()) + DETECTION_SDS * float(small.std()) + tolerance:
         return FAR
     return DIFFERENT
 

@@ -113,10 +113,16 @@ class Report:
             and self.extra.get("copies", 0) > 2 * self.extra.get("copies_held_out", 0) + 0.01
         ):
             out.append(f"Copying: {self.extra['copies']:.0%} of the samples repeat real sequences.")
-        if "diversity_error" in off and ratio < 1:
-            word = "Mode collapse" if "coverage" in far or ratio < 0.5 else "Too little variety"
+        coverage = self.metrics.get("coverage")
+        if coverage and "coverage" in far and coverage.value < 0.5 * coverage.floor and ratio < 1.1:
             out.append(
-                f"{word}: generated sequences lie {ratio:.2f} times as far apart as real ones."
+                f"Mode collapse: {coverage.value:.0%} of the real sequences have a sample nearby, "
+                f"where real data reach {coverage.floor:.0%}."
+            )
+        elif "diversity_error" in off and ratio < 1:
+            out.append(
+                f"Too little variety: generated sequences lie {ratio:.2f} times as far apart as "
+                "real ones."
             )
         marginal = {"ks", "wasserstein", "js"}
         order = {"autocorrelation_error", "increment_ks", "spectrum_error", "asymmetry_error"}

@@ -104,6 +104,9 @@ class AdversarialConfig:
     """Weight of the policy's entropy (nats a step) in the policy's loss."""
     average_rounds: float = 0.98
     """Decay, a round, of the running average of the policy that is kept."""
+    tolerance: float = 0.01
+    """Nats a step by which that average may be less likely than the pretrained policy on the
+    validation part; a round beyond that is not kept."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,7 @@ _LIMITS: dict[str, tuple[float, float, bool, bool]] = {
     "anchor": (0, math.inf, True, False),
     "entropy_bonus": (0, math.inf, True, False),
     "average_rounds": (0, 1, True, False),
+    "tolerance": (0, math.inf, True, False),
     "batch_size": (2, 1e6, True, True),
     "seed": (0, 2**32 - 1, True, True),
     "generated_num": (1, 1e9, True, True),

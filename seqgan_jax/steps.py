@@ -49,6 +49,8 @@ class TrainState:
     average: Params  # running average of the policy's weights
     final: Params  # what is sampled from and saved: the best average so far
     final_nll: jax.Array  # [] its validation loss, nats a step
+    pretrained_nll: jax.Array  # [] the same when adversarial training began
+    kept_round: jax.Array  # [] the round that `final` is of
     stale_epochs: jax.Array  # [] epochs of pretraining since then
     rollout: Params  # the rollout policy
     discriminator: Params
@@ -94,6 +96,8 @@ def init(
         average=copy(),
         final=copy(),
         final_nll=jnp.array(jnp.inf),
+        pretrained_nll=jnp.array(jnp.inf),
+        kept_round=jnp.array(0),
         stale_epochs=jnp.array(0),
         rollout=copy(),
         discriminator=dis_params,
@@ -215,6 +219,7 @@ def begin_adversarial(state: TrainState, config: AdversarialConfig) -> TrainStat
         generator_opt=adam(config.gen_adv_lr).init(state.final),
         average=copy(),
         rollout=copy(),
+        pretrained_nll=state.final_nll + 0.0,  # a buffer of its own: the state is donated
     )
 
 
@@ -327,7 +332,8 @@ def adversarial_rounds(
     """`count` rounds: policy updates on rewards from D, then D on fresh samples.
 
     The policy minimises surrogate - entropy_bonus * entropy + anchor * nll(real batch). Without
-    the anchor both estimators ruin a good policy within some hundred updates.
+    the anchor both estimators ruin a good policy within some hundred updates. A round's average
+    is kept as `final` unless the validation part says that it forgot the data (`tolerance`).
     """
     optimiser = adam(config.gen_adv_lr)
     size, length = data.train_NTD.shape[:2]
@@ -387,11 +393,13 @@ def adversarial_rounds(
         )
         average = _mix(state.average, state.generator, config.average_rounds)
         validation = losses.nll(networks.bind(nets.policy, average), data.validation_NTD)
+        keep = validation <= state.pretrained_nll + config.tolerance
         state = _replace(
             state,
             average=average,
-            final=average,
-            final_nll=validation,
+            final=jax.tree.map(lambda a, b: jnp.where(keep, a, b), average, state.final),
+            final_nll=jnp.where(keep, validation, state.final_nll),
+            kept_round=jnp.where(keep, state.round + 1, state.kept_round),
             rollout=_mix(state.rollout, state.generator, config.rollout_update_rate),
             discriminator=params,
             discriminator_opt=opt,

@@ -201,6 +201,10 @@ def _run_phase(
     if phase == "gen_pretrain" and finished < total:
         best = finished - int(state.stale_epochs)
         note = f"no better validation likelihood since epoch {best}"
+    if phase == "adversarial" and int(state.kept_round) < finished:
+        kept = int(state.kept_round)
+        note = "kept " + (f"round {kept}" if kept else "the pretrained policy")
+        note += ": later ones are less likely on the validation part than --tolerance allows"
     listener.phase_ended(phase, state, note)
     return state
 

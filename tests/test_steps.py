@@ -161,6 +161,22 @@ def test_the_rollout_policy_and_the_average_follow_by_their_rates():
     assert same(state.final, state.average)
 
 
+def test_a_round_that_forgets_the_data_is_not_kept():
+    nets, state, data, key = make()
+    state, _ = phase("likelihood", nets, state, data, key, 3)
+    adv = dataclasses.replace(ADV, anchor=0.0, gen_adv_lr=0.1, average_rounds=0.0)
+    state = steps.begin_adversarial(state, adv)
+    pretrained, likely = jax.tree.map(np.asarray, state.final), float(state.final_nll)
+    state, metrics = phase("adversarial", nets, state, data, key, 8, adv=adv)
+    validation = np.asarray(metrics["validation_nll"])[:8]
+    good = np.flatnonzero(validation <= likely + adv.tolerance)
+    assert len(good) < 8
+    assert int(state.kept_round) == (good[-1] + 1 if len(good) else 0)
+    if not len(good):
+        assert same(pretrained, state.final)
+        assert float(state.final_nll) == likely
+
+
 @pytest.mark.parametrize("gradient", ["reinforce", "pathwise"])
 def test_adversarial_training_raises_the_reward_of_a_wrong_policy(gradient):
     """Real sequences are shifted against the policy's; a trained D pulls its samples over.

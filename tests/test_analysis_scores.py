@@ -193,13 +193,19 @@ def test_scores_are_scaled_by_the_real_data():
 @pytest.mark.slow
 def test_published_scores_end_to_end():
     rng = np.random.default_rng(9)
-    real = rng.normal(size=(400, 8, 2)).cumsum(axis=1)
-    told = []
+
+    def ramps():
+        return np.linspace(0, 1, 8)[None, :, None] + 0.05 * rng.normal(size=(400, 8, 4))
+
+    real, told = ramps(), []
     same = analyze(
-        real, rng.normal(size=(400, 8, 2)).cumsum(axis=1), scores=published.NAMES, repeats=3,
+        real,
+        ramps(),
+        scores=published.NAMES,
+        repeats=3,
         progress=lambda what, _share: told.append(what),
-    )  # fmt: skip
-    noise = analyze(real, rng.normal(size=(400, 8, 2)) * 3, scores=published.NAMES, repeats=3)
+    )
+    noise = analyze(real, rng.uniform(size=(400, 8, 4)), scores=published.NAMES, repeats=3)
     for name in published.NAMES:
         assert same.metrics[name].verdict == "close", same.metrics[name]
     assert noise.metrics["discriminative"].verdict == "far"

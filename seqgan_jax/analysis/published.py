@@ -78,6 +78,12 @@ def _discriminative(
     )
     own, floors = values[:repeats], values[repeats:]
     tested = int(0.2 * count) + int(0.2 * len(generated))
+    # Few repeats tell little about the floor's spread; that of chance on the test sequences of two
+    # halves is known, and is taken where it is the larger.
+    chance = rng.binomial(max(1, int(0.2 * count)), 0.5, size=400) / max(1, int(0.2 * count))
+    chance = np.abs(chance - 0.5)
+    if chance.std() > floors.std(ddof=1 if repeats > 1 else 0):
+        floors = floors.mean() + chance - chance.mean()
     # A difference of FAR_SAMPLE sequences is tested on a fifth of them, of each kind.
     few = 2 * max(1, FAR_SAMPLE // 5)
     small = np.abs(rng.binomial(few, 0.5, size=400) / few - 0.5)
@@ -147,7 +153,8 @@ def _context_fid(
             one, other = (rng.permutation(side)[:few] for side in (half.first, half.second))
             small.append(distance(a[one], a[other]))
             drawn = rng.integers(len(a), size=len(a)), rng.integers(count, size=count)
-            boots.append(distance(a[drawn[0]], b[drawn[1]]))
+            # About the repeat's own value: encoders differ in scale, which is no noise of the data.
+            boots.append(distance(a[drawn[0]], b[drawn[1]]) - own[-1])
     progress("Context-FID", 1.0)
     return resampling.judged(
         "context_fid",

@@ -27,8 +27,9 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; m
 h1 { font-size: 1.35rem; } h2 { font-size: 1.1rem; margin: 1.8rem 0 .4rem; }
 .verdict { border-left: .5rem solid; padding: .6rem 1rem; margin: 1rem 0; background: #f5f6f8; }
 .verdict strong { font-size: 1.2rem; }
-.close { border-color: #0B4F8A; } .different { border-color: #B8860B; }
-.far { border-color: #D55E00; }
+.verdict.close { border-color: #0B4F8A; }
+.verdict.different { border-color: #B8860B; }
+.verdict.far { border-color: #D55E00; }
 td.different, td.far { font-weight: 600; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; }
@@ -36,8 +37,8 @@ th, td { text-align: left; padding: .3rem .5rem; border-bottom: 1px solid #ddd;
   vertical-align: top; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 small, .small { color: #555; font-size: .8125rem; }
-img { width: 100%; height: auto; display: block; }
-figure { margin: 1rem 0; } summary { cursor: pointer; padding: .4rem 0; }
+img { width: 100%; min-width: 38rem; height: auto; display: block; }
+figure { margin: 1rem 0; overflow-x: auto; } summary { cursor: pointer; padding: .4rem 0; }
 """
 
 

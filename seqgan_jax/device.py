@@ -48,8 +48,8 @@ def _no_gpu(reason: str) -> str:
         f"--gpu: no usable GPU ({reason.splitlines()[0] if reason else 'unknown reason'}).\n"
         f"  JAX {jax.__version__} sees: {seen}; "
         f"GPU plugin installed: {', '.join(plugins) or 'none'}; {driver} on this machine.\n"
-        f"  Install the plugin: {sys.executable} -m pip install 'seqgan-jax[cuda13]' "
-        "(or [cuda12] for older drivers), or leave out --gpu to run on the CPU."
+        f"  Install the plugin: {sys.executable} -m pip install 'jax[cuda13]' "
+        "(or 'jax[cuda12]' for older drivers), or leave out --gpu to run on the CPU."
     )
 
 

@@ -5,7 +5,7 @@ Each function runs `count` units of its phase (epochs, refreshes, rounds) on the
 numbers come from `fold_in(phase, unit)`, so that the size of a chunk changes no result.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -135,10 +135,6 @@ def _chunk(
     return state, buffers
 
 
-def _replace(state: TrainState, **changes: Any) -> TrainState:
-    return TrainState(**{**{k: getattr(state, k) for k in state.__dataclass_fields__}, **changes})
-
-
 # ---------------------------------------------------------------- phase 1: maximum likelihood
 
 
@@ -185,7 +181,7 @@ def likelihood_epochs(
         (params, opt, average), values = lax.scan(update, carry, (batches, numbers))
         validation = loss(average, data.validation_NTD)
         better = validation < state.final_nll
-        state = _replace(
+        state = replace(
             state,
             generator=params,
             generator_opt=opt,
@@ -213,7 +209,7 @@ def begin_adversarial(state: TrainState, config: AdversarialConfig) -> TrainStat
     def copy() -> Params:
         return jax.tree.map(jnp.copy, state.final)
 
-    return _replace(
+    return replace(
         state,
         generator=copy(),
         generator_opt=adam(config.gen_adv_lr).init(state.final),
@@ -307,7 +303,7 @@ def discriminator_refreshes(
             batch_size,
         )
         changes = {"discriminator": params, "discriminator_opt": opt, "refresh": state.refresh + 1}
-        return _replace(state, **changes), metrics
+        return replace(state, **changes), metrics
 
     return _chunk(refresh, state, count, ("dis_loss", "dis_accuracy"))
 
@@ -366,7 +362,7 @@ def adversarial_rounds(
             grads, metrics = jax.grad(loss, has_aux=True)(state.generator)
         changes, opt = optimiser.update(grads, state.generator_opt, state.generator)
         params = optax.apply_updates(state.generator, changes)
-        return _replace(state, generator=params, generator_opt=opt), metrics
+        return replace(state, generator=params, generator_opt=opt), metrics
 
     def one_round(state: TrainState) -> tuple[TrainState, dict[str, jax.Array]]:
         gen_key, dis_key = jax.random.split(_unit_key(key, ADVERSARIAL, state.round))
@@ -394,7 +390,7 @@ def adversarial_rounds(
         average = _mix(state.average, state.generator, config.average_rounds)
         validation = losses.nll(networks.bind(nets.policy, average), data.validation_NTD)
         keep = validation <= state.pretrained_nll + config.tolerance
-        state = _replace(
+        state = replace(
             state,
             average=average,
             final=jax.tree.map(lambda a, b: jnp.where(keep, a, b), average, state.final),

@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command == "analyze":
         from seqgan_jax.analysis.cli import main as analyze_main
 
-        return analyze_main(words[1:])
+        return analyze_main(words[1:], prog="seqgan analyze")
     print(
         f"seqgan: unknown command {command!r}. Commands: train, sample, analyze.", file=sys.stderr
     )

@@ -67,6 +67,8 @@ class DiscriminatorConfig:
     """Weight of 1/2 ||W||^2 of the output layer."""
     dis_lr: float = 1e-3
     """Adam learning rate."""
+    dis_r1: float = 1.0
+    """Weight of 1/2 ||d logit / d x||^2 at real sequences (R1): against learning them by heart."""
     num_negatives: int = 1024
     """Generated sequences drawn afresh, and real ones beside them, each time it is trained."""
     dis_passes: int = 1
@@ -153,6 +155,7 @@ PRESETS: Mapping[str, Config] = {
         run=RunConfig(preset="reference"),
         discriminator=DiscriminatorConfig(
             dis_size="reference",
+            dis_r1=0.0,
             num_negatives=10_000,
             dis_passes=3,
             dis_pre_refreshes=50,
@@ -216,6 +219,7 @@ _LIMITS: dict[str, tuple[float, float, bool, bool]] = {
     "dis_dropout_keep_prob": (0, 1, False, True),
     "dis_l2_reg_lambda": (0, math.inf, True, False),
     "dis_lr": (0, 1, False, True),
+    "dis_r1": (0, math.inf, True, False),
     "num_negatives": (1, 1e9, True, True),
     "dis_passes": (1, 1e6, True, True),
     "dis_pre_refreshes": (0, 1e9, True, True),

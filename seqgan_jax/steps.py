@@ -255,7 +255,11 @@ def refresh_discriminator(
         logits = networks.bind(nets.discriminator, params)(x, key)
         value = losses.discriminator(logits, is_real)
         accuracy = jnp.mean((logits > 0) == (is_real > 0.5))
-        return value + config.dis_l2_reg_lambda * losses.output_l2(params), (value, accuracy)
+        total = value + config.dis_l2_reg_lambda * losses.output_l2(params)
+        if config.dis_r1 > 0:
+            discriminator = networks.bind(nets.discriminator, params)
+            total = total + config.dis_r1 * losses.r1(discriminator, x, is_real)
+        return total, (value, accuracy)
 
     def update(carry: Any, inputs: Any) -> Any:
         params, opt = carry

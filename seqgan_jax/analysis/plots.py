@@ -311,9 +311,9 @@ def _violins(ax: Axes, real: Array, generated: Array, label: str) -> None:
 
 
 PHASES = {
-    "gen_pretrain": ("G pretraining", "#E8EEF5"),
-    "dis_pretrain": ("D pretraining", "#F7EDE2"),
-    "adversarial": ("adversarial", "#FFFFFF"),
+    "gen_pretrain": ("G pretraining", "#E8EEF5", "epochs"),
+    "dis_pretrain": ("D pretraining", "#F7EDE2", "refreshes"),
+    "adversarial": ("adversarial", "#FFFFFF", "rounds"),
 }
 TRAINING_PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
     ("Kolmogorov-Smirnov", "KS (0 to 1)", (("ks", "KS"),)),
@@ -323,12 +323,12 @@ TRAINING_PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
     (
         "Negative log-likelihood",
         "nats a step",
-        (("train_nll", "training"), ("validation_nll", "held out")),
+        (("train_nll", "training"), ("validation_nll", "validation")),
     ),
     (
         "Discriminator",
-        "loss (nats), accuracy",
-        (("dis_loss", "loss"), ("dis_accuracy", "accuracy")),
+        "accuracy",
+        (("dis_accuracy", "in training"), ("dis_validation_accuracy", "on unseen sequences")),
     ),
 )
 
@@ -336,9 +336,9 @@ TRAINING_PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
 def training_metrics(rows: Sequence[dict[str, Any]]) -> Figure:
     """Six panels over a whole training run, from the rows of metrics.jsonl.
 
-    KS, Wasserstein, Jensen-Shannon and moment errors of samples against held-out data; likelihood;
-    discriminator. The phases stand one after the other, each as wide as the others whatever its
-    number of steps, shaded and named. Keys that are absent or not finite are left out.
+    KS, Wasserstein, Jensen-Shannon and moment errors of samples against the validation part;
+    likelihood; discriminator. The phases stand one after the other, each as wide as the others
+    whatever its number of steps, shaded and named. Keys that are absent or not finite are left out.
     """
     order = [p for p in PHASES if any(row.get("phase") == p for row in rows)]
     last = {
@@ -398,6 +398,6 @@ def _mark_phases(ax: Axes, order: list[str], last: dict[str, float]) -> None:
         ax.axvspan(k, k + 1, color=PHASES[phase][1], zorder=0, linewidth=0)
         if k:
             ax.axvline(k, color=GREY, linewidth=0.8, linestyle=":")
-    labels = [f"{PHASES[phase][0]}\n({last[phase]:g} steps)" for phase in order]
+    labels = [f"{PHASES[phase][0]}\n({last[phase]:g} {PHASES[phase][2]})" for phase in order]
     ax.set_xticks(np.arange(len(order)) + 0.5, labels, fontsize=9.5)
     ax.tick_params(axis="x", length=0)

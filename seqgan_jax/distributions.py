@@ -29,8 +29,8 @@ class DiagonalGaussian(NamedTuple):
 
     >>> import jax.numpy as jnp
     >>> g = DiagonalGaussian.from_params(jnp.array([3.0, 0.0]), 1.0)
-    >>> float(g.log_prob(jnp.array([3.0]))) == -0.5 * LOG_2PI
-    True
+    >>> round(float(g.log_prob(jnp.array([3.0]))), 4)  # -log(2 pi) / 2
+    -0.9189
     """
 
     mean: jax.Array  # [..., D]

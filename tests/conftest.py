@@ -1,9 +1,13 @@
-"""Settings of every test: strict dtypes and ranks, no key used twice, a compile cache."""
+"""Settings of every test: strict dtypes and ranks, no key used twice, a compile cache.
+
+Programs are compiled without optimisation: nearly all the time of the suite is compiling.
+"""
 
 import os
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
 
 import jax
 

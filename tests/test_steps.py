@@ -121,7 +121,7 @@ def test_the_discriminator_learns_what_is_easy(size):
     data = steps.Data(data.train_NTD + 4.0, data.validation_NTD)
     count = 4 if size == "small" else 6
     state, metrics = phase("discriminator", nets, state, data, key, count, dis=dis)
-    assert np.asarray(metrics["dis_accuracy"])[count - 1] > 0.95
+    assert np.asarray(metrics["dis_accuracy"])[count - 1] > 0.9
     assert np.asarray(metrics["dis_loss"])[count - 1] < 0.3
 
 

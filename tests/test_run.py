@@ -19,7 +19,7 @@ from seqgan_jax import SeqGAN, checkpoint, data, run, rundir, steps, training
 from seqgan_jax.cli import main, sample_main, train_main
 
 TINY = "--hidden-dim 6 --pre-epoch-num 4 --dis-pre-refreshes 2 --total-batch 3 --num-negatives 32"
-TINY += " --rollout-num 2 --batch-size 32 --generated-num 50 --patience 4"
+TINY += " --rollout-num 2 --batch-size 32 --generated-num 50 --patience 4 --dis-r1 0"
 PHASES = ("gen_pretrain", "dis_pretrain", "adversarial")
 
 

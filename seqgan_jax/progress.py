@@ -14,8 +14,11 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 LINE_SECONDS = 5.0  # between two progress lines where there is no terminal
+# What fits into 80 columns beside a bar.
+BAR_NUMBERS = {"validation_nll": "nll", "dis_accuracy": "D", "reward": "reward"}
 BEAT_SECONDS = 10.0  # between two signs of life while compiling
 
 
@@ -47,8 +50,8 @@ class Display:
         if self._is_terminal:
             self._bar = Progress(
                 SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=20),
+                TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+                BarColumn(bar_width=10),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[numbers]}"),
                 TimeRemainingColumn(),
@@ -83,7 +86,8 @@ class Display:
         now = time.monotonic()
         numbers = _numbers(row)
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total, numbers=numbers)
+            short = [f"{text} {row[name]:.2f}" for name, text in BAR_NUMBERS.items() if name in row]
+            self._bar.update(self._task, completed=done, total=total, numbers="  ".join(short))
             return
         if self._started is None:
             self._started = (now, done)

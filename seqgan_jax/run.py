@@ -114,16 +114,18 @@ def check_resumable(old: Config, new: Config) -> list[str]:
     return [f"{name} {before[name]!r} -> {after[name]!r}" for name in changed if name != "run_dir"]
 
 
-def _clear(run_dir: Path, overwrite: bool) -> None:
+def _refuse_earlier_run(run_dir: Path) -> None:
     found = rundir.present(run_dir)
-    if not found:
-        return
-    if not overwrite:
+    if found:
         raise UsageError(
             f"{run_dir}: holds an earlier run ({', '.join(found)}). Go on with it: --resume. "
             "Keep it and start another: --run-dir NAME. Replace it: --overwrite."
         )
-    for name in found:
+
+
+def _clear(run_dir: Path) -> None:
+    """Remove what an earlier run made, and nothing else."""
+    for name in rundir.present(run_dir):
         path = run_dir / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -148,8 +150,8 @@ def train(
     started = time.monotonic()
     with rundir.lock(run_dir):
         changes = check_resumable(saved_config(str(run_dir)), settings) if resume else []
-        if not resume and rundir.present(run_dir) and not overwrite:
-            _clear(run_dir, overwrite=False)
+        if not resume and not overwrite:
+            _refuse_earlier_run(run_dir)
         source = dataclasses.asdict(settings.data)
         source = {k: v for k, v in source.items() if k not in ("held_out", "validation")}
         sequences = data.load(
@@ -185,7 +187,7 @@ def train(
                 f"resume  from {done}" + (f"; changed: {'; '.join(changes)}" if changes else "")
             )
         else:
-            _clear(run_dir, overwrite)
+            _clear(run_dir)
         model.write_config(run_dir, description)
         data.save_sequences(run_dir / "held_out.npy", parts.held_out_NTD, description.names)
         listener = _Listener(model, run_dir, display, stop)

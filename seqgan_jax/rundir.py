@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from seqgan_jax import files
-from seqgan_jax.errors import BusyError, CheckpointError, DiskError
+from seqgan_jax.errors import BusyError, CheckpointError
 
 FORMAT = 1
 MADE_BY_TRAINING = (
@@ -37,14 +37,11 @@ def lock(run_dir: Path) -> IO[str]:
 
     Raises BusyError where another process holds it, DiskError where the folder cannot be made.
     """
+    files.make_directory(run_dir)
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
         handle = open(run_dir / "run.lock", "a+", encoding="utf-8")  # noqa: SIM115
     except OSError as error:
-        raise DiskError(
-            f"{run_dir}: cannot be used as run directory ({error.strerror}). "
-            "Name a folder that you can write to with --run-dir."
-        ) from error
+        raise files.disk_error(run_dir / "run.lock", error) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -97,9 +94,7 @@ def append_metrics(run_dir: Path, rows: Iterable[dict[str, Any]]) -> None:
         with open(run_dir / "metrics.jsonl", "a", encoding="utf-8") as handle:
             handle.writelines(json.dumps(row) + "\n" for row in rows)
     except OSError as error:
-        raise DiskError(
-            f"{run_dir / 'metrics.jsonl'}: cannot be written ({error.strerror})."
-        ) from error
+        raise files.disk_error(run_dir / "metrics.jsonl", error) from error
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:

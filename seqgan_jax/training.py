@@ -191,10 +191,8 @@ def _run_phase(
                     nets=problem.nets,
                 )
                 rows[-1]["dis_validation_accuracy"] = float(accuracy)
-            listener.progress(phase, finished, total, rows)
             listener.evaluated(phase, finished, samples_NTK)
-        else:
-            listener.progress(phase, finished, total, rows)
+        listener.progress(phase, finished, total, rows)
         if not ended:
             listener.checkpoint(state)
     note = ""

@@ -14,23 +14,31 @@ from jax import lax
 
 from seqgan_jax.networks import LSTMPolicy
 
+Carry = tuple[jax.Array, jax.Array]  # state, and what the policy reads next
+
+
+def _advance(
+    policy: LSTMPolicy, temperature: float | jax.Array
+) -> Callable[[Carry, jax.Array], tuple[Carry, jax.Array]]:
+    """The body of every sampling scan: one step of all lanes from noise `[lanes, D]`."""
+
+    def body(carry: Carry, noise_LD: jax.Array) -> tuple[Carry, jax.Array]:
+        hc_2LH, law = policy.step(*carry, temperature)
+        x_LD, e_LD = law.sample(noise_LD)
+        return (hc_2LH, jnp.concatenate([x_LD, e_LD], axis=-1)), x_LD
+
+    return body
+
 
 def sample_from_noise(
     policy: LSTMPolicy, noise_TBD: jax.Array, temperature: float | jax.Array = 1.0
 ) -> jax.Array:
     """Free-running sequences `x_BTD` from standard normal noise; differentiable in the policy."""
 
-    def body(
-        carry: tuple[jax.Array, jax.Array], noise_BD: jax.Array
-    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-        hc_2BH, law = policy.step(*carry, temperature)
-        x_BD, e_BD = law.sample(noise_BD)
-        return (hc_2BH, jnp.concatenate([x_BD, e_BD], axis=-1)), x_BD
-
     hc_2BH, law = policy.first_step(noise_TBD.shape[1], temperature)
     x_BD, e_BD = law.sample(noise_TBD[0])
     carry = (hc_2BH, jnp.concatenate([x_BD, e_BD], axis=-1))
-    _, later = lax.scan(body, carry, noise_TBD[1:])
+    _, later = lax.scan(_advance(policy, temperature), carry, noise_TBD[1:])
     return jnp.swapaxes(jnp.concatenate([x_BD[None], later]), 0, 1)
 
 
@@ -112,12 +120,7 @@ def rollouts(
     )
     noise_TLD = noise_TKBD.reshape(length, lanes * batch, features)
 
-    def advance(
-        carry: tuple[jax.Array, jax.Array], noise_LD: jax.Array
-    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-        hc_2LH, law = policy.step(*carry, temperature)
-        x_LD, e_LD = law.sample(noise_LD)
-        return (hc_2LH, jnp.concatenate([x_LD, e_LD], axis=-1)), x_LD
+    advance = _advance(policy, temperature)
 
     def restart(
         carry: tuple[jax.Array, jax.Array], new: tuple[jax.Array, ...]

@@ -31,6 +31,9 @@ class DataConfig:
     """Numbers a step, where a text file holds several: T x D numbers a line, step after step."""
     num_sequences: int = 10_000
     """Sequences to draw, where the source is a simulator."""
+    missing: Literal["error", "drop", "interpolate"] = "error"
+    """Missing values (nan, NA, N/A, null, none, -, an empty .csv cell): error refuses them, drop
+    leaves out the sequences or windows that they are in, interpolate fills them in along time."""
     held_out: float = 0.1
     """Fraction never trained on and only reported on: the end of a long series, else at random."""
     validation: float = 0.1
@@ -241,6 +244,7 @@ _LIMITS: dict[str, tuple[float, float, bool, bool]] = {
     "keep": (1, 1e6, True, True),
 }
 _CHOICES = {
+    "missing": ("error", "drop", "interpolate"),
     "covariance": ("full", "diagonal"),
     "dis_size": ("small", "reference"),
     "gradient": ("reinforce", "pathwise"),

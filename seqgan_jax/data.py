@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from seqgan_jax import reading
+from seqgan_jax import arrays, reading, texts
+from seqgan_jax import missing as gaps
 from seqgan_jax.errors import DataError, UsageError
 from seqgan_jax.files import printable
+from seqgan_jax.missing import Missing
 from seqgan_jax.scaling import Scaler
 from seqgan_jax.writing import save_sequences
 
@@ -68,6 +70,7 @@ def load(
     columns: Sequence[str] | None = None,
     features: int | None = None,
     num_sequences: int = 10_000,
+    missing: Missing = "error",
     seed: int = 88,
 ) -> Sequences:
     """Sequences from a file, a bundled set or a simulator.
@@ -84,6 +87,10 @@ def load(
       columns: of a .csv with a header, in the order wanted; none for all that hold numbers.
       features: D, where a text file has one sequence a line.
       num_sequences: to draw from a simulator.
+      missing: what becomes of missing values, which are empty cells of a .csv, nan, NA, N/A, null,
+        none or - in text, NaN in arrays. "error": refused; "drop": the sequences or windows that
+        they are in are left out; "interpolate": filled in linearly inside a sequence or long
+        series, with the nearest value at its ends.
       seed: of the simulator.
 
     Raises:
@@ -102,6 +109,8 @@ def load(
             raise UsageError(f"{name} {value} is too small. It must be at least {least}.")
     if isinstance(columns, str):
         raise UsageError(f"columns must be a list of names, not {columns!r}. Write [{columns!r}].")
+    if missing not in gaps.MODES:
+        raise UsageError(f"--missing {missing!r} is unknown. Choose {' or '.join(gaps.MODES)}.")
     columns = tuple(columns or ()) or None
     several = (features or 1) > 1
     if source is None:
@@ -109,14 +118,13 @@ def load(
     if source in BUNDLED:
         if several:
             raise UsageError(f"--features has no meaning for {source!r}: its columns have names.")
-        return _load_csv(
-            BUNDLED[source], window, stride, columns or BUNDLED_COLUMNS[source], None, source
-        )
+        chosen = columns or BUNDLED_COLUMNS[source]
+        return _load_csv(BUNDLED[source], window, stride, chosen, None, missing, source)
 
     path = Path(source)
     suffix = path.suffix.lower()
     if suffix == ".csv":
-        return _load_csv(path, window, stride, columns, features, source)
+        return _load_csv(path, window, stride, columns, features, missing, source)
     if columns:
         raise UsageError(
             f"--columns has no meaning for {source!r}: only a .csv with a header has column names."
@@ -136,8 +144,8 @@ def load(
     if suffix in (".npy", ".npz"):
         if several:
             raise UsageError(f"--features has no meaning for {suffix}: save an array [N, T, D].")
-        return _table(_read_array(path), source)
-    return _load_lines(path, reading.read_text(path), features, source)
+        return _table(arrays.read_array(path, missing != "error"), source, missing)
+    return _load_lines(path, texts.read_text(path), features, missing, source)
 
 
 def _simulate(name: str, window: int, num_sequences: int, seed: int) -> Sequences:
@@ -151,12 +159,19 @@ def _simulate(name: str, window: int, num_sequences: int, seed: int) -> Sequence
             f"--num-sequences {num_sequences} is too small. It must be at least {MIN_SEQUENCES}."
         )
     x = simulators.get(name, length=window).sample(jax.random.key(seed), num_sequences)
-    return _table(np.asarray(x, np.float64), name)
+    return _table(np.asarray(x, np.float64), name, "error")
 
 
-def _table(x: np.ndarray, source: str, names: tuple[str, ...] | None = None) -> Sequences:
-    """Sequences of an array [N, T, D] that is no series, with a note about exact copies."""
-    n, steps, num_features = x.shape
+def _table(
+    x: np.ndarray, source: str, missing: Missing, names: tuple[str, ...] | None = None
+) -> Sequences:
+    """Sequences of an array [N, T, D] that is no series, with notes on gaps and exact copies."""
+    names = names or default_names(x.shape[2])
+    notes: tuple[str, ...] = ()
+    if missing != "error":
+        gaps.check_columns(x.reshape(-1, x.shape[2]), names, source)
+        x, _, notes = gaps.resolve(x, missing, source)
+    n, steps, _ = x.shape
     shown = printable(source)
     if steps < MIN_STEPS:
         raise DataError(
@@ -169,9 +184,23 @@ def _table(x: np.ndarray, source: str, names: tuple[str, ...] | None = None) -> 
             "on some and hold others out. Add sequences. One long series is read from a .csv with "
             "a header line, a step a line, and cut into windows."
         )
-    copies = n - len({row.tobytes() for row in x})
-    notes = (f"{copies} of {n} sequences are exact copies of others",) if copies else ()
-    return Sequences(x, names or default_names(num_features), source, None, notes)
+    copies = _count_copies(x)
+    if copies:
+        notes += (f"{copies} of {n} sequences are exact copies of others",)
+    return Sequences(x, names, source, None, notes)
+
+
+def _count_copies(x: np.ndarray) -> int:
+    """How many of x's rows equal an earlier one, bit for bit; takes little memory."""
+    bits = x.reshape(len(x), -1).view(np.uint64)
+    weights = np.random.default_rng(0).integers(1 << 63, size=bits.shape[1], dtype=np.uint64) | 1
+    rows = max(1, (1 << 20) // bits.shape[1])
+    parts = [
+        ((b ^ (b >> 29)) * weights).sum(axis=1) for b in np.split(bits, range(rows, len(x), rows))
+    ]
+    _, index, counts = np.unique(np.concatenate(parts), return_inverse=True, return_counts=True)
+    suspects = bits[counts[index] > 1]  # equal rows, and with little chance others
+    return len(suspects) - len({row.tobytes() for row in suspects})
 
 
 def default_names(num_features: int) -> tuple[str, ...]:
@@ -183,16 +212,18 @@ def default_names(num_features: int) -> tuple[str, ...]:
     return ("x",) if num_features == 1 else tuple(f"x{d + 1}" for d in range(num_features))
 
 
-def _load_lines(path: Path, text: str, features: int | None, source: str) -> Sequences:
+def _load_lines(
+    path: Path, text: str, features: int | None, missing: Missing, source: str
+) -> Sequences:
     """One sequence a line."""
-    x = reading.read_table(path, text)
+    x = reading.read_table(path, text, missing != "error")
     width, num_features = x.shape[1], features or 1
     if width % num_features:
         raise DataError(
             f"{printable(source)}:1:1: {width} numbers a line are not a multiple of --features "
             f"{num_features}. Correct --features: a line has steps x features numbers."
         )
-    return _table(x.reshape(len(x), -1, num_features), source)
+    return _table(x.reshape(len(x), -1, num_features), source, missing)
 
 
 def _load_csv(
@@ -201,24 +232,31 @@ def _load_csv(
     stride: int,
     columns: Sequence[str] | None,
     features: int | None,
+    missing: Missing,
     source: str,
 ) -> Sequences:
     """A .csv: a long series, sequences in long format, or one sequence a line."""
-    text = reading.read_text(path)
+    text = texts.read_text(path)
     header = reading.header_of(text)
     if header is None:
         if columns:
             raise UsageError(
                 f"--columns has no meaning for {printable(source)}: it has no header line."
             )
-        return _load_lines(path, text, features, source)
+        return _load_lines(path, text, features, missing, source)
     if (features or 1) > 1:
         raise UsageError(
             f"--features has no meaning for {printable(source)}: its header has names."
         )
     if [name.lower() for name in header[:2]] == ["sequence", "step"]:
-        return _load_long(path, text, header, columns, source)
-    names, x_LD, notes = reading.read_columns(path, text, columns)
+        return _load_long(path, text, header, columns, missing, source)
+    names, x_LD, notes = reading.read_columns(path, text, columns, missing != "error")
+    if missing != "error":
+        gaps.check_columns(x_LD, names, source)
+    if missing == "interpolate":  # along the whole series: windows then agree where they overlap
+        x_1LD, filled = gaps.fill(x_LD[None])
+        x_LD = x_1LD[0]
+        notes += (gaps.filled_note(filled, x_LD.size),) * (filled > 0)
     if len(x_LD) < window:
         raise DataError(
             f"{printable(source)}: a series of length {len(x_LD)} is shorter than --window "
@@ -247,15 +285,36 @@ def _load_csv(
             f"{printable(source)}: {len(starts_N)} windows of {window} steps do not fit in memory. "
             "Choose a larger --stride."
         ) from None
+    if missing == "drop":
+        x_NTD, kept_N, dropped = gaps.resolve(x_NTD, missing, source, "windows")
+        starts_N, notes = starts_N[kept_N], notes + dropped
+        if len(starts_N) < MIN_SEQUENCES:
+            raise DataError(
+                f"{printable(source)}: {len(starts_N)} of {len(kept_N)} windows have no missing "
+                f"value; at least {MIN_SEQUENCES} are needed. Choose a smaller --window, or try "
+                "--missing interpolate."
+            )
     return Sequences(x_NTD, names, source, starts_N, notes)
 
 
 def _load_long(
-    path: Path, text: str, header: list[str], columns: Sequence[str] | None, source: str
+    path: Path,
+    text: str,
+    header: list[str],
+    columns: Sequence[str] | None,
+    missing: Missing,
+    source: str,
 ) -> Sequences:
     """Long format: a line for each step, its sequence and step in the first two columns."""
     wanted = columns or header[2:]
-    names, x_LD, notes = reading.read_columns(path, text, [*header[:2], *wanted])
+    chosen = [*header[:2], *wanted]
+    names, x_LD, notes = reading.read_columns(path, text, chosen, missing != "error")
+    unplaced = np.flatnonzero(np.isnan(x_LD[:, :2]).any(axis=1))
+    if len(unplaced):
+        raise DataError(
+            f"{printable(source)}:{unplaced[0] + 2}:1: the number of the sequence or step is "
+            "missing. Only values may be missing: correct the line, or delete it."
+        )
     sequence_L, step_L = x_LD[:, 0], x_LD[:, 1]
     starts = np.flatnonzero(np.r_[True, sequence_L[1:] != sequence_L[:-1]])
     length = int(starts[1]) if len(starts) > 1 else len(x_LD)
@@ -279,55 +338,8 @@ def _load_long(
     if not wanted:
         raise DataError(f"{printable(source)}:1:1: no column after 'sequence,step'. Add one.")
     x_NTD = np.ascontiguousarray(x_LD[:, 2:]).reshape(len(starts), length, -1)
-    table = _table(x_NTD, source, names[2:])
+    table = _table(x_NTD, source, missing, names[2:])
     return dataclasses.replace(table, notes=notes + table.notes)
-
-
-def _read_array(path: Path) -> np.ndarray:
-    """[N, T, D] float64 from .npy or .npz."""
-    reading.check_is_file(path)
-    shown = printable(path)
-    try:
-        with open(path, "rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.lib.npyio.NpzFile):
-                names = loaded.files
-                chosen = names if len(names) == 1 else [n for n in ("x", "data") if n in names]
-                if len(chosen) != 1:
-                    raise DataError(
-                        f"{shown}: holds {len(names)} arrays ({', '.join(map(repr, names))}). Save "
-                        "one array, or call the one to be read 'x'."
-                    )
-                loaded = loaded[chosen[0]]
-    except DataError:
-        raise
-    except Exception as error:  # a damaged file raises nearly anything
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        if "pickle" in reason:
-            reason = "it holds Python objects, or is no array file; only plain numbers are read"
-        raise DataError(
-            f"{shown}: cannot be read as an array: {reason}. Save it again with numpy.save."
-        ) from None
-    x = np.asarray(loaded)
-    if x.dtype.kind not in "iuf":
-        raise DataError(
-            f"{shown}: holds {x.dtype}, and real numbers are wanted. Convert it: x.astype(float)."
-        )
-    if x.ndim not in (2, 3) or 0 in x.shape:
-        raise DataError(
-            f"{shown}: has shape {x.shape}, and [N sequences, T steps] or [N, T, D features] is "
-            "wanted. One long series is read from a .csv with a header line."
-        )
-    with np.errstate(over="ignore"):  # a long double may become inf, which is refused below
-        x = np.ascontiguousarray(x, np.float64)
-    bad = np.argwhere(~np.isfinite(x))
-    if len(bad):
-        places = "; ".join(f"x{i.tolist()} is {x[tuple(i)]:g}" for i in bad[: reading.SHOWN])
-        raise DataError(
-            f"{shown}: {places} (first of {len(bad)} values that are not finite). Values may not "
-            "be missing or infinite: fill them in, or leave those sequences out."
-        )
-    return x[..., None] if x.ndim == 2 else x
 
 
 def split(

@@ -7,28 +7,26 @@ by cell, which either reads it (quotes) or says what is wrong where. Both give `
 Shapes: N sequences or lines, L steps of a series, D columns.
 """
 
-import itertools
-import os
 import re
-import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from seqgan_jax import missing as gaps
+from seqgan_jax import parsing
 from seqgan_jax.errors import DataError, UsageError
 from seqgan_jax.files import printable
+from seqgan_jax.parsing import NUMBER
+from seqgan_jax.texts import pieces
 
-BLOCK_CHARACTERS = 1 << 20
 SHOWN = 3  # of all bad lines
-FORMATS = "Known formats: text with one sequence a line, .csv, .npy, .npz."
+COUNTED = 10_000  # bad lines, then it stops looking
 
-_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+", re.ASCII)
-_CELL = re.compile(r'[ \t]*"((?:[^"]|"")*)"[ \t]*(?=,|\Z)|([^,]*)')
-_CLEAN = b"0123456789+-.eE, \t\n"
-_MISSING = {"nan", "na", "n/a", "null", "none", "nil", "-", "--", "?", "."}
+_CELL = re.compile(r'[ \t]*"((?:[^"]++|"")*+)"[ \t]*(?=,|\Z)|([^,]*)')
 _INFINITE = {"inf", "infinity"}
 
 Problem = tuple[int, str, str]  # column (1-based), what, what to do ("" for nothing particular)
@@ -41,97 +39,6 @@ def quote(token: str) -> str:
     "'\\x1b[31mred'"
     """
     return repr(token if len(token) <= 40 else token[:37] + "...")
-
-
-def check_is_file(path: Path) -> None:
-    """Refuse what is not a plain file, before it is opened (opening a pipe would wait for ever).
-
-    Raises:
-      DataError: missing, a directory, a device, a pipe or a socket.
-    """
-    shown = printable(path)
-    try:
-        mode = os.stat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        where = printable(os.path.abspath(path))
-        raise DataError(
-            f"{shown}: there is no such file (looked for {where}). Correct the path."
-        ) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DataError(f"{shown}: cannot be read: {reason}. Correct the path.") from None
-    if stat.S_ISDIR(mode):
-        raise DataError(f"{shown}: is a directory. Name a file in it. {FORMATS}")
-    if not stat.S_ISREG(mode):
-        raise DataError(
-            f"{shown}: is a pipe, device or socket, and a file is wanted because it is read more "
-            "than once. Save what comes out of it to a file first."
-        )
-
-
-def read_text(path: Path) -> str:
-    """The text of a UTF-8 file with newlines as "\\n" and no blank lines or spaces at the end.
-
-    Raises:
-      DataError: not a readable file, empty, or not UTF-8 text.
-    """
-    check_is_file(path)
-    shown = printable(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{shown}: cannot be read: {error.strerror}. Check that you may read it."
-        ) from None
-    if data.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")):
-        raise DataError(f"{shown}:1:1: the text is UTF-16 or UTF-32. Save it as UTF-8.")
-    data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    bad = data.find(b"\0")
-    if bad >= 0:
-        raise DataError(
-            f"{shown}:{_place(data, bad)}: a NUL byte: this is a binary file or UTF-16, not text. "
-            f"Save it as UTF-8 text, or as .npy. {FORMATS}"
-        )
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{shown}:{_place(data, error.start)}: byte 0x{data[error.start]:02x} is not UTF-8. "
-            "Save the file as UTF-8."
-        ) from None
-    text = text.rstrip(" \t\n")
-    if not text:
-        raise DataError(f"{shown}: the file is empty. Put one sequence on each line.")
-    return text
-
-
-def _place(data: bytes, offset: int) -> str:
-    """line:column, both from 1, of an offset; the column counts characters."""
-    line_start = data.rfind(b"\n", 0, offset) + 1
-    column = len(data[line_start:offset].decode("utf-8", "replace")) + 1
-    line = data.count(b"\n", 0, offset) + 1
-    return f"{line}:{column}"
-
-
-def _blocks(text: str, line: int) -> Iterator[tuple[int, str]]:
-    """(number of its first line, text) of blocks of whole lines; `line` numbers the first."""
-    start = 0
-    while start <= len(text):
-        end = text.find("\n", start + BLOCK_CHARACTERS)
-        block = text[start : end if end >= 0 else len(text)]
-        yield line, block
-        line += block.count("\n") + 1
-        start += len(block) + 1
-
-
-def _is_clean(text: str) -> bool:
-    """Whether the text has only characters of decimal numbers and separators."""
-    return not text.encode("utf-8", "replace").translate(None, _CLEAN)
-
-
-def _split(line: str) -> list[str]:
-    """Cells of a line without quotes. Commas separate where there are any, else blanks do."""
-    return line.split(",") if "," in line else line.split()
 
 
 def _cells(line: str, only_commas: bool) -> list[tuple[int, str]]:
@@ -150,29 +57,29 @@ def _cells(line: str, only_commas: bool) -> list[tuple[int, str]]:
             return cells
 
 
-def _floats(tokens: Sequence[str]) -> np.ndarray | None:
-    """float64 of the tokens, or None where the cell-by-cell look has to decide."""
-    try:
-        x = np.fromiter(map(float, tokens), np.float64, count=len(tokens))
-    except ValueError:
-        return None
-    return x if np.isfinite(x).all() else None
+def _count(line: str) -> int:
+    """How many cells a line has."""
+    if '"' in line:
+        return len(_cells(line, only_commas=False))
+    return line.count(",") + 1 if "," in line else len(line.split())
 
 
-def _complaint(token: str, line: str) -> tuple[str, str] | None:
-    """(what is wrong, what to do) with a token, None where it is a finite number."""
-    shown, lower = quote(token), token.lower().lstrip("+-")
-    if _NUMBER.fullmatch(token):
+def _complaint(token: str, line: str, may_miss: bool = False) -> tuple[str, str] | None:
+    """(what is wrong, what to do) with a token, None where it is a finite number.
+
+    With may_miss, a missing value is as good as a number.
+    """
+    shown = quote(token)
+    if NUMBER.fullmatch(token):
         if np.isfinite(float(token)):
             return None
         return f"{shown} is too large for a 64-bit number", "Use smaller units."
-    missing = "Values may not be missing or infinite: fill them in, or leave those lines out."
-    if token == "":
-        return "a number is missing", missing
-    if lower in _MISSING or token.lower() in _MISSING:
-        return f"{shown} is a missing value", missing
-    if lower in _INFINITE:
-        return f"{shown} is not finite", missing
+    if gaps.is_missing(token):
+        if may_miss:
+            return None
+        return f"{shown} is a missing value" if token else "a number is missing", gaps.REMEDY
+    if token.lower().lstrip("+-") in _INFINITE:
+        return f"{shown} is not finite", "Correct these lines, or delete them."
     if any(_DECIMAL_COMMA.fullmatch(part) for part in (token, *re.split(r"[ \t;]+", line))) and (
         re.search(r"[ ;]", token) or _DECIMAL_COMMA.fullmatch(token)
     ):
@@ -180,7 +87,7 @@ def _complaint(token: str, line: str) -> tuple[str, str] | None:
         return f"{shown} is not a number; it looks like a decimal comma", remedy
     if ";" in token:
         return f"{shown} is not a number", "Put spaces, tabs or commas, not ';', between numbers."
-    if "_" in token and _NUMBER.fullmatch(token.replace("_", "")):
+    if "_" in token and NUMBER.fullmatch(token.replace("_", "")):
         return f"{shown} is not a number here", "Write it without underscores."
     if re.fullmatch(r"[+-]?0[xX].*", token):
         return f"{shown} is a hexadecimal number", "Write it as a decimal number."
@@ -195,18 +102,32 @@ def _refuse(path: Path, problems: dict[int, Problem], expected: str, remedy: str
     line, column, what, _ = first[0]
     message = f"{printable(path)}:{line}:{column}: {what} (expected {expected})."
     if len(lines) > 1:
-        shown = f"First {SHOWN} of {len(lines)}" if len(lines) > SHOWN else f"All {len(lines)}"
+        shown = f"First {SHOWN} of {len(lines):,}" if len(lines) > SHOWN else f"All {len(lines)}"
+        if len(lines) >= COUNTED:
+            shown = f"First {SHOWN} of at least {COUNTED:,}"
         message += f" {shown} bad lines: "
         message += "; ".join(f"{line}:{column} {what}" for line, column, what, _ in first) + "."
     return DataError(" ".join([message, *remedies]))
 
 
-def read_table(path: Path, text: str) -> np.ndarray:
+def _value(token: str) -> float:
+    """A token that `_complaint` has nothing against."""
+    return float(token) if NUMBER.fullmatch(token) else np.nan
+
+
+def _room(text: str, width: int, wanted: int) -> np.ndarray:
+    """[lines, wanted] to be filled, without lines where not all can have `width` cells."""
+    lines = text.count("\n") + 1
+    return np.empty((lines if lines * width <= len(text) + 1 else 0, wanted))
+
+
+def read_table(path: Path, text: str, may_miss: bool = False) -> np.ndarray:
     """Numbers of a text with one row a line -> [N, numbers a line], float64.
 
     Args:
       path: for messages.
       text: from `read_text`.
+      may_miss: missing values become NaN.
 
     Raises:
       DataError: a cell that is no finite number, or lines of unequal length.
@@ -214,56 +135,61 @@ def read_table(path: Path, text: str) -> np.ndarray:
     >>> read_table(Path("x.txt"), "1 2\\n3, 4").tolist()
     [[1.0, 2.0], [3.0, 4.0]]
     """
-    width = len(_cells(text.partition("\n")[0], only_commas=False))
-    x = _read_rows(path, text, width)
-    if x is None:
-        # Lines differ in length. What most of them have is what was meant: the others are bad.
-        lines = text.split("\n")
-        lengths = Counter(len(_cells(line, only_commas=False)) for line in lines)
-        width = max(lengths, key=lambda length: (length > 0, lengths[length]))
-        x = _read_rows(path, text, width, must_fit=True)
-        assert x is not None
-    return x
-
-
-def _read_rows(path: Path, text: str, width: int, must_fit: bool = False) -> np.ndarray | None:
-    """Rows of `width` numbers. None for the first line that has another number of cells, or,
-    with must_fit, a DataError for all of those."""
-    parts: list[np.ndarray] = []
+    first = text.partition("\n")[0]
+    width = _count(first)
+    x = _room(text, width, width)
     problems: dict[int, Problem] = {}
-    for first_line, block in _blocks(text, 1):
-        lines = block.split("\n")
-        if _is_clean(block):
-            rows = [_split(line) for line in lines]
-            if all(len(row) == width for row in rows):
-                x = _floats(list(itertools.chain.from_iterable(rows)))
-                if x is not None:
-                    parts.append(x)
-                    continue
-        values = []
-        for number, line in enumerate(lines, first_line):
-            cells = _cells(line, only_commas=False)
-            bad = next(((c, *b) for c, token in cells if (b := _complaint(token, line))), None)
-            if bad is not None:
-                problems[number] = bad
-            elif len(cells) != width:
-                if not must_fit:
-                    return None
-                problems[number] = _wrong_length(line, len(cells), "number")
-            else:
-                values += [float(token) for _, token in cells]
-        parts.append(np.array(values, np.float64))
+    if len(x) == 0 or not _read_rows(text, width, may_miss, problems, x):
+        # Lines differ in length. What most of them have is what was meant: the others are bad.
+        lengths = Counter(map(_count, text.split("\n", COUNTED)[:COUNTED]))
+        width = max(lengths, key=lambda length: (length > 0, lengths[length]))
+        problems = {}
+        _read_rows(text, width, may_miss, problems)
     if problems:
         expected = f"{width} number{'s' * (width != 1)} a line"
         remedy = "Correct these lines, or delete them."
-        if 1 in problems and re.search(r"[^\W\d_]|#", text.partition("\n")[0]):
+        if 1 in problems and re.search(r"[^\W\d_]|#", first):
             remedy = (
                 "Correct these lines, or delete them. If line 1 is a header: a long series with "
                 "a header is read from a .csv file in which no column name is a number; "
                 "otherwise delete the header."
             )
         raise _refuse(path, problems, expected, remedy)
-    return np.concatenate(parts).reshape(-1, width)
+    return x
+
+
+def _read_rows(
+    text: str,
+    width: int,
+    may_miss: bool,
+    problems: dict[int, Problem],
+    x_ND: np.ndarray | None = None,
+) -> bool:
+    """Fill in `problems`, and rows of `width` numbers in x_ND where they are wanted.
+
+    With x_ND, False for the first line that has another number of cells; without, those are
+    problems.
+    """
+    for first, piece, rows in pieces(text, 1, partial(parsing.rows, width=width)):
+        if rows is not None:
+            if x_ND is not None:
+                x_ND[first - 1 : first - 1 + len(rows)] = rows
+            continue
+        for number, line in enumerate(piece.split("\n"), first):
+            cells = _cells(line, only_commas=False)
+            bad = (_complaint(token, line, may_miss) for _, token in cells)
+            found = next(((cells[i][0], *b) for i, b in enumerate(bad) if b), None)
+            if found is not None:
+                problems[number] = found
+            elif len(cells) != width:
+                if x_ND is not None:
+                    return False
+                problems[number] = _wrong_length(line, len(cells), "number")
+            elif x_ND is not None:
+                x_ND[number - 1] = [_value(token) for _, token in cells]
+        if len(problems) >= COUNTED:
+            break
+    return True
 
 
 def _wrong_length(line: str, count: int, unit: str) -> Problem:
@@ -295,11 +221,14 @@ def header_of(text: str) -> list[str] | None:
 def _like_number(token: str) -> bool:
     """Whether a cell was meant as a number, if perhaps a bad one."""
     lower = token.lower().lstrip("+-")
-    return bool(_NUMBER.fullmatch(token)) or lower in _INFINITE or lower in {"nan", "null"}
+    return bool(NUMBER.fullmatch(token)) or lower in _INFINITE or lower in {"nan", "null"}
 
 
 def read_columns(
-    path: Path, text: str, columns: Sequence[str] | None = None
+    path: Path,
+    text: str,
+    columns: Sequence[str] | None = None,
+    may_miss: bool = False,
 ) -> tuple[tuple[str, ...], np.ndarray, tuple[str, ...]]:
     """Columns of a CSV with a header -> (names, values [L, D] float64, notes for the user).
 
@@ -307,6 +236,7 @@ def read_columns(
       path: for messages.
       text: from `read_text`.
       columns: names of the columns wanted, in the order wanted; None for all that hold numbers.
+      may_miss: missing values become NaN.
 
     Raises:
       DataError: no such column, two of one name, a cell that is no finite number, lines of
@@ -355,19 +285,27 @@ def read_columns(
         wanted = [d for d, name in enumerate(names) if name and like[d]]
         maybe = [d for d, name in enumerate(names) if name and not like[d]]
 
-    parts: list[np.ndarray] = []
     problems: dict[int, Problem] = {}
-    numbers_in = dict.fromkeys(maybe, 0)
-    for first_line, block in _blocks(body, 2):
-        lines = block.split("\n")
-        part, rows = _read_block(lines, first_line, len(names), wanted, problems)
-        parts.append(part)
-        for d in maybe:
-            numbers_in[d] += sum(_NUMBER.fullmatch(row[d].strip(" \t")) is not None for row in rows)
-    mixed = [d for d in maybe if numbers_in[d]]
+    mixed: set[int] = set()
+    x_LD = _room(body, len(names), len(wanted))
+    parse = partial(parsing.columns, width=len(names), wanted=wanted, maybe=maybe)
+    for first_line, piece, parsed in pieces(body, 2, parse):
+        if parsed is None:
+            lines = piece.split("\n")
+            part, rows = _read_lines(lines, first_line, len(names), wanted, may_miss, problems)
+            mixed |= {d for d in maybe if any(NUMBER.fullmatch(row[d]) for row in rows)}
+        else:
+            part, numeric = parsed
+            mixed |= numeric
+        if not problems and len(x_LD):
+            x_LD[first_line - 2 : first_line - 2 + len(part)] = part
+        if len(problems) >= COUNTED:
+            break
     if mixed and not problems:
-        # Neither dates nor numbers: reading it as numbers says where it is not.
-        return read_columns(path, text, [names[d] for d in sorted(wanted + mixed)])
+        # Numbers in some lines and other things in others: reading it as numbers says where.
+        wanted = sorted({*wanted, *mixed})
+        maybe = [d for d in maybe if d not in mixed]
+        x_LD = read_columns(path, text, [names[d] for d in wanted], may_miss)[1]
     if problems:
         expected = f"{len(names)} column{'s' * (len(names) != 1)} as in the header, with numbers"
         remedy = "Correct these lines, or delete them."
@@ -379,51 +317,43 @@ def read_columns(
             f"{printable(path)}:2:1: no column holds numbers (the columns are {listed or 'unnamed'}"
             "). Put commas between columns, and a name above each."
         )
+    if may_miss:
+        for d in maybe:
+            rest = (line for _, piece, _ in pieces(body, 2, bytes) for line in piece.split("\n"))
+            if all(gaps.is_missing(_cells(line, only_commas=True)[d][1]) for line in rest):
+                raise gaps.nothing_in(names[d], printable(path))
     ignored = [quote(names[d]) for d in maybe]
     if ignored:
         word = "columns" if len(ignored) > 1 else "column"
         notes.append(f"ignored non-numeric {word} {', '.join(ignored)}")
-    return tuple(names[d] for d in wanted), np.concatenate(parts), tuple(notes)
+    return tuple(names[d] for d in wanted), x_LD, tuple(notes)
 
 
-def _read_block(
+def _read_lines(
     lines: list[str],
     first_line: int,
     width: int,
     wanted: Sequence[int],
+    may_miss: bool,
     problems: dict[int, Problem],
 ) -> tuple[np.ndarray, list[list[str]]]:
-    """Wanted columns [lines, D] of a block and the cells of its good lines; fills in `problems`."""
-    numbers, rows = [], []
-    for number, line in enumerate(lines, first_line):
-        if '"' in line:
-            row = [token for _, token in _cells(line, only_commas=True)]
-        else:
-            row = line.split(",")
-        if len(row) == width:
-            numbers.append(number)
-            rows.append(row)
-        else:
+    """Wanted columns [lines, D] of some lines and the cells of good ones; fills in `problems`."""
+    x_LD = np.zeros((len(lines), len(wanted)))
+    rows = []
+    for i, line in enumerate(lines):
+        cells = _cells(line, only_commas=True)
+        if len(cells) != width:
             # "1,5" under a single name is a decimal comma rather than two columns.
             bad = _complaint(line.strip(" \t"), line) if width == 1 and line else None
-            count = len(_cells(line, only_commas=True))
-            problems[number] = (1, *bad) if bad else _wrong_length(line, count, "column")
-    by_column = list(zip(*rows, strict=True)) or [()] * width
-    x_LD = np.zeros((len(rows), len(wanted)))
-    for d, index in sorted(enumerate(wanted), key=lambda pair: pair[1]):
-        tokens = by_column[index]
-        x = _floats(tokens) if _is_clean("".join(tokens)) else None
-        if x is not None:
-            x_LD[:, d] = x
+            wrong = _wrong_length(line, len(cells), "column")
+            problems[first_line + i] = (1, *bad) if bad else wrong
             continue
-        for i, token in enumerate(tokens):
-            if numbers[i] in problems:  # the first on each line is told
-                continue
-            line = lines[numbers[i] - first_line]
-            complaint = _complaint(token.strip(" \t"), line)
-            if complaint is None:
-                x_LD[i, d] = float(token)
-            else:
-                column = _cells(line, only_commas=True)[index][0]
-                problems[numbers[i]] = (column, *complaint)
+        rows.append([token for _, token in cells])
+        for d, index in sorted(enumerate(wanted), key=lambda pair: pair[1]):
+            column, token = cells[index]
+            complaint = _complaint(token, line, may_miss)
+            if complaint is not None:
+                problems[first_line + i] = (column, *complaint)
+                break
+            x_LD[i, d] = _value(token)
     return x_LD, rows

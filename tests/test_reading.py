@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqgan_jax import reading
+from seqgan_jax import reading, texts
 from seqgan_jax.data import load
 from seqgan_jax.errors import DataError, UsageError
 
@@ -51,7 +51,7 @@ def table(text: str) -> np.ndarray:
 def test_all_ways_to_write_the_same_table(tmp_path, text):
     path = tmp_path / "x.txt"
     path.write_bytes(text.encode())
-    x = reading.read_table(path, reading.read_text(path))
+    x = reading.read_table(path, texts.read_text(path))
     assert x.dtype == np.float64
     assert x.tolist() == [[1, 2, 3], [4, 5, 6]]
 
@@ -137,7 +137,7 @@ def test_the_first_three_of_all_bad_lines_are_told(tmp_path):
 
 
 def test_bad_lines_are_counted_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "BLOCK_CHARACTERS", 50)
+    monkeypatch.setattr(texts, "BLOCK_CHARACTERS", 50)
     lines = ["1 2 3"] * 100
     lines[10] = lines[60] = lines[61] = lines[99] = "1 x 3"
     message = refusal(tmp_path, "d.txt", "\n".join(lines))
@@ -152,7 +152,7 @@ def test_bad_lines_are_counted_across_blocks(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1 << 20])
 def test_blocks_do_not_change_what_is_read(monkeypatch, size):
-    monkeypatch.setattr(reading, "BLOCK_CHARACTERS", size)
+    monkeypatch.setattr(texts, "BLOCK_CHARACTERS", size)
     x = np.random.default_rng(0).normal(size=(50, 4))
     text = "\n".join(",".join(map(repr, row)) for row in x.tolist())
     assert np.array_equal(table(text), x)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -62,6 +62,8 @@ class Options:
     """Columns of a .csv to use, separated by commas. Default: all."""
     features: int | None = None
     """Features a step, where a text file holds more than one: values are step after step."""
+    missing: Literal["error", "drop", "interpolate"] = "error"
+    """Missing values in a file: as train.py --missing."""
     max_sequences: int = 20_000
     """Sequences of each kind that are used; more are thinned out at random."""
     repeats: int = 5
@@ -177,6 +179,7 @@ def read(source: str, options: Options, features: int | None) -> "Sequences":
         stride=options.stride,
         columns=columns if table else None,
         features=(options.features or features) if text else None,
+        missing=options.missing,
     )
 
 

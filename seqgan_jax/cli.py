@@ -238,10 +238,11 @@ def _sample(options: Sample) -> int:
         raise UsageError(f"{out}: is there already. Name another with -o, or add --overwrite.")
     from seqgan_jax import data, device
     from seqgan_jax.model import SeqGAN
+    from seqgan_jax.progress import warn
 
     device.choose(options.gpu)
     device.use_cache()
-    model = SeqGAN.load(options.run, step=options.step)
+    model = SeqGAN.load(options.run, step=options.step, say=warn)
     x_NTD = model.sample(options.n, seed=options.seed, temperature=options.temperature)
     data.save_sequences(out, x_NTD, model.description.names)
     print(f"wrote {options.n:,} sequences to {out}")

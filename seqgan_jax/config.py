@@ -201,6 +201,27 @@ def from_flat(values: Mapping[str, Any]) -> Config:
     return config
 
 
+# Settings that a resumed run may change: none of them changes what was computed so far.
+CHANGEABLE = {
+    *("run_dir", "generated_num", "checkpoint_every", "keep", "rollouts_at_once"),
+    *("pre_epoch_num", "patience", "dis_pre_refreshes", "total_batch"),
+    *("skip_gen_pretrain", "skip_dis_pretrain", "skip_adversarial"),
+}
+
+
+def fixed(config: Config) -> dict[str, Any]:
+    """What a training state depends on: settings that are neither at their default nor changeable.
+
+    Defaults are left out so that a setting that is new in a later version changes nothing.
+    """
+    default = flat(Config())
+    return {
+        name: value
+        for name, value in flat(config).items()
+        if name not in CHANGEABLE and value != default[name]
+    }
+
+
 def to_json(config: Config) -> str:
     """The settings as JSON, by flat name."""
     return json.dumps(flat(config), indent=2)

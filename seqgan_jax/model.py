@@ -1,5 +1,8 @@
 """SeqGAN: fit, sample, log_prob, save, load."""
 
+import hashlib
+import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -266,22 +269,34 @@ class SeqGAN:
             )
         with rundir.lock(path):
             self.write_config(path, description)
-            store = checkpoint.Store(rundir.checkpoints(path), keep=1)
+            store = checkpoint.Store(rundir.checkpoints(path), 1, self.identity)
             store.save(training.step_number(state), state)
-            store.close()
 
     def write_config(self, path: Path, description: Description) -> None:
         """config.json of a model or run."""
         content = {"version": __version__, "settings": config.flat(self.config)}
         rundir.write_config(path, content | description.to_json())
 
+    @property
+    def identity(self) -> str:
+        """SHA-256 of what a training state depends on: settings, data, scaling."""
+        content = {"settings": config.fixed(self.config), "data": self.description.to_json()}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
     @classmethod
-    def load(cls, folder: str | Path, step: int | None = None) -> Self:
+    def load(
+        cls,
+        folder: str | Path,
+        step: int | None = None,
+        say: Callable[[str], None] = warnings.warn,
+    ) -> Self:
         """The model in `folder`: one that `save` wrote, or any run directory with a checkpoint.
 
-        `step` picks a checkpoint, default the last. Raises CheckpointError.
+        `step` picks a checkpoint; default the last that is whole, and `say` is told what is wrong
+        with later ones. Raises CheckpointError.
         """
         path = Path(folder)
+        rundir.refuse_links(path)
         content = rundir.read_config(path)
         try:
             model = cls(config.from_flat(content["settings"]))
@@ -302,8 +317,13 @@ class SeqGAN:
         vector, matrix = jnp.zeros(features), jnp.eye(features)
         frame = Frame(vector, matrix, matrix, vector, matrix)
         abstract = jax.eval_shape(make, jax.random.key(0), frame)
-        chosen = available[-1] if step is None else step
-        model._state = checkpoint.restore(rundir.checkpoints(path), chosen, abstract)
+        store, identity = rundir.checkpoints(path), model.identity
+        if step is None:
+            step, model._state, damaged = checkpoint.restore_last(store, abstract, identity)
+            for words in damaged:
+                say(f"damaged checkpoint: {words} Using step {step} instead.")
+        else:
+            model._state = checkpoint.restore(store, step, abstract, identity)
         model._nets = found[0]
         return model
 

@@ -15,15 +15,9 @@ from seqgan_jax.config import Config
 from seqgan_jax.errors import CheckpointError, SeqGANError, UsageError
 from seqgan_jax.model import SeqGAN
 from seqgan_jax.networks import num_params
-from seqgan_jax.progress import Display
+from seqgan_jax.progress import Display, warn
 from seqgan_jax.steps import TrainState
 
-# Settings that a resumed run may change: none of them changes what was computed so far.
-CHANGEABLE = {
-    *("run_dir", "generated_num", "checkpoint_every", "keep", "rollouts_at_once"),
-    *("pre_epoch_num", "patience", "dis_pre_refreshes", "total_batch"),
-    *("skip_gen_pretrain", "skip_dis_pretrain", "skip_adversarial"),
-}
 SAMPLES_SHOWN = 1000  # sequences in generator_sample.txt
 
 
@@ -42,7 +36,7 @@ class _Listener:
         self._model, self._run_dir, self._display, self._stop = model, run_dir, display, stop
         settings = model.config.run
         self._every = settings.checkpoint_every
-        self._store = checkpoint.Store(rundir.checkpoints(run_dir), settings.keep)
+        self._store = checkpoint.Store(rundir.checkpoints(run_dir), settings.keep, model.identity)
         self._saved = time.monotonic()
         self._last: dict[str, Any] = {}
 
@@ -73,13 +67,15 @@ class _Listener:
 
     def _save(self, state: TrainState) -> None:
         step = training.step_number(state)
-        self._store.save(step, state)
-        self._saved = time.monotonic()
-        self._display.say(f"saved step {step} to {rundir.checkpoints(self._run_dir)}")
         length = self._model.description.length
         key = jax.random.key(self._model.config.run.seed)
         samples = training.evaluation_samples(self._model.nets, state, key, length)
+        # Before the checkpoint: what goes with an acknowledged step is on the disk with it.
         self._write("generator_sample.txt", samples[:SAMPLES_SHOWN])
+        rundir.sync_metrics(self._run_dir)
+        self._store.save(step, state)
+        self._saved = time.monotonic()
+        self._display.say(f"saved step {step} to {rundir.checkpoints(self._run_dir)}")
 
     def _write(self, name: str, samples_NTK: np.ndarray) -> None:
         description = self._model.description
@@ -88,7 +84,6 @@ class _Listener:
 
     def close(self) -> None:
         self._display.close()
-        self._store.close()
 
 
 def saved_config(run_dir: str) -> Config:
@@ -104,7 +99,7 @@ def check_resumable(old: Config, new: Config) -> list[str]:
     """Changes from `old` to `new` in words; raises UsageError on those that a run cannot make."""
     before, after = config.flat(old), config.flat(new)
     changed = [name for name in after if before[name] != after[name]]
-    refused = [name for name in changed if name not in CHANGEABLE]
+    refused = [name for name in changed if name not in config.CHANGEABLE]
     if refused:
         words = ", ".join(f"{name} {before[name]!r} -> {after[name]!r}" for name in refused)
         raise UsageError(
@@ -149,6 +144,7 @@ def train(
     run_dir = Path(settings.run.run_dir)
     started = time.monotonic()
     with rundir.lock(run_dir):
+        rundir.refuse_links(run_dir)
         changes = check_resumable(saved_config(str(run_dir)), settings) if resume else []
         if not resume and not overwrite:
             _refuse_earlier_run(run_dir)
@@ -201,8 +197,12 @@ def train(
 
 
 def _restore(model: SeqGAN, run_dir: Path) -> str:
-    """Put the last checkpoint's state into a model prepared from the same data."""
-    saved = SeqGAN.load(run_dir)
+    """Put the last whole checkpoint's state into a model prepared from the same data."""
+    store = rundir.checkpoints(run_dir)
+    if not checkpoint.steps(store):
+        rundir.cut_metrics(run_dir, {})
+        return "the beginning: no checkpoint was saved yet"
+    saved = SeqGAN.load(run_dir, say=warn)
     if saved.description.to_json() != model.description.to_json():
         raise CheckpointError(
             f"{run_dir}: not the data that this run was trained on (sequences, scaling or "
@@ -210,6 +210,8 @@ def _restore(model: SeqGAN, run_dir: Path) -> str:
         )
     model.adopt(saved)
     done = training.done(model.state)
+    for moved in checkpoint.set_aside(store, training.step_number(model.state)):
+        warn(f"kept beside the others as {moved}")
     rundir.cut_metrics(run_dir, done)
     return ", ".join(f"{training.TITLES[phase]} {count}" for phase, count in done.items())
 

@@ -62,6 +62,16 @@ def present(run_dir: Path) -> list[str]:
     return [name for name in MADE_BY_TRAINING if (run_dir / name).exists()]
 
 
+def refuse_links(run_dir: Path) -> None:
+    """Raise CheckpointError where a file of the run is a link: it could lead anywhere."""
+    for name in (*MADE_BY_TRAINING, "run.lock"):
+        if (run_dir / name).is_symlink():
+            raise CheckpointError(
+                f"{run_dir / name}: is a link, and a run's files must be files. Put the file "
+                "itself there; to use another disk, make the whole folder a link."
+            )
+
+
 def write_config(run_dir: Path, content: dict[str, Any]) -> None:
     """config.json: settings, data description and scaling, atomically."""
     text = json.dumps({"format": FORMAT, **content}, indent=2, allow_nan=False)
@@ -97,6 +107,15 @@ def append_metrics(run_dir: Path, rows: Iterable[dict[str, Any]]) -> None:
         raise files.disk_error(run_dir / "metrics.jsonl", error) from error
 
 
+def sync_metrics(run_dir: Path) -> None:
+    """Put metrics.jsonl on the disk. Raises DiskError."""
+    try:
+        with open(run_dir / "metrics.jsonl", "a", encoding="utf-8") as handle:
+            os.fsync(handle.fileno())
+    except OSError as error:
+        raise files.disk_error(run_dir / "metrics.jsonl", error) from error
+
+
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl; a last line that was cut off is left out."""
     rows = []
@@ -106,9 +125,11 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
         return []
     for line in lines:
         try:
-            rows.append(json.loads(line))
-        except ValueError:
+            row = json.loads(line)
+            row["phase"], row["step"] + 0
+        except (ValueError, TypeError, KeyError, RecursionError):
             break
+        rows.append(row)
     return rows
 
 

@@ -30,7 +30,9 @@ _MAY_FOLLOW = {
     _POINT: (*_SEPARATORS, _DIGIT, _EXP),
     _EXP: (_DIGIT, _SIGN),
 }
-_GOOD_PAIRS = bytes(8 * first + then for first, thens in _MAY_FOLLOW.items() for then in thens)
+_PAIRS = {8 * first + then for first, thens in _MAY_FOLLOW.items() for then in thens}
+_GOOD_PAIRS = bytes(_PAIRS)
+_TIGHT_PAIRS = bytes(_PAIRS - {8 * first + then for first in _SEPARATORS for then in _SEPARATORS})
 _TWICE = tuple(bytes(pair) for pair in ((_POINT, _POINT), (_EXP, _POINT), (_EXP, _EXP)))
 _ALL_BUT_COLUMNS = bytes(set(range(8)) - {_COMMA, _LINE})
 _TO_LINES = bytes.maketrans(b" \t,", b"\n\n\n")
@@ -44,9 +46,57 @@ def rows(block: bytes, width: int) -> np.ndarray | None:
     >>> rows(b"1 2\\n3 4e1", 2).tolist(), rows(b"1 2\\n3", 2), rows(b"1,,2", 2)
     ([[1.0, 2.0], [3.0, 40.0]], None, None)
     """
-    comma = b"," in block
-    row = bytes([_DIGIT, _COMMA] * (width - 1) + [_DIGIT, _LINE]) if comma else None
-    return _numbers(block, row or bytes([_DIGIT] * width + [_LINE]), width)
+    classes = block.translate(_CLASSES)
+    if bytes([_OTHER]) in classes:
+        return None
+    c = np.frombuffer(b"".join([bytes([_LINE]), classes, bytes([_LINE])]), np.uint8)
+    pairs = (8 * c[:-1] + c[1:]).tobytes()
+    if pairs.translate(None, _GOOD_PAIRS):
+        return None
+    marks = classes.translate(None, bytes([_DIGIT, _SIGN]))
+    if any(pair in marks for pair in _TWICE):
+        return None
+    points = np.flatnonzero(c == _POINT)
+    if not np.all((c[points - 1] == _DIGIT) | (c[points + 1] == _DIGIT)):
+        return None
+    lines = block.count(b"\n") + 1
+    between = _COMMA if b"," in block else _BLANK
+    if pairs.translate(None, _TIGHT_PAIRS):  # blanks beside other separators: no wonder
+        inside = c > _LINE
+        seen = np.where(inside[1:], (inside[1:] & ~inside[:-1]) * np.uint8(_DIGIT), c[1:])
+        # Blanks are class 0 like the rest of a number; what is left is numbers, commas and lines.
+        shape = seen.tobytes().translate(None, bytes([_BLANK]))
+        row = ([_DIGIT, _COMMA] if between == _COMMA else [_DIGIT]) * (width - 1) + [_DIGIT, _LINE]
+    else:  # one separator between numbers: they say it all
+        shape = marks.translate(None, bytes([_POINT, _EXP])) + bytes([_LINE])
+        row = [between] * (width - 1) + [_LINE]
+    if shape != bytes(row) * lines:
+        return None
+    plain = block.translate(_TO_LINES)
+    if len(block) < SHORT:
+        x = np.fromiter(map(float, plain.split()), np.float64, count=lines * width)
+    else:
+        x = _fast(plain, lines * width)
+    return x.reshape(lines, width) if np.isfinite(x).all() else None
+
+
+def _fast(plain: bytes, count: int) -> np.ndarray:
+    """That many numbers, one a line, all of them checked."""
+    from scipy.io import mmread
+
+    characters = np.frombuffer(b"\n" + plain, np.uint8)
+    if b"+" in plain:  # the parser knows no leading plus
+        plus = np.flatnonzero(characters == ord("+"))
+        characters = characters.copy()
+        characters[plus[characters[plus - 1] == ord("\n")]] = ord("\n")
+    head = f"%%MatrixMarket matrix array real general\n{count} 1".encode()
+    x = mmread(io.BytesIO(head + characters.tobytes())).ravel()
+    zeros = np.flatnonzero(x == 0)
+    if len(zeros) and b"-" in plain:  # it loses the sign of a zero
+        breaks = characters == ord("\n")
+        first = characters[1:][~breaks[1:] & breaks[:-1]]
+        x[zeros[first[zeros] == ord("-")]] = -0.0
+    return x
 
 
 def columns(
@@ -62,7 +112,7 @@ def columns(
     """
     if b'"' in block:
         return None
-    block += b"\n"
+    block = block + b"\n"
     classes = block.translate(_CLASSES)
     lines = block.count(b"\n")
     borders = bytes([_COMMA] * (width - 1) + [_LINE]) * lines
@@ -83,61 +133,14 @@ def columns(
             tokens = (block[start:end].decode().strip(" \t") for start, end in cells[~is_odd])
             if any(map(NUMBER.fullmatch, tokens)):
                 with_numbers.add(d)
+        # What is left has the wanted cells alone, a line break after the last of each line.
         chosen = np.isin(np.arange(width), wanted)
         kept = np.repeat(np.tile(chosen, lines), np.diff(np.r_[-1, ends]))
-        bytes_ = np.where(kept, np.frombuffer(block, np.uint8), np.uint8(ord(" ")))
-        bytes_[ends[width - 1 :: width]] = ord("\n")
-        left = bytes_.tobytes()
-    count = len(wanted)
-    row = [_DIGIT, _COMMA] * count
-    row[-1:] = [_LINE] if width - 1 in wanted else [_COMMA, _LINE]
-    x = _numbers(left[:-1], bytes(row), count) if count else np.zeros((lines, 0))
+        characters = np.frombuffer(block, np.uint8).copy()
+        if wanted:
+            characters[ends[max(wanted) :: width]] = ord("\n")
+        left = characters[kept].tobytes()
+    x = rows(left[:-1], len(wanted)) if wanted else np.zeros((lines, 0))
     if x is None:
         return None
     return x[:, np.argsort(np.argsort(wanted))], with_numbers
-
-
-def _numbers(block: bytes, row: bytes, width: int) -> np.ndarray | None:
-    """Numbers of a block whose every line looks like `row`: _DIGIT for a number, separators."""
-    lines = block.count(b"\n") + 1
-    classes = block.translate(_CLASSES)
-    if bytes([_OTHER]) in classes:
-        return None
-    c = np.frombuffer(b"".join([bytes([_LINE]), classes, bytes([_LINE])]), np.uint8)
-    if (8 * c[:-1] + c[1:]).tobytes().translate(None, _GOOD_PAIRS):
-        return None
-    marks = classes.translate(None, bytes([_DIGIT, _SIGN]))
-    if any(pair in marks for pair in _TWICE):
-        return None
-    points = np.flatnonzero(c == _POINT)
-    if not np.all((c[points - 1] == _DIGIT) | (c[points + 1] == _DIGIT)):
-        return None
-    inside = c > _LINE
-    first = inside[1:] & ~inside[:-1]
-    shape = np.where(inside[1:], first * np.uint8(_DIGIT), c[1:])
-    # Blanks are class 0 like the rest of a number; what is left is numbers, commas and lines.
-    if shape.tobytes().translate(None, bytes([_BLANK])) != row * lines:
-        return None
-    plain = block.translate(_TO_LINES)
-    if len(block) < SHORT:
-        x = np.fromiter(map(float, plain.split()), np.float64, count=lines * width)
-    else:
-        x = _fast(plain, np.flatnonzero(first))
-    return x.reshape(lines, width) if np.isfinite(x).all() else None
-
-
-def _fast(plain: bytes, starts: np.ndarray) -> np.ndarray:
-    """Numbers, one a line, all of them checked."""
-    from scipy.io import mmread
-
-    characters = np.frombuffer(plain, np.uint8)
-    plus = starts[characters[starts] == ord("+")]
-    if len(plus):  # the parser knows no leading plus
-        characters = characters.copy()
-        characters[plus] = ord("\n")
-        plain = characters.tobytes()
-    head = f"%%MatrixMarket matrix array real general\n{len(starts)} 1\n".encode()
-    x = mmread(io.BytesIO(head + plain)).ravel()
-    zeros = np.flatnonzero(x == 0)
-    x[zeros[characters[starts[zeros]] == ord("-")]] = -0.0  # it loses the sign of a zero
-    return x

@@ -115,10 +115,10 @@ def _value(token: str) -> float:
     return float(token) if NUMBER.fullmatch(token) else np.nan
 
 
-def _room(text: str, width: int, wanted: int) -> np.ndarray:
+def _room(text: str, start: int, width: int, wanted: int) -> np.ndarray:
     """[lines, wanted] to be filled, without lines where not all can have `width` cells."""
-    lines = text.count("\n") + 1
-    return np.empty((lines if lines * width <= len(text) + 1 else 0, wanted))
+    lines = text.count("\n", start) + 1
+    return np.empty((lines if lines * width <= len(text) - start + 1 else 0, wanted))
 
 
 def read_table(path: Path, text: str, may_miss: bool = False) -> np.ndarray:
@@ -137,7 +137,7 @@ def read_table(path: Path, text: str, may_miss: bool = False) -> np.ndarray:
     """
     first = text.partition("\n")[0]
     width = _count(first)
-    x = _room(text, width, width)
+    x = _room(text, 0, width, width)
     problems: dict[int, Problem] = {}
     if len(x) == 0 or not _read_rows(text, width, may_miss, problems, x):
         # Lines differ in length. What most of them have is what was meant: the others are bad.
@@ -247,10 +247,11 @@ def read_columns(
     (('x',), array([[1.5],
            [2. ]]))
     """
-    header, _, body = text.partition("\n")
+    header = text.partition("\n")[0]
+    start = len(header) + 1  # of what is under it, which is not copied
     names = [token for _, token in _cells(header, only_commas=True)]
     listed = ", ".join(quote(name) for name in names if name)
-    if not body:
+    if len(text) < start:
         raise DataError(f"{printable(path)}:1:1: there is only a header. Put a line for each step.")
     if len(names) == 1 and re.search(r"[;|\t]", names[0]):
         raise DataError(
@@ -278,7 +279,9 @@ def read_columns(
         for d, name in enumerate(names):
             if not name:
                 notes.append(f"ignored column {d + 1}, which has no name (numbers of rows?)")
-        first = [token for _, token in _cells(body.partition("\n")[0], only_commas=True)]
+        end = text.find("\n", start)
+        end = end if end >= 0 else len(text)
+        first = [token for _, token in _cells(text[start:end], only_commas=True)]
         first += [""] * (len(names) - len(first))
         # 1_000 and "1,5" were meant as numbers: refused rather than ignored.
         like = [_like_number(token.replace("_", "").replace(",", "")) for token in first]
@@ -287,9 +290,9 @@ def read_columns(
 
     problems: dict[int, Problem] = {}
     mixed: set[int] = set()
-    x_LD = _room(body, len(names), len(wanted))
+    x_LD = _room(text, start, len(names), len(wanted))
     parse = partial(parsing.columns, width=len(names), wanted=wanted, maybe=maybe)
-    for first_line, piece, parsed in pieces(body, 2, parse):
+    for first_line, piece, parsed in pieces(text, 2, parse, start):
         if parsed is None:
             lines = piece.split("\n")
             part, rows = _read_lines(lines, first_line, len(names), wanted, may_miss, problems)
@@ -319,7 +322,9 @@ def read_columns(
         )
     if may_miss:
         for d in maybe:
-            rest = (line for _, piece, _ in pieces(body, 2, bytes) for line in piece.split("\n"))
+            rest = (
+                line for _, piece, _ in pieces(text, 2, bytes, start) for line in piece.split("\n")
+            )
             if all(gaps.is_missing(_cells(line, only_commas=True)[d][1]) for line in rest):
                 raise gaps.nothing_in(names[d], printable(path))
     ignored = [quote(names[d]) for d in maybe]

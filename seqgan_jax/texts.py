@@ -115,9 +115,8 @@ def _place(data: bytes, offset: int) -> str:
     return f"{line}:{column}"
 
 
-def _blocks(text: str, line: int) -> Iterator[tuple[int, str]]:
+def _blocks(text: str, line: int, start: int) -> Iterator[tuple[int, str]]:
     """(number of its first line, text) of blocks of whole lines; `line` numbers the first."""
-    start = 0
     while start <= len(text):
         end = text.find("\n", start + BLOCK_CHARACTERS)
         block = text[start : end if end >= 0 else len(text)]
@@ -127,14 +126,14 @@ def _blocks(text: str, line: int) -> Iterator[tuple[int, str]]:
 
 
 def pieces(
-    text: str, line: int, parse: Callable[[bytes], Parsed | None]
+    text: str, line: int, parse: Callable[[bytes], Parsed | None], start: int = 0
 ) -> Iterator[tuple[int, str, Parsed | None]]:
-    """(number of its first line, text, what `parse` made of it) of pieces that are all of the text.
+    """(number of its first line, text, what `parse` made of it) of the pieces of text[start:].
 
     A piece that `parse` refuses is halved until few lines are left, so that one odd line does not
     slow down its neighbours; those few lines come with None.
     """
-    for first, whole in _blocks(text, line):
+    for first, whole in _blocks(text, line, start):
         waiting = [(first, whole)]
         while waiting:
             number, piece = waiting.pop()

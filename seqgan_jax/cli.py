@@ -19,7 +19,7 @@ from tyro.conf import (
     arg,
 )
 
-from seqgan_jax import config
+from seqgan_jax import config, signals
 from seqgan_jax.config import Config
 from seqgan_jax.errors import SeqGANError, UsageError
 from seqgan_jax.version import __version__
@@ -42,6 +42,8 @@ class Train:
     settings: Annotated[OmitArgPrefixes[Config], arg(name="")] = field(default_factory=Config)
     gpu: bool = False
     """Compute on a GPU; stops where there is none."""
+    deterministic: bool = False
+    """On a GPU: same seed, same bits, at some cost of speed. A CPU does so anyway."""
     resume: bool = False
     """Go on from the last checkpoint in --run-dir, with its settings."""
     overwrite: bool = False
@@ -105,7 +107,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train_main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     """`train.py` and `seqgan train`. Returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return _guarded(lambda: _train(words, prog), "--debug" in words)
+    run_dir = _value_of(words, "--run-dir") or config.RunConfig().run_dir
+    again = f"{_program(prog)} --resume --run-dir {run_dir}"
+    again += "".join(f" {flag}" for flag in ("--gpu", "--deterministic") if flag in words)
+    # Before JAX is imported: that takes a second, in which a signal must not be a traceback.
+    with signals.listening(again) as stop:
+        return _guarded(lambda: _train(words, prog, again, stop), "--debug" in words)
 
 
 def sample_main(argv: Sequence[str] | None = None) -> int:
@@ -163,7 +170,7 @@ def _split_columns(settings: Config) -> Config:
     return replace(settings, data=replace(settings.data, columns=columns))
 
 
-def _train(words: Sequence[str], prog: str) -> int:
+def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:
     help_wanted = "-h" in words or "--help" in words
     default = Train(settings=Config() if help_wanted else _defaults(words))
     options: Train = _parse(Train, words, prog, default)
@@ -183,14 +190,12 @@ def _train(words: Sequence[str], prog: str) -> int:
     from seqgan_jax import device, run, training
     from seqgan_jax.progress import Display, warn
 
-    described = device.choose(options.gpu)
+    described = device.choose(options.gpu, options.deterministic)
     if note := device.use_cache():
         warn(note)
     if not options.gpu and device.has_nvidia_driver():
         warn("hint: this machine has a GPU; add --gpu to use it")
     display = Display(training.TITLES, training.UNITS, options.quiet)
-    stop: list[int] = []
-    _on_signals(stop)
     try:
         run.train(
             settings,
@@ -201,8 +206,6 @@ def _train(words: Sequence[str], prog: str) -> int:
             stop=stop,
         )
     except run.Stopped as stopped:
-        again = f"{_program(prog)} --resume --run-dir {settings.run.run_dir}"
-        again += " --gpu" * options.gpu
         print(f"{stopped}; go on with: {again}", file=sys.stderr)
         return stopped.exit_code
     finally:
@@ -216,20 +219,6 @@ def _train(words: Sequence[str], prog: str) -> int:
 
 def _program(prog: str) -> str:
     return "python train.py" if prog == "train.py" else prog
-
-
-def _on_signals(stop: list[int]) -> None:
-    """First signal: stop at the next chunk, with a checkpoint. Second: at once."""
-
-    def handler(number: int, frame: Any) -> None:  # noqa: ARG001
-        stop.append(number)
-        for each in numbers:
-            signal.signal(each, signal.SIG_DFL)
-        print("stopping at the end of this chunk; again to stop at once", file=sys.stderr)
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    for number in numbers:
-        signal.signal(number, handler)
 
 
 def _sample(options: Sample) -> int:

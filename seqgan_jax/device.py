@@ -8,10 +8,18 @@ from pathlib import Path
 
 from seqgan_jax.errors import DeviceError
 
+PROMISES = {
+    "cpu": "same seed, same bits on this machine, also after --resume",
+    "gpu": "same seed, nearly the same numbers; --deterministic gives the same bits",
+    "gpu deterministic": "same seed, same bits on this GPU, also after --resume",
+}
 
-def choose(gpu: bool) -> str:
+
+def choose(gpu: bool, deterministic: bool = False) -> str:
     """Make JAX use a GPU (`gpu`) or the CPU, and describe the device. Never falls back.
 
+    `deterministic` makes a GPU sum in a fixed order, by XLA_FLAGS; a CPU does so anyway. The
+    description ends with what a repetition of the run may count on.
     Call before anything is computed. Raises DeviceError where a GPU is wanted and not usable.
     """
     import jax
@@ -19,7 +27,10 @@ def choose(gpu: bool) -> str:
     if not gpu:
         jax.config.update("jax_platforms", "cpu")
         device = jax.devices()[0]
-        return f"CPU, {os.cpu_count()} cores"
+        return f"CPU, {os.cpu_count()} cores; {PROMISES['cpu']}"
+    if deterministic:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
     # 'cuda,cpu' would fall back in silence, so the backend is asked for by name and looked at.
     try:
         devices = jax.devices("gpu")
@@ -29,7 +40,8 @@ def choose(gpu: bool) -> str:
     if device.platform == "cpu":
         raise DeviceError(_no_gpu("JAX offered a CPU instead"))
     jax.config.update("jax_default_device", device)
-    return f"GPU, {device.device_kind} ({len(devices)} visible)"
+    promise = PROMISES["gpu deterministic" if deterministic else "gpu"]
+    return f"GPU, {device.device_kind} ({len(devices)} visible); {promise}"
 
 
 def _no_gpu(reason: str) -> str:

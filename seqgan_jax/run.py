@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from seqgan_jax import checkpoint, config, data, files, rundir, training
+from seqgan_jax import checkpoint, config, data, files, health, rundir, signals, training
 from seqgan_jax.config import Config
-from seqgan_jax.errors import CheckpointError, SeqGANError, UsageError
+from seqgan_jax.errors import CheckpointError, DiskError, SeqGANError, UsageError
 from seqgan_jax.model import SeqGAN
 from seqgan_jax.networks import num_params
 from seqgan_jax.progress import Display, warn
@@ -37,7 +37,8 @@ class _Listener:
         settings = model.config.run
         self._every = settings.checkpoint_every
         self._store = checkpoint.Store(rundir.checkpoints(run_dir), settings.keep, model.identity)
-        self._saved = time.monotonic()
+        self._saved = self._border = time.monotonic()
+        self._collapsed = False
         self._last: dict[str, Any] = {}
 
     def compiling(self, phase: str) -> None:
@@ -45,10 +46,20 @@ class _Listener:
 
     def compiled(self, phase: str, seconds: float) -> None:
         self._display.compiled(phase, seconds)
+        self._border = time.monotonic()
 
     def progress(self, phase: str, done: int, total: int, rows: list[training.Row]) -> None:
         rundir.append_metrics(self._run_dir, rows)
         self._last = rows[-1]
+        spread = rows[-1].get("spread")
+        if spread is not None and (spread < health.COLLAPSED) != self._collapsed:
+            self._collapsed = not self._collapsed
+            if self._collapsed:
+                warn(
+                    f"warning: {training.TITLES[phase]}, {training.UNITS[phase]} {done}: samples "
+                    f"differ from each other only {spread:.2f} times as much as the data do "
+                    "(collapse). A larger --anchor or smaller --gen-adv-lr works against it."
+                )
         self._display.progress(phase, done, total, rows[-1])
 
     def evaluated(self, phase: str, done: int, samples_NTK: np.ndarray) -> None:  # noqa: ARG002
@@ -62,7 +73,10 @@ class _Listener:
         if self._stop:
             self._save(state)
             raise Stopped(self._stop[0])
-        if time.monotonic() - self._saved >= self._every:
+        # Where a chunk is longer than a signal may wait, its state is saved at once.
+        now = time.monotonic()
+        slow, self._border = now - self._border > signals.GRACE / 2, now
+        if slow or now - self._saved >= self._every:
             self._save(state)
 
     def _save(self, state: TrainState) -> None:
@@ -184,16 +198,38 @@ def train(
             )
         else:
             _clear(run_dir)
+        check_space(run_dir, model, parts.held_out_NTD)
         model.write_config(run_dir, description)
         data.save_sequences(run_dir / "held_out.npy", parts.held_out_NTD, description.names)
         listener = _Listener(model, run_dir, display, stop)
+        if stop:
+            raise Stopped(stop[0])
         try:
             model.train(parts, listener)
         finally:
             listener.close()
+        if stop:  # all training is saved; only the samples at the end are missing
+            raise Stopped(stop[0])
         _finish(model, parts.held_out_NTD, run_dir, display)
         display.say(f"done in {time.monotonic() - started:.0f} s")
     return model
+
+
+def check_space(run_dir: Path, model: SeqGAN, held_out_NTD: np.ndarray) -> None:
+    """Raise DiskError where the run's files cannot fit on the disk, before any work is lost."""
+    settings, description = model.config.run, model.description
+    kept = settings.keep + 1  # the new one is written before the oldest is removed
+    saved = kept * (checkpoint.num_bytes(model.state) + 200_000)
+    numbers = (settings.generated_num + 2 * SAMPLES_SHOWN) * description.length
+    written = 25 * numbers * len(description.names) + held_out_NTD.nbytes
+    needed, free = saved + written, shutil.disk_usage(run_dir).free
+    if needed > free:
+        raise DiskError(
+            f"{run_dir}: about {needed / 1e6:.1f} MB are needed ({kept} checkpoints "
+            f"{saved / 1e6:.1f} MB, samples {written / 1e6:.1f} MB) and {free / 1e6:.1f} MB are "
+            "free there. Free some space, name another --run-dir, or make --keep or "
+            "--generated-num smaller."
+        )
 
 
 def _restore(model: SeqGAN, run_dir: Path) -> str:

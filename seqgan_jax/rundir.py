@@ -7,6 +7,8 @@ save/  config.json  run.lock  metrics.jsonl  held_out.npy  checkpoints/STEP/
 import fcntl
 import json
 import os
+import re
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
@@ -38,23 +40,48 @@ def lock(run_dir: Path) -> IO[str]:
     Raises BusyError where another process holds it, DiskError where the folder cannot be made.
     """
     files.make_directory(run_dir)
-    try:
-        handle = open(run_dir / "run.lock", "a+", encoding="utf-8")  # noqa: SIM115
+    try:  # a link is not followed: the file is emptied below
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        descriptor = os.open(run_dir / "run.lock", flags, 0o666)
+        handle = open(descriptor, "a+", encoding="utf-8")  # noqa: SIM115
     except OSError as error:
         raise files.disk_error(run_dir / "run.lock", error) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        handle.seek(0)
-        holder = handle.read(200).strip() or "another process"
+        holder = _holder(handle)
         handle.close()
         raise BusyError(
             f"{run_dir}: in use by {holder}. Wait for it, or name another --run-dir."
         ) from error
-    handle.truncate(0)
-    handle.write(f"process {os.getpid()}\n")
-    handle.flush()
+    try:
+        handle.truncate(0)
+        handle.write(f"process {os.getpid()}\n")
+        handle.flush()
+    except OSError as error:
+        raise files.disk_error(run_dir / "run.lock", error) from error
     return handle
+
+
+def _holder(handle: IO[str]) -> str:
+    """Who holds the lock, as written in its file; waits a moment for one that has just taken it."""
+    for _ in range(50):
+        handle.seek(0)
+        found = re.fullmatch(r"process ([1-9][0-9]{0,9})\n", handle.read(200))
+        if found and _is_alive(int(found[1])):  # else still the words of an earlier holder
+            return f"process {found[1]}"
+        time.sleep(0.02)
+    return "another process"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True  # of another user
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def present(run_dir: Path) -> list[str]:

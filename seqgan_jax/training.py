@@ -14,10 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqgan_jax import networks, rollout, steps
+from seqgan_jax import health, networks, rollout, steps
 from seqgan_jax.analysis import metrics
 from seqgan_jax.config import Config
-from seqgan_jax.errors import DivergedError
 from seqgan_jax.steps import Data, Networks, TrainState
 
 PHASES = ("gen_pretrain", "dis_pretrain", "adversarial")
@@ -96,6 +95,8 @@ def train(problem: Problem, state: TrainState, listener: Listener) -> TrainState
 
     Raises DivergedError where a value is not finite; `state` is donated.
     """
+    health.check_data(problem.data.train_NTD, "training")
+    health.check_data(problem.data.validation_NTD, "validation")
     config = problem.config
     skip = {
         "gen_pretrain": config.run.skip_gen_pretrain,
@@ -175,14 +176,19 @@ def _run_phase(
             | {name: values[i] for name, values in columns.items()}
             for i in range(count)
         ]
-        _check_finite(phase, rows)
+        health.check_rows(phase, UNITS[phase], rows)
+        where = f"{UNITS[phase]} {finished + 1}" + f" to {finished + count}" * (count > 1)
+        health.check_state(phase, where, state)
         finished += count
         ended = finished >= total or stop(state)
         if finished % EVALUATE_EVERY[phase] == 0 or ended:
             samples_NTK = evaluation_samples(
                 problem.nets, state, problem.key, problem.data.train_NTD.shape[1]
             )
-            rows[-1] |= metrics.quick(np.asarray(problem.data.validation_NTD), samples_NTK)
+            health.check_samples(phase, where, samples_NTK)
+            real_NTK = np.asarray(problem.data.validation_NTD)
+            rows[-1] |= metrics.quick(real_NTK, samples_NTK)
+            rows[-1]["spread"] = health.spread(samples_NTK, real_NTK)
             if phase != "gen_pretrain":
                 accuracy = steps.discriminator_accuracy(
                     state.discriminator,
@@ -191,6 +197,7 @@ def _run_phase(
                     nets=problem.nets,
                 )
                 rows[-1]["dis_validation_accuracy"] = float(accuracy)
+            health.check_rows(phase, UNITS[phase], rows[-1:])
             listener.evaluated(phase, finished, samples_NTK)
         listener.progress(phase, finished, total, rows)
         if not ended:
@@ -205,23 +212,6 @@ def _run_phase(
         note += ": later ones are less likely on the validation part than --tolerance allows"
     listener.phase_ended(phase, state, note)
     return state
-
-
-def _check_finite(phase: str, rows: list[Row]) -> None:
-    for row in rows:
-        for name, value in row.items():
-            if isinstance(value, float) and not np.isfinite(value):
-                raise DivergedError(
-                    f"{TITLES[phase]}, {UNITS[phase]} {row['step']}: {name} is {value}. The "
-                    "learning rate is too high for this data, or the data have outliers. Earlier "
-                    "checkpoints are untouched; try a tenth of "
-                    + {
-                        "gen_pretrain": "--gen-lr",
-                        "dis_pretrain": "--dis-lr",
-                        "adversarial": "--gen-adv-lr and --dis-lr",
-                    }[phase]
-                    + "."
-                )
 
 
 @partial(jax.jit, static_argnames=("nets", "number", "length"))

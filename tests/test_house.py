@@ -16,8 +16,9 @@ ORDER = [
     *("version", "errors", "config", "files", "rundir"),
     *("texts", "parsing", "missing", "arrays", "reading", "scaling", "writing"),
     *("linear_gaussian", "simulators", "data", "analysis"),
-    *("distributions", "networks", "rollout", "losses", "estimators", "steps", "training"),
-    *("checkpoint", "device", "progress", "model", "run", "cli"),
+    *("distributions", "networks", "rollout", "losses", "estimators", "steps", "health"),
+    "training",
+    *("checkpoint", "signals", "device", "progress", "model", "run", "cli"),
 ]
 PLACES = {
     "flax": {"networks"},

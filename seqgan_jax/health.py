@@ -1,0 +1,98 @@
+"""Is the training still sound? Values that are not finite, and samples that collapse.
+
+Checked at every chunk border, before anything of the chunk is written: a checkpoint that was
+acknowledged never holds a value that is not finite.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqgan_jax.errors import DivergedError
+from seqgan_jax.steps import TrainState
+
+COLLAPSED = 0.5  # spread of samples, as a share of the data's, from which on it is reported
+# Losses that are infinite until they were measured for the first time.
+UNMEASURED = ("final_nll", "pretrained_nll")
+RATES = {
+    "gen_pretrain": "--gen-lr",
+    "dis_pretrain": "--dis-lr",
+    "adversarial": "--gen-adv-lr and --dis-lr",
+}
+
+
+@jax.jit
+def _sound(state: TrainState) -> dict[str, jax.Array]:
+    """Whether each part of the state is finite, [] bool each: one reduction on the device."""
+    return {
+        name: jnp.all(
+            jnp.array(
+                [
+                    jnp.all(~jnp.isnan(leaf) if name in UNMEASURED else jnp.isfinite(leaf))
+                    for leaf in jax.tree.leaves(getattr(state, name))
+                ]
+            )
+        )
+        for name in state.__dataclass_fields__
+    }
+
+
+def check_data(x_NTK: Any, part: str) -> None:
+    """Raise DivergedError where scaled data are not finite in float32."""
+    if not bool(jnp.all(jnp.isfinite(x_NTK))):
+        raise DivergedError(
+            f"the {part} part holds values that are not finite once they are scaled to float32. "
+            "The data have outliers beyond 1e38 standard deviations: remove them. Nothing was "
+            "trained."
+        )
+
+
+def check_state(phase: str, where: str, state: TrainState) -> None:
+    """Raise DivergedError where any part of the training state is not finite.
+
+    `where` names the units of the chunk in which it arose, e.g. "rounds 41 to 44".
+    """
+    bad = [name for name, fine in _sound(state).items() if not bool(fine)]
+    if bad:
+        words = ", ".join(name.replace("_opt", "'s optimiser") for name in bad)
+        raise diverged(phase, where, f"{words} not finite")
+
+
+def check_rows(phase: str, unit: str, rows: list[dict[str, Any]]) -> None:
+    """Raise DivergedError at the first metric that is not finite."""
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, float) and not np.isfinite(value):
+                raise diverged(phase, f"{unit} {row['step']}", f"{name} is {value}")
+
+
+def check_samples(phase: str, where: str, samples_NTK: np.ndarray) -> None:
+    """Raise DivergedError where a sample is not finite."""
+    if not np.isfinite(samples_NTK).all():
+        count = int(np.sum(~np.isfinite(samples_NTK).all(axis=(1, 2))))
+        raise diverged(phase, where, f"{count} of {len(samples_NTK)} samples not finite")
+
+
+def diverged(phase: str, where: str, what: str) -> DivergedError:
+    """The error that says what, where, the likely cause, and the next thing to try."""
+    title = {"gen_pretrain": "generator pretraining", "dis_pretrain": "discriminator pretraining"}
+    return DivergedError(
+        f"{title.get(phase, 'adversarial training')}, {where}: {what}. The learning rate is too "
+        "high for this data, or the data have outliers. Earlier checkpoints are untouched; try a "
+        f"tenth of {RATES[phase]} in a new --run-dir, or look at the data's extremes."
+    )
+
+
+def spread(samples_NTK: np.ndarray, real_NTK: np.ndarray) -> float:
+    """How much sequences differ from each other, as a share of how much real ones do; 1 is right.
+
+    sqrt(mean over steps and features of var over sequences, samples / real).
+
+    >>> x = np.random.default_rng(0).normal(size=(2000, 5, 2))
+    >>> round(spread(x[:1000], x[1000:]), 1), spread(np.repeat(x[:1], 1000, axis=0), x)
+    (1.0, 0.0)
+    """
+    ratio = samples_NTK.var(axis=0).mean() / max(float(real_NTK.var(axis=0).mean()), 1e-12)
+    return float(np.sqrt(ratio))

@@ -1,5 +1,6 @@
 """Reading arrays from .npy and .npz: never pickled, and no larger than they say or than fits."""
 
+import warnings
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -29,13 +30,14 @@ def read_array(path: Path, may_miss: bool = False) -> np.ndarray:
     texts.check_is_file(path)
     shown = printable(path)
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
             x = _unpacked(file, shown) if file.read(4) == b"PK\x03\x04" else _plain(file, shown)
     except DataError:
         raise
-    except OSError as error:
+    except PermissionError as error:
         raise DataError(
-            f"{shown}: cannot be read: {error.strerror or error}. Check that you may read it."
+            f"{shown}: cannot be read: {error.strerror}. Check that you may read it."
         ) from None
     except Exception as error:  # a damaged file raises nearly anything
         reason = str(error).partition("\n")[0] or type(error).__name__
@@ -55,7 +57,8 @@ def read_array(path: Path, may_miss: bool = False) -> np.ndarray:
             f"{shown}: has shape {x.shape}, and [N sequences, T steps] or [N, T, D features] is "
             "wanted. One long series is read from a .csv with a header line."
         )
-    with np.errstate(over="ignore"):  # a long double may become inf, which is refused below
+    # A long double may become inf, which is refused below.
+    with np.errstate(over="ignore", invalid="ignore"):
         x = np.ascontiguousarray(x, np.float64)
     bad = np.isinf(x) if may_miss else ~np.isfinite(x)
     count = np.count_nonzero(bad)

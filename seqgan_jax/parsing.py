@@ -46,8 +46,9 @@ def rows(block: bytes, width: int) -> np.ndarray | None:
     >>> rows(b"1 2\\n3 4e1", 2).tolist(), rows(b"1 2\\n3", 2), rows(b"1,,2", 2)
     ([[1.0, 2.0], [3.0, 40.0]], None, None)
     """
+    lines = block.count(b"\n") + 1
     classes = block.translate(_CLASSES)
-    if bytes([_OTHER]) in classes:
+    if bytes([_OTHER]) in classes or lines * width > len(block):
         return None
     c = np.frombuffer(b"".join([bytes([_LINE]), classes, bytes([_LINE])]), np.uint8)
     pairs = (8 * c[:-1] + c[1:]).tobytes()
@@ -59,7 +60,6 @@ def rows(block: bytes, width: int) -> np.ndarray | None:
     points = np.flatnonzero(c == _POINT)
     if not np.all((c[points - 1] == _DIGIT) | (c[points + 1] == _DIGIT)):
         return None
-    lines = block.count(b"\n") + 1
     between = _COMMA if b"," in block else _BLANK
     if pairs.translate(None, _TIGHT_PAIRS):  # blanks beside other separators: no wonder
         inside = c > _LINE
@@ -110,11 +110,11 @@ def columns(
     (array([[2., 1.],
            [4., 3.]]), set())
     """
-    if b'"' in block:
+    lines = block.count(b"\n") + 1
+    if b'"' in block or lines * width > len(block) + 1:
         return None
     block = block + b"\n"
     classes = block.translate(_CLASSES)
-    lines = block.count(b"\n")
     borders = bytes([_COMMA] * (width - 1) + [_LINE]) * lines
     if classes.translate(None, _ALL_BUT_COLUMNS) != borders:
         return None

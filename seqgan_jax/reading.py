@@ -8,6 +8,7 @@ Shapes: N sequences or lines, L steps of a series, D columns.
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -23,6 +24,7 @@ from seqgan_jax.parsing import NUMBER
 from seqgan_jax.texts import pieces
 
 SHOWN = 3  # of all bad lines
+LONGEST_NAME = 200
 COUNTED = 10_000  # bad lines, then it stops looking
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+", re.ASCII)
@@ -296,7 +298,8 @@ def read_columns(
         if parsed is None:
             lines = piece.split("\n")
             part, rows = _read_lines(lines, first_line, len(names), wanted, may_miss, problems)
-            mixed |= {d for d in maybe if any(NUMBER.fullmatch(row[d]) for row in rows)}
+            for row in rows:
+                mixed |= {d for d in maybe if NUMBER.fullmatch(row[d])}
         else:
             part, numeric = parsed
             mixed |= numeric
@@ -320,6 +323,7 @@ def read_columns(
             f"{printable(path)}:2:1: no column holds numbers (the columns are {listed or 'unnamed'}"
             "). Put commas between columns, and a name above each."
         )
+    _check_names(path, [names[d] for d in wanted])
     if may_miss:
         for d in maybe:
             rest = (
@@ -334,6 +338,21 @@ def read_columns(
     return tuple(names[d] for d in wanted), x_LD, tuple(notes)
 
 
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    """Refuse names that would disturb a terminal, a report or a file."""
+    for name in names:
+        if len(name) > LONGEST_NAME:
+            raise DataError(
+                f"{printable(path)}:1:1: the column name {quote(name)} has {len(name):,} "
+                f"characters (at most {LONGEST_NAME} are wanted). Shorten it."
+            )
+        if any(unicodedata.category(character)[0] == "C" for character in name):
+            raise DataError(
+                f"{printable(path)}:1:1: the column name {quote(name)} has control characters. "
+                "Rename it."
+            )
+
+
 def _read_lines(
     lines: list[str],
     first_line: int,
@@ -346,6 +365,9 @@ def _read_lines(
     x_LD = np.zeros((len(lines), len(wanted)))
     rows = []
     for i, line in enumerate(lines):
+        if line.count('"') % 2:  # where its cells end is anybody's guess
+            problems[first_line + i] = (line.index('"') + 1, "a quote is not closed", "")
+            continue
         cells = _cells(line, only_commas=True)
         if len(cells) != width:
             # "1,5" under a single name is a decimal comma rather than two columns.

@@ -16,6 +16,7 @@ import re
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,8 @@ def slow(name: str, data: bytes, path: Path, may_miss: bool, found: Sequences) -
     Which line is a header and what the columns are called is taken from `found`, the values not.
     """
     if name.endswith(("npy", "npz")):
-        with np.errstate(all="ignore"), open(path, "rb") as file:
+        with np.errstate(all="ignore"), warnings.catch_warnings(), open(path, "rb") as file:
+            warnings.simplefilter("ignore")
             loaded = np.load(file, allow_pickle=False)
             x = np.asarray(loaded if name.endswith("npy") else loaded[loaded.files[0]], float)
         return x[..., None] if x.ndim == 2 else x
@@ -157,6 +159,8 @@ def slow(name: str, data: bytes, path: Path, may_miss: bool, found: Sequences) -
     if name.endswith("txt") or not (long or found.starts_N is not None):
         x = slow_table([slow_cells(line) for line in lines], may_miss)
         return None if x is None else x[..., None]
+    if not set(found.names) <= set(header):
+        return None
     at = [header.index(column) for column in found.names]
     rows = [slow_cells(line, commas=True) for line in lines[1:]]
     if {len(row) for row in rows} != {len(header)}:

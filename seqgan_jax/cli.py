@@ -22,6 +22,7 @@ from tyro.conf import (
 from seqgan_jax import config, signals
 from seqgan_jax.config import Config
 from seqgan_jax.errors import SeqGANError, UsageError
+from seqgan_jax.files import printable, printable_lines
 from seqgan_jax.version import __version__
 
 USAGE = f"""seqgan {__version__}: learn from real sequences, write new ones, say how good they are
@@ -128,7 +129,7 @@ def _guarded(command: Callable[[], int], debug: bool) -> int:
     except SeqGANError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable_lines(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         if debug:
@@ -179,12 +180,13 @@ def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:
     if options.show_config:
         width = max(map(len, config.flat(settings)))
         for name, value in config.flat(settings).items():
-            print(f"{name:<{width}}  {value}")
+            print(f"{name:<{width}}  {printable(str(value))}")
         return 0
     if options.resume and options.overwrite:
         raise UsageError("--resume goes on with a run, --overwrite replaces it: choose one.")
     if not options.quiet:
-        print(f"seqgan {__version__}, seed {settings.run.seed}, writes to {settings.run.run_dir}/")
+        run_dir = printable(settings.run.run_dir)
+        print(f"seqgan {__version__}, seed {settings.run.seed}, writes to {run_dir}/")
         sys.stdout.flush()
 
     from seqgan_jax import device, run, training
@@ -234,7 +236,7 @@ def _sample(options: Sample) -> int:
     model = SeqGAN.load(options.run, step=options.step, say=warn)
     x_NTD = model.sample(options.n, seed=options.seed, temperature=options.temperature)
     data.save_sequences(out, x_NTD, model.description.names)
-    print(f"wrote {options.n:,} sequences to {out}")
+    print(f"wrote {options.n:,} sequences to {printable(out)}")
     return 0
 
 

@@ -7,6 +7,7 @@ and the text under a field is its help.
 import dataclasses
 import json
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -188,9 +189,10 @@ def from_flat(values: Mapping[str, Any]) -> Config:
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise UsageError(
-            f"unknown setting {unknown[0]!r}. Settings are: {', '.join(sorted(known))}."
+            f"unknown setting {reprlib.repr(unknown[0])}. Settings are: {', '.join(sorted(known))}."
         )
-    start = PRESETS.get(values.get("preset", "default"), Config())
+    preset = values.get("preset", "default")
+    start = PRESETS.get(preset, Config()) if isinstance(preset, str) else Config()
     changes: dict[str, dict[str, Any]] = {part: {} for part in parts}
     for name, value in values.items():
         changes[known[name]][name] = tuple(value) if isinstance(value, list) else value
@@ -232,10 +234,10 @@ _LIMITS: dict[str, tuple[float, float, bool, bool]] = {
     "window": (2, 1e6, True, True),
     "stride": (1, 1e9, True, True),
     "features": (1, 1e4, True, True),
-    "num_sequences": (30, 1e9, True, True),
+    "num_sequences": (30, 1e8, True, True),
     "held_out": (0, 0.5, False, True),
     "validation": (0, 0.5, False, True),
-    "hidden_dim": (1, 65536, True, True),
+    "hidden_dim": (1, 8192, True, True),
     "pre_epoch_num": (0, 1e9, True, True),
     "gen_lr": (0, 1, False, True),
     "patience": (1, 1e9, True, True),
@@ -244,21 +246,21 @@ _LIMITS: dict[str, tuple[float, float, bool, bool]] = {
     "dis_l2_reg_lambda": (0, math.inf, True, False),
     "dis_lr": (0, 1, False, True),
     "dis_r1": (0, math.inf, True, False),
-    "num_negatives": (1, 1e9, True, True),
+    "num_negatives": (1, 1e7, True, True),
     "dis_passes": (1, 1e6, True, True),
     "dis_pre_refreshes": (0, 1e9, True, True),
     "dis_refreshes": (1, 1e6, True, True),
     "total_batch": (0, 1e9, True, True),
     "gen_updates": (1, 1e6, True, True),
     "gen_adv_lr": (0, 1, False, True),
-    "rollout_num": (1, 1e6, True, True),
+    "rollout_num": (1, 1e4, True, True),
     "rollout_update_rate": (0, 1, True, False),
     "rollouts_at_once": (0, 1e9, True, True),
     "anchor": (0, math.inf, True, False),
     "entropy_bonus": (0, math.inf, True, False),
     "average_rounds": (0, 1, True, False),
     "tolerance": (0, math.inf, True, False),
-    "batch_size": (2, 1e6, True, True),
+    "batch_size": (2, 65536, True, True),
     "seed": (0, 2**32 - 1, True, True),
     "generated_num": (1, 1e9, True, True),
     "checkpoint_every": (0, math.inf, True, True),
@@ -288,31 +290,31 @@ def validate(config: Config) -> None:
 
 
 def _validate_value(name: str, kind: Any, value: Any) -> None:
-    flag = "--" + name.replace("_", "-")
+    flag, shown = "--" + name.replace("_", "-"), reprlib.repr(value)
     if name in _CHOICES:
         if value not in _CHOICES[name]:
-            raise UsageError(f"{flag} {value!r} is unknown. Choose {' or '.join(_CHOICES[name])}.")
+            raise UsageError(f"{flag} {shown} is unknown. Choose {' or '.join(_CHOICES[name])}.")
     elif name in _LIMITS:
         whole = kind is int
         number = isinstance(value, int) if whole else isinstance(value, int | float)
         if not number or isinstance(value, bool):
-            raise UsageError(f"{flag} must be a {'whole ' * whole}number, not {value!r}.")
+            raise UsageError(f"{flag} must be a {'whole ' * whole}number, not {shown}.")
         low, high, with_low, with_high = _LIMITS[name]
-        inside = (value >= low if with_low else value > low) and (
-            value <= high if with_high else value < high
-        )
+        small = isinstance(value, float) or abs(value) < 10**300  # a float can hold it
+        above = value >= low if with_low else value > low
+        inside = small and above and (value <= high if with_high else value < high)
         if not inside:
             words = f"{'at least' if with_low else 'above'} {low:.12g}"
             if math.isfinite(high):
                 words += f" and {'at most' if with_high else 'below'} {high:.12g}"
-            raise UsageError(f"{flag} {value!r} is out of range. It must be {words}.")
+            raise UsageError(f"{flag} {shown} is out of range. It must be {words}.")
     elif kind is bool:
         if not isinstance(value, bool):
-            raise UsageError(f"{flag} must be true or false, not {value!r}.")
+            raise UsageError(f"{flag} must be true or false, not {shown}.")
     elif name == "columns":
         if not isinstance(value, tuple) or not all(isinstance(column, str) for column in value):
-            raise UsageError(f"{flag} must be a list of names, not {value!r}.")
+            raise UsageError(f"{flag} must be a list of names, not {shown}.")
     elif value is not None and not isinstance(value, str):
-        raise UsageError(f"{flag} must be text, not {value!r}.")
+        raise UsageError(f"{flag} must be text, not {shown}.")
     elif name == "run_dir" and not value:
         raise UsageError(f"{flag} is empty. Name a folder.")

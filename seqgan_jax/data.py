@@ -158,6 +158,11 @@ def _simulate(name: str, window: int, num_sequences: int, seed: int) -> Sequence
         raise UsageError(
             f"--num-sequences {num_sequences} is too small. It must be at least {MIN_SEQUENCES}."
         )
+    if 32 * window * num_sequences > texts.memory():  # float32, float64, copies of them
+        raise UsageError(
+            f"--num-sequences {num_sequences:,} of --window {window:,} steps do not fit into "
+            "memory. Make one smaller."
+        )
     x = simulators.get(name, length=window).sample(jax.random.key(seed), num_sequences)
     return _table(np.asarray(x, np.float64), name, "error")
 

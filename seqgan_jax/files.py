@@ -41,6 +41,15 @@ def printable(text: str | os.PathLike[str]) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
+def printable_lines(text: str) -> str:
+    r"""A message of several lines, with control characters escaped.
+
+    >>> printable_lines("a\x1b[31m\nb")
+    'a\\x1b[31m\nb'
+    """
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def disk_error(path: str | os.PathLike[str], error: OSError) -> DiskError:
     """The DiskError that says which file could not be written, why, the space left, what to do."""
     reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__

@@ -24,6 +24,7 @@ from seqgan_jax.training import Listener, Problem, Silent
 from seqgan_jax.version import __version__
 
 Value = TypeVar("Value")
+MOST_COLUMNS = 10_000
 BLOCK = 1024  # sequences sampled or scored in one call: one compilation for every n
 
 
@@ -56,6 +57,8 @@ class Description:
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         """Inverse of `to_json`; raises KeyError, TypeError or ValueError on anything else."""
         data = content["data"]
+        if not isinstance(data["names"], list) or len(data["names"]) > MOST_COLUMNS:
+            raise ValueError(f"names must be a list of at most {MOST_COLUMNS}")
         names = tuple(str(name) for name in data["names"])
         scaler = Scaler.from_json(content["scaler"])
         increments = tuple(float(value) for value in content["increment_scale"])
@@ -63,6 +66,8 @@ class Description:
         length = int(data["length"])
         if length < 2 or length > 1_000_000 or len(increments) != len(scaler.kept_K):
             raise ValueError("length or number of columns is impossible")
+        if len(names) != len(scaler.source_D):
+            raise ValueError("there are not as many names as columns")
         counts = (train, validation, held_out)
         return cls(names, length, str(data["source"]), scaler, increments, counts)
 
@@ -299,9 +304,11 @@ class SeqGAN:
         rundir.refuse_links(path)
         content = rundir.read_config(path)
         try:
+            if not isinstance(content["settings"], dict):
+                raise TypeError("its settings are no settings")
             model = cls(config.from_flat(content["settings"]))
             model._description = Description.from_json(content)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(
                 f"{path / 'config.json'}: not a description of a model ({error})."
             ) from error
@@ -314,7 +321,8 @@ class SeqGAN:
             )
         make, found = model._maker()
         features = len(model._description.scaler.kept_K)
-        vector, matrix = jnp.zeros(features), jnp.eye(features)
+        vector: Any = jax.ShapeDtypeStruct((features,), jnp.float32)  # no memory yet
+        matrix: Any = jax.ShapeDtypeStruct((features, features), jnp.float32)
         frame = Frame(vector, matrix, matrix, vector, matrix)
         abstract = jax.eval_shape(make, jax.random.key(0), frame)
         store, identity = rundir.checkpoints(path), model.identity

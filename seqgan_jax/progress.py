@@ -16,6 +16,8 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from seqgan_jax.files import printable_lines
+
 LINE_SECONDS = 5.0  # between two progress lines where there is no terminal
 # What fits into 80 columns beside a bar.
 BAR_NUMBERS = {"validation_nll": "nll", "dis_accuracy": "D", "reward": "reward"}
@@ -39,6 +41,7 @@ class Display:
         """A line of its own."""
         if self._quiet:
             return
+        text = printable_lines(text)  # paths and names are other people's
         if self._is_terminal:
             self._console.print(text, markup=False, soft_wrap=True)
         else:
@@ -128,4 +131,4 @@ def _numbers(row: dict[str, Any]) -> str:
 
 def warn(text: str) -> None:
     """A line on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable_lines(text), file=sys.stderr, flush=True)

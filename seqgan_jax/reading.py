@@ -59,6 +59,21 @@ def _cells(line: str, only_commas: bool) -> list[tuple[int, str]]:
             return cells
 
 
+def _unclosed_quote(line: str) -> int:
+    """Column of a cell that begins with a quote and does not end with one, 0 where there is none.
+
+    Where its cells end is anybody's guess.
+    """
+    position = 0
+    while '"' in line and position <= len(line):
+        match = _CELL.match(line, position)
+        assert match is not None
+        if match[1] is None and match[2].lstrip(" \t").startswith('"'):
+            return position + match[2].index('"') + 1
+        position = match.end() + 1
+    return 0
+
+
 def _count(line: str) -> int:
     """How many cells a line has."""
     if '"' in line:
@@ -251,6 +266,8 @@ def read_columns(
     """
     header = text.partition("\n")[0]
     start = len(header) + 1  # of what is under it, which is not copied
+    if unclosed := _unclosed_quote(header):
+        raise DataError(f"{printable(path)}:1:{unclosed}: a quote is not closed. Close it.")
     names = [token for _, token in _cells(header, only_commas=True)]
     listed = ", ".join(quote(name) for name in names if name)
     if len(text) < start:
@@ -365,8 +382,8 @@ def _read_lines(
     x_LD = np.zeros((len(lines), len(wanted)))
     rows = []
     for i, line in enumerate(lines):
-        if line.count('"') % 2:  # where its cells end is anybody's guess
-            problems[first_line + i] = (line.index('"') + 1, "a quote is not closed", "")
+        if unclosed := _unclosed_quote(line):
+            problems[first_line + i] = (unclosed, "a quote is not closed", "")
             continue
         cells = _cells(line, only_commas=True)
         if len(cells) != width:

@@ -162,6 +162,8 @@ def train(
         changes = check_resumable(saved_config(str(run_dir)), settings) if resume else []
         if not resume and not overwrite:
             _refuse_earlier_run(run_dir)
+        if resume and settings.data.data is not None:
+            display.say(f"resume  reads {settings.data.data}, as in {run_dir}/config.json")
         source = dataclasses.asdict(settings.data)
         source = {k: v for k, v in source.items() if k not in ("held_out", "validation")}
         sequences = data.load(

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import re
+import reprlib
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +18,7 @@ from seqgan_jax import files
 from seqgan_jax.errors import BusyError, CheckpointError
 
 FORMAT = 1
+LARGEST_CONFIG = 1 << 22  # bytes
 MADE_BY_TRAINING = (
     "config.json",
     "metrics.jsonl",
@@ -109,20 +111,53 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     """config.json; raises CheckpointError where it is missing or not of this format."""
     path = run_dir / "config.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():  # opening a pipe would wait
+            raise OSError("it is no plain file")
+        with open(path, "rb") as handle:
+            text = handle.read(LARGEST_CONFIG + 1)
+        if len(text) > LARGEST_CONFIG:
+            raise OSError(f"it has more than {LARGEST_CONFIG:,} bytes")
+        content = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{run_dir}: no run here (config.json is missing). Train first, or name its folder."
         ) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error}).") from error
+        raise CheckpointError(
+            f"{path}: cannot be read ({error}). Use another run, or train again."
+        ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else None
         raise CheckpointError(
-            f"{path}: format {found!r}, this version reads format {FORMAT}. "
+            f"{path}: format {reprlib.repr(found)}, this version reads format {FORMAT}. "
             "Use the version of seqgan-jax that wrote it."
         )
     return content
+
+
+def data_of(run_dir: Path) -> dict[str, Any]:
+    """What config.json says of the data: names and features of the kind that they should be.
+
+    Raises:
+      CheckpointError: it is missing, or not a description of data.
+    """
+    data = read_config(run_dir).get("data")
+    names = data.get("names") if isinstance(data, dict) else None
+    if (
+        not isinstance(data, dict)
+        or not isinstance(names, list)
+        or not all(isinstance(name, str) for name in names)
+        or data.get("features") != len(names)
+    ):
+        raise CheckpointError(
+            f"{run_dir / 'config.json'}: its entry 'data' does not describe data. Use another run, "
+            "or name files with --real and --generated."
+        )
+    return data
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number")
 
 
 def append_metrics(run_dir: Path, rows: Iterable[dict[str, Any]]) -> None:

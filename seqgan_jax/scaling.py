@@ -168,7 +168,8 @@ def _problem_with(stored: Any) -> str:
         return "every scale must be above 0"
     if not all(-1 <= k < len(kept) for k in source):
         return "source names a column that is not kept"
-    if not all(k in source and source.index(k) == d for k, d in enumerate(kept)):
+    first = {k: d for d, k in reversed(list(enumerate(source)))}
+    if any(first.get(k) != d for k, d in enumerate(kept)):
         return "source and kept do not fit"
     return ""
 

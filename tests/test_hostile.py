@@ -134,6 +134,8 @@ CSV = [
     ("header-again.csv", SERIES + SERIES, ":62:1: 'a' is not a number"),
     ("semicolons.csv", b"a;b\n" + b"1;2\n" * 60, ":1:1: the header 'a;b' has no commas"),
     ("open-quote.csv", SERIES + b'1,"2\n', ":62:3: a quote is not closed"),
+    ("open-name.csv", b'a,"b\n' + b"1,2\n" * 60, ":1:3: a quote is not closed"),
+    ("half-open.csv", b'd,a\n"x"y,1\n' + b"2,1\n" * 60, ":2:1: a quote is not closed"),
     ("open-date.csv", b"d,a\n" + b"Mon,1\n" * 60 + b'"Tue,1\n', ":62:1: a quote is not closed"),
     ("quoted-break.csv", SERIES + b'1,"2\n3"\n', ":62:3: "),
     ("trailing-comma.csv", SERIES + b"1,2,\n", ":62:1: 3 columns on this line"),

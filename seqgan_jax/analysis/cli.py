@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from seqgan_jax.errors import CheckpointError, SeqGANError, UsageError
+from seqgan_jax.files import printable, printable_lines
 
 if TYPE_CHECKING:
     from seqgan_jax.analysis.report import Report
@@ -91,7 +92,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "analyze.py") -> int:
     except SeqGANError as error:
         if options.debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable_lines(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted; nothing more was written", file=sys.stderr)
@@ -117,8 +118,8 @@ def run(options: Options) -> int:
     if not options.quiet:
         print(f"{report.verdict.upper()}: {report.headline}")
         for line in (*report.reasons(), *(f"note: {note}" for note in report.notes)):
-            print(f"  {line}")
-        print("written: " + ", ".join(str(path) for path in written))
+            print(f"  {printable(line)}")
+        print("written: " + ", ".join(map(printable, written)))
     return check_limits(report, limits)
 
 
@@ -134,7 +135,7 @@ def _report(options: Options, scores: tuple[str, ...]) -> "tuple[Report, Path | 
                 f"{run_dir}: there is no run directory. Train first (python train.py), or name "
                 "another with --run-dir, or two files with --real and --generated."
             )
-        description = rundir.read_config(run_dir).get("data", {})
+        description = rundir.data_of(run_dir)
     real_path = options.real or str(run_file(run_dir, "held_out.npy", "--real"))
     generated_path = options.generated or str(run_file(run_dir, "final_samples.txt", "--generated"))
     real = read(real_path, options, description.get("features"))

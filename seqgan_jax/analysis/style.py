@@ -109,4 +109,5 @@ def heading(figure: Figure, report: "Report", title: str | None = None) -> None:
 def short(name: str, most: int = 14) -> str:
     """The name, without its middle where it is too long: names often differ at their ends."""
     half = (most - 1) // 2
-    return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
+    name = name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
+    return name.replace("$", r"\$")  # which would begin a formula

@@ -1,0 +1,248 @@
+"""This package against a fast PyTorch implementation of the same algorithm, in one run.
+
+    pip install torch                                      it is no dependency of the project
+    python benchmarks/versus_torch.py --json FILE
+    python benchmarks/versus_torch.py --reference DIR      also a checkout of nikhilr2907/SeqGAN
+    python benchmarks/versus_torch.py --quick              small sizes, the larger D, under a minute
+
+Sizes: T = 20, D = 1, batch 64, N = 16, 10,000 sequences, all cores for both. The same likelihood,
+logits and rollouts from the same weights and noise are asserted first. The columns are timed in
+turn, so that a noisy neighbour hits all. A round has 5 draws of `--negatives` sequences and 3
+passes over them and as many real ones (the reference's schedule has 10,000, for which see
+`--negatives`); no R1 penalty on any side.
+`ratio`: how many times faster ours is than the better of eager and compiled PyTorch.
+"""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import measure
+import numpy as np
+import work
+
+from seqgan_jax import networks, rollout
+
+WORKS = ("g_step", "d_step", "rollouts", "reward", "round")
+
+
+class Reference:
+    """The reference in a child process that times its own functions."""
+
+    def __init__(self, checkout: Path, sizes: work.Sizes) -> None:
+        names = ("batch", "number", "negatives", "rollouts", "refreshes", "passes")
+        settings = {name: getattr(sizes, name) for name in names} | {"threads": measure.cores()}
+        server = Path(__file__).with_name("reference_server.py")
+        self._child = subprocess.Popen(
+            [sys.executable, str(server), str(checkout), json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def __call__(self, name: str) -> float:
+        try:
+            print(name, file=self._child.stdin, flush=True)
+            return float(self._child.stdout.readline())
+        except (OSError, ValueError) as error:
+            raise RuntimeError(
+                "--reference: the child process ended. Run it by hand to see why: "
+                f"{' '.join(self._child.args[:3])} ..."
+            ) from error
+
+    def close(self) -> None:
+        """End the child."""
+        self._child.stdin.close()
+        self._child.wait(timeout=60)
+
+
+def check(problem: work.Problem) -> dict[str, float]:
+    """Largest differences between ours and torch for the same weights and noise; raises if large.
+
+    Log-likelihoods a step and logits to 1e-5 of their size, rollouts (20 recurrent steps) to 1e-4.
+    """
+    import torch
+    import torch_training
+
+    sizes, state = problem.sizes, problem.state()
+    ours = networks.bind(problem.nets.policy, state.generator)
+    x_BTD, x_TBD = work.batch(problem), torch_training.tensor(work.batch(problem)).transpose(0, 1)
+    log_prob_BT = np.asarray(jax.jit(ours.log_prob)(x_BTD))
+    logits_B = np.asarray(
+        jax.jit(networks.bind(problem.nets.discriminator, state.discriminator))(x_BTD)
+    )
+    noise = work.noise(jax.random.key(3), sizes)
+    continued = jax.jit(
+        lambda x, n: work.many_rollouts(ours, x, n, rollout.rollouts, sizes.rollouts)
+    )(x_BTD, noise)
+    steps, lanes = rollout.folded_schedule(sizes.length)
+    by_place = np.asarray(noise)[:, steps, lanes[:, None]]  # [N, P, T, B, D]
+    noise_TPLD = torch.tensor(
+        by_place.transpose(2, 1, 0, 3, 4).reshape(sizes.length, sizes.length - 1, -1, 1)
+    )
+    found = {"log_prob": 0.0, "logits": 0.0, "rollouts": 0.0}
+    with torch.inference_mode():
+        for unrolled in (False, True):
+            policy = torch_training.policy(problem, unrolled)
+            theirs = policy.log_prob_and_entropy(x_TBD)[0].T.numpy()
+            found["log_prob"] = max(found["log_prob"], relative(theirs, log_prob_BT))
+        logits = torch_training.discriminator(problem).eval()(x_TBD.transpose(0, 1)).numpy()
+        found["logits"] = relative(logits, logits_B)
+        x_PLTD = policy.rollouts(x_TBD, noise_TPLD).numpy()
+    x_PNBTD = x_PLTD.reshape(sizes.length - 1, sizes.rollouts, sizes.batch, sizes.length, 1)
+    found["rollouts"] = relative(x_PNBTD.transpose(1, 2, 0, 3, 4), np.asarray(continued))
+    limits = {"log_prob": 1e-5, "logits": 1e-5, "rollouts": 1e-4}
+    for name, difference in found.items():
+        if not difference <= limits[name]:
+            raise AssertionError(f"{name}: torch differs from ours by {difference:.2g}")
+    return found
+
+
+def relative(a: np.ndarray, b: np.ndarray) -> float:
+    """Largest difference, relative to the largest value where that is above one."""
+    return float(np.abs(a - b).max() / max(1.0, np.abs(b).max()))
+
+
+def calls(
+    problem: work.Problem, passes: int
+) -> dict[str, dict[str, tuple[Callable[[], Any], int]]]:
+    """For each work a call and its number of units, of ours, eager and compiled torch."""
+    import torch_training
+
+    sizes = problem.sizes
+    g_call, g_steps = work.likelihood(problem)
+    d_call, d_steps = work.discriminating(problem, passes)
+    found: dict[str, dict[str, tuple[Callable[[], Any], int]]] = {
+        "g_step": {"ours": (g_call, g_steps)},
+        "d_step": {"ours": (d_call, d_steps)},
+        "rollouts": {"ours": (work.lazily(lambda: work.compiled_rollouts(problem)), 1)},
+        "reward": {"ours": (work.lazily(lambda: work.compiled_reward(problem)), 1)},
+        "round": {"ours": (work.adversarial_round(problem), 1)},
+    }
+    for column, compiled in (("torch_eager", False), ("torch_compiled", True)):
+        trainer = torch_training.Trainer(problem, compiled)
+        x_TBD = torch_training.tensor(work.batch(problem)).transpose(0, 1).contiguous()
+        works = {
+            "g_step": (trainer.likelihood, sizes.number // sizes.batch),
+            "d_step": (lambda t=trainer: t.discriminating(passes), d_steps),
+            "rollouts": (lambda t=trainer, x=x_TBD: t.rollouts(x), 1),
+            "reward": (lambda t=trainer, x=x_TBD: t.reward(x), 1),
+            "round": (trainer.round, 1),
+        }
+        for name, call in works.items():
+            found[name][column] = call
+    return found
+
+
+def compare(
+    sizes: work.Sizes, repeats: int, passes: int, reference: Path | None, works: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Rows of seconds (medians), with min, max and the first call of each column beside them."""
+    columns_of = calls(work.problem(sizes), passes)
+    theirs = Reference(reference, sizes) if reference else None
+    rows = []
+    for name in works:
+        columns = columns_of[name]
+        first = {column: measure.seconds(call) for column, (call, _) in columns.items()}
+        if theirs:
+            theirs(name)  # warm
+        times: dict[str, list[float]] = {column: [] for column in columns}
+        times |= {"reference": []} if theirs else {}
+        for _ in range(repeats):
+            for column, (call, unit) in columns.items():
+                times[column].append(measure.seconds(call) / unit)
+            if theirs:
+                times["reference"].append(theirs(name))
+        row: dict[str, Any] = {"work": name, "reference": None}
+        row |= {column: float(np.median(values)) for column, values in times.items()}
+        best = min(row["torch_eager"], row["torch_compiled"])
+        row["ratio"] = best / row["ours"]
+        row["reference_ratio"] = row["reference"] / row["ours"] if theirs else None
+        row["spread"] = {c: [min(v), max(v)] for c, v in times.items()}
+        row["first_call"] = first
+        row["dis_size"] = sizes.dis_size
+        rows.append(row)
+    if theirs:
+        theirs.close()
+    return rows
+
+
+def table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Cells of the printed table."""
+    out = []
+    for row in rows:
+        seconds = [row[c] for c in ("ours", "torch_eager", "torch_compiled", "reference")]
+        cells = [measure.duration(v) if v is not None else "" for v in seconds]
+        other = row["reference_ratio"]
+        out.append([row["work"], row["dis_size"], *cells, f"{row['ratio']:.2f}"])
+        out[-1].append(f"{other:.1f}" if other else "")
+    return out
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check, measure, print and write."""
+    flags = measure.parser(__doc__, gpu=False)
+    flags.add_argument("--reference", type=Path, help="checkout of the reference to time as well")
+    flags.add_argument("--negatives", type=int, help="sequences drawn for D (default: 1000)")
+    options = measure.parse(flags, arguments)
+    if importlib.util.find_spec("torch") is None:
+        print(
+            "versus_torch.py compares with PyTorch, which is not installed. Install it beside the "
+            f"project: {sys.executable} -m pip install torch",
+            file=sys.stderr,
+        )
+        return 2
+    if options.reference and not (options.reference / "src" / "models" / "rollout.py").is_file():
+        flags.error(
+            f"--reference {options.reference}: no src/models/rollout.py there. Name a checkout of "
+            "github.com/nikhilr2907/SeqGAN."
+        )
+    import torch
+
+    torch.set_num_threads(measure.cores())
+    started, rows, checks = time.perf_counter(), [], {}
+    quick = options.quick
+    for dis_size in ("reference",) if quick else ("reference", "small"):
+        sizes = work.Sizes(
+            dis_size=dis_size,
+            number=640 if quick else 10_000,
+            rollouts=4 if quick else 16,
+            negatives=options.negatives or (64 if quick else 1000),
+            passes=1 if quick else 3,
+            refreshes=1 if quick else 5,
+        )
+        checks[dis_size] = check(work.problem(work.replace(sizes, rollouts=2)))
+        # The reference has one discriminator; policy and rollouts do not depend on its size.
+        larger = dis_size == "reference"
+        works = WORKS if larger else ("d_step", "reward", "round")
+        reference = options.reference if larger else None
+        rows += compare(sizes, options.repeats, 2 if quick else 3, reference, works)
+    title = f"Medians; rollouts, reward and round of 64 sequences, N = {sizes.rollouts}"
+    names = ("work", "D", "ours", "torch eager", "torch compiled", "reference")
+    measure.show(title, (*names, "torch / ours", "reference / ours"), table(rows))
+    import reference_server
+
+    content = {
+        "quick": quick,
+        "unit": "seconds",
+        "torch_threads": torch.get_num_threads(),
+        "sizes": {k: v for k, v in vars(sizes).items() if k != "dis_size"},
+        "checks": checks,
+        "reference_by": reference_server.NOTES if options.reference else None,
+        "seconds_in_all": time.perf_counter() - started,
+        "rows": [row for row in rows if row["dis_size"] == "reference"],
+        "rows_small_discriminator": [row for row in rows if row["dis_size"] == "small"],
+    }
+    measure.write(options.json, "versus_torch", content)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

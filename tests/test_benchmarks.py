@@ -1,0 +1,198 @@
+"""The speed scripts run on tiny sizes, and what must be faster is: ratios inside one run.
+
+Bounds are generous and times are the least of several, since other work may share the machine.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+
+import measure
+import optax
+import rollout_schedules
+import roofline
+import scaling
+import throughput
+import versus_torch
+import work
+
+from seqgan_jax import losses, networks, steps
+
+TINY = work.Sizes(
+    length=5,
+    batch=4,
+    rollouts=3,
+    number=32,
+    hidden=4,
+    negatives=8,
+    passes=1,
+    refreshes=1,
+)
+
+
+def fastest(calls, repeats=7):
+    return {k: t.min for k, t in measure.alternate(calls, repeats, at_least=0.01).items()}
+
+
+def test_folded_rollouts_beat_masked_ones_and_loops():
+    sizes = work.Sizes(length=48, batch=32, number=64, rollouts=1)
+    row = rollout_schedules.compare(sizes, 7, at_least=0.0, loops=True)
+    assert row["masked_min"] > 1.1 * row["folded_min"]
+    assert row["nested_min"] > 2.0 * row["folded_min"]
+
+
+def test_schedules_that_differ_are_not_timed(monkeypatch):
+    monkeypatch.setattr(rollout_schedules, "TOLERANCE", -1.0)
+    with pytest.raises(AssertionError, match="differs from folded"):
+        rollout_schedules.compare(work.replace(TINY, rollouts=1), 5, 0.0, loops=False)
+
+
+def test_scanned_training_beats_a_python_loop_of_compiled_steps():
+    problem = work.problem(work.replace(TINY, number=512))
+    scanned, count = work.likelihood(problem)
+    optimiser = steps.adam(problem.generator.gen_lr)
+
+    @jax.jit
+    def step(params, opt, x_BTD):
+        grads = jax.grad(lambda p: losses.nll(networks.bind(problem.nets.policy, p), x_BTD))(params)
+        changes, opt = optimiser.update(grads, opt, params)
+        return optax.apply_updates(params, changes), opt
+
+    state, x_NTD = problem.state(), problem.data.train_NTD
+    batches = [x_NTD[i : i + 4] for i in range(0, 4 * count, 4)]
+
+    def loop():
+        params, opt = state.generator, state.generator_opt
+        for x_BTD in batches:
+            params, opt = step(params, opt, x_BTD)
+        jax.block_until_ready(params)
+
+    times = fastest({"scanned": scanned, "loop": loop})
+    assert times["loop"] > 1.2 * times["scanned"]
+
+
+def test_many_rollouts_in_one_call_beat_as_many_calls():
+    many = work.problem(work.replace(TINY, rollouts=32, at_once=32))
+    one = work.compiled_rollouts(work.problem(work.replace(TINY, rollouts=1)))
+    together = work.compiled_rollouts(many)
+    assert together().shape == (32, 4, 4, 5, 1)
+    times = fastest({"together": together, "apart": lambda: [one() for _ in range(32)]})
+    assert times["apart"] > 1.5 * times["together"]
+
+
+def test_throughput_measures_every_work():
+    rows = throughput.rows(TINY, 5, at_least=0.0)
+    assert [row["work"] for row in rows] == ["g_step", "d_step", "rollouts", "reward", "round"]
+    for row in rows:
+        assert 0 < row["min"] <= row["median"] <= row["max"] < row["first"]
+    by = {row["work"]: 1.0 for row in rows}
+    # 120 epochs of 125 steps; 50 and 200 x 5 draws of 3 passes of 312 steps; 200 rewards.
+    reference = throughput.PRESETS["reference"]
+    expected = 120 * 125 + (50 + 200 * 5) * 3 * 312 + 200
+    assert throughput.extrapolated(by, reference, 8000) == expected
+
+
+def test_scaling_measures_a_point_and_fits_exponents(capsys):
+    settings = {"length": 5, "batch": 4, "rollouts": 2}
+    small = scaling.point(settings, 5, at_least=0.0)
+    large = scaling.point(settings | {"batch": 64}, 5, at_least=0.0)
+    rows = [
+        {"axis": "batch", "value": 4} | small,
+        {"axis": "batch", "value": 32, "error": "out of memory"},
+        {"axis": "batch", "value": 64} | large,
+    ]
+    [fit] = scaling.fits(rows)
+    expected = np.log(large["temp_bytes"] / small["temp_bytes"]) / np.log(16)
+    assert fit["temp_bytes"] == pytest.approx(expected)
+    assert 0.5 < fit["temp_bytes"] < 1.1
+    assert small["peak_rss_bytes"] > 50e6
+    assert [len(cells) for cells in scaling.cells(rows)] == [7, 7, 7]
+    if "num_seeds" not in scaling.flat(scaling.Config()):
+        assert scaling.seeds_and_devices(None) == []
+        assert "skipped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("size", ["small", "reference"])
+def test_flops_of_the_discriminator_by_hand_are_xlas(size):
+    sizes = work.Sizes(dis_size=size, length=6, number=8, batch=4)
+    by_xla = work.compiled_scores(work.problem(sizes), 64).flops() / 64
+    by_hand = roofline.discriminator_flops(sizes)
+    # XLA's has elementwise operations as well, and here products with padding.
+    assert by_hand <= by_xla < 1.35 * by_hand
+
+
+@pytest.mark.parametrize("features", [1, 3])
+def test_flops_of_the_policy_by_hand_are_xlas(features):
+    sizes = work.Sizes(features=features, length=2, batch=64, number=64)
+    problem = work.problem(sizes)
+
+    def read(params, hc, u):
+        policy = networks.bind(problem.nets.policy, params)
+        hc, law = policy.step(hc, u)
+        return hc, law.law.mean
+
+    arguments = (problem.state().generator, jnp.zeros((2, 64, 32)), jnp.zeros((64, 2 * features)))
+    by_xla = jax.jit(read).lower(*arguments).compile().cost_analysis()["flops"] / 64
+    assert 0.9 * roofline.policy_flops(sizes) < by_xla < 1.3 * roofline.policy_flops(sizes)
+
+
+def test_roofline_has_every_kernel():
+    best, rows = roofline.matmul_ceiling((16, 32), 5)
+    assert best == max(row["flops_per_second"] for row in rows) > 0
+    moved, rows = roofline.memory_ceiling(1 << 10, 5)
+    assert moved == max(row["bytes_per_second"] for row in rows) > 0
+    names = [row["kernel"] for row in roofline.kernels(TINY, 5, 0.0, full=True)]
+    assert names[2:] == ["D step", "G gradient", "G step", "rollouts"]
+
+
+def test_json_names_the_machine(tmp_path):
+    measure.write(tmp_path / "x.json", "name", {"rows": []})
+    content = json.loads((tmp_path / "x.json").read_text())
+    assert content["rows"] == []
+    assert set(content["versions"]) == {"python", "jax", "jaxlib", "flax", "numpy", "torch"}
+    assert {"device", "precision", "threads", "cores", "flags"} <= set(content)
+    assert "XLA_FLAGS" in content["flags"]
+
+
+@pytest.mark.parametrize("flags", [["--repeats", "4"], ["--json", "/nowhere/there/x.json"]])
+def test_bad_flags_are_refused_before_anything_runs(flags, capsys):
+    with pytest.raises(SystemExit) as stop:
+        throughput.main(flags)
+    assert stop.value.code == 2
+    assert flags[0] in capsys.readouterr().err
+
+
+def test_without_torch_the_comparison_says_how_to_install_it(monkeypatch, capsys):
+    monkeypatch.setattr(versus_torch.importlib.util, "find_spec", lambda _: None)
+    assert versus_torch.main([]) == 2
+    assert "pip install torch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", ["small", "reference"])
+def test_torch_computes_the_same(size):
+    pytest.importorskip("torch")
+    problem = work.problem(work.replace(TINY, dis_size=size))
+    assert max(versus_torch.check(problem).values()) < 1e-4
+
+
+def test_every_unit_of_work_runs_in_torch():
+    pytest.importorskip("torch")
+    import torch_training
+
+    trainer = torch_training.Trainer(work.problem(TINY), compiled=False)
+    before = [p.clone() for p in (*trainer.params, *trainer.dis_params)]
+    trainer.likelihood()
+    trainer.round()
+    after = (*trainer.params, *trainer.dis_params)
+    assert all(not a.equal(b) for a, b in zip(before, after, strict=True))
+    x_TBD = torch_training.tensor(work.batch(work.problem(TINY))).transpose(0, 1)
+    q_BT = trainer.reward(x_TBD)
+    assert q_BT.shape == (4, 5)
+    assert 0 < float(q_BT.min()) <= float(q_BT.max()) < 1

@@ -30,22 +30,23 @@ def nested(problem: work.Problem) -> Callable[[jax.Array], jax.Array]:
     length = problem.sizes.length
     bound = networks.bind(problem.nets.policy, problem.state().generator)
     x_BTD = work.batch(problem)
+    x_TBD = [x_BTD[:, t] for t in range(length)]
     given = jax.jit(partial(rollout.prefixes, bound))(x_BTD)
     steps, lanes = rollout.folded_schedule(length)
 
     @jax.jit
-    def step(hc: jax.Array, u: jax.Array, noise_BD: jax.Array) -> Any:
+    def step(hc: jax.Array, u: jax.Array, noise_TKBD: jax.Array, s: Any, k: Any) -> Any:
         hc, law = bound.step(hc, u)
-        x, e = law.sample(noise_BD)
+        x, e = law.sample(noise_TKBD[s, k])
         return hc, jnp.concatenate([x, e], axis=-1), x
 
     def run(noise_TKBD: jax.Array) -> jax.Array:
         out = []
         for p in range(1, length):
             hc, u = given.hc_T2BH[p - 1], given.u_TBI[p - 1]
-            values = [x_BTD[:, t] for t in range(p)]
+            values = x_TBD[:p]
             for t in range(p, length):
-                hc, u, x = step(hc, u, noise_TKBD[steps[p - 1, t], lanes[p - 1]])
+                hc, u, x = step(hc, u, noise_TKBD, steps[p - 1, t], lanes[p - 1])
                 values.append(x)
             out.append(jnp.stack(values, axis=1))
         return jnp.stack(out, axis=1)

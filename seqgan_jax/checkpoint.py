@@ -10,13 +10,16 @@ one could be sealed, and lists steps whose save failed.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
 import math
 import os
+import re
 import shutil
 import stat
+import sys
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -29,7 +32,7 @@ from seqgan_jax import files
 from seqgan_jax.errors import CheckpointError, DiskError
 from seqgan_jax.version import __version__
 
-logging.getLogger("absl").setLevel(logging.ERROR)
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # what fails is raised, and told once
 
 FORMAT = 1  # of a checkpoint; goes up when a reader of today could not read it
 MANIFEST = "MANIFEST.json"
@@ -59,6 +62,19 @@ def most_bytes(tree: Any) -> int:
     return 2 * num_bytes(tree) + 4096 * len(jax.tree.leaves(tree)) + 1_000_000
 
 
+@functools.cache
+def _hush(kind: str) -> None:
+    """Let one thing pass unsaid: tensorstore's later answers to a save that has failed already."""
+    before = getattr(sys, kind)
+
+    def hook(*arguments: Any) -> None:
+        error = arguments[1] if len(arguments) > 1 else arguments[0].exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+            before(*arguments)
+
+    setattr(sys, kind, hook)
+
+
 class Store:
     """The checkpoints of one run, opened for writing; `identity` says which settings they are of.
 
@@ -67,6 +83,8 @@ class Store:
 
     def __init__(self, folder: Path, keep: int, identity: str = "") -> None:
         self.folder, self._keep, self._identity = folder, keep, identity
+        _hush("excepthook")
+        _hush("unraisablehook")
         files.make_directory(folder)
         try:
             for path in folder.iterdir():
@@ -124,15 +142,18 @@ class Store:
 
 
 def _not_written(folder: Path, step: int, error: Exception) -> DiskError:
+    # tensorstore tells the error of the system only in its text.
+    if number := re.search(r"os_error_code='([0-9]+)'", str(error)):
+        error = OSError(int(number[1]), os.strerror(int(number[1])))
     if isinstance(error, DiskError):
         why = str(error)
     elif isinstance(error, OSError):
-        why = str(files.disk_error(folder, error))
+        why = str(files.disk_error(folder / str(step), error))
     else:
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     return DiskError(
-        f"{folder}: checkpoint {step} could not be written ({why}) "
-        "Free some space or name another --run-dir; earlier checkpoints are untouched."
+        f"{folder}: checkpoint {step} could not be written; earlier checkpoints are untouched. "
+        + why
     )
 
 

@@ -85,6 +85,7 @@ def make_directory(path: str | os.PathLike[str]) -> Path:
         ) from None
     except OSError as error:
         raise disk_error(path, error) from error
+    _sync_directory(Path(os.path.abspath(path)).parent)
     return Path(path)
 
 

@@ -61,11 +61,12 @@ def check_state(phase: str, where: str, state: TrainState) -> None:
 
 
 def check_rows(phase: str, unit: str, rows: list[dict[str, Any]]) -> None:
-    """Raise DivergedError at the first metric that is not finite."""
+    """Raise DivergedError at the first unit with metrics that are not finite."""
     for row in rows:
-        for name, value in row.items():
-            if isinstance(value, float) and not np.isfinite(value):
-                raise diverged(phase, f"{unit} {row['step']}", f"{name} is {value}")
+        floats = {name: value for name, value in row.items() if isinstance(value, float)}
+        bad = [f"{name} is {value}" for name, value in floats.items() if not np.isfinite(value)]
+        if bad:
+            raise diverged(phase, f"{unit} {row['step']}", ", ".join(bad))
 
 
 def check_samples(phase: str, where: str, samples_NTK: np.ndarray) -> None:

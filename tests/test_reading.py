@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -254,6 +255,8 @@ def test_an_unreadable_file(tmp_path, monkeypatch):
         ("1,2\n3,4", None),
         ("1 2\n3 4", None),
         ("nan,1\n3,4", None),
+        ("nan\n1", None),
+        ("null,x\n1,2", None),
         ("1,abc\n3,4", None),
         (",\n3,4", None),
     ],
@@ -324,3 +327,18 @@ def test_a_long_bad_token_does_not_take_for_ever():
     for token in ("1" * 200_000 + "x", "1_" * 100_000 + "x", "1," * 100_000 + "x"):
         with pytest.raises(DataError):
             table(f'7 "{token}"')
+
+
+@pytest.mark.parametrize("name", ["d.txt", "d.csv"])
+def test_it_stops_counting_bad_lines(tmp_path, name):
+    lines = ["a,b"] * name.endswith("csv") + ["1,2"] + ["1,x"] * 20_000
+    message = refusal(tmp_path, name, "\n".join(lines))
+    assert "First 3 of at least 10,000 bad lines" in message
+    few = "\n".join(lines[:9_000])
+    assert re.search(r"First 3 of 8,99[89] bad lines", refusal(tmp_path, name, few))
+
+
+def test_a_column_of_nothing_is_ignored_where_gaps_are_errors():
+    names, _, notes = columns("a,b\n1,\n2,\n")
+    assert names == ("a",)
+    assert notes == ("ignored non-numeric column 'b'",)

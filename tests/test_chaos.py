@@ -286,6 +286,40 @@ def test_without_the_step_counter_a_resumed_run_differs(runs, fresh, trained):
     assert found != digest(trained)
 
 
+CUTS = TINY.replace("--pre-epoch-num 3", "--pre-epoch-num 8")
+CUTS = CUTS.replace("--total-batch 3", "--total-batch 8")
+CUTS = CUTS.replace("--dis-pre-refreshes 2", "--dis-pre-refreshes 5 --patience 99").split()
+
+
+@pytest.mark.chaos
+def test_20_cuts_over_all_phases(fresh, monkeypatch):
+    """A run of 21 units cut after each of the first 20, units one by one; the other by chunks."""
+    from seqgan_jax import run, training
+    from seqgan_jax.cli import train_main
+
+    calm = fresh()
+    monkeypatch.chdir(calm)
+    assert train_main([*CUTS, "--quiet"]) == 0
+    expected = digest(calm)
+    save = run._Listener._save
+    for cut in range(1, 21):
+        folder = fresh()
+        monkeypatch.chdir(folder)
+
+        def stop_there(listener, state, cut=cut):
+            save(listener, state)
+            if training.step_number(state) == cut:
+                raise run.Stopped(signal.SIGTERM)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(run._Listener, "_save", stop_there)
+            patch.setattr(training, "CHUNK_SECONDS", 0.0)
+            assert train_main([*CUTS, "--quiet"]) == 128 + signal.SIGTERM
+        assert checkpoint.steps(folder / "save" / "checkpoints")[-1] == cut
+        assert train_main([*RESUME, "--quiet"]) == 0
+        assert digest(folder) == expected, cut
+
+
 def fail_at(runs, fresh, numbers, code):
     """The disk fails from operation N on: a message, no lost save, and it goes on afterwards."""
     for at in numbers:

@@ -177,3 +177,51 @@ def test_control_characters_are_escaped(tmp_path):
         files.write_text(tmp_path / "missing" / "\x1b[31m", "1")
     assert "\x1b" not in str(caught.value)
     assert "\\x1b[31m" in str(caught.value)
+
+
+def test_escaping_takes_nothing_away():
+    assert files.printable("a\x1b") == "a\\x1b"
+    assert files.printable("\ta") == "\\ta"
+
+
+def test_errors_without_a_number_of_the_system(tmp_path):
+    words = str(files.disk_error(tmp_path / "a", OSError("odd")))
+    assert ": cannot be written: odd (" in words
+    assert words.endswith("Check the disk, or write somewhere else.")
+    assert ": cannot be written: OSError (" in str(files.disk_error(tmp_path / "a", OSError()))
+
+
+def test_free_space_that_nobody_knows_is_left_out(tmp_path, monkeypatch):
+    def unknown(_):
+        raise OSError
+
+    monkeypatch.setattr(files.shutil, "disk_usage", unknown)
+    words = str(files.disk_error(tmp_path / "a", OSError(errno.ENOSPC, "")))
+    assert words == (
+        f"{tmp_path / 'a'}: cannot be written: No space left on device. "
+        "Free some space, or write to another disk."
+    )
+
+
+def test_everybody_may_read_and_write_where_the_umask_says_so(tmp_path):
+    old = os.umask(0)
+    try:
+        files.write_text(tmp_path / "a", "1")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o666
+
+
+def test_all_of_it_is_in_the_file_when_it_is_synced(tmp_path, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: sizes.append(os.fstat(descriptor).st_size))
+    files.write_text(tmp_path / "a", "x" * 100)
+    assert sizes[0] == 100
+
+
+def test_no_descriptor_stays_open(tmp_path):
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        files.write_text(tmp_path / "a", "1")
+        files.make_directory(tmp_path / "b")
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -373,6 +373,23 @@ def test_a_full_disk_ends_a_training_with_exit_5(runs, fresh, trained):
     assert digest(folder) == digest(trained)
 
 
+def test_a_disk_that_is_too_small_is_refused_at_the_start(fresh, monkeypatch, capsys):
+    from seqgan_jax import run
+    from seqgan_jax.cli import train_main
+
+    folder = fresh()
+    monkeypatch.chdir(folder)
+    usage = type("Usage", (), {"free": 900_000})()
+    monkeypatch.setattr(run.shutil, "disk_usage", lambda _: usage)
+    assert train_main([*TINY.split(), "--quiet"]) == 5
+    said = capsys.readouterr().err
+    assert re.search(
+        r"error: save: about 1\.\d MB are needed \(3 checkpoints .* 0\.9 MB are free", said
+    )
+    assert "--keep" in said
+    assert os.listdir(folder / "save") == ["run.lock"]
+
+
 def test_every_file_is_synced_before_it_has_its_name(undisturbed):
     """What a power cut asks for: all that was written is synced before the step gets its name."""
     assert unsynced(faults.operations(undisturbed[0])) == []

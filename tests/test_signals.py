@@ -1,0 +1,80 @@
+"""Signals: the first is noted and ends the process soon, the second ends it at once."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from seqgan_jax import signals
+
+WAITS = """
+import sys, threading, time
+from seqgan_jax import signals
+signals.GRACE = float(sys.argv[1])
+with signals.listening("seqgan train --resume") as stop:
+    print("ready", flush=True)
+    if sys.argv[2] == "looks":
+        while not stop:
+            time.sleep(0.01)
+        sys.exit(stop[0])
+    threading.Lock().acquire() or time.sleep(100)
+    time.sleep(100)
+"""
+
+
+def start(grace, kind):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITS, str(grace), kind],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("number", signals.NUMBERS)
+def test_a_run_that_looks_sees_the_number(number):
+    process = start(60, "looks")
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == number
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("number", signals.NUMBERS)
+def test_a_run_that_does_not_look_ends_anyway_and_says_how_to_go_on(number):
+    process = start(0.3, "sleeps")
+    started = time.monotonic()
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert 0.3 <= time.monotonic() - started < 10
+    assert process.returncode == 128 + number
+    assert signal.Signals(number).name in said
+    assert "Go on with: seqgan train --resume\n" in said
+    assert "Traceback" not in said
+
+
+def test_a_second_signal_ends_it_at_once():
+    process = start(60, "sleeps")
+    process.send_signal(signal.SIGTERM)
+    assert "again to stop at once" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGINT
+    assert said == ""
+
+
+def test_afterwards_the_handlers_are_as_before():
+    before = [signal.getsignal(number) for number in signals.NUMBERS]
+    with signals.listening("") as stop:
+        assert [signal.getsignal(number) for number in signals.NUMBERS] != before
+    assert stop == []
+    assert [signal.getsignal(number) for number in signals.NUMBERS] == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_the_end_comes_well_before_ten_seconds():
+    assert 1 <= signals.GRACE <= 8

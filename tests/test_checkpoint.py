@@ -453,3 +453,58 @@ def test_links_in_a_run_directory_are_refused(tmp_path):
     (tmp_path / "m" / "checkpoints").symlink_to(tmp_path / "c")
     with pytest.raises(CheckpointError, match="is a link"):
         SeqGAN.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "x"), r"3: cannot be written: No space left on device \("),
+        (ValueError("tensorstore [os_error_code='5'] at length"), "Input/output error"),
+        (DiskError("its own words"), r"untouched\. its own words$"),
+    ],
+)
+def test_a_failed_save_gives_the_reason_of_the_system(folder, monkeypatch, error, words):
+    def broken(*_):
+        raise error
+
+    monkeypatch.setattr(Store, "_write", broken)
+    with pytest.raises(DiskError, match=words):
+        Store(folder, keep=1).save(3, tree(3))
+    assert sorted(os.listdir(folder)) == ["1", "2"]
+
+
+def test_folders_that_cannot_be_listed_or_renamed(folder, monkeypatch):
+    def broken(*_):
+        raise OSError(errno.EIO, "x")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", broken)
+        with pytest.raises(DiskError, match="cannot be used for checkpoints"):
+            Store(folder, keep=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", broken)
+        with pytest.raises(DiskError, match=r"2\.damaged: cannot be written: Input/output error"):
+            checkpoint.set_aside(folder, after=1)
+
+
+def test_what_orbax_cannot_read_is_refused_in_one_line(folder, monkeypatch):
+    def broken(*_, **__):
+        raise KeyError("first line\nsecond")
+
+    monkeypatch.setattr(checkpoint.ocp.Checkpointer, "restore", broken)
+    with pytest.raises(CheckpointError, match=r"2: checkpoint cannot be read \(.*\)\.$"):
+        checkpoint.restore(folder, 2, ABSTRACT)
+
+
+def test_only_tensorstores_late_answers_are_hushed(monkeypatch):
+    import sys
+
+    told = []
+    monkeypatch.setattr(sys, "excepthook", lambda *words: told.append(words))
+    checkpoint._hush.cache_clear()
+    checkpoint._hush("excepthook")
+    late, other = RuntimeError("Event loop is closed"), RuntimeError("another")
+    sys.excepthook(RuntimeError, late, None)
+    assert told == []
+    sys.excepthook(RuntimeError, other, None)
+    assert told == [(RuntimeError, other, None)]

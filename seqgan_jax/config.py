@@ -97,6 +97,9 @@ class AdversarialConfig:
     """Adam learning rate of the policy."""
     rollout_num: int = 16
     """Monte Carlo continuations of every prefix."""
+    rollout_every: int = 1
+    """Continue every K-th prefix only (LeakGAN): the steps between share a reward. For long
+    sequences, whose rollouts cost T^2."""
     rollout_update_rate: float = 0.8
     """Decay, a round, of the rollout policy's running average of the policy."""
     reward: Literal["probability", "logit"] = "probability"
@@ -254,6 +257,7 @@ _LIMITS: dict[str, tuple[float, float, bool, bool]] = {
     "gen_updates": (1, 1e6, True, True),
     "gen_adv_lr": (0, 1, False, True),
     "rollout_num": (1, 1e4, True, True),
+    "rollout_every": (1, 1e6, True, True),
     "rollout_update_rate": (0, 1, True, False),
     "rollouts_at_once": (0, 1e9, True, True),
     "anchor": (0, math.inf, True, False),

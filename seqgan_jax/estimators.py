@@ -50,8 +50,10 @@ def reinforce_batch(
     sample_key, rollout_key = jax.random.split(key)
     x_BTD = rollout.sample(policy, sample_key, batch, length)
     at_once = config.rollouts_at_once or _at_once(config.rollout_num)
-    q_BT = rollout.q_values(rollout_policy, reward, x_BTD, rollout_key, config.rollout_num, at_once)
-    return x_BTD, losses.normalised(rollout.advantages(q_BT)), jnp.mean(q_BT[:, -1])
+    number, every = config.rollout_num, config.rollout_every
+    q_BJ = rollout.q_values(rollout_policy, reward, x_BTD, rollout_key, number, at_once, every)
+    advantage_BT = rollout.over_steps(rollout.advantages(q_BJ), length, every)
+    return x_BTD, losses.normalised(advantage_BT), jnp.mean(q_BJ[:, -1])
 
 
 def _at_once(num_rollouts: int) -> int:

@@ -15,11 +15,12 @@ from flax import nnx
 from jax import lax
 from jax.scipy.linalg import solve_triangular
 
-from seqgan_jax import distributions
+from seqgan_jax import distributions, noise
 from seqgan_jax.distributions import Framed
 
 Params = dict[str, Any]
 Definition = nnx.GraphDef
+State = tuple[jax.Array, jax.Array]  # h and c of the LSTM, each [..., H]
 
 
 def split(module: nnx.Module) -> tuple[Definition, Params]:
@@ -88,7 +89,7 @@ class LSTMPolicy(nnx.Module):
     h is bounded, so they are too: what grows beyond the data is the frame's linear part alone, and
     no feedback through the variance can run away. The head starts at zero: an untrained policy is
     the VAR(1). The first step has a learned input to the LSTM (`start`) and to the law (`first`).
-    States are h and c stacked, `hc_2BH`; values and innovations side by side, `u_BI`, I = 2 D.
+    States are `(h, c)`; values and innovations lie side by side, `u_BI`, I = 2 D.
     """
 
     def __init__(self, hidden_dim: int, covariance: str, frame: Frame, *, rngs: nnx.Rngs) -> None:
@@ -114,33 +115,32 @@ class LSTMPolicy(nnx.Module):
         # Part of the parameters, so that it is saved with them; never trained.
         return Frame(**{name: lax.stop_gradient(self.frame[name][...]) for name in Frame._fields})
 
-    def _cell(self, hc_2BH: jax.Array, projected: jax.Array) -> jax.Array:
-        h, c = hc_2BH[0], hc_2BH[1]
+    def _cell(self, state: State, projected: jax.Array) -> State:
+        h, c = state  # two arrays: stacking them in a scan's carry costs a copy at each step
         i, f, o, g = jnp.split(projected + h @ self.recurrent[...], 4, axis=-1)
         c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        return jnp.stack([jax.nn.sigmoid(o) * jnp.tanh(c), c])
+        return jax.nn.sigmoid(o) * jnp.tanh(c), c
 
     def _project(self, u: jax.Array) -> jax.Array:
         return u @ self.input[...] + _row(self.bias, u.ndim)
 
-    def first_step(
-        self, batch: int, temperature: float | jax.Array = 1.0
-    ) -> tuple[jax.Array, Framed]:
+    def first_step(self, batch: int, temperature: float | jax.Array = 1.0) -> tuple[State, Framed]:
         """The state after the start input, and the law of the first value."""
         start = jnp.broadcast_to(self.start[...] + self.bias[...], (batch, 4 * self.hidden_dim))
-        hc_2BH = self._cell(jnp.zeros((2, batch, self.hidden_dim)), start)
-        raw = hc_2BH[0] @ self.head[...] + _row(self.first, 2)
+        zero = jnp.zeros((batch, self.hidden_dim))
+        state = self._cell((zero, zero), start)
+        raw = state[0] @ self.head[...] + _row(self.first, 2)
         frame = self._frame()
         offset = jnp.broadcast_to(frame.first_offset, (batch, self.features))
         law = self.law.from_params(raw + _row(self.head_bias, 2), temperature)
-        return hc_2BH, Framed(offset, frame.first_factor, _inverse(frame.first_factor), law)
+        return state, Framed(offset, frame.first_factor, _inverse(frame.first_factor), law)
 
     def step(
-        self, hc_2BH: jax.Array, u_BI: jax.Array, temperature: float | jax.Array = 1.0
-    ) -> tuple[jax.Array, Framed]:
+        self, state: State, u_BI: jax.Array, temperature: float | jax.Array = 1.0
+    ) -> tuple[State, Framed]:
         """One later step: the state after reading `u_BI`, and the law of the next value."""
-        hc_2BH = self._cell(hc_2BH, self._project(u_BI))
-        return hc_2BH, self._later_law(hc_2BH[0], u_BI, temperature)
+        state = self._cell(state, self._project(u_BI))
+        return state, self._later_law(state[0], u_BI, temperature)
 
     def _later_law(self, h: jax.Array, u: jax.Array, temperature: float | jax.Array) -> Framed:
         raw = h @ self.head[...] + _row(self.head_bias, h.ndim)
@@ -151,17 +151,17 @@ class LSTMPolicy(nnx.Module):
 
     def teacher_forced(
         self, x_BTD: jax.Array, temperature: float | jax.Array = 1.0
-    ) -> tuple[jax.Array, jax.Array, tuple[Framed, Framed]]:
+    ) -> tuple[State, jax.Array, tuple[Framed, Framed]]:
         """States and laws at every step of given sequences, in one pass.
 
         Inputs are shifted: the law at step t has seen x_1 .. x_{t-1} only.
 
         Returns:
-          `hc_T2BH`, the state from which x_t is drawn; `u_TBI`, the given values with their
-          innovations; the laws of x_1 `[B]` and of x_2 .. x_T `[T-1, B]`.
+          `h_TBH` and `c_TBH`, the state from which x_t is drawn; `u_TBI`, the given values with
+          their innovations; the laws of x_1 `[B]` and of x_2 .. x_T `[T-1, B]`.
         """
         x_TBD = jnp.swapaxes(x_BTD, 0, 1)
-        hc_2BH, first = self.first_step(x_BTD.shape[0], temperature)
+        start, first = self.first_step(x_BTD.shape[0], temperature)
         frame = self._frame()
         offset = x_TBD[:-1] @ frame.matrix.T + _row(frame.offset, 3)
         e_TBD = jnp.concatenate(
@@ -169,13 +169,14 @@ class LSTMPolicy(nnx.Module):
         )
         u_TBI = jnp.concatenate([x_TBD, e_TBD], axis=-1)
 
-        def body(hc: jax.Array, projected: jax.Array) -> tuple[jax.Array, jax.Array]:
-            hc = self._cell(hc, projected)
-            return hc, hc
+        def body(state: State, projected: jax.Array) -> tuple[State, State]:
+            state = self._cell(state, projected)
+            return state, state
 
-        _, later = lax.scan(body, hc_2BH, self._project(u_TBI[:-1]))
-        laws = (first, self._later_law(later[:, 0], u_TBI[:-1], temperature))
-        return jnp.concatenate([hc_2BH[None], later]), u_TBI, laws
+        _, later = lax.scan(body, start, self._project(u_TBI[:-1]))
+        laws = (first, self._later_law(later[0], u_TBI[:-1], temperature))
+        h_TBH, c_TBH = (jnp.concatenate([a[None], b]) for a, b in zip(start, later, strict=True))
+        return (h_TBH, c_TBH), u_TBI, laws
 
     def log_prob(self, x_BTD: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         """log pi(x_t | x_<t) at every step by teacher forcing, `[B, T]`, nats."""
@@ -200,11 +201,17 @@ def _inverse(factor: jax.Array) -> jax.Array:
     return solve_triangular(factor, jnp.eye(factor.shape[-1]), lower=True)
 
 
-def dropout(x: jax.Array, keep_prob: float, key: jax.Array | None) -> jax.Array:
-    """Inverted dropout; without a key (evaluation, rewards) the identity."""
+def dropout_factors(
+    key: jax.Array | None, keep_prob: float, batch: int, sizes: tuple[int, ...]
+) -> list[jax.Array]:
+    """Inverted dropout of layers of these sizes: 0 or 1 / keep_prob, `[batch, size]` each.
+
+    One draw for all layers. Without a key (evaluation, rewards) a one for each.
+    """
     if key is None or keep_prob >= 1.0:
-        return x
-    return jnp.where(jax.random.bernoulli(key, keep_prob, x.shape), x / keep_prob, 0.0)
+        return [jnp.ones((1, 1))] * len(sizes)
+    kept = noise.bernoulli(key, keep_prob, (batch, sum(sizes)))
+    return jnp.split(jnp.where(kept, 1.0 / keep_prob, 0.0), np.cumsum(sizes)[:-1], axis=1)
 
 
 class Dense(nnx.Module):
@@ -257,7 +264,8 @@ class SmallDiscriminator(nnx.Module):
         width: int = 3,
         rngs: nnx.Rngs,
     ) -> None:
-        self.length, self.width, self.keep_prob = length, width, keep_prob
+        self.length, self.width, self.channels = length, width, channels
+        self.keep_prob = keep_prob
         self.increment_scale = increment_scale
         self.conv1 = Dense(width * (2 * features + 1), channels, rngs=rngs)
         self.conv2 = Dense(width * channels, channels, rngs=rngs)
@@ -274,7 +282,8 @@ class SmallDiscriminator(nnx.Module):
 
     def __call__(self, x_BTD: jax.Array, key: jax.Array | None = None) -> jax.Array:
         """Logit of 'real' for each sequence, `[B]`; dropout only where a key is given."""
-        keys = (None, None) if key is None else tuple(jax.random.split(key))
+        sizes = (2 * self.channels, self.channels)
+        factors = dropout_factors(key, self.keep_prob, x_BTD.shape[0], sizes)
         scale = jnp.array(self.increment_scale)[None, None]
         increments = jnp.pad(jnp.diff(x_BTD, axis=1) / scale, ((0, 0), (1, 0), (0, 0)))
         position = jnp.broadcast_to(
@@ -283,8 +292,8 @@ class SmallDiscriminator(nnx.Module):
         x = jnp.concatenate([x_BTD, increments, position], axis=-1)
         x = self._convolve(self.conv2, self._convolve(self.conv1, x))
         x = jnp.concatenate([x.mean(axis=1), x.max(axis=1)], axis=-1)
-        x = dropout(self.highway(x), self.keep_prob, keys[0])
-        x = dropout(jax.nn.relu(self.hidden(x)), self.keep_prob, keys[1])
+        x = self.highway(x) * factors[0]
+        x = jax.nn.relu(self.hidden(x)) * factors[1]
         return self.output(x)[:, 0]
 
 
@@ -304,29 +313,34 @@ class ReferenceDiscriminator(nnx.Module):
         self.bias2 = nnx.Param(jnp.zeros(32))
         flat = 32 * length * features
         self.highways = nnx.List([Highway(flat, rngs=rngs) for _ in range(2)])
-        sizes = (flat, 1024, 512, 256, 128, 64, 32)
+        self.sizes = sizes = (flat, 1024, 512, 256, 128, 64, 32)
         self.dense = nnx.List([Dense(a, b, rngs=rngs) for a, b in itertools.pairwise(sizes)])
         self.pointwise = Dense(32, 64, rngs=rngs)
         self.output = Dense(64, 2, rngs=rngs, init=jax.nn.initializers.lecun_normal())
 
     @staticmethod
     def _convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-        y = lax.conv_general_dilated(
-            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        return jax.nn.relu(y + bias[None, None, None])
+        # One matrix product of shifted copies: XLA's own convolution is slower on CPUs here. With
+        # one feature its neighbours are padding: the kernel's middle column is all that counts.
+        columns = range(3) if x.shape[2] > 1 else range(1, 2)
+        padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        shifted = [
+            padded[:, i : i + x.shape[1], j : j + x.shape[2]] for i in range(3) for j in columns
+        ]
+        weights = kernel[:, columns[0] : columns[-1] + 1].reshape(-1, kernel.shape[-1])
+        return jax.nn.relu(jnp.concatenate(shifted, axis=-1) @ weights + bias[None, None, None])
 
     def __call__(self, x_BTD: jax.Array, key: jax.Array | None = None) -> jax.Array:
         """Logit of 'real' for each sequence, `[B]`; dropout only where a key is given."""
-        keys = [None] * 7 if key is None else list(jax.random.split(key, 7))
+        factors = dropout_factors(key, self.keep_prob, x_BTD.shape[0], self.sizes)
         x = self._convolve(x_BTD[..., None], self.kernel1[...], self.bias1[...])
         x = self._convolve(x, self.kernel2[...], self.bias2[...])
         x = x.reshape(x.shape[0], math.prod(x.shape[1:]))
         for highway in self.highways:
             x = highway(x)
-        x = dropout(x, self.keep_prob, keys[0])
-        for layer, layer_key in zip(self.dense, keys[1:], strict=True):
-            x = dropout(jax.nn.relu(layer(x)), self.keep_prob, layer_key)
+        x = x * factors[0]
+        for layer, factor in zip(self.dense, factors[1:], strict=True):
+            x = jax.nn.relu(layer(x)) * factor
         scores = self.output(jax.nn.relu(self.pointwise(x)))
         return scores[:, 1] - scores[:, 0]
 

@@ -5,6 +5,7 @@ and `q_values` consume a key.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -12,20 +13,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from seqgan_jax.networks import LSTMPolicy
+from seqgan_jax import noise
+from seqgan_jax.networks import LSTMPolicy, State
 
-Carry = tuple[jax.Array, jax.Array]  # state, and what the policy reads next
+Carry = tuple[State, jax.Array]  # the policy's state, and what it reads next
 
 
 def _advance(
     policy: LSTMPolicy, temperature: float | jax.Array
 ) -> Callable[[Carry, jax.Array], tuple[Carry, jax.Array]]:
-    """The body of every sampling scan: one step of all lanes from noise `[lanes, D]`."""
+    """The body of every sampling scan: one step of all lanes from noise `[..., D]`."""
 
-    def body(carry: Carry, noise_LD: jax.Array) -> tuple[Carry, jax.Array]:
-        hc_2LH, law = policy.step(*carry, temperature)
-        x_LD, e_LD = law.sample(noise_LD)
-        return (hc_2LH, jnp.concatenate([x_LD, e_LD], axis=-1)), x_LD
+    def body(carry: Carry, noise: jax.Array) -> tuple[Carry, jax.Array]:
+        state, law = policy.step(*carry, temperature)
+        x, e = law.sample(noise)
+        return (state, jnp.concatenate([x, e], axis=-1)), x
 
     return body
 
@@ -35,9 +37,9 @@ def sample_from_noise(
 ) -> jax.Array:
     """Free-running sequences `x_BTD` from standard normal noise; differentiable in the policy."""
 
-    hc_2BH, law = policy.first_step(noise_TBD.shape[1], temperature)
+    state, law = policy.first_step(noise_TBD.shape[1], temperature)
     x_BD, e_BD = law.sample(noise_TBD[0])
-    carry = (hc_2BH, jnp.concatenate([x_BD, e_BD], axis=-1))
+    carry = (state, jnp.concatenate([x_BD, e_BD], axis=-1))
     _, later = lax.scan(_advance(policy, temperature), carry, noise_TBD[1:])
     return jnp.swapaxes(jnp.concatenate([x_BD[None], later]), 0, 1)
 
@@ -50,53 +52,70 @@ def sample(
     temperature: float | jax.Array = 1.0,
 ) -> jax.Array:
     """`batch` free-running sequences `x_BTD`; consumes `key`."""
-    noise_TBD = jax.random.normal(key, (length, batch, policy.features))
+    noise_TBD = noise.normal(key, (length, batch, policy.features))
     return sample_from_noise(policy, noise_TBD, temperature)
 
 
-def num_lanes(length: int) -> int:
-    """Lanes of the folded schedule: K = T // 2."""
-    return length // 2
+def num_lanes(length: int, every: int = 1) -> int:
+    """Lanes of the folded schedule: K = J // 2 for J = ceil(T / every) Q values."""
+    return -(-length // every) // 2
 
 
-def folded_schedule(length: int) -> tuple[np.ndarray, np.ndarray]:
+def prefix_lengths(length: int, every: int = 1) -> np.ndarray:
+    """The prefixes that are continued, `p_P`: every, 2 every, .. below T.
+
+    >>> prefix_lengths(10, 3).tolist(), prefix_lengths(4).tolist()
+    ([3, 6, 9], [1, 2, 3])
+    """
+    return np.arange(every, length, every)
+
+
+def folded_schedule(length: int, every: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Where prefix p's value at position t is made: scan step `s_PT` and lane `k_P`.
 
-    A prefix of p values needs T - p more. Lane k = p - 1 (p <= T // 2) makes those of prefix p in
-    steps 0 .. T-p-1, then those of prefix T - p in steps T-p .. T-1: T steps for every lane, and
-    (T - 1) / 2 of its T // 2 lanes useful. Entries of `s_PT` at t < p are meaningless (0).
+    A prefix of p values needs T - p more. With every = 1: lane k = p - 1 (p <= T // 2) makes those
+    of prefix p in steps 0 .. T-p-1, then those of prefix T - p in steps T-p .. T-1: T steps for
+    every lane, and (T - 1) / 2 of its T // 2 lanes useful. In general the j-th of J - 1 prefixes
+    shares a lane with the (J - j)-th. Entries of `s_PT` at t < p are meaningless (0).
 
     >>> steps, lanes = folded_schedule(4)
     >>> lanes.tolist(), steps.tolist()
     ([0, 1, 0], [[0, 0, 1, 2], [0, 0, 0, 1], [0, 0, 0, 3]])
     """
-    prefixes_P = np.arange(1, length)[:, None]
+    blocks = -(-length // every)
+    j_P = np.arange(1, blocks)[:, None]
     positions_T = np.arange(length)[None]
-    first = prefixes_P <= num_lanes(length)
-    lanes_P = np.where(first, prefixes_P, length - prefixes_P)[:, 0] - 1
-    steps_PT = np.where(first, positions_T - prefixes_P, positions_T)
-    return np.where(positions_T < prefixes_P, 0, steps_PT), lanes_P
+    first = j_P <= blocks // 2
+    lanes_P = np.where(first, j_P, blocks - j_P)[:, 0] - 1
+    shift = blocks * every - length  # 0 where `every` divides T
+    steps_PT = np.where(first, positions_T - every * j_P, positions_T - shift)
+    return np.where(positions_T < every * j_P, 0, steps_PT), lanes_P
 
 
 class Prefixes(NamedTuple):
     """Sequences, and the policy's states inside them: where continuations start."""
 
     x_BTD: jax.Array
-    hc_T2BH: jax.Array  # state that has read x_1 .. x_{t-1}
+    states: State  # h_TBH, c_TBH that have read x_1 .. x_{t-1}
     u_TBI: jax.Array  # what the policy reads next: x_t and its innovation
+
+    def carry(self, rows: slice | int) -> Carry:
+        """Where scans over steps start: after x_1 .. x_t for the t - 1 in `rows`."""
+        return (self.states[0][rows], self.states[1][rows]), self.u_TBI[rows]
 
 
 def prefixes(policy: LSTMPolicy, x_BTD: jax.Array) -> Prefixes:
     """States after every prefix, by one teacher-forced pass: they do not depend on the rollout."""
-    hc_T2BH, u_TBI, _ = policy.teacher_forced(x_BTD)
-    return Prefixes(x_BTD, hc_T2BH, u_TBI)
+    states, u_TBI, _ = policy.teacher_forced(x_BTD)
+    return Prefixes(x_BTD, states, u_TBI)
 
 
 def rollouts(
     policy: LSTMPolicy,
     given: Prefixes,
-    noise_TKBD: jax.Array,
+    noise_TBKD: jax.Array,
     temperature: float | jax.Array = 1.0,
+    every: int = 1,
 ) -> jax.Array:
     """One stochastic continuation of every prefix of every sequence (Yu et al. 2017, section 3.1).
 
@@ -104,86 +123,121 @@ def rollouts(
 
     Args:
       policy: the rollout policy.
-      given: sequences whose prefixes of 1 .. T-1 values are continued, with its states.
-      noise_TKBD: standard normal, indexed by scan step and lane (`folded_schedule`).
+      given: sequences whose prefixes are continued, with its states.
+      noise_TBKD: standard normal, indexed by scan step and lane (`folded_schedule`); at least one
+        lane.
       temperature: of the rollout policy.
+      every: the prefixes of `prefix_lengths(T, every)` are continued.
 
     Returns:
-      `x_BPTD`, whole sequences: `[b, p - 1]` begins with `x_BTD[b, :p]`.
+      `x_BPTD`, whole sequences: `[b, j]` begins with the first `prefix_lengths(T, every)[j]` values
+      of `x_BTD[b]`.
     """
-    length, lanes, batch, features = noise_TKBD.shape
-    hidden, inputs = given.hc_T2BH.shape[-1], given.u_TBI.shape[-1]
-    # Lane k starts after prefix k + 1: the state that has read all of it but its last value.
-    carry = (
-        jnp.swapaxes(given.hc_T2BH[:lanes], 0, 1).reshape(2, lanes * batch, hidden),
-        given.u_TBI[:lanes].reshape(lanes * batch, inputs),
-    )
-    noise_TLD = noise_TKBD.reshape(length, lanes * batch, features)
+    length, batch, lanes, features = noise_TBKD.shape
 
+    def flat(a: jax.Array) -> jax.Array:  # the lanes side by side: matrix products want two axes
+        return a.reshape(*a.shape[:-3], batch * lanes, a.shape[-1])
+
+    def with_lane(all_L: jax.Array, one: jax.Array, lane: jax.Array) -> jax.Array:
+        apart = all_L.reshape(batch, lanes, -1)
+        return flat(lax.dynamic_update_index_in_dim(apart, one, lane, 1))
+
+    # Lane k starts after prefix every (k + 1): its state has read all of it but the last value.
+    carry = given.carry(slice(every - 1, every * lanes, every))
+    carry = jax.tree.map(lambda a: flat(jnp.swapaxes(a, 0, 1)), carry)
+    noise_TLD = flat(noise_TBKD)
     advance = _advance(policy, temperature)
 
-    def restart(
-        carry: tuple[jax.Array, jax.Array], new: tuple[jax.Array, ...]
-    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-        noise_LD, lane, hc_2BH, u_BI = new
-        hc_2LH = lax.dynamic_update_slice_in_dim(carry[0], hc_2BH, lane * batch, axis=1)
-        u_LI = lax.dynamic_update_slice_in_dim(carry[1], u_BI, lane * batch, axis=0)
-        return advance((hc_2LH, u_LI), noise_LD)
+    def restart(carry: Carry, new: tuple[jax.Array, jax.Array, Carry]) -> tuple[Carry, jax.Array]:
+        noise_ELD, lane, start = new
+        carry = jax.tree.map(partial(with_lane, lane=lane), carry, start)
+        if every == 1:
+            carry, x_LD = advance(carry, noise_ELD[0])
+            return carry, x_LD[None]
+        return lax.scan(advance, carry, noise_ELD)
 
-    # No lane is free before step T - K; from there on one lane a step, the last one first.
-    half = length - lanes
+    # No lane is free before step T - every K; from there on one lane each `every` steps, the last
+    # one first.
+    half = length - every * lanes
     carry, first = lax.scan(advance, carry, noise_TLD[:half])
-    starts = (given.hc_T2BH[half - 1 : length - 1], given.u_TBI[half - 1 : length - 1])
-    _, second = lax.scan(restart, carry, (noise_TLD[half:], jnp.arange(lanes - 1, -1, -1), *starts))
-    return _unfold(jnp.concatenate([first, second]).reshape(noise_TKBD.shape), given.x_BTD)
+    blocks = -(-length // every)
+    begin = every * (blocks - lanes) - 1
+    starts = given.carry(slice(begin, begin + every * (lanes - 1) + 1, every))
+    noise_KELD = noise_TLD[half:].reshape(lanes, every, batch * lanes, features)
+    _, second = lax.scan(restart, carry, (noise_KELD, jnp.arange(lanes - 1, -1, -1), starts))
+    made_TLD = jnp.concatenate([first, second.reshape(-1, *first.shape[1:])])
+    return _unfold(made_TLD.reshape(noise_TBKD.shape), given.x_BTD, every)
 
 
-def _unfold(made_TKBD: jax.Array, x_BTD: jax.Array) -> jax.Array:
+def _unfold(made_TBKD: jax.Array, x_BTD: jax.Array, every: int) -> jax.Array:
     """Values by scan step and lane to whole sequences by prefix, by copies (a gather is slow)."""
-    length, lanes, batch, features = made_TKBD.shape
-    made_BKTD = jnp.transpose(made_TKBD, (2, 1, 0, 3))
-    # Prefixes up to K: lane k's values belong k + 1 places later. Rows one longer, read as rows of
-    # T from one place earlier, are shifted so; what spills into the next row is inside its prefix.
-    skewed = jnp.pad(made_BKTD, ((0, 0), (0, 0), (0, 1), (0, 0)))
-    skewed = skewed.reshape(batch, lanes * (length + 1), features)
-    skewed = jnp.pad(skewed, ((0, 0), (1, 0), (0, 0)))[:, : lanes * length]
-    # Prefixes above K: lane T - p - 1, already in its place.
-    others = made_BKTD[:, : length - 1 - lanes][:, ::-1]
+    length, batch, lanes, features = made_TBKD.shape
+    blocks = -(-length // every)
+    made_BKTD = jnp.transpose(made_TBKD, (1, 2, 0, 3))
+    # The first prefix of a lane: lane k's values belong `every` (k + 1) places later. Rows `every`
+    # longer, read as rows of T from `every` places earlier, are shifted so; what spills into the
+    # next row is inside its prefix.
+    skewed = jnp.pad(made_BKTD, ((0, 0), (0, 0), (0, every), (0, 0)))
+    skewed = skewed.reshape(batch, lanes * (length + every), features)
+    skewed = jnp.pad(skewed, ((0, 0), (every, 0), (0, 0)))[:, : lanes * length]
+    # The second prefix of a lane: in its place already where `every` divides T.
+    others = made_BKTD[:, : blocks - 1 - lanes][:, ::-1]
+    if shift := blocks * every - length:
+        others = jnp.pad(others[:, :, : length - shift], ((0, 0), (0, 0), (shift, 0), (0, 0)))
     x_BPTD = jnp.concatenate([skewed.reshape(made_BKTD.shape), others], axis=1)
-    is_prefix_PT = np.arange(length)[None] < np.arange(1, length)[:, None]
+    is_prefix_PT = np.arange(length)[None] < prefix_lengths(length, every)[:, None]
     return jnp.where(is_prefix_PT[None, :, :, None], x_BTD[:, None], x_BPTD)
 
 
 def masked_rollouts(
     policy: LSTMPolicy,
     given: Prefixes,
-    noise_TKBD: jax.Array,
+    noise_TBKD: jax.Array,
     temperature: float | jax.Array = 1.0,
+    every: int = 1,
 ) -> jax.Array:
     """The same as `rollouts` by the plain schedule, at twice the work: its oracle in tests.
 
     A lane for every prefix; each step keeps the given value while it is inside the prefix.
     """
-    length, _, batch, _ = noise_TKBD.shape
-    steps_PT, lanes_P = folded_schedule(length)
-    noise_PTBD = noise_TKBD[steps_PT, lanes_P[:, None]]
+    length, batch, _, _ = noise_TBKD.shape
+    steps_PT, lanes_P = folded_schedule(length, every)
+    noise_PTBD = noise_TBKD[steps_PT, :, lanes_P[:, None]]
 
     def one_lane(prefix: jax.Array, noise_TBD: jax.Array) -> jax.Array:
         def body(
-            carry: tuple[jax.Array, jax.Array], inputs: tuple[jax.Array, jax.Array, jax.Array]
-        ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+            carry: Carry, inputs: tuple[jax.Array, jax.Array, jax.Array]
+        ) -> tuple[Carry, jax.Array]:
             t, given_BI, noise_BD = inputs
-            hc_2BH, law = policy.step(*carry, temperature)
+            state, law = policy.step(*carry, temperature)
             drawn_BI = jnp.concatenate(law.sample(noise_BD), axis=-1)
             u_BI = jnp.where(t < prefix, given_BI, drawn_BI)
-            return (hc_2BH, u_BI), u_BI[:, : policy.features]
+            return (state, u_BI), u_BI[:, : policy.features]
 
-        hc_2BH, _ = policy.first_step(batch)
+        state, _ = policy.first_step(batch)
         later = (jnp.arange(1, length), given.u_TBI[1:], noise_TBD[1:])
-        _, x_TBD = lax.scan(body, (hc_2BH, given.u_TBI[0]), later)
+        _, x_TBD = lax.scan(body, (state, given.u_TBI[0]), later)
         return jnp.concatenate([given.x_BTD[:, :1], jnp.swapaxes(x_TBD, 0, 1)], axis=1)
 
-    return jax.vmap(one_lane, out_axes=1)(jnp.arange(1, length), noise_PTBD)
+    return jax.vmap(one_lane, out_axes=1)(jnp.array(prefix_lengths(length, every)), noise_PTBD)
+
+
+VALUES_AT_ONCE = 25_000  # scored in one go: about what a core's cache holds of D's first layer
+
+
+def _scored(
+    reward: Callable[[jax.Array], jax.Array], x_BPTD: jax.Array, in_pieces: bool
+) -> jax.Array:
+    """Rewards `[B, P]`; in pieces of some sequences' prefixes, so that memory stays bounded."""
+    batch, number, length, features = x_BPTD.shape
+
+    at_once = max(1, VALUES_AT_ONCE // (number * length)) if in_pieces else batch
+    while batch % at_once:  # equal pieces: a rest would be compiled a second time
+        at_once -= 1
+    if at_once >= batch:
+        return reward(x_BPTD.reshape(-1, length, features)).reshape(batch, number)
+    pieces = x_BPTD.reshape(batch // at_once, at_once * number, length, features)
+    return lax.map(reward, pieces).reshape(batch, number)
 
 
 def q_values(
@@ -193,22 +247,27 @@ def q_values(
     key: jax.Array,
     num_rollouts: int,
     at_once: int,
+    every: int = 1,
 ) -> jax.Array:
     """Q_t = mean reward of N rollouts that begin with x_1 .. x_t; at t = T the reward itself.
 
-    Yu et al. 2017, equation 4. `reward` maps [B, T, D] to [B]. Each rollout has its own key, so
-    that `at_once`, how many are made and scored in one go, changes speed and memory only.
+    Yu et al. 2017, equation 4; for t = every, 2 every, .. and T. `reward` maps [B, T, D] to [B].
+    Each rollout has its own key, so that `at_once`, how many are made and scored in one go, changes
+    speed and memory only.
 
     Returns:
-      `Q_BT`.
+      `Q_BJ`, J = ceil(T / every).
     """
     batch, length, features = x_BTD.shape
+    lanes = num_lanes(length, every)
+    if lanes == 0:
+        return reward(x_BTD)[:, None]
     given = prefixes(policy, x_BTD)
 
     def one(key: jax.Array) -> jax.Array:
-        noise_TKBD = jax.random.normal(key, (length, num_lanes(length), batch, features))
-        x_BPTD = rollouts(policy, given, noise_TKBD)
-        return reward(x_BPTD.reshape(-1, length, features)).reshape(batch, length - 1)
+        noise_TBKD = noise.normal(key, (length, batch, lanes, features))
+        x_BPTD = rollouts(policy, given, noise_TBKD, every=every)
+        return _scored(reward, x_BPTD, in_pieces=at_once == 1)
 
     keys_N = jax.random.split(key, num_rollouts)
     if at_once >= num_rollouts:
@@ -218,13 +277,24 @@ def q_values(
     return jnp.concatenate([rewards_NBP.mean(axis=0), reward(x_BTD)[:, None]], axis=1)
 
 
-def advantages(q_BT: jax.Array) -> jax.Array:
-    """A_t = Q_t - Q_{t-1}: Q of the prefix before x_t estimates the value of that state.
+def advantages(q_BJ: jax.Array) -> jax.Array:
+    """A_j = Q_j - Q_{j-1}: Q of the prefix before x_t estimates the value of that state.
 
     The rollouts from x_<t do not depend on x_t, so the baseline leaves the gradient unbiased. At
-    the first step it is the mean of the other sequences' Q_1.
+    the first step it is the mean of the other sequences' Q_1. Where Q is known every few steps
+    only, all steps of a block share its advantage (`over_steps`): Q at the block's end follows
+    each of them, Q at its start none.
     """
-    batch = q_BT.shape[0]
-    first_B = q_BT[:, 0]
+    batch = q_BJ.shape[0]
+    first_B = q_BJ[:, 0]
     others_B = (jnp.sum(first_B) - first_B) / max(batch - 1, 1)
-    return q_BT - jnp.concatenate([others_B[:, None], q_BT[:, :-1]], axis=1)
+    return q_BJ - jnp.concatenate([others_B[:, None], q_BJ[:, :-1]], axis=1)
+
+
+def over_steps(a_BJ: jax.Array, length: int, every: int) -> jax.Array:
+    """`A_BT`: each block's value at all of its `every` steps; the last block may be shorter.
+
+    >>> over_steps(jnp.array([[1.0, 2.0]]), 5, 3).tolist()
+    [[1.0, 1.0, 1.0, 2.0, 2.0]]
+    """
+    return jnp.repeat(a_BJ, every, axis=1)[:, :length]

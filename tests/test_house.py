@@ -16,7 +16,7 @@ ORDER = [
     *("version", "errors", "config", "files", "rundir"),
     *("texts", "parsing", "missing", "arrays", "reading", "scaling", "writing"),
     *("linear_gaussian", "simulators", "data", "analysis"),
-    *("distributions", "networks", "rollout", "losses", "estimators", "steps", "health"),
+    *("noise", "distributions", "networks", "rollout", "losses", "estimators", "steps", "health"),
     "training",
     *("checkpoint", "signals", "device", "progress", "model", "run", "cli"),
 ]

@@ -127,14 +127,15 @@ def test_steps_one_by_one_are_the_teacher_forced_pass():
     definition, params = helpers.policy(2)
     policy = networks.bind(definition, params)
     x = jnp.asarray(helpers.series(3, 6, 2, seed=4), jnp.float32)
-    hc_T, u_T, _ = jax.jit(policy.teacher_forced)(x)
-    hc, law = policy.first_step(3)
+    (h_T, c_T), u_T, _ = jax.jit(policy.teacher_forced)(x)
+    state, law = policy.first_step(3)
     log_probs = [law.log_prob(x[:, 0])]
     for t in range(1, 6):
-        assert np.allclose(hc, hc_T[t - 1], atol=1e-6)
+        assert np.allclose(state[0], h_T[t - 1], atol=1e-6)
+        assert np.allclose(state[1], c_T[t - 1], atol=1e-6)
         assert np.allclose(law.innovation(x[:, t - 1]), u_T[t - 1, :, 2:], atol=1e-4)
         u = jnp.concatenate([x[:, t - 1], law.innovation(x[:, t - 1])], axis=-1)
-        hc, law = policy.step(hc, u)
+        state, law = policy.step(state, u)
         log_probs.append(law.log_prob(x[:, t]))
     assert np.allclose(jnp.stack(log_probs, axis=1), policy.log_prob(x), atol=1e-4)
 
@@ -165,8 +166,9 @@ def test_dropout_only_where_a_key_is_given(size):
 
 
 def test_dropout_keeps_the_mean_and_the_rate():
-    x = jnp.ones((100, 400))
-    dropped = np.asarray(networks.dropout(x, 0.75, jax.random.key(0)))
+    first, second = networks.dropout_factors(jax.random.key(0), 0.75, 100, (300, 100))
+    assert first.shape == (100, 300)
+    dropped = np.concatenate([first, second], axis=1)
     assert set(np.unique(dropped).tolist()) == {0.0, np.float32(1 / 0.75)}
     assert abs((dropped > 0).mean() - 0.75) < 4 * np.sqrt(0.75 * 0.25 / dropped.size)
 

@@ -11,19 +11,19 @@ import pytest
 from seqgan_jax import networks, rollout
 
 
-@partial(jax.jit, static_argnums=0)
-def _folded(definition, params, x, noise, temperature):
+@partial(jax.jit, static_argnums=(0, 5))
+def _folded(definition, params, x, noise, temperature, every):
     policy = networks.bind(definition, params)
-    return rollout.rollouts(policy, rollout.prefixes(policy, x), noise, temperature)
+    return rollout.rollouts(policy, rollout.prefixes(policy, x), noise, temperature, every)
 
 
-def folded(policy, x, noise, temperature=1.0):
-    return _folded(*networks.split(policy), x, noise, temperature)
+def folded(policy, x, noise, temperature=1.0, every=1):
+    return _folded(*networks.split(policy), x, noise, temperature, every)
 
 
-def nested_loops(policy, x_BTD, noise_TKBD):
+def nested_loops(policy, x_BTD, noise_TBKD):
     """One sequence, one prefix and one step at a time."""
-    length, _, batch, _ = noise_TKBD.shape
+    length, batch, _, _ = noise_TBKD.shape
     steps, lanes = rollout.folded_schedule(length)
     out = np.zeros((batch, length - 1, *x_BTD.shape[1:]))
     first_step, step = jax.jit(policy.first_step, static_argnums=0), jax.jit(policy.step)
@@ -31,16 +31,16 @@ def nested_loops(policy, x_BTD, noise_TKBD):
     read = jax.jit(lambda law, x: jnp.concatenate([x, law.innovation(x)], axis=-1))
     for b in range(batch):
         for p in range(1, length):
-            hc, law = first_step(1)
+            state, law = first_step(1)
             x = []
             for t in range(length):
                 if t < p:
                     value = x_BTD[b : b + 1, t]
                 else:
-                    noise = noise_TKBD[steps[p - 1, t], lanes[p - 1], b]
+                    noise = noise_TBKD[steps[p - 1, t], b, lanes[p - 1]]
                     value = draw(law, noise[None])
                 x.append(value[0])
-                hc, law = step(hc, read(law, value))
+                state, law = step(state, read(law, value))
             out[b, p - 1] = np.stack(x)
     return out
 
@@ -50,39 +50,47 @@ def test_rollouts_are_nested_loops_on_the_same_noise(length):
     definition, params = helpers.policy(2, length=length)
     policy = networks.bind(definition, params)
     x = jnp.asarray(helpers.series(2, length, 2), jnp.float32)
-    shape = (length, rollout.num_lanes(length), 2, 2)
+    shape = (length, 2, rollout.num_lanes(length), 2)
     noise = jax.random.normal(jax.random.key(0), shape)
     expected = nested_loops(policy, x, noise)
     assert np.allclose(folded(policy, x, noise), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("length", [2, 3, 8, 9])
-def test_the_folded_schedule_is_the_masked_one(length):
+CASES = [(2, 1), (3, 1), (8, 1), (9, 1), (8, 2), (9, 2), (9, 4), (8, 3), (10, 4), (7, 6), (4, 3)]
+
+
+@pytest.mark.parametrize(("length", "every"), CASES)
+def test_the_folded_schedule_is_the_masked_one(length, every):
     definition, params = helpers.policy(3, length=length)
     policy = networks.bind(definition, params)
     x = jnp.asarray(helpers.series(4, length, 3), jnp.float32)
-    noise = jax.random.normal(jax.random.key(1), (length, rollout.num_lanes(length), 4, 3))
+    shape = (length, 4, rollout.num_lanes(length, every), 3)
+    noise = jax.random.normal(jax.random.key(1), shape)
     given = rollout.prefixes(policy, x)
-    masked = jax.jit(partial(rollout.masked_rollouts, policy))(given, noise, 1.3)
-    assert masked.shape == (4, length - 1, length, 3)
-    assert np.allclose(folded(policy, x, noise, 1.3), masked, atol=1e-4)
+    masked = jax.jit(partial(rollout.masked_rollouts, policy, every=every))(given, noise, 1.3)
+    assert masked.shape == (4, len(rollout.prefix_lengths(length, every)), length, 3)
+    assert np.allclose(folded(policy, x, noise, 1.3, every), masked, atol=1e-4)
 
 
-@pytest.mark.parametrize("length", [2, 3, 7, 24, 25])
-def test_the_schedule_uses_every_place_at_most_once_and_in_order(length):
-    steps, lanes = rollout.folded_schedule(length)
-    places = [(steps[p - 1, t], lanes[p - 1]) for p in range(1, length) for t in range(p, length)]
-    assert len(set(places)) == len(places) == length * (length - 1) // 2
+@pytest.mark.parametrize(("length", "every"), [*CASES, (24, 1), (25, 1), (24, 5), (1000, 37)])
+def test_the_schedule_uses_every_place_at_most_once_and_in_order(length, every):
+    steps, lanes = rollout.folded_schedule(length, every)
+    prefixes = rollout.prefix_lengths(length, every)
+    places = [(steps[j, t], lanes[j]) for j, p in enumerate(prefixes) for t in range(p, length)]
+    assert len(set(places)) == len(places) == sum(length - p for p in prefixes)
     assert max(s for s, _ in places) < length
-    assert max(k for _, k in places) < rollout.num_lanes(length)
-    assert length * rollout.num_lanes(length) <= len(places) * (1 + 1 / (length - 1)) + 1e-9
+    assert max(k for _, k in places) < rollout.num_lanes(length, every)
+    for j, p in enumerate(prefixes):  # one step after the other
+        assert np.all(np.diff(steps[j, p:]) == 1)
+    if every == 1:
+        assert length * rollout.num_lanes(length) <= len(places) * (1 + 1 / (length - 1)) + 1e-9
 
 
 def test_rollouts_keep_their_prefix_and_are_stochastic():
     definition, params = helpers.policy(1, length=6)
     policy = networks.bind(definition, params)
     x = jnp.asarray(helpers.series(3, 6, 1), jnp.float32)
-    noise = jax.random.normal(jax.random.key(2), (4, 6, 3, 3, 1))
+    noise = jax.random.normal(jax.random.key(2), (4, 6, 3, 3, 1))  # rollout, T, B, lanes, D
     out = np.stack([folded(policy, x, each) for each in noise])
     for p in range(1, 6):
         assert np.array_equal(out[:, :, p - 1, :p], np.tile(np.asarray(x)[:, :p], (4, 1, 1, 1)))
@@ -96,7 +104,7 @@ def test_rollouts_have_the_policys_conditional_law():
     policy = networks.bind(*networks.policy(jax.random.key(0), 4, "full", frame))
     n = 20_000
     start = jnp.full((n, 4, 1), 0.8)
-    noise = jax.random.normal(jax.random.key(3), (4, 2, n, 1))
+    noise = jax.random.normal(jax.random.key(3), (4, n, 2, 1))
     last = np.asarray(folded(policy, start, noise))[:, 1, 3, 0]  # prefix of 2
     a, b = float(frame.matrix[0, 0]), float(frame.offset[0])
     s = float(frame.factor[0, 0])
@@ -159,7 +167,7 @@ def test_q_values_average_the_rollouts_and_end_with_the_reward_itself():
     q = np.asarray(jax.jit(q_values, static_argnums=0)(6))
     expected = np.zeros((3, 4))
     for key in jax.random.split(jax.random.key(5), 6):
-        continued = np.asarray(folded(policy, x, jax.random.normal(key, (4, 2, 3, 1))))
+        continued = np.asarray(folded(policy, x, jax.random.normal(key, (4, 3, 2, 1))))
         expected[:, :3] += continued.sum(axis=(2, 3)) ** 2 / 6
     expected[:, 3] = np.asarray(x).sum(axis=(1, 2)) ** 2
     assert np.allclose(q, expected, rtol=1e-3)
@@ -171,3 +179,50 @@ def test_advantages_are_differences_of_q_with_the_other_sequences_first():
     q = jnp.array([[1.0, 2.0, 4.0], [3.0, 3.0, 1.0], [8.0, 0.0, 0.0]])
     expected = [[1 - 5.5, 1, 2], [3 - 4.5, 0, -2], [8 - 2, -8, 0]]
     assert np.allclose(rollout.advantages(q), expected)
+
+
+def test_q_values_of_every_kth_prefix_are_those_of_all_prefixes():
+    """With a reward that ignores the noise, Q is a known function of the prefix alone."""
+    definition, params = helpers.policy(1, length=7)
+    policy = networks.bind(definition, params)
+    x = jnp.asarray(helpers.series(3, 7, 1), jnp.float32)
+
+    def q(reward, every):
+        return rollout.q_values(policy, reward, x, jax.random.key(1), 2, 1, every)
+
+    values = np.asarray(q(lambda x_BTD: x_BTD[:, 2, 0], 3))  # known from t = 3 on
+    assert values.shape == (3, 3)
+    assert np.allclose(values, np.asarray(x)[:, 2])
+    alone = np.asarray(q(lambda x_BTD: x_BTD[:, 2, 0], 7))
+    assert np.allclose(alone, np.asarray(x)[:, 2])
+
+
+def test_blocks_share_an_advantage_that_leaves_the_gradient_unbiased():
+    """Two steps, reward x_1 x_2 + x_2: the exact gradient to both means, by every = 1 and 2.
+
+    x_t = mu_t + e_t with e standard normal: d E[R] / d mu_1 = mu_2, d E[R] / d mu_2 = mu_1 + 1.
+    """
+    rng = np.random.default_rng(0)
+    n, mu = 400_000, np.array([0.4, -0.7])
+    x = mu + rng.normal(size=(n, 2))
+    rewards = jnp.asarray(x[:, 0] * x[:, 1] + x[:, 1])
+    fresh = mu[1] + rng.normal(size=n)
+    continued = jnp.asarray(x[:, 0] * fresh + fresh)  # a rollout from x_1
+    for every, q in ((1, jnp.stack([continued, rewards], 1)), (2, rewards[:, None])):
+        a = np.asarray(rollout.over_steps(rollout.advantages(q), 2, every))
+        terms = a * (x - mu)  # A_t d log pi / d mu_t
+        error = terms.std(axis=0) / np.sqrt(n)
+        assert np.all(np.abs(terms.mean(axis=0) - [mu[1], mu[0] + 1]) < 4.5 * error)
+
+
+def test_scoring_in_pieces_changes_nothing(monkeypatch):
+    x = jnp.asarray(helpers.series(6 * 4, 5, 2), jnp.float32).reshape(6, 4, 5, 2)
+
+    def reward(x_BTD):
+        return jnp.sum(x_BTD**2, axis=(1, 2))
+
+    whole = rollout._scored(reward, x, in_pieces=False)
+    assert whole.shape == (6, 4)
+    for most in (1, 45, 1000):
+        monkeypatch.setattr(rollout, "VALUES_AT_ONCE", most)
+        assert np.allclose(rollout._scored(reward, x, in_pieces=True), whole, rtol=1e-6)

@@ -35,18 +35,18 @@ def nested(problem: work.Problem) -> Callable[[jax.Array], jax.Array]:
     steps, lanes = rollout.folded_schedule(length)
 
     @jax.jit
-    def step(hc: jax.Array, u: jax.Array, noise_TKBD: jax.Array, s: Any, k: Any) -> Any:
-        hc, law = bound.step(hc, u)
-        x, e = law.sample(noise_TKBD[s, k])
-        return hc, jnp.concatenate([x, e], axis=-1), x
+    def step(state: Any, u: jax.Array, noise_TBKD: jax.Array, s: Any, k: Any) -> Any:
+        state, law = bound.step(state, u)
+        x, e = law.sample(noise_TBKD[s, :, k])
+        return state, jnp.concatenate([x, e], axis=-1), x
 
-    def run(noise_TKBD: jax.Array) -> jax.Array:
+    def run(noise_TBKD: jax.Array) -> jax.Array:
         out = []
         for p in range(1, length):
-            hc, u = given.hc_T2BH[p - 1], given.u_TBI[p - 1]
+            state, u = given.carry(p - 1)
             values = x_TBD[:p]
             for t in range(p, length):
-                hc, u, x = step(hc, u, noise_TKBD, steps[p - 1, t], lanes[p - 1])
+                state, u, x = step(state, u, noise_TBKD, steps[p - 1, t], lanes[p - 1])
                 values.append(x)
             out.append(jnp.stack(values, axis=1))
         return jnp.stack(out, axis=1)
@@ -58,7 +58,7 @@ def compare(sizes: work.Sizes, repeats: int, at_least: float, loops: bool) -> di
     """Times of one rollout of every prefix by each schedule, after an assertion that they agree."""
     problem = work.problem(sizes)
     params, x_BTD = problem.state().generator, work.batch(problem)
-    noise_TKBD = work.noise(jax.random.key(1), sizes)[0]
+    noise_TBKD = work.noise(jax.random.key(1), sizes)[0]
 
     def schedule(function: Any) -> Callable[[], jax.Array]:
         @jax.jit
@@ -66,7 +66,7 @@ def compare(sizes: work.Sizes, repeats: int, at_least: float, loops: bool) -> di
             policy = networks.bind(problem.nets.policy, params)
             return function(policy, rollout.prefixes(policy, x), noise)
 
-        return lambda: jax.block_until_ready(run(params, x_BTD, noise_TKBD))
+        return lambda: jax.block_until_ready(run(params, x_BTD, noise_TBKD))
 
     calls = {
         "folded": schedule(rollout.rollouts),
@@ -74,7 +74,7 @@ def compare(sizes: work.Sizes, repeats: int, at_least: float, loops: bool) -> di
     }
     if loops:
         by_hand = nested(problem)
-        calls["nested"] = lambda: jax.block_until_ready(by_hand(noise_TKBD))
+        calls["nested"] = lambda: jax.block_until_ready(by_hand(noise_TBKD))
     samples = {name: np.asarray(call()) for name, call in calls.items()}
     for name, found in samples.items():
         difference = float(np.abs(found - samples["folded"]).max())

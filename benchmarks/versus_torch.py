@@ -83,7 +83,7 @@ def check(problem: work.Problem) -> dict[str, float]:
         lambda x, n: work.many_rollouts(ours, x, n, rollout.rollouts, sizes.rollouts)
     )(x_BTD, noise)
     steps, lanes = rollout.folded_schedule(sizes.length)
-    by_place = np.asarray(noise)[:, steps, lanes[:, None]]  # [N, P, T, B, D]
+    by_place = np.asarray(noise).swapaxes(2, 3)[:, steps, lanes[:, None]]  # [N, P, T, B, D]
     noise_TPLD = torch.tensor(
         by_place.transpose(2, 1, 0, 3, 4).reshape(sizes.length, sizes.length - 1, -1, 1)
     )

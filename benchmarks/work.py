@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from seqgan_jax import losses, networks, rollout, steps
+from seqgan_jax import losses, networks, rollout, rounds, steps
+from seqgan_jax import noise as draws
 from seqgan_jax.config import PRESETS, AdversarialConfig, DiscriminatorConfig, GeneratorConfig
 from seqgan_jax.networks import LSTMPolicy, Params
 from seqgan_jax.steps import Data, Networks, TrainState
@@ -114,14 +115,16 @@ def problem(sizes: Sizes) -> Problem:
     return Problem(sizes, generator, discriminator, adversarial, found[0], data, key, state)
 
 
-def _advance(function: Callable[..., Any], problem: Problem, **settings: Any) -> Callable[[], Any]:
+def _advance(
+    function: Callable[..., Any], problem: Problem, work: Any, **settings: Any
+) -> Callable[[], Any]:
     """A call that runs one unit of a phase and keeps the state for the next call."""
-    state, count = problem.state(), jnp.array(1)
+    state = problem.state()
     shared = {"nets": problem.nets, "batch_size": problem.sizes.batch} | settings
 
     def call() -> Any:
         nonlocal state
-        state, metrics = function(state, problem.data, problem.key, count, **shared)
+        state, metrics = function(state, problem.data, problem.key, work, **shared)
         return jax.block_until_ready(metrics)
 
     return call
@@ -130,7 +133,8 @@ def _advance(function: Callable[..., Any], problem: Problem, **settings: Any) ->
 def likelihood(problem: Problem) -> tuple[Callable[[], Any], int]:
     """An epoch of maximum likelihood (gather, gradient, clip, Adam, average), and its steps."""
     steps_ = problem.sizes.number // problem.sizes.batch
-    return _advance(steps.likelihood_epochs, problem, config=problem.generator), steps_
+    function = steps.likelihood_epochs
+    return _advance(function, problem, jnp.array(1), config=problem.generator), steps_
 
 
 def discriminating(problem: Problem, passes: int = 10) -> tuple[Callable[[], Any], int]:
@@ -140,17 +144,19 @@ def discriminating(problem: Problem, passes: int = 10) -> tuple[Callable[[], Any
     """
     config = replace(problem.discriminator, dis_passes=passes)
     steps_ = passes * (2 * config.num_negatives // problem.sizes.batch)
-    return _advance(steps.discriminator_refreshes, problem, config=config), steps_
+    return _rounds(replace(problem, discriminator=config), updates=0, refreshes=1), steps_
 
 
 def adversarial_round(problem: Problem) -> Callable[[], Any]:
     """One round: policy updates by REINFORCE, then the discriminator on fresh samples."""
-    return _advance(
-        steps.adversarial_rounds,
-        problem,
-        config=problem.adversarial,
-        dis_config=problem.discriminator,
-    )
+    config = problem.discriminator
+    return _rounds(problem, problem.adversarial.gen_updates, config.dis_refreshes)
+
+
+def _rounds(problem: Problem, updates: int, refreshes: int) -> Callable[[], Any]:
+    configs = {"config": problem.adversarial, "dis_config": problem.discriminator}
+    work = rounds.Work(jnp.array(1), jnp.array(updates), jnp.array(refreshes))
+    return _advance(rounds.rounds, problem, work, **configs)
 
 
 class Program:
@@ -192,7 +198,7 @@ def _at_once(sizes: Sizes) -> int:
 
 
 def many_rollouts(
-    policy: LSTMPolicy, x_BTD: jax.Array, noise_NTKBD: jax.Array, schedule: Any, at_once: int
+    policy: LSTMPolicy, x_BTD: jax.Array, noise_NTBKD: jax.Array, schedule: Any, at_once: int
 ) -> jax.Array:
     """N rollouts of every prefix by a schedule of `rollout`, `at_once` in one go: `x_NBPTD`."""
     given = rollout.prefixes(policy, x_BTD)
@@ -200,16 +206,16 @@ def many_rollouts(
     def one(noise: jax.Array) -> jax.Array:
         return schedule(policy, given, noise)
 
-    if at_once >= noise_NTKBD.shape[0]:
-        return jax.vmap(one)(noise_NTKBD)
-    return lax.map(one, noise_NTKBD, batch_size=at_once if at_once > 1 else None)
+    if at_once >= noise_NTBKD.shape[0]:
+        return jax.vmap(one)(noise_NTBKD)
+    return lax.map(one, noise_NTBKD, batch_size=at_once if at_once > 1 else None)
 
 
 def noise(key: jax.Array, sizes: Sizes) -> jax.Array:
-    """Standard normal noise of N rollouts, `[N, T, K, B, D]`."""
+    """Standard normal noise of N rollouts, `[N, T, B, K, D]`."""
     lanes = rollout.num_lanes(sizes.length)
-    shape = (sizes.rollouts, sizes.length, lanes, sizes.batch, sizes.features)
-    return jax.random.normal(key, shape)
+    shape = (sizes.rollouts, sizes.length, sizes.batch, lanes, sizes.features)
+    return draws.normal(key, shape)
 
 
 def compiled_rollouts(problem: Problem, schedule: Any = rollout.rollouts) -> Program:

@@ -51,6 +51,16 @@ def _name(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
+def _orbax() -> ocp.Checkpointer:
+    """For this process alone: of several that train together one saves, and waits for no other."""
+    here = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"process{here}"
+    )
+    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=True, multiprocessing_options=alone)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+
 def num_bytes(tree: Any) -> int:
     """Bytes of all arrays (or of their shapes and dtypes) in a tree."""
     leaves = jax.tree.leaves(tree)
@@ -120,7 +130,7 @@ class Store:
     def _write(self, folder: Path, step: int, state: Any) -> None:
         # As numpy arrays: nothing of the device or its sharding gets into the files.
         arrays = {name: np.asarray(leaf) for name, leaf in flatten(state).items()}
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=True)) as orbax:
+        with _orbax() as orbax:
             orbax.save(folder.absolute() / "state", args=ocp.args.PyTreeSave(arrays))
         contents = {}
         for name in _walk(folder):
@@ -260,7 +270,7 @@ def restore(folder: Path, step: int, abstract: Any, identity: str = "") -> Any:
         for name, leaf in flatten(abstract).items()
     }
     try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as orbax:
+        with _orbax() as orbax:
             # What is stored is compared with what is wanted before any of it is read.
             _check_shapes(orbax.metadata(path).item_metadata.tree, target)
             how = ocp.checkpoint_utils.construct_restore_args(target)

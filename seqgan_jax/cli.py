@@ -49,6 +49,12 @@ class Train:
     """Go on from the last checkpoint in --run-dir, with its settings."""
     overwrite: bool = False
     """Replace an earlier run in --run-dir."""
+    coordinator: str = ""
+    """HOST:PORT of process 0, where several processes train together; auto on a cluster."""
+    processes: int = 1
+    """How many processes train together."""
+    process: int = 0
+    """Which of them this one is, from 0; the others write no files."""
     show_config: bool = False
     """Print all settings and exit."""
     quiet: bool = False
@@ -189,14 +195,19 @@ def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:
         print(f"seqgan {__version__}, seed {settings.run.seed}, writes to {run_dir}/")
         sys.stdout.flush()
 
-    from seqgan_jax import device, run, training
+    from seqgan_jax import device, parallel, run, training
     from seqgan_jax.progress import Display, warn
 
+    if options.coordinator:
+        parallel.join(options.coordinator, options.processes, options.process)
     described = device.choose(options.gpu, options.deterministic)
     if note := device.use_cache():
         warn(note)
     if not options.gpu and device.has_nvidia_driver():
         warn("hint: this machine has a GPU; add --gpu to use it")
+    if not parallel.is_first():
+        run.follow(settings)
+        return 0
     display = Display(training.TITLES, training.UNITS, options.quiet)
     try:
         run.train(

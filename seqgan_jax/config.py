@@ -35,8 +35,15 @@ class DataConfig:
     missing: Literal["error", "drop", "interpolate"] = "error"
     """Missing values (nan, NA, N/A, null, none, -, an empty .csv cell): error refuses them, drop
     leaves out the sequences or windows that they are in, interpolate fills them in along time."""
+    memory: float = 2.0
+    """GB of numbers that are read at once. A larger .npy, or folder of .npy files, is streamed."""
+    buffer: int = 65_536
+    """Sequences on the device at a time where data are streamed; an epoch is a pass over one such
+    buffer."""
     held_out: float = 0.1
     """Fraction never trained on and only reported on: the end of a long series, else at random."""
+    data_seed: int | None = None
+    """Seed of the split, and of a simulator's sequences. Default: --seed."""
     validation: float = 0.1
     """Fraction never trained on that decides when to stop."""
 
@@ -130,6 +137,11 @@ class RunConfig:
     """Sequences in a batch, in all phases."""
     seed: int = 88
     """Seed of all random numbers: same seed, same bits on a CPU."""
+    num_seeds: int = 1
+    """Independent runs in one program, with the seeds seed, seed + 1, ...; the one whose policy
+    finds the validation part most likely is kept. Insurance against a run that goes wrong."""
+    devices: int = 1
+    """Devices that share the seeds, or with one seed the batch; 0 for all there are."""
     skip_gen_pretrain: bool = False
     """Skip pretraining of the generator."""
     skip_dis_pretrain: bool = False
@@ -208,7 +220,7 @@ def from_flat(values: Mapping[str, Any]) -> Config:
 
 # Settings that a resumed run may change: none of them changes what was computed so far.
 CHANGEABLE = {
-    *("run_dir", "generated_num", "checkpoint_every", "keep", "rollouts_at_once"),
+    *("run_dir", "generated_num", "checkpoint_every", "keep", "rollouts_at_once", "devices"),
     *("pre_epoch_num", "patience", "dis_pre_refreshes", "total_batch"),
     *("skip_gen_pretrain", "skip_dis_pretrain", "skip_adversarial"),
 }
@@ -238,6 +250,8 @@ _LIMITS: dict[str, tuple[float, float, bool, bool]] = {
     "stride": (1, 1e9, True, True),
     "features": (1, 1e4, True, True),
     "num_sequences": (30, 1e8, True, True),
+    "memory": (0, 1e6, True, True),
+    "buffer": (256, 1e9, True, True),
     "held_out": (0, 0.5, False, True),
     "validation": (0, 0.5, False, True),
     "hidden_dim": (1, 8192, True, True),
@@ -266,6 +280,9 @@ _LIMITS: dict[str, tuple[float, float, bool, bool]] = {
     "tolerance": (0, math.inf, True, False),
     "batch_size": (2, 65536, True, True),
     "seed": (0, 2**32 - 1, True, True),
+    "data_seed": (0, 2**32 - 1, True, True),
+    "num_seeds": (1, 10_000, True, True),
+    "devices": (0, 1e6, True, True),
     "generated_num": (1, 1e9, True, True),
     "checkpoint_every": (0, math.inf, True, True),
     "keep": (1, 1e6, True, True),
@@ -298,8 +315,10 @@ def _validate_value(name: str, kind: Any, value: Any) -> None:
     if name in _CHOICES:
         if value not in _CHOICES[name]:
             raise UsageError(f"{flag} {shown} is unknown. Choose {' or '.join(_CHOICES[name])}.")
+    elif name == "data_seed" and value is None:
+        return
     elif name in _LIMITS:
-        whole = kind is int
+        whole = kind is not float
         number = isinstance(value, int) if whole else isinstance(value, int | float)
         if not number or isinstance(value, bool):
             raise UsageError(f"{flag} must be a {'whole ' * whole}number, not {shown}.")

@@ -5,20 +5,31 @@ Shapes: N sequences, T steps of a sequence, D columns of the data, K columns tha
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from seqgan_jax import arrays, reading, texts
+from seqgan_jax import arrays, reading, shards, texts
 from seqgan_jax import missing as gaps
+from seqgan_jax.config import DataConfig
 from seqgan_jax.errors import DataError, UsageError
 from seqgan_jax.files import printable
 from seqgan_jax.missing import Missing
 from seqgan_jax.scaling import Scaler
 from seqgan_jax.writing import save_sequences
 
-__all__ = ["Scaler", "Sequences", "Split", "default_names", "load", "save_sequences", "split"]
+__all__ = [
+    "Scaler",
+    "Sequences",
+    "Split",
+    "default_names",
+    "load",
+    "open_stream",
+    "save_sequences",
+    "split",
+]
 
 DEFAULT_FILE = Path("save/real_data.txt")
 BUNDLED = {"weather": Path(__file__).with_name("datasets") / "seattle_weather.csv"}
@@ -123,6 +134,11 @@ def load(
 
     path = Path(source)
     suffix = path.suffix.lower()
+    if os.path.isdir(source) and (found := shards.find(source)):
+        shards.refuse_options("error", columns, features or 1)
+        shards.open_shards(found)  # all of one shape
+        parts = [arrays.read_array(each, missing != "error") for each in found]
+        return _table(np.concatenate(parts), source, missing)
     if suffix == ".csv":
         return _load_csv(path, window, stride, columns, features, missing, source)
     if columns:
@@ -146,6 +162,21 @@ def load(
             raise UsageError(f"--features has no meaning for {suffix}: save an array [N, T, D].")
         return _table(arrays.read_array(path, missing != "error"), source, missing)
     return _load_lines(path, texts.read_text(path), features, missing, source)
+
+
+def open_stream(settings: DataConfig) -> shards.Shards | None:
+    """The .npy, or folder of them, larger than `memory`; None where `load` reads the source.
+
+    Raises DataError and UsageError as `load` does.
+    """
+    paths = shards.find(settings.data or "")
+    if not paths or sum(path.stat().st_size for path in paths) < 1e8 * settings.memory:
+        return None  # float64 takes at most 8 times what is in the files
+    opened = shards.open_shards(paths)
+    if opened.num_bytes <= 1e9 * settings.memory:
+        return None
+    shards.refuse_options(settings.missing, settings.columns, settings.features)
+    return opened
 
 
 def _simulate(name: str, window: int, num_sequences: int, seed: int) -> Sequences:

@@ -47,16 +47,13 @@ def output_l2(params: Params) -> jax.Array:
     return 0.5 * (jnp.sum(output["kernel"] ** 2) + jnp.sum(output["bias"] ** 2))
 
 
-def r1(
-    discriminator: Callable[[jax.Array], jax.Array], x_BTD: jax.Array, is_real_B: jax.Array
-) -> jax.Array:
-    """R1 penalty: mean of 1/2 ||d logit / d x||^2 over a batch's real sequences, without dropout.
+def r1(discriminator: Callable[[jax.Array], jax.Array], real_BTD: jax.Array) -> jax.Array:
+    """R1 penalty: mean of 1/2 ||d logit / d x||^2 over real sequences, without dropout.
 
     Mescheder et al. 2018, equation 9.
     """
-    gradient_BTD = jax.grad(lambda x: jnp.sum(discriminator(x)))(x_BTD)
-    square_B = jnp.sum(gradient_BTD**2, axis=(1, 2))
-    return 0.5 * jnp.sum(is_real_B * square_B) / jnp.maximum(jnp.sum(is_real_B), 1.0)
+    gradient_BTD = jax.grad(lambda x_BTD: jnp.sum(discriminator(x_BTD)))(real_BTD)
+    return 0.5 * jnp.mean(jnp.sum(gradient_BTD**2, axis=(1, 2)))
 
 
 def reward(logits_B: jax.Array, form: str) -> jax.Array:

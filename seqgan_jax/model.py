@@ -14,13 +14,25 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seqgan_jax import checkpoint, config, networks, rundir, steps, training
+from seqgan_jax import (
+    checkpoint,
+    config,
+    health,
+    networks,
+    parallel,
+    rundir,
+    shards,
+    steps,
+    training,
+)
 from seqgan_jax.config import Config
 from seqgan_jax.data import MIN_SEQUENCES, Scaler, Sequences, Split, default_names, split
 from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageError
+from seqgan_jax.feed import StreamedData
 from seqgan_jax.networks import Frame
+from seqgan_jax.shards import Shards, StreamSplit
 from seqgan_jax.steps import Data, Networks, TrainState
-from seqgan_jax.training import Listener, Problem, Silent
+from seqgan_jax.training import AllData, Feed, Listener, Problem, Silent
 from seqgan_jax.version import __version__
 
 Value = TypeVar("Value")
@@ -109,12 +121,22 @@ class SeqGAN:
         self.train(prepared, listener or Silent())
         return self
 
-    def prepare(self, sequences: Sequences) -> Split:
-        """Split, fit the scaling, and initialise the networks; what `train` starts from."""
-        run, data = self.config.run, self.config.data
-        parts = split(sequences, data.held_out, data.validation, seed=run.seed)
-        scaler = Scaler.fit(parts.train_NTD)
-        scaled_NTK = scaler.transform(parts.train_NTD)
+    def prepare(self, sequences: Sequences | Shards) -> Split | StreamSplit:
+        """Split, fit the scaling, and initialise the networks; what `train` starts from.
+
+        Of streamed data, scaling and frame are fitted on a random sample of them.
+        """
+        data, seed = self.config.data, self.data_seed
+        parts: Split | StreamSplit
+        if isinstance(sequences, Shards):
+            parts = shards.split(sequences, data.held_out, data.validation, seed)
+            fitted = shards.fit(parts, seed)
+            scaler, train_NTD, number = fitted.scaler, fitted.sample_NTD, parts.num_train
+        else:
+            parts = split(sequences, data.held_out, data.validation, seed=seed)
+            scaler, train_NTD = Scaler.fit(parts.train_NTD), parts.train_NTD
+            number = len(train_NTD)
+        scaled_NTK = scaler.transform(train_NTD)
         increments = np.maximum(np.diff(scaled_NTK, axis=1).std(axis=(0, 1)), 1e-6)
         self._description = Description(
             names=sequences.names,
@@ -123,7 +145,7 @@ class SeqGAN:
             scaler=scaler,
             increment_scale=tuple(float(np.float32(value)) for value in increments),
             counts=(
-                len(parts.train_NTD),
+                number,
                 len(parts.validation_NTD),
                 len(parts.held_out_NTD),
             ),
@@ -132,9 +154,17 @@ class SeqGAN:
         self._nets, self._state = self._initialise(frame)
         return parts
 
+    @property
+    def data_seed(self) -> int:
+        """Seed of the split, and of a simulator's sequences."""
+        return self.config.run.seed if (seed := self.config.data.data_seed) is None else seed
+
+    def _keys(self) -> jax.Array:
+        return steps.seed_keys(self.config.run.seed, self.config.run.num_seeds)
+
     def _initialise(self, frame: Frame) -> tuple[Networks, TrainState]:
         make, found = self._maker()
-        state = jax.jit(make)(jax.random.key(self.config.run.seed), frame)
+        state = jax.jit(make)(self._keys(), frame)
         return found[0], state
 
     def _maker(self) -> tuple[Callable[[jax.Array, Frame], TrainState], list[Networks]]:
@@ -154,22 +184,37 @@ class SeqGAN:
             found.append(nets)
             return state
 
+        if self.config.run.num_seeds > 1:
+            return jax.vmap(make, in_axes=(0, None)), found
         return make, found
 
-    def train(self, parts: Split, listener: Listener) -> None:
+    def train(self, parts: Split | StreamSplit, listener: Listener) -> None:
         """Run what is left of the three phases on prepared data."""
-        scaler = self.description.scaler
+        run, scaler = self.config.run, self.description.scaler
+        mesh = parallel.make_mesh(run.devices, run.num_seeds, run.batch_size)
 
-        def device(x_NTD: NDArray[np.float64]) -> jax.Array:
-            return jnp.asarray(scaler.transform(x_NTD), jnp.float32)
+        def device(x_NTD: NDArray[np.float64], part: str, axis: str | None) -> jax.Array:
+            with np.errstate(over="ignore"):
+                rows = scaler.transform(x_NTD).astype(np.float32)
+            health.check_data(rows, part)
+            return parallel.place_rows(rows.shape, lambda part: rows[part], mesh, axis)
 
+        feed: Feed
+        if isinstance(parts, StreamSplit):
+            feed = StreamedData(parts, scaler, self.config.data.buffer, self.data_seed, mesh)
+        else:
+            train = device(parts.train_NTD, "training", parallel.BATCH)
+            feed = AllData(Data(train, device(parts.validation_NTD, "validation", None)))
         problem = Problem(
             config=self.config,
             nets=self.nets,
-            data=Data(device(parts.train_NTD), device(parts.validation_NTD)),
-            key=jax.random.key(self.config.run.seed),
+            feed=feed,
+            mesh=mesh,
+            key=parallel.place(self._keys(), mesh, parallel.SEEDS),
         )
-        self._state = training.train(problem, self.state, listener)
+        state = parallel.place(parallel.from_first(self.state), mesh, parallel.SEEDS)
+        state = training.train(problem, state, listener)
+        self._state = parallel.whole(state)
 
     def adopt(self, other: "SeqGAN") -> None:
         """Take over another model's training state (resuming: settings may differ, data not)."""
@@ -189,8 +234,28 @@ class SeqGAN:
 
     @property
     def state(self) -> TrainState:
-        """The whole training state."""
+        """The whole training state, of all runs."""
         return _fitted(self._state)
+
+    @property
+    def policy(self) -> networks.Params:
+        """Parameters of the policy that samples: the best run's."""
+        return steps.best(self.state).final
+
+    def runs(self) -> list[dict[str, Any]]:
+        """One row for each of `num_seeds` runs: its seed, validation loss in nats a step (scaled
+        units), the round that was kept, and whether it is the best, whose policy samples."""
+        state, best = self.state, steps.best_seed(self.state)
+        losses, kept = np.atleast_1d(state.final_nll), np.atleast_1d(state.kept_round)
+        return [
+            {
+                "seed": (self.config.run.seed + i) % 2**32,
+                "validation_nll": float(losses[i]),
+                "kept_round": int(kept[i]),
+                "best": i == best,
+            }
+            for i in range(len(losses))
+        ]
 
     def sample(self, n: int, seed: int = 0, temperature: float = 1.0) -> NDArray[np.float64]:
         """`n` new sequences [n, T, D] in data units; the first m of n are those of `sample(m)`.
@@ -205,11 +270,11 @@ class SeqGAN:
             raise UsageError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}.")
         if not 0 < temperature < np.inf:
             raise UsageError(f"temperature must be above 0 and finite, not {temperature!r}.")
-        key = jax.random.fold_in(jax.random.key(int(seed)), steps.SAMPLE)
+        key, policy = jax.random.fold_in(jax.random.key(int(seed)), steps.SAMPLE), self.policy
         blocks = [
             np.asarray(
                 training.sample(
-                    self.state.final,
+                    policy,
                     jax.random.fold_in(key, jnp.array(i)),
                     jnp.array(temperature, jnp.float32),
                     nets=self.nets,
@@ -222,22 +287,26 @@ class SeqGAN:
         z_NTK = np.concatenate(blocks)[:n].astype(np.float64)
         return description.scaler.inverse(z_NTK)
 
-    def log_prob(self, x: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
+    def log_prob(
+        self, x: ArrayLike, temperature: float = 1.0, run: int | None = None
+    ) -> NDArray[np.float64]:
         """log p(x) of sequences [N, T, D] (or [N, T] where D = 1) in data units, [N], nats.
 
         The density is of the columns that are learned, in data units: the scaling's Jacobian is
         included. Constant columns and copies of other columns carry no density; where a sequence
-        breaks them it is -inf. Raises NotFittedError, DataError on another shape.
+        breaks them it is -inf. `run` picks one of several runs by its number from 0; default the
+        best. Raises NotFittedError, DataError on another shape.
         """
         description = self.description
         x_NTD = self._check_shape(x)
         scaled = description.scaler.transform(x_NTD).astype(np.float32)
+        policy = self.policy if run is None else steps.run_of(self.state, run).final
         values: list[NDArray[np.float64]] = []
         for i in range(0, len(scaled), BLOCK):
             block = scaled[i : i + BLOCK]
             padded = np.concatenate([block, np.repeat(block[-1:], BLOCK - len(block), axis=0)])
             logs = _log_prob(
-                self.state.final,
+                policy,
                 jnp.asarray(padded),
                 jnp.array(temperature, jnp.float32),
                 nets=self.nets,
@@ -324,7 +393,7 @@ class SeqGAN:
         vector: Any = jax.ShapeDtypeStruct((features,), jnp.float32)  # no memory yet
         matrix: Any = jax.ShapeDtypeStruct((features, features), jnp.float32)
         frame = Frame(vector, matrix, matrix, vector, matrix)
-        abstract = jax.eval_shape(make, jax.random.key(0), frame)
+        abstract = jax.eval_shape(make, model._keys(), frame)
         store, identity = rundir.checkpoints(path), model.identity
         if step is None:
             step, model._state, damaged = checkpoint.restore_last(store, abstract, identity)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from seqgan_jax import noise
+from seqgan_jax import noise, parallel
 from seqgan_jax.networks import LSTMPolicy, State
 
 Carry = tuple[State, jax.Array]  # the policy's state, and what it reads next
@@ -52,7 +52,7 @@ def sample(
     temperature: float | jax.Array = 1.0,
 ) -> jax.Array:
     """`batch` free-running sequences `x_BTD`; consumes `key`."""
-    noise_TBD = noise.normal(key, (length, batch, policy.features))
+    noise_TBD = parallel.spread(noise.normal(key, (length, batch, policy.features)), 1)
     return sample_from_noise(policy, noise_TBD, temperature)
 
 
@@ -265,7 +265,7 @@ def q_values(
     given = prefixes(policy, x_BTD)
 
     def one(key: jax.Array) -> jax.Array:
-        noise_TBKD = noise.normal(key, (length, batch, lanes, features))
+        noise_TBKD = parallel.spread(noise.normal(key, (length, batch, lanes, features)), 1)
         x_BPTD = rollouts(policy, given, noise_TBKD, every=every)
         return _scored(reward, x_BPTD, in_pieces=at_once == 1)
 

@@ -1,16 +1,26 @@
 """One run of `seqgan train`: data, training, and everything in the run directory."""
 
 import dataclasses
+import json
 import shutil
 import signal
 import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from seqgan_jax import checkpoint, config, data, files, health, rundir, signals, training
+from seqgan_jax import (
+    checkpoint,
+    config,
+    data,
+    files,
+    health,
+    parallel,
+    rundir,
+    signals,
+    training,
+)
 from seqgan_jax.config import Config
 from seqgan_jax.errors import CheckpointError, DiskError, SeqGANError, UsageError
 from seqgan_jax.model import SeqGAN
@@ -70,9 +80,9 @@ class _Listener:
         self._save(state)
 
     def checkpoint(self, state: TrainState) -> None:
-        if self._stop:
+        if number := parallel.agree(self._stop[0] if self._stop else 0):
             self._save(state)
-            raise Stopped(self._stop[0])
+            raise Stopped(number)
         # Where a chunk is longer than a signal may wait, its state is saved at once.
         now = time.monotonic()
         slow, self._border = now - self._border > signals.GRACE / 2, now
@@ -81,9 +91,9 @@ class _Listener:
 
     def _save(self, state: TrainState) -> None:
         step = training.step_number(state)
-        length = self._model.description.length
-        key = jax.random.key(self._model.config.run.seed)
-        samples = training.evaluation_samples(self._model.nets, state, key, length)
+        model = self._model
+        length, seed = model.description.length, model.config.run.seed
+        samples = training.evaluation_samples(model.nets, state, seed, length)
         # Before the checkpoint: what goes with an acknowledged step is on the disk with it.
         self._write("generator_sample.txt", samples[:SAMPLES_SHOWN])
         rundir.sync_metrics(self._run_dir)
@@ -98,6 +108,21 @@ class _Listener:
 
     def close(self) -> None:
         self._display.close()
+
+
+class _Follower(training.Silent):
+    """The listener of a process that writes nothing; stops when the first one does."""
+
+    def checkpoint(self, state: TrainState) -> None:  # noqa: ARG002
+        if number := parallel.agree(0):
+            raise Stopped(number)
+
+
+def follow(settings: Config) -> None:
+    """Take part in a run whose files another process writes, from the state that it sends."""
+    model = SeqGAN(settings)
+    sequences = data.open_stream(settings.data) or _load(settings, model.data_seed)
+    model.train(model.prepare(sequences), _Follower())
 
 
 def saved_config(run_dir: str) -> Config:
@@ -164,16 +189,10 @@ def train(
             _refuse_earlier_run(run_dir)
         if resume and settings.data.data is not None:
             display.say(f"resume  reads {settings.data.data}, as in {run_dir}/config.json")
-        source = dataclasses.asdict(settings.data)
-        source = {k: v for k, v in source.items() if k not in ("held_out", "validation")}
-        sequences = data.load(
-            source.pop("data"),
-            **source | {"columns": settings.data.columns or None},
-            seed=settings.run.seed,
-        )
+        model = SeqGAN(settings)
+        sequences = data.open_stream(settings.data) or _load(settings, model.data_seed)
         for note in sequences.notes:
             display.say(f"note: {note}")
-        model = SeqGAN(settings)
         parts = model.prepare(sequences)
         description = model.description
         counts = description.counts
@@ -183,11 +202,14 @@ def train(
             f"({counts[0]:,} to train, {counts[1]:,} to validate, {counts[2]:,} held out)"
         )
         for d, name in enumerate(description.names):
-            column = sequences.x_NTD[:, :, d]
             kind = ""
             if d not in description.scaler.kept_K:
                 kind = "  (constant or a copy of another column: carried exactly, not learned)"
-            display.say(f"        {name}: {column.min():.6g} to {column.max():.6g}{kind}")
+            if isinstance(sequences, data.Sequences):
+                column = sequences.x_NTD[:, :, d]
+                display.say(f"        {name}: {column.min():.6g} to {column.max():.6g}{kind}")
+            elif kind:
+                display.say(f"        {name}{kind}")
         display.say(f"device  {device}")
         display.say(
             f"models  generator {num_params(model.state.generator):,} parameters, "
@@ -215,6 +237,14 @@ def train(
         _finish(model, parts.held_out_NTD, run_dir, display)
         display.say(f"done in {time.monotonic() - started:.0f} s")
     return model
+
+
+def _load(settings: Config, seed: int) -> data.Sequences:
+    source = dataclasses.asdict(settings.data)
+    for name in ("held_out", "validation", "data_seed", "memory", "buffer"):
+        del source[name]
+    columns = settings.data.columns or None
+    return data.load(source.pop("data"), **source | {"columns": columns}, seed=seed)
 
 
 def check_space(run_dir: Path, model: SeqGAN, held_out_NTD: np.ndarray) -> None:
@@ -269,6 +299,8 @@ def _finish(model: SeqGAN, held_out_NTD: np.ndarray, run_dir: Path, display: Dis
             else nll
         )
     display.say(f"held-out negative log-likelihood: {nll:.4f} nats a step, in data units")
+    if model.config.run.num_seeds > 1:
+        _report_runs(model, held_out_NTD, run_dir, display)
     number = model.config.run.generated_num
     x_NTD = model.sample(number, seed=model.config.run.seed)
     data.save_sequences(run_dir / "final_samples.txt", x_NTD, description.names)
@@ -281,3 +313,22 @@ def _finish(model: SeqGAN, held_out_NTD: np.ndarray, run_dir: Path, display: Dis
         with files.atomic_write(run_dir / "training_metrics.png", "wb") as handle:
             figure.savefig(handle, format="png", dpi=150)
         display.say(f"wrote {run_dir / 'training_metrics.png'}")
+
+
+def _report_runs(model: SeqGAN, held_out_NTD: np.ndarray, run_dir: Path, display: Display) -> None:
+    """Every run's figures, their mean and spread, on the terminal and in runs.json."""
+    inside = held_out_NTD[model.description.scaler.matches(held_out_NTD)]
+    rows = model.runs()
+    for i, row in enumerate(rows):
+        fine = len(inside) > 0 and np.isfinite(row["validation_nll"])
+        nll = -model.log_prob(inside, run=i).mean() / model.description.length if fine else np.nan
+        row["held_out_nll"] = float(nll) if fine else None
+    files.write_text(run_dir / "runs.json", json.dumps(rows, indent=1, default=str) + "\n")
+    values = np.array([row["held_out_nll"] for row in rows if row["held_out_nll"] is not None])
+    best = next(row for row in rows if row["best"])
+    if len(values):
+        display.say(
+            f"{len(rows)} runs: held-out {values.mean():.4f} on average, standard deviation "
+            f"{values.std():.4f}, {values.min():.4f} to {values.max():.4f}; kept seed "
+            f"{best['seed']}, the likeliest on the validation part; all in {run_dir / 'runs.json'}"
+        )

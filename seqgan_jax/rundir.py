@@ -27,6 +27,7 @@ MADE_BY_TRAINING = (
     "generator_sample.txt",
     "eval_file.txt",
     "training_metrics.png",
+    "runs.json",
     "checkpoints",
 )
 

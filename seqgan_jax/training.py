@@ -13,8 +13,9 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from seqgan_jax import health, networks, rollout, steps
+from seqgan_jax import health, networks, parallel, rollout, rounds, steps
 from seqgan_jax.analysis import metrics
 from seqgan_jax.config import Config
 from seqgan_jax.steps import Data, Networks, TrainState
@@ -66,22 +67,57 @@ class Silent:
     def checkpoint(self, state: TrainState) -> None: ...
 
 
+class Feed(Protocol):
+    """Where training data come from: all of them at once, or a part after the other."""
+
+    @property
+    def validation_NTK(self) -> np.ndarray:
+        """The validation part, on the host."""
+
+    def data(self, phase: str, unit: int) -> Data:
+        """The data of a unit, on the device."""
+
+    def until(self, phase: str, unit: int) -> int:
+        """The first later unit that has other data."""
+
+
+@dataclass(frozen=True)
+class AllData:
+    """A feed of data that fit on the device."""
+
+    all: Data
+
+    @property
+    def validation_NTK(self) -> np.ndarray:
+        """The validation part, on the host."""
+        return np.asarray(parallel.whole(self.all.validation_NTD))
+
+    def data(self, phase: str, unit: int) -> Data:  # noqa: ARG002
+        """The same for every unit."""
+        return self.all
+
+    def until(self, phase: str, unit: int) -> int:  # noqa: ARG002
+        """Never."""
+        return 2**62
+
+
 @dataclass(frozen=True)
 class Problem:
     """What training needs beside the state; nothing here changes."""
 
     config: Config
     nets: Networks
-    data: Data
-    key: jax.Array
+    feed: Feed
+    key: jax.Array  # [], or [S] of several runs
+    mesh: Mesh | None = None
 
 
 def done(state: TrainState) -> dict[str, int]:
-    """Units done of each phase."""
+    """Units done of each phase; of several runs, by the one that went furthest."""
     return {
-        "gen_pretrain": int(state.epoch),
-        "dis_pretrain": int(state.refresh),
-        "adversarial": int(state.round),
+        "gen_pretrain": int(jnp.max(state.epoch)),
+        "dis_pretrain": int(jnp.max(state.refresh)),
+        "adversarial": int(jnp.max(state.round)),
     }
 
 
@@ -95,8 +131,6 @@ def train(problem: Problem, state: TrainState, listener: Listener) -> TrainState
 
     Raises DivergedError where a value is not finite; `state` is donated.
     """
-    health.check_data(problem.data.train_NTD, "training")
-    health.check_data(problem.data.validation_NTD, "validation")
     config = problem.config
     skip = {
         "gen_pretrain": config.run.skip_gen_pretrain,
@@ -108,30 +142,17 @@ def train(problem: Problem, state: TrainState, listener: Listener) -> TrainState
         "dis_pretrain": config.discriminator.dis_pre_refreshes,
         "adversarial": config.adversarial.total_batch,
     }
-    shared = {"nets": problem.nets, "batch_size": config.run.batch_size}
-    functions: dict[str, Callable[..., Any]] = {
-        "gen_pretrain": partial(steps.likelihood_epochs, config=config.generator, **shared),
-        "dis_pretrain": partial(
-            steps.discriminator_refreshes, config=config.discriminator, **shared
-        ),
-        "adversarial": partial(
-            steps.adversarial_rounds,
-            config=config.adversarial,
-            dis_config=config.discriminator,
-            **shared,
-        ),
-    }
     for phase in PHASES:
         finished = done(state)
         later = any(finished[name] for name in PHASES[PHASES.index(phase) + 1 :])
         if skip[phase] or later or finished[phase] >= totals[phase]:
             continue
-        if phase == "adversarial" and not finished[phase]:
-            state = steps.begin_adversarial(state, config.adversarial)
+        if phase != "gen_pretrain" and not finished["adversarial"]:
+            state = steps.begin_adversarial(state, config.adversarial, config.run.num_seeds)
         stop = partial(_stale, config.generator.patience) if phase == "gen_pretrain" else _never
         if stop(state):
             continue
-        state = _run_phase(problem, state, phase, functions[phase], totals[phase], stop, listener)
+        state = _run_phase(problem, state, phase, totals[phase], stop, listener)
     return state
 
 
@@ -140,36 +161,98 @@ def _never(state: TrainState) -> bool:  # noqa: ARG001
 
 
 def _stale(patience: int, state: TrainState) -> bool:
-    return int(state.stale_epochs) >= patience
+    return int(jnp.min(state.stale_epochs)) >= patience
+
+
+def _advance(
+    problem: Problem, state: TrainState, data: Data, phase: str, count: int
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """`count` units of a phase in one call on the device, or on the mesh."""
+    with parallel.context(problem.mesh):
+        return _call(problem, state, data, phase, count)
+
+
+def _call(
+    problem: Problem, state: TrainState, data: Data, phase: str, count: int
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    config, key = problem.config, problem.key
+    shared = {
+        "nets": problem.nets,
+        "batch_size": config.run.batch_size,
+        "seeds": config.run.num_seeds,
+    }
+    if phase == "gen_pretrain":
+        number = jnp.array(count)
+        return steps.likelihood_epochs(state, data, key, number, config=config.generator, **shared)
+    pretraining = phase == "dis_pretrain"
+    work = rounds.Work(
+        count=jnp.array(count),
+        updates=jnp.array(0 if pretraining else config.adversarial.gen_updates),
+        refreshes=jnp.array(1 if pretraining else config.discriminator.dis_refreshes),
+    )
+    state, buffers = rounds.rounds(
+        state,
+        data,
+        key,
+        work,
+        config=config.adversarial,
+        dis_config=config.discriminator,
+        **shared,
+    )
+    names = rounds.REFRESH_METRICS if pretraining else rounds.ROUND_METRICS
+    return state, {name: buffers[name] for name in names}
+
+
+def _columns(buffers: dict[str, jax.Array], count: int) -> dict[str, list[float]]:
+    """Metrics of `count` units; of several runs their mean, and beside it their spread (_std).
+
+    A run that stopped early, or that broke down, is not counted.
+    """
+    columns = {}
+    for name, values in parallel.whole(buffers).items():
+        array = np.asarray(values)
+        if array.ndim == 1:
+            columns[name] = array[:count].tolist()
+            continue
+        rows = array[:, :count].astype(np.float64)
+        good = np.isfinite(rows)
+        number = np.maximum(good.sum(axis=0), 1)
+        mean = np.where(good, rows, 0.0).sum(axis=0) / number
+        variance = np.where(good, (rows - mean) ** 2, 0.0).sum(axis=0) / number
+        columns[name] = np.where(good.any(axis=0), mean, np.nan).tolist()
+        columns[name + "_std"] = np.sqrt(variance).tolist()
+    return columns
 
 
 def _run_phase(
     problem: Problem,
     state: TrainState,
     phase: str,
-    function: Callable[..., Any],
     total: int,
     stop: Callable[[TrainState], bool],
     listener: Listener,
 ) -> TrainState:
+    feed = problem.feed
+    finished = done(state)[phase]
     listener.compiling(phase)
     started = time.monotonic()
     # No unit at all: compiles, computes nothing, and the next fit in this process finds it done.
-    state, _ = function(state, problem.data, problem.key, jnp.array(0))
+    state, _ = _advance(problem, state, feed.data(phase, finished), phase, 0)
     listener.compiled(phase, time.monotonic() - started)
-    finished = done(state)[phase]
     seconds_each = None
     while finished < total and not stop(state):
         border = min(total, (finished // EVALUATE_EVERY[phase] + 1) * EVALUATE_EVERY[phase])
+        border = min(border, feed.until(phase, finished))
         count = min(border - finished, steps.MAX_CHUNK)
         if seconds_each is None:
             count = 1
         elif seconds_each > 0:
             count = max(1, min(count, int(CHUNK_SECONDS / seconds_each)))
+        count = parallel.agree(count)
         started = time.monotonic()
-        state, buffers = function(state, problem.data, problem.key, jnp.array(count))
+        state, buffers = _advance(problem, state, feed.data(phase, finished), phase, count)
         count = done(state)[phase] - finished  # fewer where the phase stopped early
-        columns = {name: np.asarray(values)[:count].tolist() for name, values in buffers.items()}
+        columns = _columns(buffers, count)
         seconds_each = (time.monotonic() - started) / count
         rows = [
             {"phase": phase, "step": finished + i + 1}
@@ -178,21 +261,21 @@ def _run_phase(
         ]
         health.check_rows(phase, UNITS[phase], rows)
         where = f"{UNITS[phase]} {finished + 1}" + f" to {finished + count}" * (count > 1)
-        health.check_state(phase, where, state)
+        state = health.check_state(phase, where, state)
         finished += count
+        here = parallel.whole(state)  # the listener may be on one process of several
         ended = finished >= total or stop(state)
         if finished % EVALUATE_EVERY[phase] == 0 or ended:
-            samples_NTK = evaluation_samples(
-                problem.nets, state, problem.key, problem.data.train_NTD.shape[1]
-            )
+            real_NTK = feed.validation_NTK
+            seed = problem.config.run.seed
+            samples_NTK = evaluation_samples(problem.nets, here, seed, real_NTK.shape[1])
             health.check_samples(phase, where, samples_NTK)
-            real_NTK = np.asarray(problem.data.validation_NTD)
             rows[-1] |= metrics.quick(real_NTK, samples_NTK)
             rows[-1]["spread"] = health.spread(samples_NTK, real_NTK)
             if phase != "gen_pretrain":
-                accuracy = steps.discriminator_accuracy(
-                    state.discriminator,
-                    problem.data.validation_NTD,
+                accuracy = rounds.discriminator_accuracy(
+                    steps.best(here).discriminator,
+                    jnp.asarray(real_NTK),
                     jnp.asarray(samples_NTK),
                     nets=problem.nets,
                 )
@@ -201,16 +284,20 @@ def _run_phase(
             listener.evaluated(phase, finished, samples_NTK)
         listener.progress(phase, finished, total, rows)
         if not ended:
-            listener.checkpoint(state)
+            listener.checkpoint(here)
+    here = parallel.whole(state)
+    best = steps.best(here)
     note = ""
     if phase == "gen_pretrain" and finished < total:
-        best = finished - int(state.stale_epochs)
-        note = f"no better validation likelihood since epoch {best}"
-    if phase == "adversarial" and int(state.kept_round) < finished:
-        kept = int(state.kept_round)
+        epoch = int(best.epoch) - int(best.stale_epochs)
+        note = f"no better validation likelihood since epoch {epoch}"
+    if phase == "adversarial" and int(best.kept_round) < finished:
+        kept = int(best.kept_round)
         note = "kept " + (f"round {kept}" if kept else "the pretrained policy")
         note += ": later ones are less likely on the validation part than --tolerance allows"
-    listener.phase_ended(phase, state, note)
+    if broken := health.broken_seeds(here):
+        note += "; " * bool(note) + f"{broken} of {problem.config.run.num_seeds} seeds broke down"
+    listener.phase_ended(phase, here, note)
     return state
 
 
@@ -228,10 +315,9 @@ def sample(
     return rollout.sample(networks.bind(nets.policy, params), key, number, length, temperature)
 
 
-def evaluation_samples(
-    nets: Networks, state: TrainState, key: jax.Array, length: int
-) -> np.ndarray:
-    """Samples of the policy that would be kept now, in scaled units; fixed by key and state."""
+def evaluation_samples(nets: Networks, state: TrainState, seed: int, length: int) -> np.ndarray:
+    """Samples of the policy that would be kept now, in scaled units; fixed by seed and state."""
+    key = jax.random.key(seed)
     key = jax.random.fold_in(jax.random.fold_in(key, steps.EVALUATE), jnp.array(step_number(state)))
     shape = {"nets": nets, "number": EVALUATION_SIZE, "length": length}
-    return np.asarray(sample(state.final, key, jnp.array(1.0), **shape))
+    return np.asarray(sample(steps.best(state).final, key, jnp.array(1.0), **shape))

@@ -87,6 +87,7 @@ def test_many_rollouts_in_one_call_beat_as_many_calls():
     assert times["apart"] > 1.5 * times["together"]
 
 
+@pytest.mark.slow
 def test_throughput_measures_every_work():
     # A round takes longest to compile; it is timed like the two steps.
     rows = throughput.rows(TINY, 5, at_least=0.0, skip=("round",))
@@ -142,6 +143,7 @@ def test_flops_of_the_policy_by_hand_are_xlas(features):
     assert 0.9 * roofline.policy_flops(sizes) < by_xla < 1.3 * roofline.policy_flops(sizes)
 
 
+@pytest.mark.slow
 def test_roofline_has_every_kernel():
     best, rows = roofline.matmul_ceiling((16, 32), 5)
     assert best == max(row["flops_per_second"] for row in rows) > 0

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(faults.compiler() is None, reason="no C compiler
 SAVES = 6  # of a run without training (faults._saves)
 TINY = "--data x.txt --hidden-dim 4 --pre-epoch-num 3 --dis-pre-refreshes 2 --total-batch 3"
 TINY += " --num-negatives 32 --rollout-num 2 --batch-size 32 --generated-num 50 --patience 4"
-TINY += " --dis-r1 0 --checkpoint-every 0 --keep 2"
+TINY += " --dis-r1 0 --checkpoint-every 0 --keep 2 --gradient pathwise"
 STATE = {
     "weights": jax.ShapeDtypeStruct((40, 8), np.float32),
     "step": jax.ShapeDtypeStruct((), np.int32),
@@ -239,6 +239,7 @@ def killed_training(runs, folder, at):
     assert runs.run(words, folder) == 0, output(folder)
 
 
+@pytest.mark.slow
 def test_a_training_killed_in_a_save_ends_as_if_nothing_had_happened(runs, fresh, trained):
     count = len(faults.operations(trained))
     folder = fresh()
@@ -272,6 +273,7 @@ def test_a_training_killed_at_random_times_ends_as_if_nothing_had_happened(runs,
     assert losses == 0
 
 
+@pytest.mark.slow
 def test_without_the_step_counter_a_resumed_run_differs(runs, fresh, trained):
     """The control: the comparison would see one number of the state that is not restored."""
     folder = fresh()
@@ -357,6 +359,7 @@ def failing(undisturbed):
     ]
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_a_training_with_exit_5(runs, fresh, trained):
     folder = fresh()
     faulty = {"part": "checkpoints/.tmp-5", "at": 9, "action": errno.ENOSPC}
@@ -421,6 +424,7 @@ def unsynced(operations):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signals_at_a_random_time(runs, fresh, trained, number):
     signals_at_random_times(runs, fresh, trained, [number], seed=int(number))
@@ -501,6 +505,7 @@ def races(fresh, number):
     return wins
 
 
+@pytest.mark.slow
 def test_50_races_for_a_folder(fresh):
     assert sum(races(fresh, 50)) == 50
 

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqgan_jax import SeqGAN, health, losses, steps, training
+from seqgan_jax import SeqGAN, health, losses, rounds, training
 from seqgan_jax.errors import DivergedError
 from seqgan_jax.model import as_sequences
 from seqgan_jax.scaling import Scaler
 
 TINY = {"hidden_dim": 4, "pre_epoch_num": 3, "dis_pre_refreshes": 2, "total_batch": 3}
-TINY |= {"num_negatives": 32, "rollout_num": 2, "batch_size": 32, "dis_r1": 0.0}
+TINY |= {"num_negatives": 32, "gradient": "pathwise", "batch_size": 32, "dis_r1": 0.0}
 
 
 class Watch(training.Silent):
@@ -63,17 +63,17 @@ def breaks(expected, **changes):
     return watch
 
 
-def poison(monkeypatch, name, unit, change):
-    """Let a phase's function spoil its state once `unit` units of the phase are done."""
-    function = getattr(steps, name)
+def poison(monkeypatch, unit, change):
+    """Let `rounds` spoil its state once `unit` units of all phases are done."""
+    function = rounds.rounds
 
-    def spoiled(state, data, key, count, **static):
-        state, buffers = function(state, data, key, count, **static)
+    def spoiled(state, data, key, work, **static):
+        state, buffers = function(state, data, key, work, **static)
         if training.step_number(state) >= unit:
             state, buffers = change(state, buffers)
         return state, buffers
 
-    monkeypatch.setattr(steps, name, spoiled)
+    monkeypatch.setattr(rounds, "rounds", spoiled)
 
 
 def nan(tree):
@@ -92,7 +92,6 @@ PARTS += ["discriminator", "discriminator_opt", "final_nll"]
 def test_in_any_part_of_the_state(monkeypatch, part):
     poison(
         monkeypatch,
-        "adversarial_rounds",
         6,
         lambda state, buffers: (replace(state, **{part: nan(getattr(state, part))}), buffers),
     )
@@ -105,7 +104,7 @@ def test_in_a_metric(monkeypatch):
     def change(state, buffers):
         return state, buffers | {"dis_loss": buffers["dis_loss"] * jnp.inf}
 
-    poison(monkeypatch, "discriminator_refreshes", 4, change)
+    poison(monkeypatch, 4, change)
     breaks("discriminator pretraining, refresh 1: dis_loss is (inf|nan)")
 
 
@@ -118,7 +117,7 @@ def test_in_a_sample(monkeypatch):
         return samples
 
     monkeypatch.setattr(training, "evaluation_samples", bad)
-    breaks("generator pretraining, epoch 2 to 3: 1 of 1000 samples not finite")
+    breaks("generator pretraining, epoch (2 to )?3: 1 of 1000 samples not finite")
 
 
 @pytest.mark.parametrize(
@@ -149,11 +148,10 @@ def test_without_the_check_of_the_state_it_gets_through(monkeypatch):
     """The control: a metric alone does not show a bad optimiser in the chunk where it arises."""
     poison(
         monkeypatch,
-        "adversarial_rounds",
         8,
         lambda state, buffers: (replace(state, rollout=nan(state.rollout)), buffers),
     )
-    monkeypatch.setattr(health, "check_state", lambda *_: None)
+    monkeypatch.setattr(health, "check_state", lambda *words: words[-1])
     watch = Watch()
     SeqGAN(**TINY).fit(helpers.series(80, 4, 1), listener=watch)
     assert not finite(watch.states[-1])

@@ -14,9 +14,10 @@ ROOT = Path(__file__).parent.parent
 # A module may import only what stands before it.
 ORDER = [
     *("version", "errors", "config", "files", "rundir"),
-    *("texts", "parsing", "missing", "arrays", "reading", "scaling", "writing"),
+    *("texts", "parsing", "missing", "arrays", "reading", "scaling", "shards", "writing"),
     *("linear_gaussian", "simulators", "data", "analysis"),
-    *("noise", "distributions", "networks", "rollout", "losses", "estimators", "steps", "health"),
+    *("parallel", "noise", "distributions", "networks", "rollout", "losses", "estimators"),
+    *("steps", "rounds", "health", "feed"),
     "training",
     *("checkpoint", "signals", "device", "progress", "model", "run", "cli"),
 ]
@@ -26,7 +27,7 @@ PLACES = {
     "matplotlib": {"analysis"},
     "tyro": {"cli", "analysis"},
     "rich": {"progress", "analysis"},
-    "optax": {"losses", "estimators", "steps", "analysis"},
+    "optax": {"losses", "estimators", "steps", "rounds", "analysis"},
 }
 
 

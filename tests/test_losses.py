@@ -188,18 +188,16 @@ def test_l2_is_on_the_output_layer_only(size):
 
 
 def test_r1_of_a_quadratic_logit_is_its_closed_form():
-    """logit = w . x^2: the gradient is 2 w x; generated sequences do not count."""
+    """logit = w . x^2: the gradient is 2 w x."""
     rng = np.random.default_rng(0)
     w, x = rng.normal(size=(4, 2)), rng.normal(size=(6, 4, 2))
-    is_real = np.array([1.0, 0.0, 1.0, 0.0, 0.0, 1.0])
 
     def logit(x_BTD):
         return jnp.sum(jnp.asarray(w, jnp.float32)[None] * x_BTD**2, axis=(1, 2))
 
-    expected = 0.5 * np.sum((2 * w * x[is_real > 0]) ** 2) / 3
-    actual = losses.r1(logit, jnp.asarray(x, jnp.float32), jnp.asarray(is_real, jnp.float32))
+    expected = 0.5 * np.sum((2 * w * x) ** 2) / 6
+    actual = losses.r1(logit, jnp.asarray(x, jnp.float32))
     assert float(actual) == pytest.approx(expected, rel=1e-5)
-    assert float(losses.r1(logit, jnp.asarray(x, jnp.float32), jnp.zeros(6))) == 0.0
 
 
 def test_rewards():

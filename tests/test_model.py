@@ -12,7 +12,7 @@ from seqgan_jax import SeqGAN, simulators
 from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageError
 
 TINY = {"hidden_dim": 6, "pre_epoch_num": 3, "dis_pre_refreshes": 1, "total_batch": 1}
-TINY |= {"num_negatives": 32, "rollout_num": 2, "batch_size": 32, "dis_r1": 0.0}
+TINY |= {"num_negatives": 32, "gradient": "pathwise", "batch_size": 32, "dis_r1": 0.0}
 
 
 @pytest.fixture(scope="module")

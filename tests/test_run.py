@@ -15,11 +15,12 @@ import helpers
 import numpy as np
 import pytest
 
-from seqgan_jax import SeqGAN, checkpoint, data, run, rundir, steps, training
+from seqgan_jax import SeqGAN, checkpoint, data, rounds, run, rundir, training
 from seqgan_jax.cli import main, sample_main, train_main
 
 TINY = "--hidden-dim 6 --pre-epoch-num 4 --dis-pre-refreshes 2 --total-batch 3 --num-negatives 32"
 TINY += " --rollout-num 2 --batch-size 32 --generated-num 50 --patience 4 --dis-r1 0"
+FAST = TINY + " --gradient pathwise"  # compiles in half the time
 PHASES = ("gen_pretrain", "dis_pretrain", "adversarial")
 
 
@@ -54,7 +55,7 @@ def test_a_run_writes_the_contract(folder, capsys):
     out = capsys.readouterr().out
     save = folder / "save"
     for name in rundir.MADE_BY_TRAINING:
-        assert (save / name).exists(), name
+        assert (save / name).exists() == (name != "runs.json"), name  # of several runs only
     final = data.load(str(save / "final_samples.txt")).x_NTD
     assert final.shape == (50, 5, 1)
     assert np.all(np.isfinite(final))
@@ -211,15 +212,15 @@ def test_two_runs_in_one_folder(folder, capsys):
 
 
 def test_divergence_ends_with_exit_7_and_keeps_the_last_good_state(folder, capsys, monkeypatch):
-    rounds = steps.adversarial_rounds
+    good = rounds.rounds
 
-    def broken(state, data, key, count, **static):
-        state, metrics = rounds(state, data, key, count, **static)
+    def broken(state, data, key, work, **static):
+        state, metrics = good(state, data, key, work, **static)
         if int(state.round) >= 2:
             metrics["reward"] = metrics["reward"] * np.nan
         return state, metrics
 
-    monkeypatch.setattr(steps, "adversarial_rounds", broken)
+    monkeypatch.setattr(rounds, "rounds", broken)
     assert train("--checkpoint-every", "0") == 7
     message = capsys.readouterr().err
     assert "adversarial training, round 2: reward is nan" in message or "round 1" in message

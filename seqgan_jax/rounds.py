@@ -1,0 +1,225 @@
+"""Training of the discriminator and of the policy on its rewards: phases 2 and 3, one program.
+
+As in `steps`: a pure function of state, data and key that runs a number of units in one call.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from seqgan_jax import estimators, losses, networks, noise, parallel, rollout, steps
+from seqgan_jax.config import AdversarialConfig, DiscriminatorConfig
+from seqgan_jax.networks import Params
+from seqgan_jax.steps import Data, Networks, TrainState
+
+ROUND_METRICS = ("train_nll", "validation_nll", "entropy", "reward", "dis_loss", "dis_accuracy")
+REFRESH_METRICS = ("dis_loss", "dis_accuracy")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Work:
+    """How much of what to do, [] each: numbers on the device, so that one program does it all."""
+
+    count: jax.Array  # units
+    updates: jax.Array  # policy updates in each; 0 is pretraining of D
+    refreshes: jax.Array  # trainings of D in each
+
+
+def _refresh_discriminator(
+    params: Params,
+    opt: Any,
+    policy_params: Params,
+    real_NTD: jax.Array,
+    key: jax.Array,
+    nets: Networks,
+    config: DiscriminatorConfig,
+    batch_size: int,
+) -> tuple[Params, Any, dict[str, jax.Array]]:
+    """Draw fresh generated and real sequences, and pass over both in batches, half of each kind.
+
+    Minimises cross-entropy + lambda/2 ||output layer||^2 with dropout, + R1.
+    """
+    optimiser = steps.adam(config.dis_lr)
+    size, length = real_NTD.shape[:2]
+    number = config.num_negatives
+    half = min(max(1, batch_size // 2), number)
+    batches = number // half
+    fake_key, real_key, pass_key = jax.random.split(key, 3)
+    fake_MTD = rollout.sample(networks.bind(nets.policy, policy_params), fake_key, number, length)
+    real_MTD = real_NTD[jax.random.randint(real_key, (number,), 0, size)]
+    is_real_B = jnp.repeat(jnp.array([1.0, 0.0]), half)
+
+    def loss(params: Params, x_BTD: jax.Array, key: jax.Array) -> Any:
+        discriminator = networks.bind(nets.discriminator, params)
+        logits_B = discriminator(x_BTD, key)
+        value = losses.discriminator(logits_B, is_real_B)
+        accuracy = jnp.mean((logits_B > 0) == (is_real_B > 0.5))
+        total = value + config.dis_l2_reg_lambda * losses.output_l2(params)
+        if config.dis_r1 > 0:
+            total = total + config.dis_r1 * losses.r1(discriminator, x_BTD[:half])
+        return total, (value, accuracy)
+
+    def update(carry: Any, inputs: Any) -> Any:
+        params, opt = carry
+        index_B, key = inputs
+        x_BTD = parallel.spread(jnp.concatenate([real_MTD[index_B], fake_MTD[index_B]]), 0)
+        grads, metrics = jax.grad(loss, has_aux=True)(params, x_BTD, key)
+        changes, opt = optimiser.update(grads, opt, params)
+        return (optax.apply_updates(params, changes), opt), metrics
+
+    def one_pass(carry: Any, key: jax.Array) -> Any:
+        order_key, dropout_key = jax.random.split(key)
+        order = noise.permutation(order_key, number)[: batches * half].reshape(batches, half)
+        return lax.scan(update, carry, (order, jax.random.split(dropout_key, batches)))
+
+    keys = jax.random.split(pass_key, config.dis_passes)
+    (params, opt), (values, accuracies) = lax.scan(one_pass, (params, opt), keys)
+    return params, opt, {"dis_loss": values.mean(), "dis_accuracy": accuracies.mean()}
+
+
+def _repeat(number: jax.Array, body: Any, state: TrainState, key: jax.Array) -> Any:
+    """`state, metrics = body(state, key_i)` `number` times; the mean of each metric, NaN of none.
+
+    `number` is on the device: pretraining of D runs no policy update by the same program.
+    """
+    shapes = jax.eval_shape(body, state, key)[1]
+    sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
+
+    def step(i: jax.Array, carry: Any) -> Any:
+        state, sums = carry
+        state, metrics = body(state, jax.random.fold_in(key, i))
+        return state, jax.tree.map(jnp.add, sums, metrics)
+
+    state, sums = lax.fori_loop(0, number, step, (state, sums))
+    return state, jax.tree.map(lambda total: total / number, sums)
+
+
+@partial(
+    jax.jit,
+    static_argnames=("nets", "config", "dis_config", "batch_size", "seeds"),
+    donate_argnames="state",
+)
+def rounds(
+    state: TrainState,
+    data: Data,
+    key: jax.Array,
+    work: Work,
+    *,
+    nets: Networks,
+    config: AdversarialConfig,
+    dis_config: DiscriminatorConfig,
+    batch_size: int,
+    seeds: int = 1,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """`work.count` rounds: policy updates on rewards from D, then D on fresh samples.
+
+    The policy minimises surrogate - entropy_bonus * entropy + anchor * nll(real batch). Without
+    the anchor both estimators ruin a good policy within some hundred updates. A round's average
+    is kept as `final` unless the validation part says that it forgot the data (`tolerance`).
+    Pretraining of D is the same without policy updates, and counted apart.
+    """
+    run = partial(_rounds, nets=nets, config=config, dis_config=dis_config, batch_size=batch_size)
+    return steps.many(run, seeds)(state, data, key, work)
+
+
+def _rounds(
+    state: TrainState,
+    data: Data,
+    key: jax.Array,
+    work: Work,
+    *,
+    nets: Networks,
+    config: AdversarialConfig,
+    dis_config: DiscriminatorConfig,
+    batch_size: int,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    optimiser = steps.adam(config.gen_adv_lr)
+    size, length = data.train_NTD.shape[:2]
+    pretraining = work.updates == 0
+
+    def update(state: TrainState, key: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+        gradient_key, batch_key = jax.random.split(key)
+        index_B = jax.random.randint(batch_key, (batch_size,), 0, size)
+        real_BTD = parallel.spread(data.train_NTD[index_B], 0)
+        discriminator = networks.bind(nets.discriminator, state.discriminator)
+        policy = networks.bind(nets.policy, state.generator)
+
+        def reward(x_BTD: jax.Array) -> jax.Array:
+            return losses.reward(discriminator(x_BTD), config.reward)
+
+        if config.gradient == "reinforce":
+            x_BTD, advantage_BT, mean = estimators.reinforce_batch(
+                policy,
+                networks.bind(nets.policy, state.rollout),
+                reward,
+                gradient_key,
+                length,
+                batch_size,
+                config,
+            )
+            loss = estimators.reinforce(nets.policy, x_BTD, advantage_BT, real_BTD, config)
+            grads, metrics = jax.grad(loss, has_aux=True)(state.generator)
+            metrics["reward"] = mean
+        else:
+            shape = (length, batch_size, policy.features)
+            noise_TBD = parallel.spread(noise.normal(gradient_key, shape), 1)
+            loss = estimators.pathwise(nets.policy, reward, noise_TBD, real_BTD, config)
+            grads, metrics = jax.grad(loss, has_aux=True)(state.generator)
+        changes, opt = optimiser.update(grads, state.generator_opt, state.generator)
+        params = optax.apply_updates(state.generator, changes)
+        return replace(state, generator=params, generator_opt=opt), metrics
+
+    def refresh(state: TrainState, key: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+        params, opt, metrics = _refresh_discriminator(
+            state.discriminator,
+            state.discriminator_opt,
+            state.generator,
+            data.train_NTD,
+            key,
+            nets,
+            dis_config,
+            batch_size,
+        )
+        return replace(state, discriminator=params, discriminator_opt=opt), metrics
+
+    def one_round(state: TrainState) -> tuple[TrainState, dict[str, jax.Array]]:
+        phase = jnp.where(pretraining, steps.DIS_PRETRAIN, steps.ADVERSARIAL)
+        unit = jnp.where(pretraining, state.refresh, state.round)
+        gen_key, dis_key = jax.random.split(steps.unit_key(key, phase, unit))
+        state, metrics = _repeat(work.updates, update, state, gen_key)
+        state, dis_metrics = _repeat(work.refreshes, refresh, state, dis_key)
+        # Weights of one where the policy has not moved: nothing of it changes by a bit.
+        decay = jnp.where(pretraining, 1.0, config.average_rounds)
+        rollout_decay = jnp.where(pretraining, 1.0, config.rollout_update_rate)
+        average = steps.mix(state.average, state.generator, decay)
+        validation = losses.nll(networks.bind(nets.policy, average), data.validation_NTD)
+        keep = ~pretraining & (validation <= state.pretrained_nll + config.tolerance)
+        state = replace(
+            state,
+            average=average,
+            final=jax.tree.map(lambda a, b: jnp.where(keep, a, b), average, state.final),
+            final_nll=jnp.where(keep, validation, state.final_nll),
+            kept_round=jnp.where(keep, state.round + 1, state.kept_round),
+            rollout=steps.mix(state.rollout, state.generator, rollout_decay),
+            refresh=state.refresh + jnp.where(pretraining, 1, 0),
+            round=state.round + jnp.where(pretraining, 0, 1),
+        )
+        return state, metrics | dis_metrics | {"validation_nll": validation}
+
+    return steps.chunk(one_round, state, work.count, ROUND_METRICS)
+
+
+@partial(jax.jit, static_argnames="nets")
+def discriminator_accuracy(
+    params: Params, real_NTD: jax.Array, fake_NTD: jax.Array, *, nets: Networks
+) -> jax.Array:
+    """Share that D tells apart of sequences that it has not seen, real and generated alike."""
+    discriminator = networks.bind(nets.discriminator, params)
+    real, fake = discriminator(real_NTD) > 0, discriminator(fake_NTD) <= 0
+    return 0.5 * (jnp.mean(real) + jnp.mean(fake))

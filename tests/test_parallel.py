@@ -87,7 +87,7 @@ def test_two_processes_train_one_run(tmp_path):
         _, errors = process.communicate(timeout=240)
         assert process.returncode == 0, errors[-3000:]
     rows = [
-        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()]
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("one", "two")
     ]
     assert len(rows[0]) == len(rows[1]) == 4

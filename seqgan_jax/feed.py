@@ -15,6 +15,14 @@ from seqgan_jax.steps import Data
 UNITS_EACH = {"gen_pretrain": 1, "dis_pretrain": 10, "adversarial": 20}
 
 
+def scaled(scaler: Scaler, x_NTD: np.ndarray, part: str) -> np.ndarray:
+    """Rows [N, T, K] float32 in scaled units; raises DivergedError where one is not finite."""
+    with np.errstate(over="ignore"):
+        rows = scaler.transform(x_NTD).astype(np.float32)
+    health.check_data(rows, part)
+    return rows
+
+
 class StreamedData:
     """Buffers of `buffer` sequences (or all there are), one after another; see `shards`."""
 
@@ -23,7 +31,7 @@ class StreamedData:
     ) -> None:
         self._parts, self._scaler, self._seed, self._mesh = parts, scaler, seed, mesh
         self._blocks = max(1, min(buffer // BLOCK, len(parts.train_blocks)))
-        self._validation = self._scaled(parts.validation_NTD, "validation")
+        self._validation = scaled(scaler, parts.validation_NTD, "validation")
         self._on_device = parallel.place_rows(
             self._validation.shape, lambda rows: self._validation[rows], mesh, None
         )
@@ -49,12 +57,6 @@ class StreamedData:
         """The first unit on the next buffer."""
         return (unit // UNITS_EACH[phase] + 1) * UNITS_EACH[phase]
 
-    def _scaled(self, x_NTD: np.ndarray, part: str) -> np.ndarray:
-        with np.errstate(over="ignore"):
-            rows = self._scaler.transform(x_NTD).astype(np.float32)
-        health.check_data(rows, part)
-        return rows
-
     def _read(self, phase: str, number: int) -> jax.Array:
         which = list(UNITS_EACH).index(phase)
         order = self._parts.order(self._seed, which, number * self._blocks, self._blocks)
@@ -65,6 +67,6 @@ class StreamedData:
             start, stop = rows.start or 0, shape[0] if rows.stop is None else rows.stop
             blocks = order[start // BLOCK : -(-stop // BLOCK)]
             x_NTD = np.concatenate([self._parts.block(int(b)) for b in blocks])
-            return self._scaled(x_NTD, "training")[start % BLOCK :][: stop - start]
+            return scaled(self._scaler, x_NTD, "training")[start % BLOCK :][: stop - start]
 
         return parallel.place_rows(shape, read, self._mesh, parallel.BATCH)

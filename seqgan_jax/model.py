@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 from seqgan_jax import (
     checkpoint,
     config,
-    health,
     networks,
     parallel,
     rundir,
@@ -28,7 +27,7 @@ from seqgan_jax import (
 from seqgan_jax.config import Config
 from seqgan_jax.data import MIN_SEQUENCES, Scaler, Sequences, Split, default_names, split
 from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageError
-from seqgan_jax.feed import StreamedData
+from seqgan_jax.feed import StreamedData, scaled
 from seqgan_jax.networks import Frame
 from seqgan_jax.shards import Shards, StreamSplit
 from seqgan_jax.steps import Data, Networks, TrainState
@@ -132,14 +131,15 @@ class SeqGAN:
             parts = shards.split(sequences, data.held_out, data.validation, seed)
             fitted = shards.fit(parts, seed)
             scaler, train_NTD, number = fitted.scaler, fitted.sample_NTD, parts.num_train
+            names = default_names(train_NTD.shape[2])
         else:
             parts = split(sequences, data.held_out, data.validation, seed=seed)
             scaler, train_NTD = Scaler.fit(parts.train_NTD), parts.train_NTD
-            number = len(train_NTD)
+            number, names = len(train_NTD), sequences.names
         scaled_NTK = scaler.transform(train_NTD)
         increments = np.maximum(np.diff(scaled_NTK, axis=1).std(axis=(0, 1)), 1e-6)
         self._description = Description(
-            names=sequences.names,
+            names=names,
             length=scaled_NTK.shape[1],
             source=sequences.source,
             scaler=scaler,
@@ -194,10 +194,8 @@ class SeqGAN:
         mesh = parallel.make_mesh(run.devices, run.num_seeds, run.batch_size)
 
         def device(x_NTD: NDArray[np.float64], part: str, axis: str | None) -> jax.Array:
-            with np.errstate(over="ignore"):
-                rows = scaler.transform(x_NTD).astype(np.float32)
-            health.check_data(rows, part)
-            return parallel.place_rows(rows.shape, lambda part: rows[part], mesh, axis)
+            rows = scaled(scaler, x_NTD, part)
+            return parallel.place_rows(rows.shape, lambda some: rows[some], mesh, axis)
 
         feed: Feed
         if isinstance(parts, StreamSplit):

@@ -45,12 +45,6 @@ class Shards:
         return str(first if len(self.files) == 1 else first.parent)
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Of the D columns, as of any array."""
-        features = self.shape[1]
-        return ("x",) if features == 1 else tuple(f"x{d + 1}" for d in range(features))
-
-    @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know."""
         left = self.num_rows % BLOCK

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from seqgan_jax import losses, networks, rollout, rounds, steps
+from seqgan_jax import estimators, losses, networks, rollout, rounds, steps
 from seqgan_jax import noise as draws
 from seqgan_jax.config import PRESETS, AdversarialConfig, DiscriminatorConfig, GeneratorConfig
 from seqgan_jax.networks import LSTMPolicy, Params
@@ -193,10 +193,6 @@ def lazily(make: Callable[[], Program]) -> Callable[[], Any]:
     return call
 
 
-def _at_once(sizes: Sizes) -> int:
-    return sizes.at_once or (1 if jax.default_backend() == "cpu" else sizes.rollouts)
-
-
 def many_rollouts(
     policy: LSTMPolicy, x_BTD: jax.Array, noise_NTBKD: jax.Array, schedule: Any, at_once: int
 ) -> jax.Array:
@@ -220,19 +216,19 @@ def noise(key: jax.Array, sizes: Sizes) -> jax.Array:
 
 def compiled_rollouts(problem: Problem, schedule: Any = rollout.rollouts) -> Program:
     """Noise and N rollouts of every prefix, not scored."""
-    sizes = problem.sizes
+    sizes, at_once = problem.sizes, estimators.rollouts_at_once(problem.adversarial)
 
     def run(params: Params, x_BTD: jax.Array, key: jax.Array) -> jax.Array:
         policy = networks.bind(problem.nets.policy, params)
         drawn = noise(jax.random.fold_in(key, 0), sizes)  # the same in every call
-        return many_rollouts(policy, x_BTD, drawn, schedule, _at_once(sizes))
+        return many_rollouts(policy, x_BTD, drawn, schedule, at_once)
 
     return _compiled(run, problem.state().generator, batch(problem), problem.key)
 
 
 def compiled_reward(problem: Problem) -> Program:
     """Q of every prefix by N rollouts, each scored by D's probability of 'real'."""
-    sizes = problem.sizes
+    sizes, at_once = problem.sizes, estimators.rollouts_at_once(problem.adversarial)
 
     def run(params: Params, dis: Params, x_BTD: jax.Array, key: jax.Array) -> jax.Array:
         policy = networks.bind(problem.nets.policy, params)
@@ -242,7 +238,7 @@ def compiled_reward(problem: Problem) -> Program:
             return losses.reward(discriminator(x), "probability")
 
         same = jax.random.fold_in(key, 0)  # in every call
-        return rollout.q_values(policy, reward, x_BTD, same, sizes.rollouts, _at_once(sizes))
+        return rollout.q_values(policy, reward, x_BTD, same, sizes.rollouts, at_once)
 
     state = problem.state()
     return _compiled(run, state.generator, state.discriminator, batch(problem), problem.key)

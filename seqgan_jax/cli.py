@@ -172,9 +172,13 @@ def _defaults(words: Sequence[str]) -> Config:
 
 
 def _split_columns(settings: Config) -> Config:
-    """`--columns Open,Close` is `--columns Open Close`."""
-    columns = tuple(part for name in settings.data.columns for part in name.split(","))
-    return replace(settings, data=replace(settings.data, columns=columns))
+    """`--columns Open,Close` is `--columns Open Close`; so are --log and --bounds."""
+    data = settings.data
+    columns, log, bounds = (
+        tuple(part for name in words for part in name.split(","))
+        for words in (data.columns, data.log, data.bounds)
+    )
+    return replace(settings, data=replace(data, columns=columns, log=log, bounds=bounds))
 
 
 def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:

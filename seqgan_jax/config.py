@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from seqgan_jax import bounds
 from seqgan_jax.errors import UsageError
 
 
@@ -28,6 +29,10 @@ class DataConfig:
     """Steps from one window to the next, where the source is one long series."""
     columns: tuple[str, ...] = ()
     """Columns of a .csv to learn, in this order. Default: all that are numbers."""
+    log: tuple[str, ...] = ()
+    """Columns (names, or all) that are learned as logarithms: every value must be above 0."""
+    bounds: tuple[str, ...] = ()
+    """COLUMN:LOW:HIGH (or all:LOW:HIGH): samples never leave LOW to HIGH. One may be empty."""
     features: int = 1
     """Numbers a step, where a text file holds several: T x D numbers a line, step after step."""
     num_sequences: int = 10_000
@@ -334,9 +339,11 @@ def _validate_value(name: str, kind: Any, value: Any) -> None:
     elif kind is bool:
         if not isinstance(value, bool):
             raise UsageError(f"{flag} must be true or false, not {shown}.")
-    elif name == "columns":
+    elif name in ("columns", "log", "bounds"):
         if not isinstance(value, tuple) or not all(isinstance(column, str) for column in value):
             raise UsageError(f"{flag} must be a list of names, not {shown}.")
+        for text in value if name == "bounds" else ():
+            bounds.parse(text)
     elif value is not None and not isinstance(value, str):
         raise UsageError(f"{flag} must be text, not {shown}.")
     elif name == "run_dir" and not value:

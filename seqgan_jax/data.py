@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from seqgan_jax import arrays, reading, shards, texts
+from seqgan_jax import arrays, intervals, reading, shards, texts
 from seqgan_jax import missing as gaps
+from seqgan_jax.bounds import Limits
 from seqgan_jax.config import DataConfig
 from seqgan_jax.errors import DataError, UsageError
 from seqgan_jax.files import printable
@@ -56,6 +57,17 @@ class Sequences:
     source: str
     starts_N: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+
+    def check(self, limits_D: Sequence[Limits | None]) -> None:
+        """Raise DataError at a value that --log or --bounds does not allow."""
+
+        def place(n: int, t: int, _: int) -> str:
+            source = printable(self.source)
+            if self.starts_N is not None:
+                return f"{source}, step {self.starts_N[n] + t + 1} of the series"
+            return f"{source}, sequence {n + 1}, step {t + 1}"
+
+        intervals.check([(0, self.x_NTD)], limits_D, self.names, place)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

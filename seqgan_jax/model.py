@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seqgan_jax import (
+    bounds,
     checkpoint,
     config,
     networks,
@@ -128,14 +129,18 @@ class SeqGAN:
         data, seed = self.config.data, self.data_seed
         parts: Split | StreamSplit
         if isinstance(sequences, Shards):
+            names = default_names(sequences.shape[1])
+            limits = bounds.of_columns(data.log, data.bounds, names)
             parts = shards.split(sequences, data.held_out, data.validation, seed)
-            fitted = shards.fit(parts, seed)
+            fitted = shards.fit(parts, seed, limits, names)
             scaler, train_NTD, number = fitted.scaler, fitted.sample_NTD, parts.num_train
-            names = default_names(train_NTD.shape[2])
         else:
+            names = sequences.names
+            limits = bounds.of_columns(data.log, data.bounds, names)
+            sequences.check(limits)
             parts = split(sequences, data.held_out, data.validation, seed=seed)
-            scaler, train_NTD = Scaler.fit(parts.train_NTD), parts.train_NTD
-            number, names = len(train_NTD), sequences.names
+            scaler, train_NTD = Scaler.fit(parts.train_NTD, limits), parts.train_NTD
+            number = len(train_NTD)
         scaled_NTK = scaler.transform(train_NTD)
         increments = np.maximum(np.diff(scaled_NTK, axis=1).std(axis=(0, 1)), 1e-6)
         self._description = Description(
@@ -292,8 +297,8 @@ class SeqGAN:
 
         The density is of the columns that are learned, in data units: the scaling's Jacobian is
         included. Constant columns and copies of other columns carry no density; where a sequence
-        breaks them it is -inf. `run` picks one of several runs by its number from 0; default the
-        best. Raises NotFittedError, DataError on another shape.
+        breaks them, or the bounds of a column, it is -inf. `run` picks one of several runs by its
+        number from 0; default the best. Raises NotFittedError, DataError on another shape.
         """
         description = self.description
         x_NTD = self._check_shape(x)
@@ -310,7 +315,7 @@ class SeqGAN:
                 nets=self.nets,
             )
             values.append(np.asarray(logs, np.float64)[: len(block)].sum(axis=1))
-        log_p = np.concatenate(values) + description.scaler.log_jacobian(description.length)
+        log_p = np.concatenate(values) + description.scaler.log_jacobian(x_NTD)
         return np.where(description.scaler.matches(x_NTD), log_p, -np.inf)
 
     def _check_shape(self, x: ArrayLike) -> NDArray[np.float64]:

@@ -205,6 +205,8 @@ def train(
             kind = ""
             if d not in description.scaler.kept_K:
                 kind = "  (constant or a copy of another column: carried exactly, not learned)"
+            elif words := str(description.scaler.interval_K[description.scaler.source_D[d]]):
+                kind = f"  ({words})"
             if isinstance(sequences, data.Sequences):
                 column = sequences.x_NTD[:, :, d]
                 display.say(f"        {name}: {column.min():.6g} to {column.max():.6g}{kind}")
@@ -241,7 +243,7 @@ def train(
 
 def _load(settings: Config, seed: int) -> data.Sequences:
     source = dataclasses.asdict(settings.data)
-    for name in ("held_out", "validation", "data_seed", "memory", "buffer"):
+    for name in ("held_out", "validation", "data_seed", "memory", "buffer", "log", "bounds"):
         del source[name]
     columns = settings.data.columns or None
     return data.load(source.pop("data"), **source | {"columns": columns}, seed=seed)

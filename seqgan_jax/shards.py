@@ -8,10 +8,13 @@ meet in a batch of B with probability (B - 1) / (M - 1), instead of (B - 1) / (N
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from seqgan_jax import intervals
+from seqgan_jax.bounds import Limits
 from seqgan_jax.errors import DataError, UsageError
 from seqgan_jax.files import printable
 from seqgan_jax.scaling import Scaler
@@ -90,14 +93,21 @@ class Shards:
         bad = np.argwhere(~np.isfinite(x_NTD))
         if len(bad):
             n, t, d = (int(i) for i in bad[0])
-            row = BLOCK * number + n
-            file = int(np.searchsorted(self.starts, row, side="right")) - 1
             raise DataError(
-                f"{printable(self.files[file].path)}: x{[row - self.starts[file], t, d]} is "
-                f"{x_NTD[n, t, d]:g}. Every value must be finite where data are streamed: fill "
-                "them in, or leave those sequences out."
+                f"{self.place(BLOCK * number + n, t, d)} is {x_NTD[n, t, d]:g}. Every value must "
+                "be finite where data are streamed: fill them in, or leave those sequences out."
             )
         return x_NTD
+
+    def place(self, row: int, t: int, d: int) -> str:
+        """The file and index of a value, for messages."""
+        file = int(np.searchsorted(self.starts, row, side="right")) - 1
+        return f"{printable(self.files[file].path)}: x{[row - self.starts[file], t, d]}"
+
+    def check(self, limits_D: Sequence[Limits | None], names: Sequence[str]) -> None:
+        """Read all blocks; raise DataError at a value that --log or --bounds does not allow."""
+        blocks = ((BLOCK * b, self.block(b)) for b in range(self.num_rows // BLOCK))
+        intervals.check(blocks, limits_D, names, self.place)
 
 
 def find(source: str) -> tuple[Path, ...]:
@@ -218,17 +228,25 @@ class Fitted:
     sample_NTD: np.ndarray  # the sequences that the scaling was fitted on
 
 
-def fit(parts: StreamSplit, seed: int) -> Fitted:
+def fit(
+    parts: StreamSplit,
+    seed: int,
+    limits_D: Sequence[Limits | None] = (),
+    names: Sequence[str] = (),
+) -> Fitted:
     """Scaling by a random sample of blocks, checked against every training sequence.
 
     Columns that are constant or copies in the sample must be so in all: sequences that break them
-    are added to the sample. Raises DataError at a value that is not finite.
+    are added to the sample. Raises DataError at a value that is not finite, or that --log or
+    --bounds (`limits_D` of the columns `names`) does not allow.
     """
+    if any(limits_D):
+        parts.shards.check(limits_D, names)
     number = min(len(parts.train_blocks), -(-SAMPLED // BLOCK))
     chosen = np.random.default_rng([seed, 7]).choice(parts.train_blocks, number, replace=False)
     sample = np.concatenate([parts.block(int(b)) for b in np.sort(chosen)])
     while True:
-        scaler = Scaler.fit(sample)
+        scaler = Scaler.fit(sample, limits_D)
         breaking: list[np.ndarray] = []
         for number in parts.train_blocks:
             x = parts.block(int(number))

@@ -13,8 +13,9 @@ import seqgan_jax
 ROOT = Path(__file__).parent.parent
 # A module may import only what stands before it.
 ORDER = [
-    *("version", "errors", "config", "files", "rundir"),
-    *("texts", "parsing", "missing", "arrays", "reading", "scaling", "shards", "writing"),
+    *("version", "errors", "bounds", "config", "files", "rundir"),
+    *("texts", "parsing", "missing", "arrays", "reading"),
+    *("intervals", "scaling", "shards", "writing"),
     *("linear_gaussian", "simulators", "data", "analysis"),
     *("parallel", "noise", "distributions", "networks", "rollout", "losses", "estimators"),
     *("steps", "rounds", "health", "feed"),

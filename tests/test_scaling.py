@@ -77,7 +77,7 @@ def test_the_jacobian_against_densities_in_data_units(shift, scale):
     x = RNG.normal(size=(50, 7, 2)) * [scale, 2 * scale] + shift
     scaler = Scaler.fit(x)
     z = scaler.transform(x)
-    through = scipy.stats.norm.logpdf(z).sum(axis=(1, 2)) + scaler.log_jacobian(7)
+    through = scipy.stats.norm.logpdf(z).sum(axis=(1, 2)) + scaler.log_jacobian(x)
     direct = scipy.stats.norm.logpdf(x, scaler.shift_K, scaler.scale_K).sum(axis=(1, 2))
     np.testing.assert_allclose(through, direct, rtol=1e-10, atol=1e-8)
 

@@ -18,7 +18,6 @@ from seqgan_jax.errors import CheckpointError, DataError, UsageError
 from seqgan_jax.intervals import Interval
 from seqgan_jax.scaling import Scaler
 
-RNG = np.random.default_rng(3)
 TINY = {"hidden_dim": 3, "skip_gen_pretrain": True, "skip_adversarial": True}
 TINY |= {"skip_dis_pretrain": True}
 
@@ -33,7 +32,7 @@ def limits(*words: str) -> list[Limits | None]:
 
 def bounded(n: int = 60, steps: int = 5) -> np.ndarray:
     """Columns: lognormal, in [0, 100] with both ends, at least -2, at most 7, free."""
-    z = RNG.normal(size=(n, steps, 5))
+    z = np.random.default_rng(3).normal(size=(n, steps, 5))
     return np.stack(
         [
             np.exp(3 * z[..., 0] - 2),
@@ -67,7 +66,7 @@ def test_there_and_back_and_scaled():
 
 
 def test_log_prob_of_a_lognormal_is_scipys():
-    x = np.exp(RNG.normal(1.5, 0.7, size=(40, 6, 1)))
+    x = np.exp(np.random.default_rng(4).normal(1.5, 0.7, size=(40, 6, 1)))
     scaler = Scaler.fit(x, limits("log"))
     through = scipy.stats.norm.logpdf(scaler.transform(x)).sum((1, 2)) + scaler.log_jacobian(x)
     law = scipy.stats.lognorm(scaler.scale_K[0], scale=np.exp(scaler.shift_K[0]))
@@ -76,7 +75,7 @@ def test_log_prob_of_a_lognormal_is_scipys():
 
 @pytest.mark.parametrize("word", ["3:", ":11"])
 def test_log_prob_of_a_shifted_lognormal_is_scipys(word):
-    x = 3 + 8 * RNG.beta(2, 3, size=(40, 6, 1))
+    x = 3 + 8 * np.random.default_rng(4).beta(2, 3, size=(40, 6, 1))
     scaler = Scaler.fit(x, limits(word))
     [interval] = scaler.interval_K
     through = scipy.stats.norm.logpdf(scaler.transform(x)).sum((1, 2)) + scaler.log_jacobian(x)
@@ -88,7 +87,7 @@ def test_log_prob_of_a_shifted_lognormal_is_scipys(word):
 
 def test_log_prob_of_a_logit_normal_is_the_change_of_variables():
     """scipy's normal law of logit(p), p the place in the wider interval; dp by numbers."""
-    x = -4 + 6 * RNG.beta(0.5, 0.8, size=(40, 6, 1))
+    x = -4 + 6 * np.random.default_rng(4).beta(0.5, 0.8, size=(40, 6, 1))
     scaler = Scaler.fit(x, limits("-4:2"))
     [interval] = scaler.interval_K
     through = scipy.stats.norm.logpdf(scaler.transform(x)).sum((1, 2)) + scaler.log_jacobian(x)
@@ -167,7 +166,7 @@ def test_constants_and_copies_stay_exact():
         scaler = Scaler.fit(x, limits(*words))
         assert scaler.kept_K == (0,)
         assert (scaler.interval_K[0].low, scaler.interval_K[0].high) == (0, 100)
-        fresh = scaler.inverse(9 * RNG.normal(size=(50, 4, 1)))
+        fresh = scaler.inverse(9 * np.random.default_rng(4).normal(size=(50, 4, 1)))
         assert np.array_equal(fresh[..., 0], fresh[..., 2])
         assert np.all(fresh[..., 1] == 0.1)
         assert np.all(fresh[..., 3] == -3.0)

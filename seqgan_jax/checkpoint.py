@@ -28,7 +28,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from seqgan_jax import files
+from seqgan_jax import files, unpacking
 from seqgan_jax.errors import CheckpointError, DiskError
 from seqgan_jax.version import __version__
 
@@ -57,7 +57,10 @@ def _orbax() -> ocp.Checkpointer:
     alone = ocp.options.MultiprocessingOptions(
         primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"process{here}"
     )
-    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=True, multiprocessing_options=alone)
+    # Weights hardly shrink, and what is not packed cannot unpack to more than is there.
+    handler = ocp.PyTreeCheckpointHandler(
+        use_ocdbt=True, use_compression=False, multiprocessing_options=alone
+    )
     return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
@@ -214,6 +217,9 @@ def _check_files(path: Path, manifest: dict[str, Any], most: int) -> None:
             raise CheckpointError(f"{files.printable(name)} has {size} bytes, not {wanted}")
         if _fingerprint(path / name) != expected[name]:
             raise CheckpointError(f"{files.printable(name)} is damaged (SHA-256 differs)")
+        with _open(path / name) as file:  # orbax packs its tables of contents whatever it is told
+            if unpacking.bound(file.read(), most) > most:
+                raise CheckpointError(f"{files.printable(name)} unpacks to more than its model")
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -302,6 +308,9 @@ def _check_shapes(stored: dict[str, Any], target: dict[str, Any]) -> None:
         chunk = found.storage.chunk_shape if found.storage else None
         if chunk is None or math.prod(chunk) > max(1, math.prod(leaf.shape)):
             raise CheckpointError(f"{name} is stored in pieces larger than itself")
+        zarr = found.storage.zarr_metadata
+        if zarr is None or zarr.zarr_format != 2 or zarr.compression is not None:
+            raise CheckpointError(f"{name} is packed, and no checkpoint of this version is")
 
 
 def restore_last(folder: Path, abstract: Any, identity: str = "") -> tuple[int, Any, list[str]]:

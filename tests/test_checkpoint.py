@@ -9,6 +9,7 @@ import shutil
 import time
 from pathlib import Path
 
+import bombs
 import jax
 import numpy as np
 import pytest
@@ -312,6 +313,14 @@ def hostile(folder, kind):
         for i in range(checkpoint.MOST_FILES + 1):
             (state / f"f{i}").touch()
         return
+    elif kind == "a bomb for an array":
+        bombs.array(state, "policy/kernel", 10**10, inline=False)
+    elif kind == "a bomb in a packed table":
+        bombs.array(state, "policy/kernel", 10**10, inline=True)
+    elif kind == "another packer":
+        bombs.array(state, "policy/kernel", 0, inline=True, packer="zlib")
+    elif kind == "a bomb for a table":
+        bombs.table_of_contents(state / "manifest.ocdbt", 10**10)
     elif kind in ("absurd shapes", "other names"):
         shutil.rmtree(folder / "2")
         shape = (1 << 26,) if kind == "absurd shapes" else (7, 3)
@@ -336,17 +345,34 @@ def hostile(folder, kind):
 HOSTILE = ["deep manifest", "huge manifest", "not utf-8", "a huge sparse file", "a pipe"]
 HOSTILE += ["a step that is a link", "a state that is a link", "deep metadata", "absurd metadata"]
 HOSTILE += ["many files", "absurd shapes", "other names"]
+BOMBS = {
+    "a bomb for an array": "d/.* unpacks to more",
+    "a bomb in a packed table": "policy/kernel is packed",
+    "another packer": "policy/kernel is packed",
+    "a bomb for a table": "manifest.ocdbt unpacks to more",
+}
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("kind", [*HOSTILE, *BOMBS])
 def test_hostile_checkpoints_are_refused_at_once(folder, kind):
     hostile(folder, kind)
-    peak = memory_peak()
+    before = memory_now()
     started = time.monotonic()
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=BOMBS.get(kind, ".")):
         checkpoint.restore(folder, 2, ABSTRACT, "of this run")
     assert time.monotonic() - started < 2
-    assert memory_peak() - peak < 100e6
+    assert memory_peak() - before < 100e6
+
+
+def test_without_the_checks_packed_arrays_are_unpacked(folder, monkeypatch):
+    """The control: orbax reads them."""
+    bombs.array(folder / "2" / "state", "policy/kernel", 7 * 3 * 4, inline=True)
+    names = [name for name in files_of(folder / "2") if name != MANIFEST]
+    rewrite(folder, files={name: checkpoint._fingerprint(folder / "2" / name) for name in names})
+    with pytest.raises(CheckpointError, match="policy/kernel is packed"):
+        checkpoint.restore(folder, 2, ABSTRACT)
+    monkeypatch.setattr(checkpoint, "_check_shapes", lambda *_: None)
+    assert not np.any(checkpoint.restore(folder, 2, ABSTRACT)["policy"]["kernel"])
 
 
 def test_a_pickle_in_a_checkpoint_is_never_opened(folder):
@@ -363,6 +389,12 @@ def test_a_pickle_in_a_checkpoint_is_never_opened(folder):
 def memory_peak():
     with open("/proc/self/status") as file:
         return 1024 * int(next(line for line in file if line.startswith("VmHWM")).split()[1])
+
+
+def memory_now():
+    """The memory in use, from which on the peak counts anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return memory_peak()
 
 
 def test_a_size_beyond_its_model_is_refused(folder):

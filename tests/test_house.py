@@ -13,7 +13,7 @@ import seqgan_jax
 ROOT = Path(__file__).parent.parent
 # A module may import only what stands before it.
 ORDER = [
-    *("version", "errors", "bounds", "config", "files", "rundir"),
+    *("version", "errors", "bounds", "config", "files", "unpacking", "rundir"),
     *("texts", "parsing", "missing", "arrays", "reading"),
     *("intervals", "scaling", "shards", "writing"),
     *("linear_gaussian", "simulators", "data", "analysis"),

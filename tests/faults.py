@@ -58,7 +58,7 @@ class Runs:
         self._ask(words=words, folder=str(folder), at=at, action=action, part=part, control=control)
         return int(json.loads(self._process.stdout.readline())["pid"])
 
-    def wait(self, seconds: float = 120) -> int:
+    def wait(self, seconds: float = 900) -> int:
         """Exit code of the run, -9 where it was killed; kills it after `seconds`."""
         self._ask(wait=seconds)
         return int(json.loads(self._process.stdout.readline())["code"])

@@ -238,6 +238,36 @@ def test_arguments_that_mean_nothing(tmp_path):
     assert load(series, features=1, columns=()).names == ("a", "b")  # the defaults of the flags
 
 
+def test_what_does_not_fit_into_memory(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match=r"--num-sequences 100,000 of --window 1,000,000 steps"):
+        load("ar1", num_sequences=100_000, window=1_000_000)
+
+    def full(*_):
+        raise MemoryError
+
+    path = series_csv(tmp_path / "a.csv", 60)
+    monkeypatch.setattr(np, "ascontiguousarray", full)
+    with pytest.raises(DataError, match=r"a\.csv: 41 windows of 20 steps do not fit in memory"):
+        load(path)
+
+
+def test_a_file_without_suffix_is_text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").write_text("1 2 3\n" * 20)
+    assert load("mine").x_NTD.shape == (20, 3, 1)
+
+
+def test_an_array_that_may_not_be_read(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", np.ones((20, 3)))
+
+    def denied(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", denied)
+    with pytest.raises(DataError, match=r"a\.npy: cannot be read: Permission denied\. Check that"):
+        load(str(tmp_path / "a.npy"))
+
+
 def fits(starts, window, held_out, validation):
     """Whether three parts in these fractions have no step in common, by trying each window."""
     left = list(starts)

@@ -1,5 +1,6 @@
 """The run directory: lock, settings, metrics; what is not a run's own is refused or left alone."""
 
+import errno
 import fcntl
 import json
 import os
@@ -104,6 +105,42 @@ def test_the_lock_is_made_with_the_modes_of_the_umask(tmp_path):
     finally:
         os.umask(old)
     assert stat.S_IMODE((tmp_path / "run.lock").stat().st_mode) == 0o640
+
+
+def test_a_lock_on_a_full_disk_says_so(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "x")
+
+    class Handle:
+        truncate = write = full
+
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    monkeypatch.setattr(
+        "builtins.open", lambda descriptor, *_, **__: os.close(descriptor) or Handle()
+    )
+    with pytest.raises(DiskError, match=r"run\.lock: cannot be written: No space left on device"):
+        rundir.lock(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None,
+        7,
+        {"names": "ab", "features": 2},
+        {"names": ["a", 1], "features": 2},
+        {"names": ["a", "b"], "features": 1},
+        {"names": ["a", "b"]},
+        {"features": 0},
+    ],
+    ids=range(7),
+)
+def test_what_is_no_description_of_data(tmp_path, entry):
+    rundir.write_config(tmp_path, {"data": entry})
+    with pytest.raises(CheckpointError, match=r"config\.json: its entry 'data' does not describe"):
+        rundir.data_of(tmp_path)
+    rundir.write_config(tmp_path, {"data": {"names": ["a", "b"], "features": 2}})
+    assert rundir.data_of(tmp_path) == {"names": ["a", "b"], "features": 2}
 
 
 def test_what_an_earlier_run_left(tmp_path):

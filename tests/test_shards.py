@@ -109,6 +109,60 @@ def test_files_that_are_refused(folder, content, words):
         opened(folder)
 
 
+def test_files_whose_header_is_none_or_of_the_second_kind(folder):
+    (folder / "d.npy").write_text("1 2 3\n")
+    with pytest.raises(DataError, match=r"d\.npy: cannot be read as an array: .* Save it again"):
+        opened(folder)
+    with open(folder / "d.npy", "wb") as file:
+        np.lib.format.write_array(file, X[:5], version=(2, 0))
+    assert np.array_equal(opened(folder).rows(len(X), len(X) + 5), X[:5])
+    for shape in ((5, 1), (0, 4, 2)):
+        np.save(folder / "d.npy", np.zeros(shape))
+        with pytest.raises(DataError, match=r"d\.npy: has shape .* \[N sequences, T steps\]"):
+            opened(folder)
+
+
+def test_where_it_comes_from_and_what_is_left_out_is_told(folder):
+    assert opened(folder).source == str(folder)
+    assert opened(folder).notes == (
+        "streamed: more than --memory; 3 files",
+        "the last 37 sequences are left out",
+    )
+    np.save(folder / "e.npy", X[: BLOCK * 2])
+    one = shards.open_shards(shards.find(str(folder / "e.npy")))
+    assert (one.source, one.notes) == (
+        str(folder / "e.npy"),
+        ("streamed: more than --memory; 1 files",),
+    )
+    assert one.num_bytes == 8 * 512 * 4 * 2
+
+
+def test_too_few_to_be_streamed(folder):
+    np.save(folder / "e.npy", X[: BLOCK * 3 - 1])
+    few = shards.open_shards((folder / "e.npy",))
+    with pytest.raises(DataError, match=r"e\.npy: 767 sequences are too few .* --memory larger"):
+        shards.split(few, 0.1, 0.1, seed=1)
+    np.save(folder / "e.npy", X[: BLOCK * 3])
+    three = shards.split(shards.open_shards((folder / "e.npy",)), 0.1, 0.1, seed=1)
+    assert three.num_train == BLOCK
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"missing": "drop"}, "--missing: streamed data must be complete"),
+        ({"columns": ("a",)}, r"--columns has no meaning for \.npy"),
+        ({"features": 2}, r"--features has no meaning for \.npy: save an array"),
+    ],
+)
+def test_settings_without_a_meaning_for_streamed_data(folder, options, said):
+    with pytest.raises(UsageError, match=said):
+        data.open_stream(DataConfig(data=str(folder), memory=1e-5, **options))
+    if "missing" not in options:
+        with pytest.raises(UsageError, match=said):
+            data.load(str(folder), **options)
+
+
 def test_a_file_that_is_cut_off_is_refused(folder):
     path = folder / "c.npy"
     path.write_bytes(path.read_bytes()[:-1])

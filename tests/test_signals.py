@@ -1,5 +1,6 @@
 """Signals: the first is noted and ends the process soon, the second ends it at once."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -65,6 +66,28 @@ def test_a_second_signal_ends_it_at_once():
     _, said = process.communicate(timeout=20)
     assert process.returncode == 128 + signal.SIGINT
     assert said == ""
+
+
+def test_the_end_shows_the_cursor_of_a_terminal_and_of_nothing_else(monkeypatch, capsys):
+    ended = []
+    monkeypatch.setattr(signals.os, "_exit", ended.append)
+    signals._end(143)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    signals._end(130)
+    assert capsys.readouterr().out == "\x1b[?25h"
+    assert ended == [143, 130]
+
+
+def test_other_signals_are_not_ours():
+    reader, writer = os.pipe()
+    os.write(writer, bytes([signal.SIGCHLD, signal.SIGTERM]))
+    assert signals._next(reader, 5) == signal.SIGTERM
+    assert signals._next(reader, 0.01) is None
+    os.write(writer, bytes([signal.SIGWINCH]))
+    os.close(writer)
+    assert signals._next(reader, 5) == 0  # listening has ended
+    os.close(reader)
 
 
 def test_afterwards_the_handlers_are_as_before():

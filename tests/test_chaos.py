@@ -58,6 +58,14 @@ def fresh(tmp_path):
     return make
 
 
+def counted(items):
+    """The items, with a word (-s shows it) for each that is through: a run may be cut off."""
+    items = list(items)
+    for i, item in enumerate(items, 1):
+        yield item
+        print(f"{i} of {len(items)}: {item!s}", flush=True)
+
+
 def output(folder):
     path = folder / "output"
     return path.read_text() if path.exists() else ""
@@ -97,7 +105,7 @@ def undisturbed(runs, tmp_path_factory):
 
 def kill_at(runs, fresh, undisturbed, numbers, action):
     """Kill a run at each of these operations; none may lose anything, each must go on."""
-    for at in numbers:
+    for at in counted(numbers):
         folder = fresh()
         code = runs.run(["saves", str(SAVES)], folder, at=at, action=action)
         assert code == (-signal.SIGKILL), (at, output(folder))
@@ -251,7 +259,7 @@ def test_a_training_killed_in_a_save_ends_as_if_nothing_had_happened(runs, fresh
 def test_a_training_killed_anywhere_ends_as_if_nothing_had_happened(runs, fresh, trained):
     """Every 40th file operation of a whole training, the first and the last."""
     count = len(faults.operations(trained))
-    for at in [*range(1, count, 40), count]:
+    for at in counted([*range(1, count, 40), count]):
         folder = fresh()
         killed_training(runs, folder, at)
         assert digest(folder) == digest(trained), at
@@ -268,6 +276,7 @@ def test_a_training_killed_at_random_times_ends_as_if_nothing_had_happened(runs,
         )
         count, losses = count + kills, losses + missing
         assert digest(folder) == digest(trained)
+        print(f"{count} of {number} kills, {losses} saves lost", flush=True)
         if count >= number:
             break
     assert losses == 0
@@ -324,7 +333,7 @@ def test_20_cuts_over_all_phases(fresh, monkeypatch):
 
 def fail_at(runs, fresh, numbers, code):
     """The disk fails from operation N on: a message, no lost save, and it goes on afterwards."""
-    for at in numbers:
+    for at in counted(numbers):
         folder = fresh()
         ended = runs.run(["saves", str(SAVES)], folder, at=at, action=code)
         said = output(folder)
@@ -439,7 +448,7 @@ def test_signals_at_many_random_times(runs, fresh, trained):
 def signals_at_random_times(runs, fresh, trained, numbers, seed):
     """Ends with its exit code in 10 s and without a traceback; goes on to the same end."""
     rng = random.Random(seed)
-    for number in numbers:
+    for number in counted(numbers):
         folder = fresh()
         process = runs.start(TINY.split(), folder)
         deadline = time.monotonic() + 30

@@ -59,8 +59,19 @@ class GeneratorConfig:
 
     hidden_dim: int = 32
     """LSTM units."""
+    layers: int = 1
+    """LSTM layers."""
+    policy: Literal["mixture", "gaussian", "student", "auto"] = "mixture"
+    """Law of a step: mixture of Gaussians, each feature given the earlier ones; gaussian; student,
+    with heavier tails; auto tries each for ten epochs and takes the likeliest on the validation
+    part."""
+    components: int = 5
+    """Gaussians of a mixture."""
     covariance: Literal["full", "diagonal"] = "full"
     """Covariance of one step's features: full by a Cholesky factor, or diagonal."""
+    frame: Literal["var", "increments", "levels"] = "var"
+    """What the policy predicts is the distance from: a VAR(1) fitted by least squares, the value
+    before, or the mean."""
     pre_epoch_num: int = 120
     """Most passes over the training part in pretraining."""
     gen_lr: float = 1e-3
@@ -101,11 +112,11 @@ class AdversarialConfig:
 
     total_batch: int = 200
     """Rounds, each of gen_updates policy updates and dis_refreshes discriminator trainings."""
-    gradient: Literal["reinforce", "pathwise"] = "reinforce"
-    """Policy gradient: REINFORCE with Monte Carlo rollouts, or through the samples."""
+    gradient: Literal["pathwise", "reinforce"] = "pathwise"
+    """Policy gradient: through the samples, or REINFORCE with Monte Carlo rollouts."""
     gen_updates: int = 1
     """Policy updates a round."""
-    gen_adv_lr: float = 1e-4
+    gen_adv_lr: float = 1e-3
     """Adam learning rate of the policy."""
     rollout_num: int = 16
     """Monte Carlo continuations of every prefix."""
@@ -114,8 +125,8 @@ class AdversarialConfig:
     sequences, whose rollouts cost T^2."""
     rollout_update_rate: float = 0.8
     """Decay, a round, of the rollout policy's running average of the policy."""
-    reward: Literal["probability", "logit"] = "probability"
-    """What a sequence earns: the discriminator's probability of 'real', or its logit."""
+    reward: Literal["logit", "probability"] = "logit"
+    """What a sequence earns: the discriminator's logit, or its probability of 'real'."""
     rollouts_at_once: int = 0
     """Rollouts made and scored in one go: bounds memory, changes no result. 0: one on a CPU, all
     on a GPU."""
@@ -123,11 +134,15 @@ class AdversarialConfig:
     """Weight of the likelihood of real sequences in the policy's loss."""
     entropy_bonus: float = 0.0
     """Weight of the policy's entropy (nats a step) in the policy's loss."""
-    average_rounds: float = 0.98
+    average_rounds: float = 0.99
     """Decay, a round, of the running average of the policy that is kept."""
-    tolerance: float = 0.01
+    adv_patience: int = 60
+    """Adversarial training stops after this many rounds without a better policy (looked for every
+    20 rounds)."""
+    tolerance: float = 0.05
     """Nats a step by which that average may be less likely than the pretrained policy on the
-    validation part; a round beyond that is not kept."""
+    validation part. It is kept where it is within that, and a fresh discriminator tells it less
+    well from unseen sequences than what was kept before."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +192,7 @@ PRESETS: Mapping[str, Config] = {
     # 50 x 3 and 200 x 5 x 3 passes over 10,000 real and 10,000 fresh generated sequences.
     "reference": Config(
         run=RunConfig(preset="reference"),
+        generator=GeneratorConfig(policy="gaussian"),
         discriminator=DiscriminatorConfig(
             dis_size="reference",
             dis_r1=0.0,
@@ -184,6 +200,13 @@ PRESETS: Mapping[str, Config] = {
             dis_passes=3,
             dis_pre_refreshes=50,
             dis_refreshes=5,
+        ),
+        adversarial=AdversarialConfig(
+            gradient="reinforce",
+            reward="probability",
+            gen_adv_lr=1e-4,
+            average_rounds=0.98,
+            adv_patience=200,
         ),
     ),
 }
@@ -226,7 +249,7 @@ def from_flat(values: Mapping[str, Any]) -> Config:
 # Settings that a resumed run may change: none of them changes what was computed so far.
 CHANGEABLE = {
     *("run_dir", "generated_num", "checkpoint_every", "keep", "rollouts_at_once", "devices"),
-    *("pre_epoch_num", "patience", "dis_pre_refreshes", "total_batch"),
+    *("pre_epoch_num", "patience", "dis_pre_refreshes", "total_batch", "adv_patience"),
     *("skip_gen_pretrain", "skip_dis_pretrain", "skip_adversarial"),
 }
 
@@ -260,6 +283,8 @@ _LIMITS: dict[str, tuple[float, float, bool, bool]] = {
     "held_out": (0, 0.5, False, True),
     "validation": (0, 0.5, False, True),
     "hidden_dim": (1, 8192, True, True),
+    "layers": (1, 100, True, True),
+    "components": (1, 1000, True, True),
     "pre_epoch_num": (0, 1e9, True, True),
     "gen_lr": (0, 1, False, True),
     "patience": (1, 1e9, True, True),
@@ -282,6 +307,7 @@ _LIMITS: dict[str, tuple[float, float, bool, bool]] = {
     "anchor": (0, math.inf, True, False),
     "entropy_bonus": (0, math.inf, True, False),
     "average_rounds": (0, 1, True, False),
+    "adv_patience": (1, 1e9, True, True),
     "tolerance": (0, math.inf, True, False),
     "batch_size": (2, 65536, True, True),
     "seed": (0, 2**32 - 1, True, True),
@@ -294,6 +320,8 @@ _LIMITS: dict[str, tuple[float, float, bool, bool]] = {
 }
 _CHOICES = {
     "missing": ("error", "drop", "interpolate"),
+    "policy": ("mixture", "gaussian", "student", "auto"),
+    "frame": ("var", "increments", "levels"),
     "covariance": ("full", "diagonal"),
     "dis_size": ("small", "reference"),
     "gradient": ("reinforce", "pathwise"),
@@ -312,6 +340,11 @@ def validate(config: Config) -> None:
         raise UsageError(
             f"--held-out {data.held_out:g} and --validation {data.validation:g} leave less than a "
             "fifth of the data to train on. Make one smaller."
+        )
+    if config.adversarial.entropy_bonus and config.generator.policy != "gaussian":
+        raise UsageError(
+            f"--entropy-bonus is not possible with --policy {config.generator.policy}: its entropy "
+            "has no closed form. Leave it out, or use --policy gaussian."
         )
 
 

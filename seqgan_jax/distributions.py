@@ -1,20 +1,34 @@
-"""What the policy draws each step from: Gaussians of one step's D features. Pure functions.
+"""What the policy draws each step from: the law of one step's D features. Pure functions.
 
-`DiagonalGaussian` and `FullGaussian` have the same interface, so that the rest of the package knows
-of neither: `num_params(D)`, `from_params(raw, temperature)`, `sample(noise)`, `log_prob(e)`,
-`entropy()`. `Framed` puts such a law into another frame: x = offset + F e with e from the law.
+A `Family` makes laws from what a network gives; the laws have one interface, so that the rest of
+the package knows of none: `sample(noise)`, `log_prob(e)`, and `entropy()` where it has a closed
+form. `Framed` puts a law into another frame: x = offset + F e with e from the law.
+
+Shapes beside the usual: K components, M hidden units, P parameters of a step.
 """
 
-from typing import NamedTuple, Self
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import NamedTuple, Protocol, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jax.scipy.linalg import solve_triangular
+from jax.scipy.special import gammaln, log_ndtr, ndtr
 
 LOG_2PI = 1.8378770664093453
 # Log-variances are held within these bounds (data are scaled to unit variance): far outside what
 # data need, tight enough that neither exp() nor its square leaves float32.
 LOG_VARIANCE_BOUNDS = (-18.0, 8.0)
+# Of a mixture's component: no rare component is wilder than twenty innovations.
+LOG_SCALE_BOUNDS = (-9.0, 3.0)
+LEAST_DOF = 2.1  # Student's t with a variance
+LEAST_DENSITY = 1e-3
+MIXTURE_HIDDEN = 32
+UNROLLED = 8  # features in a row without a loop
 
 
 def _scales(log_variance: jax.Array, temperature: float | jax.Array) -> jax.Array:
@@ -109,7 +123,248 @@ class FullGaussian(NamedTuple):
         return 0.5 * (LOG_2PI + 1.0) * self.mean.shape[-1] + log_det
 
 
-Law = DiagonalGaussian | FullGaussian
+class StudentT(NamedTuple):
+    """Correlated heavy tails: x = mean + L z, each z_d from Student's t with its own nu_d.
+
+    z = sqrt(nu (u^(-2/nu) - 1)) cos(2 pi v) for uniform u, v (Bailey 1994, Math. Comp. 62, 779),
+    which is smooth in nu as well.
+    """
+
+    gaussian: FullGaussian  # mean and L
+    dof: jax.Array  # [..., D], above LEAST_DOF
+
+    @classmethod
+    def from_params(cls, raw: jax.Array, features: int, temperature: float | jax.Array) -> Self:
+        """Split `raw` [..., FullGaussian's and D more] into its parts."""
+        size = FullGaussian.num_params(features)
+        dof = LEAST_DOF + jax.nn.softplus(raw[..., size:] + 8.0)  # 10 where raw is 0
+        return cls(FullGaussian.from_params(raw[..., :size], temperature), dof)
+
+    def sample(self, noise: jax.Array) -> jax.Array:
+        """Reparameterised sample from standard normal `noise` [..., 2 D]."""
+        radius, angle = jnp.split(noise, 2, axis=-1)
+        # At most 6 normal deviations: u is not 0 in float32.
+        log_u = log_ndtr(jnp.clip(radius, -6.0, 6.0))
+        squared = self.dof * jnp.expm1(-2.0 / self.dof * log_u)
+        z = jnp.sqrt(jnp.maximum(squared, 1e-12)) * jnp.cos(2 * jnp.pi * ndtr(angle))
+        return self.gaussian.sample(z)
+
+    def log_prob(self, x: jax.Array) -> jax.Array:
+        """sum_d log t(z_d; nu_d) - log det L, z = L^-1 (x - mean), nats, [...]."""
+        mean, factor = self.gaussian
+        z = solve_triangular(factor, (x - mean)[..., None], lower=True)[..., 0]
+        half = 0.5 * self.dof
+        constant = gammaln(half + 0.5) - gammaln(half) - 0.5 * jnp.log(jnp.pi * self.dof)
+        values = constant - (half + 0.5) * jnp.log1p(z * z / self.dof)
+        log_det = jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)
+        return jnp.sum(values, axis=-1) - log_det
+
+
+class Mixture(NamedTuple):
+    """Each feature, given the earlier ones, is a mixture of K Gaussians.
+
+        p(x) = prod_d sum_k w_dk N(x_d; mean_dk, scale_dk^2)
+        [log w, mean, log scale]_d = raw_d + tanh(context + sum_{j<d} x_j A_j) W_d
+
+    Autoregressive over features, as RNADE (Uria et al. 2013), with one step of the LSTM as its
+    context: K^D modes, and any feature's law may depend on the others'. With one feature it is the
+    plain mixture. Temperature multiplies the standard deviation of each conditional law.
+    """
+
+    raw_PD: jax.Array  # [..., D, 3 K]
+    context: jax.Array  # [..., M]
+    weights: Mapping[str, jax.Array]  # A [D, M], W [D, M, 3 K]; nothing where D = 1
+    temperature: float | jax.Array
+
+    def _hidden(self, x: jax.Array) -> jax.Array:
+        """What each feature's parameters are made of, `[..., D, M]`; sees earlier features only."""
+        features, hidden = self.weights["A"].shape
+        earlier = np.tril(np.ones((features, features), np.float32), -1)
+        masked_DDM = earlier[:, :, None] * self.weights["A"][None]
+        flat = masked_DDM.transpose(1, 0, 2).reshape(features, features * hidden)
+        seen = (x @ flat).reshape(*x.shape, hidden)
+        return jnp.tanh(self.context[..., None, :] + seen)
+
+    def _components(self, outputs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """log w, mean and scale `[..., K]` from `[..., 3 K]`."""
+        logit, mean, log_scale = jnp.split(outputs, 3, axis=-1)
+        log_w = jax.nn.log_softmax(logit, axis=-1)
+        middle = jnp.sum(jnp.exp(log_w) * mean, axis=-1, keepdims=True)
+        scale = jnp.exp(jnp.clip(log_scale, *LOG_SCALE_BOUNDS))
+        return log_w, middle + self.temperature * (mean - middle), self.temperature * scale
+
+    def log_prob(self, x: jax.Array) -> jax.Array:
+        """log p(x), nats, [...]."""
+        outputs = self.raw_PD
+        if self.weights:
+            outputs = outputs + jnp.einsum("...dm,dmp->...dp", self._hidden(x), self.weights["W"])
+        log_w, mean, scale = self._components(outputs)
+        z = (x[..., None] - mean) / scale
+        values = log_w - 0.5 * (z * z + LOG_2PI) - jnp.log(scale)
+        return jnp.sum(jax.nn.logsumexp(values, axis=-1), axis=-1)
+
+    def sample(self, noise: jax.Array) -> jax.Array:
+        """A sample from standard normal `noise` [..., 2 D]; differentiable in the parameters.
+
+        A component is drawn by one half of the noise and a value by the other. The gradient is
+        the implicit one, dx = - dF(x) / p(x) with F the distribution function (Figurnov et al.
+        2018), which does not depend on how x was drawn.
+        """
+        features = self.raw_PD.shape[-2]
+        which, value = jnp.split(noise, 2, axis=-1)
+        if not self.weights:
+            return self._draw(self.raw_PD[..., 0, :], which[..., 0], value[..., 0])[..., None]
+
+        def body(seen: jax.Array, inputs: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+            raw, a_M, w_MP, which, value = inputs
+            x = self._draw(raw + jnp.tanh(seen) @ w_MP, which, value)
+            return seen + x[..., None] * a_M[(None,) * x.ndim], x
+
+        by_feature = (
+            jnp.moveaxis(self.raw_PD, -2, 0),
+            self.weights["A"],
+            self.weights["W"],
+            jnp.moveaxis(which, -1, 0),
+            jnp.moveaxis(value, -1, 0),
+        )
+        _, x = lax.scan(body, self.context, by_feature, unroll=min(features, UNROLLED))
+        return jnp.moveaxis(x, 0, -1)
+
+    def _draw(self, outputs: jax.Array, which: jax.Array, value: jax.Array) -> jax.Array:
+        log_w, mean, scale = self._components(outputs)
+        w = jnp.exp(log_w)
+        below = _cumulative(w)[..., :-1] < ndtr(which)[..., None]
+        chosen = jax.nn.one_hot(jnp.sum(below, axis=-1), w.shape[-1])
+        drawn = jnp.sum(chosen * (mean + scale * value[..., None]), axis=-1)
+        x = lax.stop_gradient(drawn)
+        z = (x[..., None] - mean) / scale
+        function = jnp.sum(w * ndtr(z), axis=-1)
+        density = jnp.sum(w / scale * jnp.exp(-0.5 * (z * z + LOG_2PI)), axis=-1)
+        # Between modes far apart the density, and with it the gradient's divisor, goes to zero.
+        density = lax.stop_gradient(jnp.maximum(density, LEAST_DENSITY))
+        return x - (function - lax.stop_gradient(function)) / density
+
+
+Law = DiagonalGaussian | FullGaussian | StudentT | Mixture
+Weights = Mapping[str, jax.Array]
+
+
+class Family(Protocol):
+    """Laws of one kind: how many numbers they need, and how one is made of them. Hashable."""
+
+    closed_entropy: bool
+
+    def num_params(self, features: int) -> int:
+        """Numbers that the network must give for one step."""
+
+    def num_noise(self, features: int) -> int:
+        """Standard normal numbers that one sample takes."""
+
+    def start(self, features: int) -> np.ndarray:
+        """The numbers with which an untrained policy starts: near a standard normal law, [P]."""
+
+    def weights(self, key: jax.Array, features: int) -> dict[str, jax.Array]:
+        """Weights that all steps share; consumes `key`."""
+
+    def law(self, raw: jax.Array, weights: Weights, temperature: float | jax.Array) -> Law:
+        """The law of `raw` [..., P]."""
+
+
+@dataclass(frozen=True)
+class GaussianFamily:
+    """Gaussians, diagonal or of full covariance."""
+
+    full: bool
+    closed_entropy = True
+
+    def num_params(self, features: int) -> int:
+        """As the law says."""
+        return (FullGaussian if self.full else DiagonalGaussian).num_params(features)
+
+    def num_noise(self, features: int) -> int:
+        """D."""
+        return features
+
+    def start(self, features: int) -> np.ndarray:
+        """Zeros: a standard normal law."""
+        return np.zeros(self.num_params(features), np.float32)
+
+    def weights(self, key: jax.Array, features: int) -> dict[str, jax.Array]:  # noqa: ARG002
+        """None."""
+        return {}
+
+    def law(self, raw: jax.Array, weights: Weights, temperature: float | jax.Array) -> Law:  # noqa: ARG002
+        """The Gaussian of `raw`."""
+        return (FullGaussian if self.full else DiagonalGaussian).from_params(raw, temperature)
+
+
+@dataclass(frozen=True)
+class StudentFamily:
+    """Student's t with a full scale matrix."""
+
+    features: int
+    closed_entropy = False
+
+    def num_params(self, features: int) -> int:
+        """Those of the Gaussian, and D degrees of freedom."""
+        return FullGaussian.num_params(features) + features
+
+    def num_noise(self, features: int) -> int:
+        """2 D."""
+        return 2 * features
+
+    def start(self, features: int) -> np.ndarray:
+        """Zeros: ten degrees of freedom."""
+        return np.zeros(self.num_params(features), np.float32)
+
+    def weights(self, key: jax.Array, features: int) -> dict[str, jax.Array]:  # noqa: ARG002
+        """None."""
+        return {}
+
+    def law(self, raw: jax.Array, weights: Weights, temperature: float | jax.Array) -> Law:  # noqa: ARG002
+        """The law of `raw`."""
+        return StudentT.from_params(raw, self.features, temperature)
+
+
+@dataclass(frozen=True)
+class MixtureFamily:
+    """Mixtures of K Gaussians, autoregressive over features."""
+
+    components: int
+    hidden: int
+    features: int
+    closed_entropy = False
+
+    def num_params(self, features: int) -> int:
+        """3 K for each feature, and M of context where there are several features."""
+        return 3 * self.components * features + (self.hidden if features > 1 else 0)
+
+    def num_noise(self, features: int) -> int:
+        """2 D."""
+        return 2 * features
+
+    def start(self, features: int) -> np.ndarray:
+        """Components side by side that make a law of mean 0 and variance 1."""
+        quantile, number = NormalDist().inv_cdf, self.components
+        mean = np.array([0.9 * quantile((k + 0.5) / number) for k in range(number)])
+        log_scale = np.full(self.components, 0.5 * np.log(1.0 - np.mean(mean**2)))
+        one = np.concatenate([np.zeros(self.components), mean, log_scale])
+        context = np.zeros(self.num_params(features) - len(one) * features)
+        return np.concatenate([np.tile(one, features), context]).astype(np.float32)
+
+    def weights(self, key: jax.Array, features: int) -> dict[str, jax.Array]:
+        """A at random, W zero: features are independent until it is trained."""
+        if features == 1:
+            return {}
+        init = jax.nn.initializers.lecun_normal()
+        shape = (features, self.hidden, 3 * self.components)
+        return {"A": init(key, (features, self.hidden)), "W": jnp.zeros(shape)}
+
+    def law(self, raw: jax.Array, weights: Weights, temperature: float | jax.Array) -> Law:
+        """The mixture of `raw`."""
+        outputs = 3 * self.components * self.features
+        raw_PD = raw[..., :outputs].reshape(*raw.shape[:-1], self.features, -1)
+        return Mixture(raw_PD, raw[..., outputs:], weights, temperature)
 
 
 class Framed(NamedTuple):
@@ -140,14 +395,25 @@ class Framed(NamedTuple):
         return self.law.log_prob(self.innovation(x)) - self._log_det()
 
     def entropy(self) -> jax.Array:
-        """Entropy of e + log det F, nats, [...]."""
-        return self.law.entropy() + self._log_det()
+        """Entropy of e + log det F, nats, [...]; of laws that have a closed form."""
+        if isinstance(self.law, DiagonalGaussian | FullGaussian):
+            return self.law.entropy() + self._log_det()
+        raise TypeError(f"the entropy of {type(self.law).__name__} has no closed form")
+
+
+def _cumulative(w: jax.Array) -> jax.Array:
+    # A product with a triangle: XLA's cumulative sums are slow to compile and to run on CPUs.
+    return w @ np.triu(np.ones((w.shape[-1], w.shape[-1]), np.float32))
 
 
 def _apply(matrix: jax.Array, x: jax.Array) -> jax.Array:
     return x @ jnp.swapaxes(matrix, -1, -2)
 
 
-def by_name(covariance: str, features: int) -> type[DiagonalGaussian] | type[FullGaussian]:
-    """The class for `--covariance` full or diagonal; for one feature both are the same law."""
-    return FullGaussian if covariance == "full" and features > 1 else DiagonalGaussian
+def by_name(policy: str, covariance: str, components: int, features: int) -> Family:
+    """The family for `--policy`, `--covariance` and `--components`."""
+    if policy == "mixture":
+        return MixtureFamily(components, MIXTURE_HIDDEN, features)
+    if policy == "student":
+        return StudentFamily(features)
+    return GaussianFamily(covariance == "full" and features > 1)

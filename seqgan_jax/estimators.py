@@ -27,11 +27,16 @@ def _with_regularisers(
 
     Samples and real sequences go through one teacher-forced pass: half the scans.
     """
-    batch = x_BTD.shape[0]
-    log_prob, entropy = policy.log_prob_and_entropy(jnp.concatenate([x_BTD, real_BTD]))
-    nll, bonus = -jnp.mean(log_prob[batch:]), jnp.mean(entropy[:batch])
-    value = config.anchor * nll - config.entropy_bonus * bonus
-    return log_prob[:batch], value, {"train_nll": nll, "entropy": bonus}
+    batch, both_BTD = x_BTD.shape[0], jnp.concatenate([x_BTD, real_BTD])
+    if policy.family.closed_entropy:
+        log_prob, entropies = policy.log_prob_and_entropy(both_BTD)
+        entropy = jnp.mean(entropies[:batch])
+    else:
+        log_prob = policy.log_prob(both_BTD)
+        entropy = -jnp.mean(jax.lax.stop_gradient(log_prob[:batch]))
+    nll = -jnp.mean(log_prob[batch:])
+    value = config.anchor * nll - config.entropy_bonus * entropy
+    return log_prob[:batch], value, {"train_nll": nll, "entropy": entropy}
 
 
 def reinforce_batch(

@@ -16,11 +16,13 @@ from jax import lax
 from jax.scipy.linalg import solve_triangular
 
 from seqgan_jax import distributions, noise
+from seqgan_jax.config import GeneratorConfig
 from seqgan_jax.distributions import Framed
 
 Params = dict[str, Any]
 Definition = nnx.GraphDef
-State = tuple[jax.Array, jax.Array]  # h and c of the LSTM, each [..., H]
+State = tuple[jax.Array, jax.Array]  # h and c of the LSTM, each [..., layers x H]
+FIRST_COMPONENTS = 16  # of the first step's law at least, where it is a mixture
 
 
 def split(module: nnx.Module) -> tuple[Definition, Params]:
@@ -52,8 +54,10 @@ class Frame(NamedTuple):
     factor: jax.Array  # [D, D], lower triangular
 
 
-def fit_frame(x_NTD: np.ndarray, covariance: str) -> Frame:
+def fit_frame(x_NTD: np.ndarray, covariance: str, kind: str = "var") -> Frame:
     """Least squares of x_t on x_{t-1}, and the covariances of x_1 and of the residuals.
+
+    With `kind` 'increments' the matrix is the identity, with 'levels' zero.
 
     Slow series move a thousandth of their range in a step, and prices of one share are nearly
     collinear: in this frame the policy's task has unit scale in every direction, and training
@@ -63,7 +67,10 @@ def fit_frame(x_NTD: np.ndarray, covariance: str) -> Frame:
     first, before, after = x_NTD[:, 0], x_NTD[:, :-1], x_NTD[:, 1:]
     before, after = before.reshape(-1, features), after.reshape(-1, features)
     mean_before, mean_after = before.mean(0), after.mean(0)
-    matrix = np.linalg.lstsq(before - mean_before, after - mean_after, rcond=1e-10)[0].T
+    if kind == "var":
+        matrix = np.linalg.lstsq(before - mean_before, after - mean_after, rcond=1e-10)[0].T
+    else:
+        matrix = np.eye(features) * (kind == "increments")
     offset = mean_after - matrix @ mean_before
     residual = after - before @ matrix.T - offset
 
@@ -80,46 +87,78 @@ def fit_frame(x_NTD: np.ndarray, covariance: str) -> Frame:
 
 
 class LSTMPolicy(nnx.Module):
-    """Autoregressive policy pi(x_t | x_<t): an LSTM whose head gives a Gaussian of each step.
+    """Autoregressive policy pi(x_t | x_<t): an LSTM whose head gives the law of each step.
 
     c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g), h_t = sigmoid(o) tanh(c_t), with
     [i, f, o, g] = W_u u_{t-1} + W_h h_{t-1} + b (Hochreiter & Schmidhuber 1997; forget bias 1,
     Jozefowicz et al. 2015). It reads u = [x, e], the value and its innovation in a fixed VAR(1)
-    frame (`Frame`), and the head gives mean and log-variance of the next innovation from h_t.
-    h is bounded, so they are too: what grows beyond the data is the frame's linear part alone, and
-    no feedback through the variance can run away. The head starts at zero: an untrained policy is
-    the VAR(1). The first step has a learned input to the LSTM (`start`) and to the law (`first`).
-    States are `(h, c)`; values and innovations lie side by side, `u_BI`, I = 2 D.
+    frame (`Frame`), and the head gives from h_t the parameters of the law (`distributions`) of the
+    next innovation. h is bounded, so they are too: what grows beyond the data is the frame's linear
+    part alone, and no feedback through the variance can run away. The head starts at zero: an
+    untrained policy is the VAR(1). The first step has a learned input to the LSTM (`start`) and to
+    the law (`first`); of a mixture, a law of its own with more components, since levels have many
+    modes. States are `(h, c)`, layers side by side, and the head reads the last one; values and
+    innovations lie side by side, `u_BI`, I = 2 D.
     """
 
-    def __init__(self, hidden_dim: int, covariance: str, frame: Frame, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: GeneratorConfig, frame: Frame, *, rngs: nnx.Rngs) -> None:
         features = frame.offset.shape[0]
+        hidden_dim = config.hidden_dim
         self.features = features
         self.hidden_dim = hidden_dim
-        self.law = distributions.by_name(covariance, features)
-        orthogonal = jax.nn.initializers.orthogonal()
+        self.layers = config.layers
+        kind, components = config.policy, config.components
+        self.family = distributions.by_name(kind, config.covariance, components, features)
+        first_components = max(components, FIRST_COMPONENTS)
+        self.first_family = distributions.by_name(
+            kind, config.covariance, first_components, features
+        )
+        self.noise_size = self.family.num_noise(features)
         lecun = jax.nn.initializers.lecun_normal()
-        # Four blocks, one for each gate: one orthogonal (H, 4H) matrix would correlate the gates.
-        blocks = [orthogonal(rngs.params(), (hidden_dim, hidden_dim)) for _ in range(4)]
-        self.recurrent = nnx.Param(jnp.concatenate(blocks, axis=1))
+        self.recurrent = nnx.Param(_recurrent(hidden_dim, rngs))
         self.input = nnx.Param(lecun(rngs.params(), (2 * features, 4 * hidden_dim)))
-        self.bias = nnx.Param(jnp.zeros(4 * hidden_dim).at[hidden_dim : 2 * hidden_dim].set(1.0))
+        self.bias = nnx.Param(_forget_bias(hidden_dim))
         self.start = nnx.Param(jnp.zeros(4 * hidden_dim))
-        outputs = self.law.num_params(features)
+        self.deeper = nnx.List([_deeper_layer(hidden_dim, rngs) for _ in range(config.layers - 1)])
+        outputs = self.family.num_params(features)
         self.head = nnx.Param(jnp.zeros((hidden_dim, outputs)))
-        self.head_bias = nnx.Param(jnp.zeros(outputs))
-        self.first = nnx.Param(jnp.zeros(outputs))
+        self.head_bias = nnx.Param(jnp.asarray(self.family.start(features)))
+        # Beside the head's bias where both steps have one law, in its place where they do not.
+        start = np.zeros(outputs) if self._shared_law else self.first_family.start(features)
+        self.first = nnx.Param(jnp.asarray(start, jnp.float32))
+        self.weights = _params(self.family.weights(rngs.params(), features))
+        self.first_weights = _params(self.first_family.weights(rngs.params(), features))
         self.frame = nnx.Dict({name: nnx.Param(value) for name, value in frame._asdict().items()})
 
     def _frame(self) -> Frame:
         # Part of the parameters, so that it is saved with them; never trained.
         return Frame(**{name: lax.stop_gradient(self.frame[name][...]) for name in Frame._fields})
 
+    @property
+    def _shared_law(self) -> bool:
+        return self.first_family == self.family
+
     def _cell(self, state: State, projected: jax.Array) -> State:
-        h, c = state  # two arrays: stacking them in a scan's carry costs a copy at each step
-        i, f, o, g = jnp.split(projected + h @ self.recurrent[...], 4, axis=-1)
-        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        return jax.nn.sigmoid(o) * jnp.tanh(c), c
+        # Two arrays: stacking them in a scan's carry costs a copy at each step.
+        if not self.deeper:
+            return _gates(state, projected, self.recurrent[...])
+        h_below = projected
+        found: list[State] = []
+        each = (jnp.split(part, self.layers, axis=-1) for part in state)
+        for n, (h, c) in enumerate(zip(*each, strict=True)):
+            if n == 0:
+                new = _gates((h, c), projected, self.recurrent[...])
+            else:
+                layer = self.deeper[n - 1]
+                fed = h_below @ layer["input"][...] + _row(layer["bias"], h_below.ndim)
+                new = _gates((h, c), fed, layer["recurrent"][...])
+            h_below = new[0]
+            found.append(new)
+        h, c = (jnp.concatenate(parts, axis=-1) for parts in zip(*found, strict=True))
+        return h, c
+
+    def _top(self, h: jax.Array) -> jax.Array:
+        return h[..., -self.hidden_dim :]
 
     def _project(self, u: jax.Array) -> jax.Array:
         return u @ self.input[...] + _row(self.bias, u.ndim)
@@ -127,12 +166,14 @@ class LSTMPolicy(nnx.Module):
     def first_step(self, batch: int, temperature: float | jax.Array = 1.0) -> tuple[State, Framed]:
         """The state after the start input, and the law of the first value."""
         start = jnp.broadcast_to(self.start[...] + self.bias[...], (batch, 4 * self.hidden_dim))
-        zero = jnp.zeros((batch, self.hidden_dim))
+        zero = jnp.zeros((batch, self.layers * self.hidden_dim))
         state = self._cell((zero, zero), start)
-        raw = state[0] @ self.head[...] + _row(self.first, 2)
+        raw = jnp.broadcast_to(_row(self.first, 2), (batch, self.first.shape[0]))
+        if self._shared_law:
+            raw = self._top(state[0]) @ self.head[...] + raw + _row(self.head_bias, 2)
         frame = self._frame()
         offset = jnp.broadcast_to(frame.first_offset, (batch, self.features))
-        law = self.law.from_params(raw + _row(self.head_bias, 2), temperature)
+        law = self.first_family.law(raw, _values(self.first_weights), temperature)
         return state, Framed(offset, frame.first_factor, _inverse(frame.first_factor), law)
 
     def step(
@@ -143,10 +184,10 @@ class LSTMPolicy(nnx.Module):
         return state, self._later_law(state[0], u_BI, temperature)
 
     def _later_law(self, h: jax.Array, u: jax.Array, temperature: float | jax.Array) -> Framed:
-        raw = h @ self.head[...] + _row(self.head_bias, h.ndim)
+        raw = self._top(h) @ self.head[...] + _row(self.head_bias, h.ndim)
         frame = self._frame()
         offset = u[..., : self.features] @ frame.matrix.T + _row(frame.offset, h.ndim)
-        law = self.law.from_params(raw, temperature)
+        law = self.family.law(raw, _values(self.weights), temperature)
         return Framed(offset, frame.factor, _inverse(frame.factor), law)
 
     def teacher_forced(
@@ -190,6 +231,38 @@ class LSTMPolicy(nnx.Module):
         x_TBD = jnp.swapaxes(x_BTD, 0, 1)
         log_prob = jnp.concatenate([first.log_prob(x_TBD[0])[None], later.log_prob(x_TBD[1:])])
         return log_prob.T, jnp.concatenate([first.entropy()[None], later.entropy()]).T
+
+
+def _gates(state: State, projected: jax.Array, recurrent: jax.Array) -> State:
+    h, c = state
+    i, f, o, g = jnp.split(projected + h @ recurrent, 4, axis=-1)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+    return jax.nn.sigmoid(o) * jnp.tanh(c), c
+
+
+def _recurrent(hidden_dim: int, rngs: nnx.Rngs) -> jax.Array:
+    # Four blocks, one for each gate: one orthogonal (H, 4H) matrix would correlate the gates.
+    orthogonal = jax.nn.initializers.orthogonal()
+    blocks = [orthogonal(rngs.params(), (hidden_dim, hidden_dim)) for _ in range(4)]
+    return jnp.concatenate(blocks, axis=1)
+
+
+def _forget_bias(hidden_dim: int) -> jax.Array:
+    return jnp.zeros(4 * hidden_dim).at[hidden_dim : 2 * hidden_dim].set(1.0)
+
+
+def _deeper_layer(hidden_dim: int, rngs: nnx.Rngs) -> nnx.Dict:
+    recurrent = _recurrent(hidden_dim, rngs)
+    input_ = jax.nn.initializers.lecun_normal()(rngs.params(), (hidden_dim, 4 * hidden_dim))
+    return _params({"input": input_, "recurrent": recurrent, "bias": _forget_bias(hidden_dim)})
+
+
+def _params(arrays: dict[str, jax.Array]) -> nnx.Dict:
+    return nnx.Dict({name: nnx.Param(array) for name, array in arrays.items()})
+
+
+def _values(params: nnx.Dict) -> dict[str, jax.Array]:
+    return {name: params[name][...] for name in params}
 
 
 def _row(vector: Any, ndim: int) -> jax.Array:
@@ -345,11 +418,9 @@ class ReferenceDiscriminator(nnx.Module):
         return scores[:, 1] - scores[:, 0]
 
 
-def policy(
-    key: jax.Array, hidden_dim: int, covariance: str, frame: Frame
-) -> tuple[Definition, Params]:
+def policy(key: jax.Array, config: GeneratorConfig, frame: Frame) -> tuple[Definition, Params]:
     """A policy that is the frame's VAR(1) until it is trained."""
-    return split(LSTMPolicy(hidden_dim, covariance, frame, rngs=nnx.Rngs(params=key)))
+    return split(LSTMPolicy(config, frame, rngs=nnx.Rngs(params=key)))
 
 
 def discriminator(

@@ -35,7 +35,10 @@ def _advance(
 def sample_from_noise(
     policy: LSTMPolicy, noise_TBD: jax.Array, temperature: float | jax.Array = 1.0
 ) -> jax.Array:
-    """Free-running sequences `x_BTD` from standard normal noise; differentiable in the policy."""
+    """Free-running sequences `x_BTD` from standard normal noise; differentiable in the policy.
+
+    The last axis of the noise has `policy.noise_size` numbers: D of a Gaussian, 2 D of other laws.
+    """
 
     state, law = policy.first_step(noise_TBD.shape[1], temperature)
     x_BD, e_BD = law.sample(noise_TBD[0])
@@ -52,7 +55,7 @@ def sample(
     temperature: float | jax.Array = 1.0,
 ) -> jax.Array:
     """`batch` free-running sequences `x_BTD`; consumes `key`."""
-    noise_TBD = parallel.spread(noise.normal(key, (length, batch, policy.features)), 1)
+    noise_TBD = parallel.spread(noise.normal(key, (length, batch, policy.noise_size)), 1)
     return sample_from_noise(policy, noise_TBD, temperature)
 
 
@@ -133,7 +136,7 @@ def rollouts(
       `x_BPTD`, whole sequences: `[b, j]` begins with the first `prefix_lengths(T, every)[j]` values
       of `x_BTD[b]`.
     """
-    length, batch, lanes, features = noise_TBKD.shape
+    length, batch, lanes, _ = noise_TBKD.shape
 
     def flat(a: jax.Array) -> jax.Array:  # the lanes side by side: matrix products want two axes
         return a.reshape(*a.shape[:-3], batch * lanes, a.shape[-1])
@@ -163,10 +166,10 @@ def rollouts(
     blocks = -(-length // every)
     begin = every * (blocks - lanes) - 1
     starts = given.carry(slice(begin, begin + every * (lanes - 1) + 1, every))
-    noise_KELD = noise_TLD[half:].reshape(lanes, every, batch * lanes, features)
+    noise_KELD = noise_TLD[half:].reshape(lanes, every, batch * lanes, -1)
     _, second = lax.scan(restart, carry, (noise_KELD, jnp.arange(lanes - 1, -1, -1), starts))
     made_TLD = jnp.concatenate([first, second.reshape(-1, *first.shape[1:])])
-    return _unfold(made_TLD.reshape(noise_TBKD.shape), given.x_BTD, every)
+    return _unfold(made_TLD.reshape(length, batch, lanes, -1), given.x_BTD, every)
 
 
 def _unfold(made_TBKD: jax.Array, x_BTD: jax.Array, every: int) -> jax.Array:
@@ -258,14 +261,15 @@ def q_values(
     Returns:
       `Q_BJ`, J = ceil(T / every).
     """
-    batch, length, features = x_BTD.shape
+    batch, length, _ = x_BTD.shape
     lanes = num_lanes(length, every)
     if lanes == 0:
         return reward(x_BTD)[:, None]
     given = prefixes(policy, x_BTD)
 
     def one(key: jax.Array) -> jax.Array:
-        noise_TBKD = parallel.spread(noise.normal(key, (length, batch, lanes, features)), 1)
+        shape = (length, batch, lanes, policy.noise_size)
+        noise_TBKD = parallel.spread(noise.normal(key, shape), 1)
         x_BPTD = rollouts(policy, given, noise_TBKD, every=every)
         return _scored(reward, x_BPTD, in_pieces=at_once == 1)
 

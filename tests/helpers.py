@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqgan_jax import networks
+from seqgan_jax.config import GeneratorConfig
 
 
 def series(n, length, features, seed=0):
@@ -34,8 +35,10 @@ def random_params(params, seed, scale=0.3):
     )
 
 
-def policy(features=2, hidden=5, length=6, covariance="full", seed=0):
+def policy(features=2, hidden=5, length=6, covariance="full", seed=0, **settings):
     """Definition and perturbed parameters of a small policy."""
     frame = networks.fit_frame(series(200, length, features, seed), covariance)
-    definition, params = networks.policy(jax.random.key(seed), hidden, covariance, frame)
+    settings = {"policy": "gaussian", "components": 3} | settings
+    config = GeneratorConfig(hidden_dim=hidden, covariance=covariance, **settings)
+    definition, params = networks.policy(jax.random.key(seed), config, frame)
     return definition, random_params(params, seed)

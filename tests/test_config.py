@@ -10,7 +10,7 @@ from seqgan_jax import config
 from seqgan_jax.config import Config
 from seqgan_jax.errors import UsageError
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "format1" / "config.json").read_text())
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "format2" / "config.json").read_text())
 
 
 def refusal(**values):
@@ -35,6 +35,12 @@ def test_the_reference_preset_is_the_pytorch_projects_schedule():
     reference, default = config.flat(config.PRESETS["reference"]), config.flat(Config())
     assert {name: v for name, v in reference.items() if v != default[name]} == {
         "preset": "reference",
+        "policy": "gaussian",
+        "gradient": "reinforce",
+        "reward": "probability",
+        "gen_adv_lr": 1e-4,
+        "average_rounds": 0.98,
+        "adv_patience": 200,
         "dis_size": "reference",
         "dis_r1": 0.0,
         "num_negatives": 10_000,
@@ -107,13 +113,17 @@ LAST = [  # name, the last values that are allowed, the first that are not
     ("generated_num", [1, 10**9], [0, 10**9 + 1]),
     ("checkpoint_every", [0, math.inf], [-1e-9]),
     ("keep", [1, 10**6], [0, 10**6 + 1]),
+    ("layers", [1, 100], [0, 101]),
+    ("components", [1, 1000], [0, 1001]),
+    ("adv_patience", [1, 10**9], [0, 10**9 + 1]),
 ]
 
 
 @pytest.mark.parametrize(("name", "allowed", "refused"), LAST, ids=[row[0] for row in LAST])
 def test_the_last_values_that_a_number_may_have(name, allowed, refused):
     for value in allowed:
-        assert config.flat(config.from_flat({name: value}))[name] == value
+        given = {name: value} | ({"policy": "gaussian"} if name == "entropy_bonus" else {})
+        assert config.flat(config.from_flat(given))[name] == value
     flag = "--" + name.replace("_", "-")
     for value in [*refused, math.nan]:
         whole = isinstance(config.flat(Config())[name], int) or name == "data_seed"
@@ -156,7 +166,7 @@ def test_limits_are_told_in_words():
         ({"data": 7}, "--data must be text, not 7."),
         ({"run_dir": ""}, "--run-dir is empty. Name a folder."),
         ({"reward": "money"}, "--reward 'money' is unknown. Choose probability or logit."),
-        ({"hiden_dim": 3}, "unknown setting 'hiden_dim'. Settings are: anchor, average, "),
+        ({"hiden_dim": 3}, "unknown setting 'hiden_dim'. Settings are: adv_patience, anchor, "),
         ({"held_out": 0.5, "validation": 0.31}, "--held-out 0.5 and --validation 0.31 leave less"),
     ],
 )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from seqgan_jax import estimators, losses, networks, rollout
-from seqgan_jax.config import AdversarialConfig
+from seqgan_jax.config import AdversarialConfig, GeneratorConfig
 from seqgan_jax.networks import Frame
 
 NO_ANCHOR = AdversarialConfig(anchor=0.0)
@@ -17,7 +17,9 @@ def unit_policy(features=1):
     """x_t = e_t with e ~ N(0, 1): the frame is the identity, the head zero."""
     zero, one = jnp.zeros(features), jnp.eye(features)
     frame = Frame(zero, one, jnp.zeros((features, features)), zero, one)
-    return networks.policy(jax.random.key(0), 3, "full", frame)
+    return networks.policy(
+        jax.random.key(0), GeneratorConfig(hidden_dim=3, policy="gaussian"), frame
+    )
 
 
 def gauss_hermite(n=40):
@@ -151,7 +153,9 @@ def test_the_pathwise_gradient_of_a_linear_reward_is_exact():
     """Reward = sum_t x_t of a VAR(1) with matrix a: d/db of its mean is known in a closed form."""
     zero, one, a = jnp.zeros(1), jnp.eye(1), jnp.array([[0.5]])
     frame = Frame(zero, one, a, zero, one)
-    definition, params = networks.policy(jax.random.key(0), 3, "full", frame)
+    definition, params = networks.policy(
+        jax.random.key(0), GeneratorConfig(hidden_dim=3, policy="gaussian"), frame
+    )
     noise = jax.random.normal(jax.random.key(1), (3, 7, 1))
     real = jnp.zeros((7, 3, 1))
     loss = estimators.pathwise(definition, lambda x: x.sum((1, 2)), noise, real, NO_ANCHOR)

@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 
 from seqgan_jax import networks
+from seqgan_jax.config import GeneratorConfig
 
 
 def sigmoid(x):
@@ -85,7 +86,9 @@ def test_teacher_forced_log_prob_is_a_plain_loop_with_scipys_density(features, c
 def test_an_untrained_policy_is_the_var1_fitted_by_least_squares():
     x = helpers.series(500, 6, 3)
     frame = networks.fit_frame(x, "full")
-    definition, params = networks.policy(jax.random.key(0), 8, "full", frame)
+    definition, params = networks.policy(
+        jax.random.key(0), GeneratorConfig(hidden_dim=8, policy="gaussian"), frame
+    )
     before = np.concatenate([np.ones((2500, 1)), x[:, :-1].reshape(-1, 3)], axis=1)
     after = x[:, 1:].reshape(-1, 3)
     coefficients = np.linalg.lstsq(before, after, rcond=None)[0]
@@ -103,7 +106,9 @@ def test_collinear_columns_give_a_finite_frame():
     x = helpers.series(100, 5, 2)
     x = np.concatenate([x, x.sum(axis=2, keepdims=True)], axis=2)
     frame = networks.fit_frame(x, "full")
-    definition, params = networks.policy(jax.random.key(0), 4, "full", frame)
+    definition, params = networks.policy(
+        jax.random.key(0), GeneratorConfig(hidden_dim=4, policy="gaussian"), frame
+    )
     log_prob = networks.bind(definition, params).log_prob(jnp.asarray(x, jnp.float32))
     assert np.all(np.isfinite(log_prob))
 
@@ -123,8 +128,11 @@ def test_teacher_forcing_is_shifted():
     assert np.any(by_law[2, 1] != 0)
 
 
-def test_steps_one_by_one_are_the_teacher_forced_pass():
-    definition, params = helpers.policy(2)
+@pytest.mark.parametrize(
+    ("law", "layers"), [("gaussian", 1), ("student", 1), ("mixture", 1), ("gaussian", 3)]
+)
+def test_steps_one_by_one_are_the_teacher_forced_pass(law, layers):
+    definition, params = helpers.policy(2, policy=law, layers=layers)
     policy = networks.bind(definition, params)
     x = jnp.asarray(helpers.series(3, 6, 2, seed=4), jnp.float32)
     (h_T, c_T), u_T, _ = jax.jit(policy.teacher_forced)(x)
@@ -138,6 +146,56 @@ def test_steps_one_by_one_are_the_teacher_forced_pass():
         state, law = policy.step(state, u)
         log_probs.append(law.log_prob(x[:, t]))
     assert np.allclose(jnp.stack(log_probs, axis=1), policy.log_prob(x), atol=1e-4)
+
+
+def test_layers_are_lstms_on_top_of_each_other():
+    """The states of two layers by a plain loop in float64; the law reads the last one."""
+    definition, params = helpers.policy(1, hidden=4, layers=2)
+    policy = networks.bind(definition, params)
+    x = jnp.asarray(helpers.series(3, 6, 1, seed=4), jnp.float32)
+    (h_T, _), u_T, (_, later) = jax.jit(policy.teacher_forced)(x)
+    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    (deep,) = p["deeper"].values()
+    h, c = np.zeros((2, 3, 4)), np.zeros((2, 3, 4))
+
+    def sigmoid(a):
+        return 1 / (1 + np.exp(-a))
+
+    for t in range(6):
+        fed = p["start"] if t == 0 else np.asarray(u_T[t - 1], np.float64) @ p["input"]
+        fed = np.broadcast_to(fed + p["bias"], (3, 16))
+        for layer, recurrent in enumerate((p["recurrent"], deep["recurrent"])):
+            if layer:
+                fed = h[0] @ deep["input"] + deep["bias"]
+            i, f, o, g = np.split(fed + h[layer] @ recurrent, 4, axis=1)
+            c[layer] = sigmoid(f) * c[layer] + sigmoid(i) * np.tanh(g)
+            h[layer] = sigmoid(o) * np.tanh(c[layer])
+        assert np.allclose(h_T[t], np.concatenate(h, axis=1), atol=1e-5)
+    mean = (h[1] @ p["head"] + p["head_bias"])[:, :1]
+    assert np.allclose(later.law.mean[-1], mean, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["increments", "levels"])
+def test_other_frames_are_the_value_before_and_the_mean(kind):
+    x = helpers.series(500, 6, 2) + 3.0
+    frame = networks.Frame(*map(np.asarray, networks.fit_frame(x, "full", kind)))
+    after, before = x[:, 1:].reshape(-1, 2), x[:, :-1].reshape(-1, 2)
+    distance = after - before if kind == "increments" else after
+    e = (after - before @ frame.matrix.T - frame.offset) @ np.linalg.inv(frame.factor).T
+    assert np.allclose(e.mean(0), 0, atol=1e-4)
+    assert np.allclose(np.cov(e.T, bias=True), np.eye(2), atol=1e-3)
+    assert np.allclose(frame.factor @ frame.factor.T, np.cov(distance.T, bias=True), atol=1e-3)
+
+
+def test_the_first_step_of_a_mixture_has_its_own_law():
+    """Two far modes in x_1: a mixture of many components holds them, one Gaussian does not."""
+    definition, params = helpers.policy(1, policy="mixture")
+    policy = networks.bind(definition, params)
+    assert policy.first_family.components == networks.FIRST_COMPONENTS > policy.family.components
+    _, first = policy.first_step(2)
+    _, later = policy.step(policy.first_step(2)[0], jnp.zeros((2, 2)))
+    assert first.law.raw_PD.shape == (2, 1, 3 * networks.FIRST_COMPONENTS)
+    assert later.law.raw_PD.shape == (2, 1, 9)
 
 
 def test_the_frame_is_never_trained():

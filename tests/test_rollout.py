@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from seqgan_jax import networks, rollout
+from seqgan_jax.config import GeneratorConfig
 
 
 @partial(jax.jit, static_argnums=(0, 5))
@@ -45,12 +46,15 @@ def nested_loops(policy, x_BTD, noise_TBKD):
     return out
 
 
-@pytest.mark.parametrize("length", [2, 3, 4, 5])
-def test_rollouts_are_nested_loops_on_the_same_noise(length):
-    definition, params = helpers.policy(2, length=length)
+@pytest.mark.parametrize(
+    ("length", "law"),
+    [(2, "gaussian"), (3, "gaussian"), (4, "gaussian"), (5, "gaussian"), (5, "mixture")],
+)
+def test_rollouts_are_nested_loops_on_the_same_noise(length, law):
+    definition, params = helpers.policy(2, length=length, policy=law)
     policy = networks.bind(definition, params)
     x = jnp.asarray(helpers.series(2, length, 2), jnp.float32)
-    shape = (length, 2, rollout.num_lanes(length), 2)
+    shape = (length, 2, rollout.num_lanes(length), policy.noise_size)
     noise = jax.random.normal(jax.random.key(0), shape)
     expected = nested_loops(policy, x, noise)
     assert np.allclose(folded(policy, x, noise), expected, atol=1e-4)
@@ -101,7 +105,9 @@ def test_rollouts_have_the_policys_conditional_law():
     """Continuations of one prefix against the closed form: an untrained policy is a VAR(1)."""
     x = helpers.series(500, 4, 1)
     frame = networks.fit_frame(x, "full")
-    policy = networks.bind(*networks.policy(jax.random.key(0), 4, "full", frame))
+    policy = networks.bind(
+        *networks.policy(jax.random.key(0), GeneratorConfig(hidden_dim=4, policy="gaussian"), frame)
+    )
     n = 20_000
     start = jnp.full((n, 4, 1), 0.8)
     noise = jax.random.normal(jax.random.key(3), (4, n, 2, 1))
@@ -116,7 +122,9 @@ def test_rollouts_have_the_policys_conditional_law():
 def test_free_running_samples_have_the_var1s_moments():
     x = helpers.series(2000, 5, 2)
     frame = networks.fit_frame(x, "full")
-    policy = networks.bind(*networks.policy(jax.random.key(0), 4, "full", frame))
+    policy = networks.bind(
+        *networks.policy(jax.random.key(0), GeneratorConfig(hidden_dim=4, policy="gaussian"), frame)
+    )
     n = 20_000
     samples = np.asarray(
         jax.jit(lambda key: rollout.sample(policy, key, n, 5))(jax.random.key(5)), np.float64

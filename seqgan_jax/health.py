@@ -17,7 +17,7 @@ from seqgan_jax.steps import TrainState
 
 COLLAPSED = 0.5  # spread of samples, as a share of the data's, from which on it is reported
 # Losses that are infinite until they were measured for the first time.
-UNMEASURED = ("final_nll", "pretrained_nll")
+UNMEASURED = ("final_nll", "final_told", "pretrained_nll")
 RATES = {
     "gen_pretrain": "--gen-lr",
     "dis_pretrain": "--dis-lr",
@@ -56,6 +56,7 @@ def _without(state: TrainState, broken_S: jax.Array) -> TrainState:
     return replace(
         zeroed,
         final_nll=jnp.where(broken_S, jnp.inf, state.final_nll),
+        final_told=jnp.where(broken_S, jnp.inf, state.final_told),
         pretrained_nll=jnp.where(broken_S, -jnp.inf, state.pretrained_nll),
         stale_epochs=stale,
         epoch=state.epoch,

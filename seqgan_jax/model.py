@@ -37,6 +37,7 @@ from seqgan_jax.version import __version__
 
 Value = TypeVar("Value")
 MOST_COLUMNS = 10_000
+AUTO_EPOCHS = 10  # of each policy that --policy auto tries
 BLOCK = 1024  # sequences sampled or scored in one call: one compilation for every n
 
 
@@ -106,6 +107,8 @@ class SeqGAN:
         self._description: Description | None = None
         self._nets: Networks | None = None
         self._state: TrainState | None = None
+        # By --policy auto: validation loss of each after some epochs, nats a step, scaled units.
+        self.tried: dict[str, float] = {}
 
     # ------------------------------------------------------------------ training
 
@@ -155,9 +158,25 @@ class SeqGAN:
                 len(parts.held_out_NTD),
             ),
         )
-        frame = networks.fit_frame(scaled_NTK, self.config.generator.covariance)
+        generator = self.config.generator
+        frame = networks.fit_frame(scaled_NTK, generator.covariance, generator.frame)
+        if generator.policy == "auto":
+            self.config = self._with_likeliest_policy(frame, parts)
         self._nets, self._state = self._initialise(frame)
         return parts
+
+    def _with_likeliest_policy(self, frame: Frame, parts: Split | StreamSplit) -> Config:
+        """The settings with the policy that a few epochs find likeliest on the validation part."""
+        few = min(AUTO_EPOCHS, max(1, self.config.generator.pre_epoch_num))
+        phases = {"skip_gen_pretrain": False, "skip_dis_pretrain": True, "skip_adversarial": True}
+        for policy in ("gaussian", "student", "mixture"):
+            trial = SeqGAN(self.config, policy=policy, pre_epoch_num=few, **phases)
+            trial._description = self._description
+            trial._nets, trial._state = trial._initialise(frame)
+            trial.train(parts, Silent())
+            self.tried[policy] = float(steps.best(trial.state).final_nll)
+        best = min(self.tried, key=lambda policy: self.tried[policy])
+        return config.from_flat({**config.flat(self.config), "policy": best})
 
     @property
     def data_seed(self) -> int:
@@ -245,6 +264,9 @@ class SeqGAN:
         """Parameters of the policy that samples: the best run's."""
         return steps.best(self.state).final
 
+    def _policy(self, run: int | None) -> networks.Params:
+        return self.policy if run is None else steps.run_of(self.state, run).final
+
     def runs(self) -> list[dict[str, Any]]:
         """One row for each of `num_seeds` runs: its seed, validation loss in nats a step (scaled
         units), the round that was kept, and whether it is the best, whose policy samples."""
@@ -260,11 +282,14 @@ class SeqGAN:
             for i in range(len(losses))
         ]
 
-    def sample(self, n: int, seed: int = 0, temperature: float = 1.0) -> NDArray[np.float64]:
+    def sample(
+        self, n: int, seed: int = 0, temperature: float = 1.0, run: int | None = None
+    ) -> NDArray[np.float64]:
         """`n` new sequences [n, T, D] in data units; the first m of n are those of `sample(m)`.
 
-        `temperature` multiplies the standard deviation of every step. Raises NotFittedError before
-        `fit`, UsageError on impossible arguments.
+        `temperature` multiplies the standard deviation of every step. `run` picks one of several
+        runs by its number from 0; default the best. Raises NotFittedError before `fit`, UsageError
+        on impossible arguments.
         """
         description = self.description
         if not isinstance(n, int | np.integer) or n < 1:
@@ -273,7 +298,8 @@ class SeqGAN:
             raise UsageError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}.")
         if not 0 < temperature < np.inf:
             raise UsageError(f"temperature must be above 0 and finite, not {temperature!r}.")
-        key, policy = jax.random.fold_in(jax.random.key(int(seed)), steps.SAMPLE), self.policy
+        key = jax.random.fold_in(jax.random.key(int(seed)), steps.SAMPLE)
+        policy = self._policy(run)
         blocks = [
             np.asarray(
                 training.sample(
@@ -303,7 +329,7 @@ class SeqGAN:
         description = self.description
         x_NTD = self._check_shape(x)
         scaled = description.scaler.transform(x_NTD).astype(np.float32)
-        policy = self.policy if run is None else steps.run_of(self.state, run).final
+        policy = self._policy(run)
         values: list[NDArray[np.float64]] = []
         for i in range(0, len(scaled), BLOCK):
             block = scaled[i : i + BLOCK]

@@ -120,9 +120,8 @@ def rounds(
     """`work.count` rounds: policy updates on rewards from D, then D on fresh samples.
 
     The policy minimises surrogate - entropy_bonus * entropy + anchor * nll(real batch). Without
-    the anchor both estimators ruin a good policy within some hundred updates. A round's average
-    is kept as `final` unless the validation part says that it forgot the data (`tolerance`).
-    Pretraining of D is the same without policy updates, and counted apart.
+    the anchor both estimators ruin a good policy within some hundred updates. What is kept of it
+    all, `judge` decides. Pretraining of D is the same without policy updates, and counted apart.
     """
     run = partial(_rounds, nets=nets, config=config, dis_config=dis_config, batch_size=batch_size)
     return steps.many(run, seeds)(state, data, key, work)
@@ -167,7 +166,7 @@ def _rounds(
             grads, metrics = jax.grad(loss, has_aux=True)(state.generator)
             metrics["reward"] = mean
         else:
-            shape = (length, batch_size, policy.features)
+            shape = (length, batch_size, policy.noise_size)
             noise_TBD = parallel.spread(noise.normal(gradient_key, shape), 1)
             loss = estimators.pathwise(nets.policy, reward, noise_TBD, real_BTD, config)
             grads, metrics = jax.grad(loss, has_aux=True)(state.generator)
@@ -199,13 +198,9 @@ def _rounds(
         rollout_decay = jnp.where(pretraining, 1.0, config.rollout_update_rate)
         average = steps.mix(state.average, state.generator, decay)
         validation = losses.nll(networks.bind(nets.policy, average), data.validation_NTD)
-        keep = ~pretraining & (validation <= state.pretrained_nll + config.tolerance)
         state = replace(
             state,
             average=average,
-            final=jax.tree.map(lambda a, b: jnp.where(keep, a, b), average, state.final),
-            final_nll=jnp.where(keep, validation, state.final_nll),
-            kept_round=jnp.where(keep, state.round + 1, state.kept_round),
             rollout=steps.mix(state.rollout, state.generator, rollout_decay),
             refresh=state.refresh + jnp.where(pretraining, 1, 0),
             round=state.round + jnp.where(pretraining, 0, 1),
@@ -213,6 +208,106 @@ def _rounds(
         return state, metrics | dis_metrics | {"validation_nll": validation}
 
     return steps.chunk(one_round, state, work.count, ROUND_METRICS)
+
+
+@partial(jax.jit, static_argnames=("nets", "config", "seeds"), donate_argnames="state")
+def judge(
+    state: TrainState,
+    data: Data,
+    key: jax.Array,
+    *,
+    nets: Networks,
+    config: AdversarialConfig,
+    seeds: int = 1,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Keep the average policy as `final` where it is better than what was kept, by two criteria.
+
+    Coverage: the validation part is at most `tolerance` nats a step less likely than under the
+    pretrained policy. Quality: a fresh small discriminator, trained on the training part against
+    new samples, tells other samples from the validation part less well, by two standard errors.
+    told = ln 2 - its cross-entropy on sequences that it has not seen, nats: a lower bound of the
+    Jensen-Shannon divergence (Goodfellow et al. 2014), 0 where they cannot be told apart.
+    Random numbers are the same at every call, so that policies are compared like with like.
+    """
+    run = partial(_judge, nets=nets, config=config)
+    return steps.many(run, seeds)(state, data, key, None)
+
+
+def _judge(
+    state: TrainState,
+    data: Data,
+    key: jax.Array,
+    work: None,  # noqa: ARG001
+    *,
+    nets: Networks,
+    config: AdversarialConfig,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    policy = networks.bind(nets.policy, state.average)
+    key = jax.random.fold_in(key, steps.JUDGE)
+    told, error = told_apart(policy, data.train_NTD, data.validation_NTD, key, nets.increment_scale)
+    validation = losses.nll(policy, data.validation_NTD)
+    keep = (validation <= state.pretrained_nll + config.tolerance) & (
+        told + 2.0 * error < state.final_told
+    )
+    state = replace(
+        state,
+        final=jax.tree.map(lambda a, b: jnp.where(keep, a, b), state.average, state.final),
+        final_nll=jnp.where(keep, validation, state.final_nll),
+        final_told=jnp.where(keep, told, state.final_told),
+        kept_round=jnp.where(keep, state.round, state.kept_round),
+    )
+    return state, {"told_apart": told}
+
+
+FRESH_STEPS, FRESH_HALF, FRESH_RATE, FRESH_R1, FRESH_KEEP_PROB = 300, 64, 2e-3, 0.1, 0.75
+
+
+def told_apart(
+    policy: networks.LSTMPolicy,
+    train_NTD: jax.Array,
+    other_NTD: jax.Array,
+    key: jax.Array,
+    increment_scale: tuple[float, ...],
+) -> tuple[jax.Array, jax.Array]:
+    """How well a fresh small discriminator tells samples from `other_NTD`, and its error, nats.
+
+    It learns on `train_NTD` against one draw of samples and is tested on `other_NTD` against
+    another. Consumes `key`.
+    """
+    optimiser = steps.adam(FRESH_RATE)
+    size, length, features = train_NTD.shape
+    number = FRESH_STEPS * FRESH_HALF // 4
+    init_key, fake_key, test_key, batch_key = jax.random.split(key, 4)
+    fake_MTD = rollout.sample(policy, fake_key, number, length)
+    test_MTD = rollout.sample(policy, test_key, other_NTD.shape[0], length)
+    definition, params = networks.discriminator(
+        init_key, "small", length, features, FRESH_KEEP_PROB, increment_scale
+    )
+    is_real_B = jnp.repeat(jnp.array([1.0, 0.0]), FRESH_HALF)
+
+    def update(carry: Any, key: jax.Array) -> Any:
+        params, opt = carry
+        real_key, fake_key, dropout_key = jax.random.split(key, 3)
+        real_BTD = train_NTD[jax.random.randint(real_key, (FRESH_HALF,), 0, size)]
+        fake_BTD = fake_MTD[jax.random.randint(fake_key, (FRESH_HALF,), 0, number)]
+
+        def loss(params: Params) -> jax.Array:
+            discriminator = networks.bind(definition, params)
+            logits_B = discriminator(jnp.concatenate([real_BTD, fake_BTD]), dropout_key)
+            penalty = FRESH_R1 * losses.r1(discriminator, real_BTD)
+            return losses.discriminator(logits_B, is_real_B) + penalty
+
+        changes, opt = optimiser.update(jax.grad(loss)(params), opt, params)
+        return (optax.apply_updates(params, changes), opt), None
+
+    keys = jax.random.split(batch_key, FRESH_STEPS)
+    (params, _), _ = lax.scan(update, (params, optimiser.init(params)), keys)
+    discriminator = networks.bind(definition, params)
+    # One sequence's part of ln 2 - cross-entropy.
+    real_N = jnp.log(2.0) + jax.nn.log_sigmoid(discriminator(other_NTD))
+    fake_N = jnp.log(2.0) + jax.nn.log_sigmoid(-discriminator(test_MTD))
+    error = jnp.sqrt((real_N.var() + fake_N.var()) / other_NTD.shape[0]) / 2.0
+    return 0.5 * (real_N.mean() + fake_N.mean()), error
 
 
 @partial(jax.jit, static_argnames="nets")

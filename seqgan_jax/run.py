@@ -213,6 +213,12 @@ def train(
             elif kind:
                 display.say(f"        {name}{kind}")
         display.say(f"device  {device}")
+        if model.tried:
+            tried = ", ".join(f"{name} {nll:.4f}" for name, nll in model.tried.items())
+            display.say(
+                f"policy  {model.config.generator.policy}, of {tried} (validation loss, nats a "
+                "step in scaled units, after some epochs each)"
+            )
         display.say(
             f"models  generator {num_params(model.state.generator):,} parameters, "
             f"discriminator {num_params(model.state.discriminator):,}"

@@ -20,7 +20,7 @@ from seqgan_jax import losses, networks, noise, parallel
 from seqgan_jax.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig
 from seqgan_jax.networks import Definition, Params
 
-GEN_PRETRAIN, DIS_PRETRAIN, ADVERSARIAL, SAMPLE, EVALUATE, INIT = range(6)
+GEN_PRETRAIN, DIS_PRETRAIN, ADVERSARIAL, SAMPLE, EVALUATE, INIT, JUDGE = range(7)
 MAX_CHUNK = 64  # units in one call at most: the size of the metrics buffers
 GRADIENT_CLIP = 5.0  # global norm, as in the PyTorch project
 
@@ -30,6 +30,7 @@ class Networks(NamedTuple):
 
     policy: Definition
     discriminator: Definition
+    increment_scale: tuple[float, ...]  # of the data, for discriminators made later
 
 
 @jax.tree_util.register_dataclass
@@ -51,6 +52,7 @@ class TrainState:
     average: Params  # running average of the policy's weights
     final: Params  # what is sampled from and saved: the best average so far
     final_nll: jax.Array  # [] its validation loss, nats a step
+    final_told: jax.Array  # [] how well it is told from the validation part (`rounds.judge`)
     pretrained_nll: jax.Array  # [] the same when adversarial training began
     kept_round: jax.Array  # [] the round that `final` is of
     stale_epochs: jax.Array  # [] epochs of pretraining since then
@@ -84,7 +86,7 @@ def init(
     """Fresh networks and optimisers; consumes `key`."""
     gen_key, dis_key = jax.random.split(key)
     features = frame.offset.shape[0]
-    gen_def, gen_params = networks.policy(gen_key, gen.hidden_dim, gen.covariance, frame)
+    gen_def, gen_params = networks.policy(gen_key, gen, frame)
     dis_def, dis_params = networks.discriminator(
         dis_key, dis.dis_size, length, features, dis.dis_dropout_keep_prob, increment_scale
     )
@@ -98,6 +100,7 @@ def init(
         average=copy(),
         final=copy(),
         final_nll=jnp.array(jnp.inf),
+        final_told=jnp.array(jnp.inf),
         pretrained_nll=jnp.array(jnp.inf),
         kept_round=jnp.array(0),
         stale_epochs=jnp.array(0),
@@ -108,7 +111,7 @@ def init(
         refresh=jnp.array(0),
         round=jnp.array(0),
     )
-    return Networks(gen_def, dis_def), state
+    return Networks(gen_def, dis_def, increment_scale), state
 
 
 def mix(old: Params, new: Params, decay: float | jax.Array) -> Params:
@@ -270,6 +273,7 @@ def begin_adversarial(state: TrainState, config: AdversarialConfig, seeds: int =
         generator_opt=start(state.final),
         average=copy(),
         rollout=copy(),
+        final_told=jnp.full_like(state.final_told, jnp.inf),
         # A run that broke down stays out of the race (health.py).
         pretrained_nll=jnp.where(state.pretrained_nll == -jnp.inf, -jnp.inf, state.final_nll),
     )

@@ -149,7 +149,12 @@ def train(problem: Problem, state: TrainState, listener: Listener) -> TrainState
             continue
         if phase != "gen_pretrain" and not finished["adversarial"]:
             state = steps.begin_adversarial(state, config.adversarial, config.run.num_seeds)
-        stop = partial(_stale, config.generator.patience) if phase == "gen_pretrain" else _never
+        stops: dict[str, Callable[[TrainState], bool]] = {
+            "gen_pretrain": partial(_stale, config.generator.patience),
+            "dis_pretrain": _never,
+            "adversarial": partial(_no_better, config.adversarial.adv_patience),
+        }
+        stop = stops[phase]
         if stop(state):
             continue
         state = _run_phase(problem, state, phase, totals[phase], stop, listener)
@@ -162,6 +167,11 @@ def _never(state: TrainState) -> bool:  # noqa: ARG001
 
 def _stale(patience: int, state: TrainState) -> bool:
     return int(jnp.min(state.stale_epochs)) >= patience
+
+
+def _no_better(patience: int, state: TrainState) -> bool:
+    """No run found a better policy in the last `patience` rounds."""
+    return int(jnp.max(state.round)) >= int(jnp.max(state.kept_round)) + patience
 
 
 def _advance(
@@ -203,6 +213,23 @@ def _call(
     return state, {name: buffers[name] for name in names}
 
 
+def _judged(problem: Problem, state: TrainState, data: Data) -> tuple[TrainState, dict[str, float]]:
+    """The state after `rounds.judge`, and the metric of the run that would be kept now."""
+    config = problem.config
+    with parallel.context(problem.mesh):
+        state, metrics = rounds.judge(
+            state,
+            data,
+            problem.key,
+            nets=problem.nets,
+            config=config.adversarial,
+            seeds=config.run.num_seeds,
+        )
+    found = {name: np.atleast_1d(value) for name, value in parallel.whole(metrics).items()}
+    best = steps.best_seed(parallel.whole(state))
+    return state, {name: float(values[best]) for name, values in found.items()}
+
+
 def _columns(buffers: dict[str, jax.Array], count: int) -> dict[str, list[float]]:
     """Metrics of `count` units; of several runs their mean, and beside it their spread (_std).
 
@@ -234,6 +261,8 @@ def _run_phase(
 ) -> TrainState:
     feed = problem.feed
     finished = done(state)[phase]
+    if phase == "adversarial" and finished == 0:
+        state, _ = _judged(problem, state, feed.data(phase, 0))  # what later rounds must beat
     listener.compiling(phase)
     started = time.monotonic()
     # No unit at all: compiles, computes nothing, and the next fit in this process finds it done.
@@ -266,6 +295,10 @@ def _run_phase(
         here = parallel.whole(state)  # the listener may be on one process of several
         ended = finished >= total or stop(state)
         if finished % EVALUATE_EVERY[phase] == 0 or ended:
+            if phase == "adversarial":
+                state, told = _judged(problem, state, feed.data(phase, finished - 1))
+                rows[-1] |= told
+                here = parallel.whole(state)
             real_NTK = feed.validation_NTK
             seed = problem.config.run.seed
             samples_NTK = evaluation_samples(problem.nets, here, seed, real_NTK.shape[1])
@@ -291,10 +324,19 @@ def _run_phase(
     if phase == "gen_pretrain" and finished < total:
         epoch = int(best.epoch) - int(best.stale_epochs)
         note = f"no better validation likelihood since epoch {epoch}"
-    if phase == "adversarial" and int(best.kept_round) < finished:
-        kept = int(best.kept_round)
-        note = "kept " + (f"round {kept}" if kept else "the pretrained policy")
-        note += ": later ones are less likely on the validation part than --tolerance allows"
+    if phase == "adversarial" and (kept := int(best.kept_round)):
+        cost = float(best.final_nll - best.pretrained_nll)
+        note = (
+            f"kept round {kept}: a fresh discriminator tells its samples from unseen data by "
+            f"{float(best.final_told):.3f} nats; likelihood {cost:+.4f} nats a step"
+        )
+    elif phase == "adversarial":
+        note = (
+            "kept the pretrained policy: no round was harder to tell from unseen data within "
+            f"--tolerance (told by {float(best.final_told):.3f} nats)"
+        )
+    if phase == "adversarial" and finished < total:
+        note += f"; stopped, no better one in {problem.config.adversarial.adv_patience} rounds"
     if broken := health.broken_seeds(here):
         note += "; " * bool(note) + f"{broken} of {problem.config.run.num_seeds} seeds broke down"
     listener.phase_ended(phase, here, note)

@@ -11,9 +11,11 @@ import pytest
 from seqgan_jax import networks, rollout, rounds, steps
 from seqgan_jax.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig
 
-GEN = GeneratorConfig(hidden_dim=6, patience=3)
+GEN = GeneratorConfig(hidden_dim=6, patience=3, policy="gaussian")
 DIS = DiscriminatorConfig(num_negatives=64, dis_r1=0.0)  # the penalty is slow to compile
-ADV = AdversarialConfig(rollout_num=3)
+ADV = AdversarialConfig(
+    rollout_num=3, gradient="reinforce", reward="probability", average_rounds=0.98, gen_adv_lr=1e-4
+)
 LENGTH = 5
 
 
@@ -156,23 +158,59 @@ def test_the_rollout_policy_and_the_average_follow_by_their_rates():
         )
         pairs = zip(jax.tree.leaves(expected), jax.tree.leaves(getattr(state, name)), strict=True)
         assert all(np.allclose(a, b, atol=1e-6) for a, b in pairs)
-    assert same(state.final, state.average)
 
 
-def test_a_round_that_forgets_the_data_is_not_kept():
+def judged(nets, state, data, key, **changes):
+    adv = dataclasses.replace(ADV, **changes)
+    return rounds.judge(state, data, key, nets=nets, config=adv)
+
+
+def test_what_is_kept_is_better_by_both_criteria():
+    """Four policies for the same data: as good, told easily, unlikely, and better."""
+    nets, state, data, key = make(features=1)
+    state, _ = phase("likelihood", nets, state, data, key, 20)
+    good = jax.tree.map(np.asarray, state.final)
+    bad = good | {"head_bias": good["head_bias"] + np.array([0.0, 2.5], np.float32)}  # e x 3.5
+    worse = good | {"head_bias": good["head_bias"] + np.array([2.0, 0.0], np.float32)}
+    likelihood = {
+        name: -float(networks.bind(nets.policy, params).log_prob(data.validation_NTD).mean())
+        for name, params in (("good", good), ("bad", bad))
+    }
+
+    def start(final, average):
+        parts = {
+            "final": jax.tree.map(jnp.asarray, final),
+            "average": jax.tree.map(jnp.asarray, final),
+            "round": jnp.array(0),
+            "final_told": jnp.array(jnp.inf),
+            "pretrained_nll": jnp.array(likelihood["bad" if final is bad else "good"]),
+        }
+        current = dataclasses.replace(jax.tree.map(jnp.copy, state), **parts)
+        current, first = judged(nets, current, data, key)
+        assert int(current.kept_round) == 0
+        assert float(current.final_told) == float(first["told_apart"])
+        average = jax.tree.map(jnp.asarray, average)
+        current = dataclasses.replace(current, average=average, round=jnp.array(7))
+        current, second = judged(nets, current, data, key)
+        return int(current.kept_round), float(first["told_apart"]), float(second["told_apart"])
+
+    kept, of_bad, of_good = start(bad, good)
+    assert kept == 7
+    assert of_bad > 0.2 > 0.05 > of_good > -0.1
+    assert start(good, good)[0] == 0  # equal is not better
+    assert start(good, worse)[0] == 0  # told apart at once
+    sharp = good | {"head_bias": bad["head_bias"] - np.array([0.0, 6.0], np.float32)}
+    assert start(bad, sharp)[0] == 0  # unlikely, whatever the discriminator says
+
+
+def test_rounds_alone_change_nothing_that_is_kept():
     nets, state, data, key = make()
     state, _ = phase("likelihood", nets, state, data, key, 3)
-    adv = dataclasses.replace(ADV, anchor=0.0, gen_adv_lr=0.1, average_rounds=0.0)
-    state = steps.begin_adversarial(state, adv)
-    pretrained, likely = jax.tree.map(np.asarray, state.final), float(state.final_nll)
-    state, metrics = phase("adversarial", nets, state, data, key, 8, adv=adv)
-    validation = np.asarray(metrics["validation_nll"])[:8]
-    good = np.flatnonzero(validation <= likely + adv.tolerance)
-    assert len(good) < 8
-    assert int(state.kept_round) == (good[-1] + 1 if len(good) else 0)
-    if not len(good):
-        assert same(pretrained, state.final)
-        assert float(state.final_nll) == likely
+    state = steps.begin_adversarial(state, ADV)
+    kept = jax.tree.map(np.asarray, state.final)
+    state, _ = phase("adversarial", nets, state, data, key, 2)
+    assert same(kept, state.final)
+    assert not same(kept, state.average)
 
 
 @pytest.mark.parametrize("gradient", ["reinforce", "pathwise"])
@@ -189,7 +227,8 @@ def test_adversarial_training_raises_the_reward_of_a_wrong_policy(gradient):
     state = steps.begin_adversarial(state, adv)
     before = -float(networks.bind(nets.policy, state.final).log_prob(data.validation_NTD).mean())
     state, _ = phase("adversarial", nets, state, data, key, 30, adv=adv)
-    after = float(state.final_nll)
+    policy = networks.bind(nets.policy, state.average)
+    after = -float(policy.log_prob(data.validation_NTD).mean())
     assert after < before - 0.5
 
 

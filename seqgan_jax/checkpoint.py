@@ -34,7 +34,7 @@ from seqgan_jax.version import __version__
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # what fails is raised, and told once
 
-FORMAT = 1  # of a checkpoint; goes up when a reader of today could not read it
+FORMAT = 2  # of a checkpoint; goes up when a reader of today could not read it
 MANIFEST = "MANIFEST.json"
 MOST_FILES = 10_000  # in one checkpoint
 MOST_MANIFEST = 4_000_000  # bytes
@@ -135,6 +135,8 @@ class Store:
         arrays = {name: np.asarray(leaf) for name, leaf in flatten(state).items()}
         with _orbax() as orbax:
             orbax.save(folder.absolute() / "state", args=ocp.args.PyTreeSave(arrays))
+        # orbax writes the folder's absolute path into it: nothing of the machine belongs here.
+        (folder / "state" / "commit_success.txt").write_text(f"checkpoint {step}\n")
         contents = {}
         for name in _walk(folder):
             _sync(folder / name)

@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py                           all axes
     python benchmarks/scaling.py --axis length rollouts    some
-    python benchmarks/scaling.py --quick
+    python benchmarks/scaling.py --quick                   two lengths, under a minute
 
 Each point runs in a process of its own, whose peak memory is its. G step: one of maximum
 likelihood. Reward: N rollouts of every prefix, scored by the small discriminator. `temp` is what
@@ -39,7 +39,7 @@ AXES: dict[str, tuple[int, ...]] = {
     "features": (1, 2, 4, 8, 16, 32, 64),
     "batch": (8, 16, 32, 64, 128, 256, 512),
 }
-QUICK: dict[str, tuple[int, ...]] = {"length": (12, 24), "rollouts": (4, 16)}
+QUICK: dict[str, tuple[int, ...]] = {"length": (12, 24)}
 RUNS: dict[str, tuple[int, ...]] = {"seeds": (1, 4, 16, 64), "devices": (1, 2, 4, 8)}
 FIGURES = ("g_step", "reward", "temp_bytes", "peak_rss_bytes")
 
@@ -92,7 +92,8 @@ def sweep(axis: str, values: Sequence[int], options: Any) -> list[dict[str, Any]
     for value in values:
         figures = in_child(BASE[axis] | {axis: value}, options)
         rows.append({"axis": axis, "value": value} | figures)
-        print(f"{axis} {value}: {figures.get('error', 'done')}", file=sys.stderr, flush=True)
+        words = figures.get("error") or f"reward {measure.duration(figures['reward'])}"
+        print(f"{axis} {value}: {words}", file=sys.stderr, flush=True)
     return rows
 
 
@@ -179,7 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for axis, values in axes.items():
         if options.axis is None or axis in options.axis:
             rows += sweep(axis, values, options)
-    runs = seeds_and_devices(options) if not options.axis or set(options.axis) & set(RUNS) else []
+    runs: list[dict[str, Any]] = []
+    if set(options.axis or ([] if options.quick else RUNS)) & set(RUNS):
+        runs = seeds_and_devices(options)
     slopes = fits(rows)
     columns = ("axis", "value", "G step", "reward", "temp", "peak memory", "local exponent")
     base = "; ".join(f"{axis}: {settings}" for axis, settings in BASE.items() if axis in axes)

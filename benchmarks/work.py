@@ -79,10 +79,11 @@ def increment_scale(sizes: Sizes) -> tuple[float, ...]:
 def problem(sizes: Sizes) -> Problem:
     """Everything that the calls below need; deterministic."""
     x = series(sizes.number + sizes.batch, sizes.length, sizes.features)
-    default = PRESETS["default"]
-    generator = replace(default.generator, hidden_dim=sizes.hidden, patience=NEVER)
+    # The Gaussian policy and REINFORCE, as in the PyTorch project, with either discriminator.
+    base = PRESETS["reference"]
+    generator = replace(base.generator, hidden_dim=sizes.hidden, patience=NEVER)
     discriminator = replace(
-        default.discriminator,
+        base.discriminator,
         dis_size=sizes.dis_size,
         dis_r1=sizes.r1,
         num_negatives=sizes.negatives,
@@ -90,7 +91,7 @@ def problem(sizes: Sizes) -> Problem:
         dis_refreshes=sizes.refreshes,
     )
     adversarial = replace(
-        default.adversarial, rollout_num=sizes.rollouts, rollouts_at_once=sizes.at_once
+        base.adversarial, rollout_num=sizes.rollouts, rollouts_at_once=sizes.at_once
     )
     key = jax.random.key(0)
     frame = networks.fit_frame(x, generator.covariance)

@@ -1,0 +1,184 @@
+"""What adversarial training gains over maximum likelihood: recipes side by side, paired over seeds.
+
+    python benchmarks/experiments.py --data regime --recipes default logit
+    python benchmarks/experiments.py --data regime --set "gradient=pathwise reward=logit"
+    python benchmarks/experiments.py --data DIR/stock_data.csv --window 24 --base policy=mixture
+
+Every recipe starts from the same policies, one for each seed, pretrained by maximum likelihood on
+the same data. Figures are of the policy that the run keeps, on sequences that were not trained on;
+lower is better in every column:
+  coverage  simulators: KL(p||q), nats a step, by the exact density; files: held-out -log q a step
+  quality   simulators: KL(q||p), nats a step, by the exact density
+  told      the published discriminative score, |accuracy - 0.5|, against all real sequences
+`gain` is the paired difference to maximum likelihood over the seeds, with a 95% interval (t).
+`frontier` is the least quality gap of the likelihood model over temperatures whose coverage is at
+least as good as the recipe's: adversarial training has something to show only below it.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import scipy.stats
+
+from seqgan_jax import SeqGAN, simulators
+from seqgan_jax.analysis import scores
+from seqgan_jax.data import Sequences, Split, load
+from seqgan_jax.training import Silent
+
+# What differs from the default settings; the names are those of the flags.
+RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "reinforce": {"gradient": "reinforce"},
+    "pathwise": {"gradient": "pathwise"},
+}
+TEMPERATURES = (0.85, 0.9, 0.94, 0.97, 0.985, 1.0, 1.02, 1.05)
+SAMPLES = 5000
+
+
+def settings_of(text: str) -> dict[str, Any]:
+    """`name=value name=value` of flags, each value as JSON where it is JSON."""
+    found = {}
+    for part in text.split():
+        name, _, value = part.partition("=")
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    return found
+
+
+def trained(
+    sequences: Sequences, settings: Mapping[str, Any], start: SeqGAN | None
+) -> tuple[SeqGAN, Split, float]:
+    """A model by these settings; with `start`, from its pretrained policies on."""
+    model = SeqGAN(**settings)
+    parts = model.prepare(sequences)
+    if start is not None:
+        given = jax.tree.map(lambda leaf: leaf.copy(), start.state)
+        names = ("generator", "generator_opt", "average", "final", "rollout", "final_nll", "epoch")
+        kept = {name: getattr(given, name) for name in (*names, "stale_epochs")}
+        model._state = dataclasses.replace(model.state, **kept)
+    began = time.monotonic()
+    model.train(parts, Silent())
+    return model, parts, time.monotonic() - began
+
+
+def figures(
+    model: SeqGAN, held_out: np.ndarray, law: simulators.Simulator | None, temperature: float = 1.0
+) -> dict[str, np.ndarray]:
+    """Each figure of each run `[S]`."""
+    length = held_out.shape[1]
+    rows: dict[str, list[float]] = {"coverage": [], "quality": []}
+    for run in range(model.config.run.num_seeds):
+        log_q = model.log_prob(held_out, temperature, run=run)
+        if law is None:
+            rows["coverage"].append(-log_q.mean() / length)
+            continue
+        rows["coverage"].append(np.mean(law.log_prob(held_out) - log_q) / length)
+        x = model.sample(SAMPLES, 1, temperature, run=run)
+        log_ratio = model.log_prob(x, temperature, run=run) - law.log_prob(x)
+        rows["quality"].append(log_ratio.mean() / length)
+    return {name: np.array(values) for name, values in rows.items() if values}
+
+
+def told_apart(model: SeqGAN, real: np.ndarray, repeats: int) -> np.ndarray:
+    """The published discriminative score, a mean of `repeats`, `[S]`."""
+    low, high = real.min((0, 1)), real.max((0, 1))
+    found = []
+    for run in range(model.config.run.num_seeds):
+        x = np.concatenate([real, model.sample(len(real), 2, run=run)])
+        x = (x - low) / np.maximum(high - low, 1e-12)
+        pair = (np.arange(len(real)), len(real) + np.arange(len(real)))
+        found.append(scores.discriminative(x, [pair] * repeats, 0).mean())
+    return np.array(found)
+
+
+def interval(values: np.ndarray) -> str:
+    """Mean and 95% interval of it, by Student's t."""
+    if len(values) < 2:
+        return f"{values.mean():+.4f}"
+    half = scipy.stats.t.ppf(0.975, len(values) - 1) * scipy.stats.sem(values)
+    return f"{values.mean():+.4f} [{values.mean() - half:+.4f}, {values.mean() + half:+.4f}]"
+
+
+def frontier(points: Sequence[Mapping[str, np.ndarray]], found: Mapping[str, np.ndarray]) -> Any:
+    """For each run the least quality gap over temperatures with coverage as good as found."""
+    best = []
+    for run, coverage in enumerate(found["coverage"]):
+        fine = [p["quality"][run] for p in points if p["coverage"][run] <= coverage + 1e-9]
+        best.append(min(fine, default=np.nan))
+    return np.array(best)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run, print and write."""
+    flags = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    flags.add_argument("--data", default="regime", help="a simulator or a file (default: regime)")
+    flags.add_argument("--window", type=int, default=20)
+    flags.add_argument("--seeds", type=int, default=5)
+    flags.add_argument("--recipes", nargs="*", choices=list(RECIPES), default=[])
+    flags.add_argument("--set", nargs="*", default=[], help="more recipes, each in quotes")
+    flags.add_argument("--base", type=settings_of, default={}, help="settings of all runs")
+    flags.add_argument(
+        "--mixed", action="store_true", help="hold out windows at random, not the end of a series"
+    )
+    flags.add_argument("--told", type=int, default=0, help="repeats of the fresh classifier")
+    flags.add_argument("--most", type=int, default=10_000, help="sequences for it at most")
+    flags.add_argument("--json", type=Path, help="file to add a line for each recipe to")
+    options = flags.parse_args(arguments)
+    base = {"num_seeds": options.seeds, "seed": 88, "data_seed": 88} | options.base
+    name = options.data
+    law = simulators.get(name, options.window) if name in simulators.NAMES else None
+    sequences = load(name, window=options.window, seed=88)
+    if options.mixed:
+        sequences = dataclasses.replace(sequences, starts_N=None)
+    off = {"skip_dis_pretrain": True, "skip_adversarial": True}
+    start, parts, seconds = trained(sequences, base | off, None)
+    held_out, every = parts.held_out_NTD, sequences.x_NTD[: options.most]
+
+    def measured(model: SeqGAN) -> dict[str, np.ndarray]:
+        found = figures(model, held_out, law)
+        return found | ({"told": told_apart(model, every, options.told)} if options.told else {})
+
+    before = measured(start)
+    points = [figures(start, held_out, law, t) for t in TEMPERATURES] if law else []
+    print(f"{name}: {options.seeds} seeds; maximum likelihood in {seconds:.0f} s")
+    for figure, values in before.items():
+        low, high = values.min(), values.max()
+        print(f"  likelihood {figure:<9} {values.mean():8.4f}  ({low:.4f} to {high:.4f})")
+    recipes = {r: RECIPES[r] for r in options.recipes}
+    recipes |= {text: settings_of(text) for text in options.set}
+    for recipe, settings in recipes.items():
+        model, _, seconds = trained(sequences, base | settings, start)
+        after = measured(model)
+        row = {"data": name, "base": base, "recipe": recipe, "settings": settings} | {
+            "seconds": seconds,
+            "kept_round": [run["kept_round"] for run in model.runs()],
+            "before": {k: v.tolist() for k, v in before.items()},
+            "after": {k: v.tolist() for k, v in after.items()},
+        }
+        print(f"{recipe}  ({seconds:.0f} s, kept rounds {row['kept_round']})")
+        for figure, values in after.items():
+            print(f"  {figure:<9} {values.mean():8.4f}  gain {interval(values - before[figure])}")
+        if law is not None:
+            edge = frontier(points, after)
+            row["frontier"] = edge.tolist()
+            print(f"  quality / frontier {np.mean(after['quality'] / edge):.3f}", flush=True)
+        if options.json:
+            with options.json.open("a") as handle:
+                handle.write(json.dumps(row) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""How good the default recipe is by the field's published protocol, over training seeds.
+
+    python benchmarks/quality.py --data DIR          sines, DIR/stock_data.csv, DIR/ETTh1.csv
+    python benchmarks/quality.py --data DIR --sets stocks --seeds 5 --repeats 5 --json FILE
+
+Windows of 24 with stride 1, min-max scaled by the real data (TimeGAN, Yoon et al. 2019). A tenth of
+a series, in blocks of 60 steps, is never trained on; windows that touch a block are left out of
+training. Each figure is the mean over training seeds with a 95% interval of that mean (t); the
+likelihood row is the same runs before adversarial training, and `paired` their difference.
+  disc       discriminative score against all real windows, as published; lower is better
+  held-out   the same against the windows inside the held-out blocks (as many generated)
+  floor      the same between held-out real windows and real windows that were trained on
+  pred       predictive score: error of a predictor trained on generated windows; real: on real ones
+  fid        Context-FID by one TS2Vec encoder trained on the real windows
+  corr       correlational score
+  copies     share by which samples lie nearer to training windows than held-out windows do
+  nats       held-out negative log-likelihood, nats a step in data units
+Discriminative and predictive networks are GRUs of D / 2 units trained for 2,000 and 5,000 steps.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import measure
+import numpy as np
+import scipy.stats
+from experiments import trained
+
+from seqgan_jax import SeqGAN
+from seqgan_jax.analysis import metrics, pairwise, scores, ts2vec
+from seqgan_jax.data import Sequences, default_names, load
+
+WINDOW, BLOCK, HELD_OUT = 24, 60, 0.1
+FILES = {"stocks": "stock_data.csv", "etth": "ETTh1.csv", "energy": "energy_data.csv"}
+FIGURES = ("disc", "held-out", "pred", "fid", "corr", "copies", "nats")
+PUBLISHED = {  # discriminative, predictive: TimeGAN, Diffusion-TS, FM-TS; predictive of real data
+    "sines": ".011 .006 .005; .093 .093, real .094",
+    "stocks": ".102 .067 .019; .038 .036, real .036",
+    "etth": ".114 .061 .011; .124 .119, real .121",
+    "energy": ".236 .122 .053; .273 .250, real .250",
+}
+
+
+def sines(number: int, seed: int) -> np.ndarray:
+    """sin(f t + p) in 5 features, f and p uniform in [0, 0.1], as (x + 1) / 2: [N, 24, 5]."""
+    rng = np.random.default_rng(seed)
+    f, p = (rng.uniform(0, 0.1, (number, 1, 5)) for _ in range(2))
+    return (np.sin(f * np.arange(WINDOW)[None, :, None] + p) + 1) / 2
+
+
+def parts_of(name: str, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All windows, those to train on, those inside held-out blocks."""
+    if name == "sines":
+        every = sines(10_000, 0)
+        return every, every, sines(2_000, 1)
+    x = load(str(folder / FILES[name]), window=WINDOW).x_NTD
+    blocks = (len(x) + WINDOW - 1) // BLOCK
+    chosen = np.random.default_rng(0).permutation(blocks)[: max(1, round(HELD_OUT * blocks))]
+    held = np.repeat(np.isin(np.arange(blocks + 1), chosen), BLOCK)
+    inside = np.stack([held[i : len(x) + i] for i in range(WINDOW)])
+    return x, x[~inside.any(0)], x[inside.all(0)]
+
+
+def told_apart(real: np.ndarray, others: Sequence[np.ndarray], repeats: int) -> np.ndarray:
+    """Discriminative score of each of `others` against `real`, mean of repeats, `[S]`."""
+    joined = np.concatenate([real, *others])
+    borders = np.cumsum([0, len(real), *(len(other) for other in others)])
+    rows = [np.arange(a, b) for a, b in itertools.pairwise(borders)]
+    pairs = [(rows[0], other) for other in rows[1:] for _ in range(repeats)]
+    return scores.discriminative(joined, pairs, 0).reshape(len(others), repeats).mean(1)
+
+
+def judged(
+    model: SeqGAN,
+    every: np.ndarray,
+    train: np.ndarray,
+    held: np.ndarray,
+    repeats: int,
+    encoder: Any,
+) -> dict[str, np.ndarray]:
+    """Every figure of each run, `[S]`."""
+    low, high = every.min((0, 1)), every.max((0, 1))
+
+    def scale(x: np.ndarray) -> np.ndarray:
+        return ((x - low) / np.maximum(high - low, 1e-12)).astype(np.float32)
+
+    runs = range(model.config.run.num_seeds)
+    made = [model.sample(len(every), seed=1, run=run) for run in runs]
+    samples = [scale(x) for x in made]
+    real, few = scale(every), scale(held)
+    found = {"disc": told_apart(real, samples, repeats)}
+    found["held-out"] = told_apart(few, [x[: len(few)] for x in samples], repeats)
+    number = len(real)
+    errors = scores.predictive(
+        np.concatenate(samples), [np.arange(number) + number * run for run in runs], real, 0
+    )
+    found["pred"] = errors.mean(1)
+    of_real = ts2vec.embed(encoder, real)[0]
+    found["fid"] = np.array(
+        [ts2vec.frechet_distance(of_real, ts2vec.embed(encoder, x)[0]) for x in samples]
+    )
+    found["corr"] = np.array([metrics.correlational_score(real, x) for x in samples])
+    points = pairwise.flatten(scale(train))
+    near_held = pairwise.nearest(pairwise.flatten(few), points)
+    near = [pairwise.nearest(pairwise.flatten(x[: len(few)]), points) for x in samples]
+    found["copies"] = np.array([pairwise.copy_share(x, near_held) for x in near])
+    log_q = [model.log_prob(held, run=run) for run in runs]
+    found["nats"] = np.array([-x[np.isfinite(x)].mean() / WINDOW for x in log_q])
+    return found
+
+
+def about(values: np.ndarray) -> str:
+    """Mean and half the width of its 95% interval, by Student's t."""
+    half = scipy.stats.t.ppf(0.975, len(values) - 1) * scipy.stats.sem(values)
+    return f"{values.mean():.4f} +-{half:.4f}" if len(values) > 1 else f"{values.mean():.4f}"
+
+
+def floors(every: np.ndarray, train: np.ndarray, held: np.ndarray, repeats: int) -> dict[str, Any]:
+    """What real data show of themselves."""
+    low, high = every.min((0, 1)), every.max((0, 1))
+    scale = np.maximum(high - low, 1e-12)
+    real, few = (every - low) / scale, (held - low) / scale
+    order = np.random.default_rng(2).permutation(len(train))[: len(held)]
+    between = told_apart(few, [(train[order] - low) / scale], repeats)
+    own = scores.predictive(real, [np.arange(len(real))], real, 0).mean()
+    return {"held-out": float(between[0]), "pred": float(own)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run, print and write."""
+    flags = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    flags.add_argument("--data", type=Path, required=True, help="folder with the series")
+    flags.add_argument("--sets", nargs="+", choices=["sines", *FILES])
+    flags.add_argument("--seeds", type=int, default=5, help="training seeds (default: 5)")
+    flags.add_argument("--repeats", type=int, default=5, help="of the discriminative score")
+    flags.add_argument("--json", type=Path, help="file to add a line for each set to")
+    options = flags.parse_args(arguments)
+    there = [name for name, file in FILES.items() if (options.data / file).is_file()]
+    for name in options.sets or ["sines", *there]:
+        every, train, held = parts_of(name, options.data)
+        # The training part is split at random: windows of one series share values with those
+        # that decide when to stop, as in the published protocol.
+        sequences = Sequences(train, default_names(train.shape[2]), name)
+        shared = {"num_seeds": options.seeds, "seed": 88, "held_out": 0.01}
+        off = {"skip_dis_pretrain": True, "skip_adversarial": True}
+        before, _, first = trained(sequences, shared | off, None)
+        after, _, second = trained(sequences, shared, before)
+        low, high = every.min((0, 1)), every.max((0, 1))
+        real = ((every - low) / np.maximum(high - low, 1e-12)).astype(np.float32)
+        began = time.monotonic()
+        encoder = ts2vec.train(real, 1, 0)
+        rows = {
+            "likelihood": judged(before, every, train, held, options.repeats, encoder),
+            "adversarial": judged(after, every, train, held, options.repeats, encoder),
+        }
+        floor = floors(every, train, held, options.repeats)
+        cells = [[row, *(about(values[f]) for f in FIGURES)] for row, values in rows.items()]
+        changes = {f: rows["adversarial"][f] - rows["likelihood"][f] for f in FIGURES}
+        cells.append(["paired", *(about(changes[f]) for f in FIGURES)])
+        cells.append(["real", "", f"{floor['held-out']:.4f}", f"{floor['pred']:.4f}", *[""] * 4])
+        kept = [run["kept_round"] for run in after.runs()]
+        measure.show(
+            f"{name}: {len(every):,} windows, {len(train):,} trained on, {len(held):,} held out; "
+            f"{options.seeds} seeds in {first:.0f} s of likelihood and {second:.0f} s of "
+            f"adversarial training; kept rounds {kept}; scored in {time.monotonic() - began:.0f} s"
+            f"\npublished: {PUBLISHED[name]}",
+            ("", *FIGURES),
+            cells,
+        )
+        sys.stdout.flush()
+        if options.json:
+            content = {
+                "set": name,
+                "seconds": {"likelihood": first, "adversarial": second},
+                "kept_rounds": kept,
+                "floors": floor,
+                "rows": {r: {f: v.tolist() for f, v in row.items()} for r, row in rows.items()},
+            }
+            with options.json.open("a") as handle:
+                handle.write(json.dumps(measure.machine() | content) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -27,7 +27,9 @@ def test_a_run_of_an_earlier_version_has_the_same_settings_today():
     for name in GOLDEN["settings"].keys() - {"hidden_dim", *config.CHANGEABLE}:
         assert config.flat(old)[name] == default[name], name
     later = {"num_seeds": 1, "devices": 1, "memory": 2.0, "buffer": 65_536, "rollout_every": 1}
-    later |= {"pre_epoch_num": 120, "dis_pre_refreshes": 30, "total_batch": 200}
+    later |= {"pre_epoch_num": 120, "dis_pre_refreshes": 30, "total_batch": 200, "patience": 10}
+    later |= {"run_dir": "save", "generated_num": 10_000, "checkpoint_every": 60.0, "keep": 3}
+    later |= dict.fromkeys(("skip_gen_pretrain", "skip_dis_pretrain", "skip_adversarial"), False)
     assert {name: default[name] for name in later} == later
 
 
@@ -163,6 +165,7 @@ def test_limits_are_told_in_words():
         ({"skip_adversarial": 1}, "--skip-adversarial must be true or false, not 1."),
         ({"columns": "abc"}, "--columns must be a list of names, not 'abc'."),
         ({"columns": [1]}, "--columns must be a list of names, not (1,)."),
+        ({"bounds": ["x"]}, "--bounds 'x' is not COLUMN:LOW:HIGH."),
         ({"data": 7}, "--data must be text, not 7."),
         ({"run_dir": ""}, "--run-dir is empty. Name a folder."),
         ({"reward": "money"}, "--reward 'money' is unknown. Choose probability or logit."),

@@ -2,6 +2,7 @@
 
 import datetime
 import math
+import os
 import subprocess
 import sys
 
@@ -211,8 +212,18 @@ def test_damaged_arrays(tmp_path, suffix, damage):
         "header": whole[:2] + b"\xff" * 40 + whole[42:],
     }
     path.write_bytes(damaged[damage])
-    with pytest.raises(DataError, match=r"cannot be read as an array: .* Save it again"):
+    with pytest.raises(DataError, match=r"cannot be read as an array: .* Save it again") as caught:
         load(str(path))
+    if damage == "cut" and suffix == "npy":
+        assert "it is 200 bytes long and should be 4,928" in str(caught.value)
+
+
+def test_arrays_that_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "a.npy")
+    (tmp_path / "b.npz").mkdir()
+    for name, said in (("a.npy", "is a pipe"), ("b.npz", "is a directory"), ("c.npy", "no such")):
+        with pytest.raises(DataError, match=said):
+            load(str(tmp_path / name))
 
 
 def test_arguments_that_mean_nothing(tmp_path):

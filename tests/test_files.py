@@ -203,6 +203,24 @@ def test_free_space_that_nobody_knows_is_left_out(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.parametrize(
+    ("free", "words"),
+    [(2_340_000_000, "2.3 GB"), (10**9, "1.0 GB"), (10**9 - 10**5, "999.9 MB"), (4096, "0.0 MB")],
+)
+def test_free_space_is_told_in_its_unit(tmp_path, monkeypatch, free, words):
+    usage = type("Usage", (), {"free": free})()
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage)
+    said = str(files.disk_error(tmp_path / "a", OSError(errno.ENOSPC, "")))
+    assert f"No space left on device ({words} free there). Free" in said
+
+
+def test_a_new_directory_is_synced_into_the_one_above(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    files.make_directory(tmp_path / "a")
+    assert synced == [str(tmp_path)]
+
+
 def test_everybody_may_read_and_write_where_the_umask_says_so(tmp_path):
     old = os.umask(0)
     try:

@@ -214,6 +214,15 @@ def test_too_little_is_left(tmp_path):
         load(series_file(tmp_path, x_LD), missing="drop", window=20)
 
 
+def test_nothing_can_be_filled_in(tmp_path):
+    x = np.ones((40, 3, 2))
+    x[:20, :, 0] = x[20:, :, 1] = NAN
+    with pytest.raises(
+        DataError, match=r"all 40 .* without any value .* is left\. Correct the file"
+    ):
+        load(write(tmp_path / "a.npy", x), missing="interpolate")
+
+
 def test_long_format(tmp_path):
     lines = [f"{n},{t},{n + t}" for n in range(30) for t in range(4)]
     lines[6] = "1,2,"

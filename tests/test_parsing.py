@@ -97,6 +97,13 @@ def test_hard_numbers_are_bit_for_bit_float():
     assert parsing.rows("\n".join([*tokens, "1e309"]).encode(), 1) is None
 
 
+def test_a_plain_table_takes_the_fast_path():
+    x = np.random.default_rng(0).normal(size=(50, 24))
+    block = "\n".join(" ".join(map(repr, row)) for row in x.tolist()).encode()
+    assert np.array_equal(parsing.rows(block, 24), x)
+    assert parsing.rows(b"1 2\n3 4", 2).tolist() == [[1, 2], [3, 4]]  # as short as can be
+
+
 @pytest.mark.parametrize("byte", [b for b in range(256) if chr(b) not in "0123456789+-.eE, \t\n"])
 def test_no_other_byte_is_let_in(byte):
     assert parsing.rows(b"1 2\n1" + bytes([byte]) + b" 2", 2) is None

@@ -98,13 +98,33 @@ def test_a_lock_in_a_file_or_on_a_full_disk(tmp_path, monkeypatch):
         monkeypatch.undo()
 
 
-def test_the_lock_is_made_with_the_modes_of_the_umask(tmp_path):
-    old = os.umask(0o027)
+@pytest.mark.parametrize(("umask", "mode"), [(0o027, 0o640), (0, 0o666)])
+def test_the_lock_is_made_with_the_modes_of_the_umask(tmp_path, umask, mode):
+    old = os.umask(umask)
     try:
         rundir.lock(tmp_path).close()
     finally:
         os.umask(old)
-    assert stat.S_IMODE((tmp_path / "run.lock").stat().st_mode) == 0o640
+    assert stat.S_IMODE((tmp_path / "run.lock").stat().st_mode) == mode
+
+
+def test_settings_that_are_missing_no_file_or_huge(tmp_path):
+    path = tmp_path / "config.json"
+    with pytest.raises(CheckpointError, match=r"no run here \(config\.json is missing\)"):
+        rundir.read_config(tmp_path)
+    os.mkfifo(path)
+    with pytest.raises(CheckpointError, match="it is no plain file"):
+        rundir.read_config(tmp_path)
+    path.unlink()
+    text = '{"format": 1}'
+    path.write_text(text + " " * (rundir.LARGEST_CONFIG - len(text)))
+    assert rundir.read_config(tmp_path) == {"format": 1}
+    path.write_text(text + " " * (rundir.LARGEST_CONFIG - len(text) + 1))
+    with pytest.raises(CheckpointError, match="it has more than 4,194,304 bytes"):
+        rundir.read_config(tmp_path)
+    path.write_text('{"format": 1, "scale": NaN}')
+    with pytest.raises(CheckpointError, match="NaN is no number"):
+        rundir.read_config(tmp_path)
 
 
 def test_a_lock_on_a_full_disk_says_so(tmp_path, monkeypatch):

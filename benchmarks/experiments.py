@@ -13,6 +13,8 @@ lower is better in every column:
 `gain` is the paired difference to maximum likelihood over the seeds, with a 95% interval (t).
 `frontier` is the least quality gap of the likelihood model over temperatures whose coverage is at
 least as good as the recipe's: adversarial training has something to show only below it.
+Recipes constant, random and shuffled are controls: the reward, or the labels that D learns from,
+have nothing to do with being real.
 """
 
 import argparse
@@ -23,12 +25,14 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from seqgan_jax import SeqGAN, simulators
+from seqgan_jax import SeqGAN, losses, simulators
 from seqgan_jax.analysis import scores
 from seqgan_jax.data import Sequences, Split, load
 from seqgan_jax.training import Silent
@@ -37,7 +41,33 @@ from seqgan_jax.training import Silent
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
     "reinforce": {"gradient": "reinforce"},
-    "pathwise": {"gradient": "pathwise"},
+    "constant": {},
+    "random": {},
+    "shuffled": {},
+}
+TRUE_LOSS = losses.discriminator
+
+
+def constant(logits_B: jax.Array, form: str) -> jax.Array:  # noqa: ARG001
+    """Every sequence earns the same."""
+    return 0.0 * logits_B
+
+
+def random(logits_B: jax.Array, form: str) -> jax.Array:  # noqa: ARG001
+    """What a sequence earns has nothing to do with being real."""
+    return jnp.sin(100.0 * logits_B)
+
+
+def shuffled(logits_B: jax.Array, is_real_B: jax.Array) -> jax.Array:
+    """Half of the real and half of the generated sequences have the other's label."""
+    return TRUE_LOSS(logits_B, jnp.roll(is_real_B, len(is_real_B) // 4))
+
+
+# Controls: the default recipe with one function replaced. No figure may gain.
+CONTROLS = {
+    "constant": ("reward", constant),
+    "random": ("reward", random),
+    "shuffled": ("discriminator", shuffled),
 }
 TEMPERATURES = (0.85, 0.9, 0.94, 0.97, 0.985, 1.0, 1.02, 1.05)
 SAMPLES = 5000
@@ -56,9 +86,17 @@ def settings_of(text: str) -> dict[str, Any]:
 
 
 def trained(
-    sequences: Sequences, settings: Mapping[str, Any], start: SeqGAN | None
+    sequences: Sequences, settings: Mapping[str, Any], start: SeqGAN | None, control: str = ""
 ) -> tuple[SeqGAN, Split, float]:
     """A model by these settings; with `start`, from its pretrained policies on."""
+    if control:
+        jax.clear_caches()  # compiled programs hold the function that is replaced
+        name, replacement = CONTROLS[control]
+        try:
+            with mock.patch.object(losses, name, replacement):
+                return trained(sequences, settings, start)
+        finally:
+            jax.clear_caches()
     model = SeqGAN(**settings)
     parts = model.prepare(sequences)
     if start is not None:
@@ -159,7 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     recipes = {r: RECIPES[r] for r in options.recipes}
     recipes |= {text: settings_of(text) for text in options.set}
     for recipe, settings in recipes.items():
-        model, _, seconds = trained(sequences, base | settings, start)
+        control = recipe if recipe in CONTROLS else ""
+        model, _, seconds = trained(sequences, base | settings, start, control)
         after = measured(model)
         row = {"data": name, "base": base, "recipe": recipe, "settings": settings} | {
             "seconds": seconds,

@@ -114,7 +114,7 @@ class AdversarialConfig:
     """Rounds, each of gen_updates policy updates and dis_refreshes discriminator trainings."""
     gradient: Literal["pathwise", "reinforce"] = "pathwise"
     """Policy gradient: through the samples, or REINFORCE with Monte Carlo rollouts."""
-    gen_updates: int = 1
+    gen_updates: int = 5
     """Policy updates a round."""
     gen_adv_lr: float = 1e-3
     """Adam learning rate of the policy."""
@@ -134,7 +134,7 @@ class AdversarialConfig:
     """Weight of the likelihood of real sequences in the policy's loss."""
     entropy_bonus: float = 0.0
     """Weight of the policy's entropy (nats a step) in the policy's loss."""
-    average_rounds: float = 0.99
+    average_rounds: float = 0.95
     """Decay, a round, of the running average of the policy that is kept."""
     adv_patience: int = 60
     """Adversarial training stops after this many rounds without a better policy (looked for every
@@ -205,6 +205,7 @@ PRESETS: Mapping[str, Config] = {
             gradient="reinforce",
             reward="probability",
             gen_adv_lr=1e-4,
+            gen_updates=1,
             average_rounds=0.98,
             adv_patience=200,
         ),

@@ -1,6 +1,6 @@
 """What adversarial training gains over maximum likelihood: recipes side by side, paired over seeds.
 
-    python benchmarks/experiments.py --data regime --recipes default logit
+    python benchmarks/experiments.py --data regime --recipes default reinforce
     python benchmarks/experiments.py --data regime --set "gradient=pathwise reward=logit"
     python benchmarks/experiments.py --data DIR/stock_data.csv --window 24 --base policy=mixture
 

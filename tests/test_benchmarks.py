@@ -4,17 +4,12 @@ Bounds are generous and times are the least of several, since other work may sha
 """
 
 import json
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
-
 import measure
 import optax
+import pytest
 import rollout_schedules
 import roofline
 import scaling

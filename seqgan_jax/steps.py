@@ -99,9 +99,10 @@ def init(
         generator_opt=adam(gen.gen_lr).init(gen_params),
         average=copy(),
         final=copy(),
-        final_nll=jnp.array(jnp.inf),
-        final_told=jnp.array(jnp.inf),
-        pretrained_nll=jnp.array(jnp.inf),
+        # Strong types, as what replaces them: another type would compile the next program anew.
+        final_nll=jnp.array(jnp.inf, jnp.float32),
+        final_told=jnp.array(jnp.inf, jnp.float32),
+        pretrained_nll=jnp.array(jnp.inf, jnp.float32),
         kept_round=jnp.array(0),
         stale_epochs=jnp.array(0),
         rollout=copy(),

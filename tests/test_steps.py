@@ -209,6 +209,15 @@ def test_what_is_kept_is_better_by_both_criteria():
     assert start(bad, sharp)[0] == 0  # unlikely, whatever the discriminator says
 
 
+def test_judging_leaves_the_program_of_the_rounds_as_it_is():
+    nets, state, data, key = make()
+    state, _ = phase("discriminator", nets, steps.begin_adversarial(state, ADV), data, key, 1)
+    before = rounds.rounds._cache_size()
+    state, _ = judged(nets, state, data, key)
+    phase("adversarial", nets, state, data, key, 1)
+    assert rounds.rounds._cache_size() == before
+
+
 def test_rounds_alone_change_nothing_that_is_kept():
     nets, state, data, key = make()
     state, _ = phase("likelihood", nets, state, data, key, 3)

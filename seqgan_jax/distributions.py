@@ -10,7 +10,7 @@ Shapes beside the usual: K components, M hidden units, P parameters of a step.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,6 @@ LOG_SCALE_BOUNDS = (-9.0, 3.0)
 LEAST_DOF = 2.1  # Student's t with a variance
 LEAST_DENSITY = 1e-3
 MIXTURE_HIDDEN = 32
-UNROLLED = 8  # features in a row without a loop
 
 
 def _scales(log_variance: jax.Array, temperature: float | jax.Array) -> jax.Array:
@@ -210,14 +209,14 @@ class Mixture(NamedTuple):
         the implicit one, dx = - dF(x) / p(x) with F the distribution function (Figurnov et al.
         2018), which does not depend on how x was drawn.
         """
-        features = self.raw_PD.shape[-2]
         which, value = jnp.split(noise, 2, axis=-1)
         if not self.weights:
-            return self._draw(self.raw_PD[..., 0, :], which[..., 0], value[..., 0])[..., None]
+            components = self._components(self.raw_PD[..., 0, :])
+            return _drawn(*components, which[..., 0], value[..., 0])[..., None]
 
         def body(seen: jax.Array, inputs: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
             raw, a_M, w_MP, which, value = inputs
-            x = self._draw(raw + jnp.tanh(seen) @ w_MP, which, value)
+            x = _drawn(*self._components(raw + jnp.tanh(seen) @ w_MP), which, value)
             return seen + x[..., None] * a_M[(None,) * x.ndim], x
 
         by_feature = (
@@ -227,22 +226,39 @@ class Mixture(NamedTuple):
             jnp.moveaxis(which, -1, 0),
             jnp.moveaxis(value, -1, 0),
         )
-        _, x = lax.scan(body, self.context, by_feature, unroll=min(features, UNROLLED))
+        _, x = lax.scan(body, self.context, by_feature)
         return jnp.moveaxis(x, 0, -1)
 
-    def _draw(self, outputs: jax.Array, which: jax.Array, value: jax.Array) -> jax.Array:
-        log_w, mean, scale = self._components(outputs)
-        w = jnp.exp(log_w)
-        below = _cumulative(w)[..., :-1] < ndtr(which)[..., None]
-        chosen = jax.nn.one_hot(jnp.sum(below, axis=-1), w.shape[-1])
-        drawn = jnp.sum(chosen * (mean + scale * value[..., None]), axis=-1)
-        x = lax.stop_gradient(drawn)
-        z = (x[..., None] - mean) / scale
-        function = jnp.sum(w * ndtr(z), axis=-1)
-        density = jnp.sum(w / scale * jnp.exp(-0.5 * (z * z + LOG_2PI)), axis=-1)
-        # Between modes far apart the density, and with it the gradient's divisor, goes to zero.
-        density = lax.stop_gradient(jnp.maximum(density, LEAST_DENSITY))
-        return x - (function - lax.stop_gradient(function)) / density
+
+@jax.custom_jvp
+def _drawn(
+    log_w: jax.Array, mean: jax.Array, scale: jax.Array, which: jax.Array, value: jax.Array
+) -> jax.Array:
+    """A sample of the mixture: a component by `which`, its value by `value`; [..., K], x [...]."""
+    w = jnp.exp(log_w)
+    below = _cumulative(w)[..., :-1] < _normal_cdf(which)[..., None]
+    chosen = jax.nn.one_hot(jnp.sum(below, axis=-1), w.shape[-1])
+    return jnp.sum(chosen * (mean + scale * value[..., None]), axis=-1)
+
+
+@_drawn.defjvp
+def _drawn_jvp(primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]) -> Any:
+    # dx = - dF(x) / p(x), written out: derived by XLA through F it takes twice as long to compile.
+    log_w, mean, scale, _, _ = primals
+    d_log_w, d_mean, d_scale, _, _ = tangents
+    x = _drawn(*primals)
+    z = (x[..., None] - mean) / scale
+    w = jnp.exp(log_w)
+    density = w / scale * jnp.exp(-0.5 * (z * z + LOG_2PI))
+    d_function = w * _normal_cdf(z) * d_log_w - density * (d_mean + z * d_scale)
+    # Between modes far apart the density, and with it the gradient's divisor, goes to zero.
+    total = jnp.maximum(jnp.sum(density, axis=-1), LEAST_DENSITY)
+    return x, -jnp.sum(d_function, axis=-1) / total
+
+
+def _normal_cdf(x: jax.Array) -> jax.Array:
+    # By erf in one piece: `ndtr`, exact far in the tails by cases, is slow to compile.
+    return 0.5 * (1.0 + lax.erf(x * 0.5**0.5))
 
 
 Law = DiagonalGaussian | FullGaussian | StudentT | Mixture

@@ -34,7 +34,7 @@ from seqgan_jax.version import __version__
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # what fails is raised, and told once
 
-FORMAT = 2  # of a checkpoint; goes up when a reader of today could not read it
+FORMAT = 3  # of a checkpoint; goes up when a reader of today could not read it
 MANIFEST = "MANIFEST.json"
 MOST_FILES = 10_000  # in one checkpoint
 MOST_MANIFEST = 4_000_000  # bytes

@@ -277,9 +277,9 @@ def told_apart(
     optimiser = steps.adam(FRESH_RATE)
     size, length, features = real_NTD.shape
     number = FRESH_STEPS * FRESH_HALF // 4
-    init_key, fake_key, test_key, batch_key = jax.random.split(key, 4)
-    fake_MTD = rollout.sample(policy, fake_key, number, length)
-    test_MTD = rollout.sample(policy, test_key, FRESH_TESTED, length)
+    init_key, fake_key, batch_key = jax.random.split(key, 3)
+    drawn_MTD = rollout.sample(policy, fake_key, number + FRESH_TESTED, length)
+    fake_MTD, test_MTD = drawn_MTD[:number], drawn_MTD[number:]
     definition, params = networks.discriminator(
         init_key, "small", length, features, FRESH_KEEP_PROB, increment_scale
     )

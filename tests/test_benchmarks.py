@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import measure
 import optax
 import pytest
+import robustness
 import rollout_schedules
 import roofline
 import scaling
@@ -191,3 +192,20 @@ def test_every_unit_of_work_runs_in_torch():
     q_BT = trainer.reward(x_TBD)
     assert q_BT.shape == (4, 5)
     assert 0 < float(q_BT.min()) <= float(q_BT.max()) < 1
+
+
+@pytest.mark.slow
+def test_defaults_hold_on_200_sequences(tmp_path, capsys):
+    robustness.main(["--sets", "200", "--json", str(tmp_path / "found.json")])
+    row = json.loads((tmp_path / "found.json").read_text())
+    # Of the 20 held-out sequences nearly all have a generated one among their neighbours.
+    assert row["coverage"][0] > row["coverage"][1] - 0.15
+    assert 0.7 < row["spread"][0] < 1.4
+    assert row["nats"][1] < row["nats"][0] + 0.06  # --tolerance, and the noise of 20 sequences
+    assert "of" in capsys.readouterr().out
+
+
+def test_series_that_are_not_there_are_asked_for(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        robustness.main(["--sets", "stocks"])
+    assert "needs --data" in capsys.readouterr().err

@@ -20,7 +20,7 @@ from seqgan_jax.progress import Display
 from seqgan_jax.run import saved_config
 
 ROOT = Path(__file__).parent.parent
-GOLDEN = ROOT / "tests" / "golden" / "format2"
+GOLDEN = ROOT / "tests" / "golden" / "format3"
 SECONDS = 2  # here in milliseconds; the rest is for busy machines
 
 

@@ -1,0 +1,153 @@
+"""Do the defaults hold on data of every kind? Default settings, untouched; one row a set.
+
+    python benchmarks/robustness.py                  bundled weather, simulators, awkward sets
+    python benchmarks/robustness.py --data DIR       also DIR/stock_data.csv and DIR/ETTh1.csv
+    python benchmarks/robustness.py --sets outliers constant --json FILE
+
+A tenth is held out (of a series, its end) and all figures are on it. Each is shown for generated
+sequences and, after the bar, for the sequences trained on in their place: the end of a series may
+differ from all before it, and that is no fault of the generator.
+  nats       negative log-likelihood, nats a step, data units: after maximum likelihood, at the end
+  ks         largest gap between the distribution functions of values; lower is better
+  coverage   share of held-out sequences that have a generated one among their neighbours
+  precision  share of generated sequences within the neighbourhood of held-out ones
+  spread     standard deviation of values over that of the held-out ones, least over features
+  copies     share by which samples lie nearer to training sequences than held-out ones do
+  kept       the round that was kept of those run; 0: the pretrained policy
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import jax
+import measure
+import numpy as np
+from main_job import train
+
+from seqgan_jax import simulators
+from seqgan_jax.analysis import analyze
+from seqgan_jax.data import Sequences, default_names, load
+from seqgan_jax.errors import DivergedError
+
+COLUMNS = ("nats", "ks", "coverage", "precision", "spread", "copies", "kept", "seconds")
+
+
+def of_law(name: str, length: int, number: int) -> Sequences:
+    """`number` sequences of a simulator."""
+    law = simulators.get(name, length)
+    x_NTD = np.asarray(law.sample(jax.random.key(88), number), np.float64)
+    return Sequences(x_NTD, default_names(law.num_features), name)
+
+
+def with_outliers() -> Sequences:
+    """AR(1), with 1 value in 100 twenty standard deviations off: sensors that glitch."""
+    x_NTD = of_law("ar1", 20, 5_000).x_NTD.copy()
+    rng = np.random.default_rng(0)
+    hit = rng.random(x_NTD.shape) < 0.01
+    x_NTD[hit] += 20 * x_NTD.std() * rng.choice([-1.0, 1.0], hit.sum())
+    return Sequences(x_NTD, ("x",), "outliers")
+
+
+def with_a_constant() -> Sequences:
+    """VAR(1), with a column that never changes and one that is 0 in most steps."""
+    x_NTD = of_law("var1", 20, 5_000).x_NTD
+    rarely = np.maximum(x_NTD[..., :1] - 1.5 * x_NTD[..., :1].std(), 0.0)
+    columns = [x_NTD, np.full_like(rarely, 7.5), rarely]
+    names = (*default_names(x_NTD.shape[2]), "constant", "rarely")
+    return Sequences(np.concatenate(columns, axis=2), names, "constant")
+
+
+SETS: dict[str, Callable[[], Sequences]] = {"weather": partial(load, "weather")}
+SETS |= {name: partial(of_law, name, 20, 10_000) for name in simulators.NAMES}
+SETS |= {
+    "outliers": with_outliers,
+    "constant": with_a_constant,
+    "200": partial(of_law, "ar1", 20, 200),
+    "T=12": partial(of_law, "seasonal", 12, 5_000),
+    "T=200": partial(of_law, "seasonal", 200, 2_000),
+}
+FILES = {"stocks": "stock_data.csv", "etth": "ETTh1.csv"}
+
+
+def row_of(sequences: Sequences, seed: int) -> dict[str, object]:
+    """Every figure of one run; `diverged` alone where it broke down."""
+    try:
+        model, keeper, parts, seconds = train(sequences, seed)
+    except DivergedError as error:
+        return {"diverged": str(error)}
+    held_out, trained_on = parts.held_out_NTD, np.asarray(parts.train_NTD)
+    length = held_out.shape[1]
+    samples = model.sample(min(len(trained_on), 10_000), seed=1)
+    generated = analyze(held_out, samples, train=trained_on).metrics
+    itself = analyze(held_out, trained_on[: len(samples)]).metrics
+    varied = held_out.std((0, 1)) > 0
+    spreads = [
+        (x.std((0, 1))[varied] / held_out.std((0, 1))[varied]) for x in (samples, trained_on)
+    ]
+
+    def pair(name: str) -> list[float]:
+        return [generated[name].value, itself[name].value]
+
+    return {
+        "nats": [
+            float(-m.log_prob(held_out).mean() / length) for m in (keeper.after_likelihood, model)
+        ],
+        "ks": pair("ks"),
+        "coverage": pair("coverage"),
+        "precision": pair("precision"),
+        "spread": [float(spread.min()) for spread in spreads],
+        "copies": generated["memorisation"].value,
+        "kept": [model.runs()[0]["kept_round"], int(model.state.round)],
+        "seconds": seconds,
+    }
+
+
+def cell(name: str, value: object) -> str:
+    """A figure as it stands in the table."""
+    if name == "nats":
+        return "{:.3f} {:.3f}".format(*value)
+    if name == "kept":
+        return "{} of {}".format(*value)
+    if isinstance(value, list):
+        return "{:.3f} | {:.3f}".format(*value)
+    return f"{value:.0f}" if name == "seconds" else f"{value:.3f}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run, print and write."""
+    flags = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    flags.add_argument("--data", type=Path, help="folder with stock_data.csv and ETTh1.csv")
+    flags.add_argument("--sets", nargs="+", choices=[*SETS, *FILES])
+    flags.add_argument("--seed", type=int, default=88)
+    flags.add_argument("--json", type=Path, help="file to add a line for each set to")
+    options = flags.parse_args(arguments)
+    sets = dict(SETS)
+    if options.data:
+        sets |= {name: partial(load, str(options.data / file)) for name, file in FILES.items()}
+    missing = set(options.sets or []) - set(sets)
+    if missing:
+        flags.error(f"{', '.join(sorted(missing))}: needs --data, the folder with the file")
+    rows = []
+    for name in options.sets or sets:
+        row = row_of(sets[name](), options.seed)
+        if "diverged" in row:
+            cells = [name, f"diverged: {row['diverged']}", *[""] * (len(COLUMNS) - 1)]
+        else:
+            cells = [name, *(cell(figure, row[figure]) for figure in COLUMNS)]
+        rows.append(cells)
+        print("  ".join(cells), flush=True)
+        if options.json:
+            with options.json.open("a") as handle:
+                handle.write(json.dumps(measure.machine() | {"set": name} | row) + "\n")
+    measure.show("Default settings on every set", ("", *COLUMNS), rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

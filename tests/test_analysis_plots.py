@@ -112,6 +112,7 @@ def test_training_metrics_have_the_panels_of_the_contract():
     ]  # fmt: skip
     figure = plots.training_metrics(rows)
     words = ("Kolmogorov", "Wasserstein", "Jensen", "Moment", "likelihood", "Discriminator")
+    words += ("Reward", "Told apart")
     for title, word in zip(titles(figure), words, strict=True):
         assert word in title
     ks, nll = figure.axes[0], figure.axes[4]
@@ -130,5 +131,5 @@ def test_training_metrics_have_the_panels_of_the_contract():
 @pytest.mark.parametrize("rows", [[], [{"phase": "adversarial", "step": 0}], [{"phase": "new"}]])
 def test_training_metrics_without_anything_to_draw(rows):
     figure = plots.training_metrics(rows)
-    assert len(figure.axes) == 6
+    assert len(figure.axes) == 8
     assert draw(figure)

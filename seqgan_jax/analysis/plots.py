@@ -330,15 +330,18 @@ TRAINING_PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
         "accuracy",
         (("dis_accuracy", "in training"), ("dis_validation_accuracy", "on unseen sequences")),
     ),
+    ("Reward", "a sequence", (("reward", "reward"),)),
+    ("Told apart by a fresh discriminator", "nats a sequence", (("told_apart", "told apart"),)),
 )
 
 
 def training_metrics(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Six panels over a whole training run, from the rows of metrics.jsonl.
+    """Eight panels over a whole training run, from the rows of metrics.jsonl.
 
     KS, Wasserstein, Jensen-Shannon and moment errors of samples against the validation part;
-    likelihood; discriminator. The phases stand one after the other, each as wide as the others
-    whatever its number of steps, shaded and named. Keys that are absent or not finite are left out.
+    likelihood; discriminator; reward; how well samples are told from unseen data. The phases stand
+    one after the other, each as wide as the others whatever its number of steps, shaded and named.
+    Keys that are absent or not finite are left out.
     """
     order = [p for p in PHASES if any(row.get("phase") == p for row in rows)]
     last = {
@@ -346,7 +349,7 @@ def training_metrics(rows: Sequence[dict[str, Any]]) -> Figure:
         for phase in order
     }
     with matplotlib.rc_context(STYLE):
-        figure, axes = new_figure(2, 3, (12.0, 7.0))
+        figure, axes = new_figure(2, 4, (16.0, 7.0))
         for ax, (title, unit, series) in zip(axes, TRAINING_PANELS, strict=True):
             drawn = [
                 name

@@ -261,10 +261,10 @@ def _run_phase(
 ) -> TrainState:
     feed = problem.feed
     finished = done(state)[phase]
-    if phase == "adversarial" and finished == 0:
-        state, _ = _judged(problem, state, feed.data(phase, 0))  # what later rounds must beat
     listener.compiling(phase)
     started = time.monotonic()
+    if phase == "adversarial" and finished == 0:
+        state, _ = _judged(problem, state, feed.data(phase, 0))  # what later rounds must beat
     # No unit at all: compiles, computes nothing, and the next fit in this process finds it done.
     state, _ = _advance(problem, state, feed.data(phase, finished), phase, 0)
     listener.compiled(phase, time.monotonic() - started)

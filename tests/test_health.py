@@ -14,7 +14,7 @@ from seqgan_jax.model import as_sequences
 from seqgan_jax.scaling import Scaler
 
 TINY = {"hidden_dim": 4, "pre_epoch_num": 3, "dis_pre_refreshes": 2, "total_batch": 3}
-TINY |= {"num_negatives": 32, "gradient": "pathwise", "batch_size": 32, "dis_r1": 0.0}
+TINY |= {"num_negatives": 32, "policy": "gaussian", "batch_size": 32, "dis_r1": 0.0}
 
 
 class Watch(training.Silent):

@@ -20,7 +20,7 @@ from seqgan_jax.cli import main, sample_main, train_main
 
 TINY = "--hidden-dim 6 --pre-epoch-num 4 --dis-pre-refreshes 2 --total-batch 3 --num-negatives 32"
 TINY += " --rollout-num 2 --batch-size 32 --generated-num 50 --patience 4 --dis-r1 0"
-FAST = TINY + " --gradient pathwise"  # compiles in half the time
+GAUSSIAN = f"{TINY} --policy gaussian"  # compiles in half the time
 PHASES = ("gen_pretrain", "dis_pretrain", "adversarial")
 
 
@@ -34,7 +34,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def train(*words, tiny=TINY):
+def train(*words, tiny=GAUSSIAN):
     return train_main(["--data", "x.txt", *tiny.split(), *words])
 
 
@@ -138,8 +138,8 @@ def test_the_same_command_twice_is_refused_with_both_remedies(capsys):
 def test_real_data_beside_the_run_is_not_an_earlier_run(folder):
     (folder / "save").mkdir()
     (folder / "x.txt").rename(folder / "save" / "real_data.txt")
-    assert train_main([*TINY.split(), "--quiet"]) == 0
-    assert train_main([*TINY.split(), "--quiet", "--overwrite"]) == 0
+    assert train_main([*GAUSSIAN.split(), "--quiet"]) == 0
+    assert train_main([*GAUSSIAN.split(), "--quiet", "--overwrite"]) == 0
     assert (folder / "save" / "real_data.txt").exists()
 
 
@@ -244,7 +244,7 @@ def test_the_seqgan_command(capsys):
     assert "seqgan train" in capsys.readouterr().out
     assert main(["trian"]) == 2
     assert main(["--version"]) == 0
-    assert main(["train", "--data", "x.txt", *TINY.split(), "--quiet"]) == 0
+    assert main(["train", "--data", "x.txt", *GAUSSIAN.split(), "--quiet"]) == 0
     assert main(["sample", "save", "-n", "30"]) == 0
     assert Path("samples.txt").exists()
 
@@ -268,7 +268,7 @@ def start(*words):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_prints_the_command_that_goes_on(number):
-    words = TINY.replace("--total-batch 3", "--total-batch 100000").split()
+    words = GAUSSIAN.replace("--total-batch 3", "--total-batch 100000").split()
     process = start(*words, "--checkpoint-every", "0")
     lines = []
     for line in process.stdout:

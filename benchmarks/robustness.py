@@ -5,7 +5,7 @@
     python benchmarks/robustness.py --sets outliers constant --json FILE
 
 A tenth is held out (of a series, its end) and all figures are on it. Each is shown for generated
-sequences and, after the bar, for the sequences trained on in their place: the end of a series may
+sequences and, after the slash, for the sequences trained on in their place: the end of a series may
 differ from all before it, and that is no fault of the generator.
   nats       negative log-likelihood, nats a step, data units: after maximum likelihood, at the end
   ks         largest gap between the distribution functions of values; lower is better
@@ -109,11 +109,11 @@ def row_of(sequences: Sequences, seed: int) -> dict[str, object]:
 def cell(name: str, value: object) -> str:
     """A figure as it stands in the table."""
     if name == "nats":
-        return "{:.3f} {:.3f}".format(*value)
+        return "{:.3f}, {:.3f}".format(*value)
     if name == "kept":
         return "{} of {}".format(*value)
     if isinstance(value, list):
-        return "{:.3f} | {:.3f}".format(*value)
+        return "{:.3f} / {:.3f}".format(*value)
     return f"{value:.0f}" if name == "seconds" else f"{value:.3f}"
 
 

@@ -266,20 +266,24 @@ Weights = Mapping[str, jax.Array]
 
 
 class Family(Protocol):
-    """Laws of one kind: how many numbers they need, and how one is made of them. Hashable."""
+    """Laws of one kind of D features: how many numbers make one, and how. Hashable."""
 
-    closed_entropy: bool
+    @property
+    def closed_entropy(self) -> bool:
+        """Whether the entropy has a closed form."""
 
-    def num_params(self, features: int) -> int:
-        """Numbers that the network must give for one step."""
+    @property
+    def num_params(self) -> int:
+        """Numbers that the network must give for one step, P."""
 
-    def num_noise(self, features: int) -> int:
+    @property
+    def num_noise(self) -> int:
         """Standard normal numbers that one sample takes."""
 
-    def start(self, features: int) -> np.ndarray:
+    def start(self) -> np.ndarray:
         """The numbers with which an untrained policy starts: near a standard normal law, [P]."""
 
-    def weights(self, key: jax.Array, features: int) -> dict[str, jax.Array]:
+    def weights(self, key: jax.Array) -> dict[str, jax.Array]:
         """Weights that all steps share; consumes `key`."""
 
     def law(self, raw: jax.Array, weights: Weights, temperature: float | jax.Array) -> Law:
@@ -291,21 +295,24 @@ class GaussianFamily:
     """Gaussians, diagonal or of full covariance."""
 
     full: bool
+    features: int
     closed_entropy = True
 
-    def num_params(self, features: int) -> int:
+    @property
+    def num_params(self) -> int:
         """As the law says."""
-        return (FullGaussian if self.full else DiagonalGaussian).num_params(features)
+        return (FullGaussian if self.full else DiagonalGaussian).num_params(self.features)
 
-    def num_noise(self, features: int) -> int:
+    @property
+    def num_noise(self) -> int:
         """D."""
-        return features
+        return self.features
 
-    def start(self, features: int) -> np.ndarray:
+    def start(self) -> np.ndarray:
         """Zeros: a standard normal law."""
-        return np.zeros(self.num_params(features), np.float32)
+        return np.zeros(self.num_params, np.float32)
 
-    def weights(self, key: jax.Array, features: int) -> dict[str, jax.Array]:  # noqa: ARG002
+    def weights(self, key: jax.Array) -> dict[str, jax.Array]:  # noqa: ARG002
         """None."""
         return {}
 
@@ -321,19 +328,21 @@ class StudentFamily:
     features: int
     closed_entropy = False
 
-    def num_params(self, features: int) -> int:
+    @property
+    def num_params(self) -> int:
         """Those of the Gaussian, and D degrees of freedom."""
-        return FullGaussian.num_params(features) + features
+        return FullGaussian.num_params(self.features) + self.features
 
-    def num_noise(self, features: int) -> int:
+    @property
+    def num_noise(self) -> int:
         """2 D."""
-        return 2 * features
+        return 2 * self.features
 
-    def start(self, features: int) -> np.ndarray:
+    def start(self) -> np.ndarray:
         """Zeros: ten degrees of freedom."""
-        return np.zeros(self.num_params(features), np.float32)
+        return np.zeros(self.num_params, np.float32)
 
-    def weights(self, key: jax.Array, features: int) -> dict[str, jax.Array]:  # noqa: ARG002
+    def weights(self, key: jax.Array) -> dict[str, jax.Array]:  # noqa: ARG002
         """None."""
         return {}
 
@@ -351,30 +360,33 @@ class MixtureFamily:
     features: int
     closed_entropy = False
 
-    def num_params(self, features: int) -> int:
+    @property
+    def num_params(self) -> int:
         """3 K for each feature, and M of context where there are several features."""
-        return 3 * self.components * features + (self.hidden if features > 1 else 0)
+        context = self.hidden if self.features > 1 else 0
+        return 3 * self.components * self.features + context
 
-    def num_noise(self, features: int) -> int:
+    @property
+    def num_noise(self) -> int:
         """2 D."""
-        return 2 * features
+        return 2 * self.features
 
-    def start(self, features: int) -> np.ndarray:
+    def start(self) -> np.ndarray:
         """Components side by side that make a law of mean 0 and variance 1."""
         quantile, number = NormalDist().inv_cdf, self.components
         mean = np.array([0.9 * quantile((k + 0.5) / number) for k in range(number)])
-        log_scale = np.full(self.components, 0.5 * np.log(1.0 - np.mean(mean**2)))
-        one = np.concatenate([np.zeros(self.components), mean, log_scale])
-        context = np.zeros(self.num_params(features) - len(one) * features)
-        return np.concatenate([np.tile(one, features), context]).astype(np.float32)
+        log_scale = np.full(number, 0.5 * np.log(1.0 - np.mean(mean**2)))
+        one = np.concatenate([np.zeros(number), mean, log_scale])
+        context = np.zeros(self.num_params - len(one) * self.features)
+        return np.concatenate([np.tile(one, self.features), context]).astype(np.float32)
 
-    def weights(self, key: jax.Array, features: int) -> dict[str, jax.Array]:
+    def weights(self, key: jax.Array) -> dict[str, jax.Array]:
         """A at random, W zero: features are independent until it is trained."""
-        if features == 1:
+        if self.features == 1:
             return {}
         init = jax.nn.initializers.lecun_normal()
-        shape = (features, self.hidden, 3 * self.components)
-        return {"A": init(key, (features, self.hidden)), "W": jnp.zeros(shape)}
+        shape = (self.features, self.hidden, 3 * self.components)
+        return {"A": init(key, (self.features, self.hidden)), "W": jnp.zeros(shape)}
 
     def law(self, raw: jax.Array, weights: Weights, temperature: float | jax.Array) -> Law:
         """The mixture of `raw`."""
@@ -432,4 +444,4 @@ def by_name(policy: str, covariance: str, components: int, features: int) -> Fam
         return MixtureFamily(components, MIXTURE_HIDDEN, features)
     if policy == "student":
         return StudentFamily(features)
-    return GaussianFamily(covariance == "full" and features > 1)
+    return GaussianFamily(covariance == "full" and features > 1, features)

@@ -113,21 +113,21 @@ class LSTMPolicy(nnx.Module):
         self.first_family = distributions.by_name(
             kind, config.covariance, first_components, features
         )
-        self.noise_size = self.family.num_noise(features)
+        self.noise_size = self.family.num_noise
         lecun = jax.nn.initializers.lecun_normal()
         self.recurrent = nnx.Param(_recurrent(hidden_dim, rngs))
         self.input = nnx.Param(lecun(rngs.params(), (2 * features, 4 * hidden_dim)))
         self.bias = nnx.Param(_forget_bias(hidden_dim))
         self.start = nnx.Param(jnp.zeros(4 * hidden_dim))
         self.deeper = nnx.List([_deeper_layer(hidden_dim, rngs) for _ in range(config.layers - 1)])
-        outputs = self.family.num_params(features)
+        outputs = self.family.num_params
         self.head = nnx.Param(jnp.zeros((hidden_dim, outputs)))
-        self.head_bias = nnx.Param(jnp.asarray(self.family.start(features)))
+        self.head_bias = nnx.Param(jnp.asarray(self.family.start()))
         # Beside the head's bias where both steps have one law, in its place where they do not.
-        start = np.zeros(outputs) if self._shared_law else self.first_family.start(features)
+        start = np.zeros(outputs) if self._shared_law else self.first_family.start()
         self.first = nnx.Param(jnp.asarray(start, jnp.float32))
-        self.weights = _params(self.family.weights(rngs.params(), features))
-        self.first_weights = _params(self.first_family.weights(rngs.params(), features))
+        self.weights = _params(self.family.weights(rngs.params()))
+        self.first_weights = _params(self.first_family.weights(rngs.params()))
         self.frame = nnx.Dict({name: nnx.Param(value) for name, value in frame._asdict().items()})
 
     def _frame(self) -> Frame:

@@ -124,13 +124,13 @@ def law_of(policy, features, seed, temperature=1.0, components=3, spread=0.4):
     """A law with weights that are not zero, and how much noise one sample of it takes."""
     rng = np.random.default_rng(seed)
     family = by_name(policy, "full", components, features)
-    noisy = family.start(features) + spread * rng.normal(size=family.num_params(features))
+    noisy = family.start() + spread * rng.normal(size=family.num_params)
     weights = {
         name: value + jnp.asarray(0.3 * spread * rng.normal(size=value.shape), jnp.float32)
-        for name, value in family.weights(jax.random.key(seed), features).items()
+        for name, value in family.weights(jax.random.key(seed)).items()
     }
     law = family.law(jnp.asarray(noisy, jnp.float32), weights, temperature)
-    return law, family.num_noise(features)
+    return law, family.num_noise
 
 
 def by_loops(law, x):
@@ -224,7 +224,7 @@ def test_gradients_through_samples_are_those_of_the_expectation(policy):
     """d/dtheta E[tanh(2 x)], against central differences of a numerical integral."""
     family = by_name(policy, "full", 3, 1)
     rng = np.random.default_rng(5)
-    raw = family.start(1) + 0.3 * rng.normal(size=family.num_params(1))
+    raw = family.start() + 0.3 * rng.normal(size=family.num_params)
     grid = jnp.linspace(-30.0, 30.0, 60_001)
 
     @jax.jit
@@ -232,7 +232,7 @@ def test_gradients_through_samples_are_those_of_the_expectation(policy):
         density = jnp.exp(jax.vmap(lambda x: family.law(raw, {}, 1.0).log_prob(x[None]))(grid))
         return jnp.sum(density * jnp.tanh(2 * grid)) * (grid[1] - grid[0])
 
-    noise = jax.random.normal(jax.random.key(1), (100_000, family.num_noise(1)))
+    noise = jax.random.normal(jax.random.key(1), (100_000, family.num_noise))
 
     @jax.jit
     def each(raw):
@@ -260,6 +260,6 @@ def test_an_untrained_law_is_nearly_standard_normal(policy, features):
 
 
 def test_one_feature_is_diagonal_whatever_is_asked_for():
-    assert by_name("gaussian", "full", 5, 1) == GaussianFamily(full=False)
-    assert by_name("gaussian", "full", 5, 2) == GaussianFamily(full=True)
-    assert by_name("gaussian", "diagonal", 5, 2) == GaussianFamily(full=False)
+    assert by_name("gaussian", "full", 5, 1) == GaussianFamily(False, 1)
+    assert by_name("gaussian", "full", 5, 2) == GaussianFamily(True, 2)
+    assert by_name("gaussian", "diagonal", 5, 2) == GaussianFamily(False, 2)

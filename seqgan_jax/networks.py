@@ -370,6 +370,9 @@ class SmallDiscriminator(nnx.Module):
         return self.output(x)[:, 0]
 
 
+CONVOLVED_AT_ONCE = 128  # sequences
+
+
 class ReferenceDiscriminator(nnx.Module):
     """The PyTorch project's own, layer for layer: 3,018,050 parameters at T = 20, D = 1.
 
@@ -403,12 +406,20 @@ class ReferenceDiscriminator(nnx.Module):
         weights = kernel[:, columns[0] : columns[-1] + 1].reshape(-1, kernel.shape[-1])
         return jax.nn.relu(jnp.concatenate(shifted, axis=-1) @ weights + bias[None, None, None])
 
+    def _convolved(self, x_BTD: jax.Array) -> jax.Array:
+        """Both convolutions, flattened."""
+        if jax.default_backend() == "cpu" and x_BTD.shape[0] > 2 * CONVOLVED_AT_ONCE:
+            # What lies between the two stays in a CPU's cache: five times as fast.
+            one = lambda x_TD: self._convolved(x_TD[None])[0]  # noqa: E731
+            return lax.map(one, x_BTD, batch_size=CONVOLVED_AT_ONCE)
+        x = self._convolve(x_BTD[..., None], self.kernel1[...], self.bias1[...])
+        x = self._convolve(x, self.kernel2[...], self.bias2[...])
+        return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
     def __call__(self, x_BTD: jax.Array, key: jax.Array | None = None) -> jax.Array:
         """Logit of 'real' for each sequence, `[B]`; dropout only where a key is given."""
         factors = dropout_factors(key, self.keep_prob, x_BTD.shape[0], self.sizes)
-        x = self._convolve(x_BTD[..., None], self.kernel1[...], self.bias1[...])
-        x = self._convolve(x, self.kernel2[...], self.bias2[...])
-        x = x.reshape(x.shape[0], math.prod(x.shape[1:]))
+        x = self._convolved(x_BTD)
         for highway in self.highways:
             x = highway(x)
         x = x * factors[0]

@@ -265,3 +265,14 @@ def test_the_small_discriminator_sees_roughness_and_position():
     net = networks.bind(definition, helpers.random_params(params, 0))
     x = jnp.asarray(helpers.series(1, 8, 1), jnp.float32)
     assert not np.allclose(net(x), net(x[:, ::-1]), atol=1e-4)
+
+
+def test_large_batches_are_convolved_in_pieces_to_the_same_logits():
+    definition, params = networks.discriminator(
+        jax.random.key(0), "reference", 5, 2, 0.75, (1.0, 1.0)
+    )
+    number = 2 * networks.CONVOLVED_AT_ONCE + 3
+    x_BTD = jnp.asarray(np.random.default_rng(0).normal(size=(number, 5, 2)), jnp.float32)
+    score = jax.jit(lambda params, x_BTD: networks.bind(definition, params)(x_BTD))
+    pieces = [score(params, x_BTD[i : i + 50]) for i in range(0, number, 50)]
+    np.testing.assert_allclose(score(params, x_BTD), jnp.concatenate(pieces), atol=1e-5)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from seqgan_jax import estimators, losses, networks, rollout, rounds, steps
+from seqgan_jax import losses, networks, rollout, rounds, steps
 from seqgan_jax import noise as draws
 from seqgan_jax.config import PRESETS, AdversarialConfig, DiscriminatorConfig, GeneratorConfig
 from seqgan_jax.networks import LSTMPolicy, Params
@@ -32,7 +32,7 @@ class Sizes:
     number: int = 10_000
     hidden: int = 32
     dis_size: str = "small"
-    at_once: int = 0  # rollouts made and scored in one go; 0: one on a CPU, all on a GPU
+    at_once: int = 0  # rollouts made in one go; 0: as `rollout.at_once` has it
     r1: float = 0.0
     negatives: int = 1000  # sequences drawn for the discriminator each time, of a round
     passes: int = 3
@@ -203,9 +203,9 @@ def many_rollouts(
     def one(noise: jax.Array) -> jax.Array:
         return schedule(policy, given, noise)
 
-    if at_once >= noise_NTBKD.shape[0]:
-        return jax.vmap(one)(noise_NTBKD)
-    return lax.map(one, noise_NTBKD, batch_size=at_once if at_once > 1 else None)
+    groups = noise_NTBKD.reshape(-1, at_once, *noise_NTBKD.shape[1:])
+    made = lax.map(jax.vmap(one), groups)
+    return made.reshape(-1, *made.shape[2:])
 
 
 def noise(key: jax.Array, sizes: Sizes) -> jax.Array:
@@ -217,7 +217,8 @@ def noise(key: jax.Array, sizes: Sizes) -> jax.Array:
 
 def compiled_rollouts(problem: Problem, schedule: Any = rollout.rollouts) -> Program:
     """Noise and N rollouts of every prefix, not scored."""
-    sizes, at_once = problem.sizes, estimators.rollouts_at_once(problem.adversarial)
+    sizes = problem.sizes
+    at_once = rollout.at_once(sizes.at_once, sizes.rollouts, sizes.batch, sizes.length)
 
     def run(params: Params, x_BTD: jax.Array, key: jax.Array) -> jax.Array:
         policy = networks.bind(problem.nets.policy, params)
@@ -229,7 +230,7 @@ def compiled_rollouts(problem: Problem, schedule: Any = rollout.rollouts) -> Pro
 
 def compiled_reward(problem: Problem) -> Program:
     """Q of every prefix by N rollouts, each scored by D's probability of 'real'."""
-    sizes, at_once = problem.sizes, estimators.rollouts_at_once(problem.adversarial)
+    sizes = problem.sizes
 
     def run(params: Params, dis: Params, x_BTD: jax.Array, key: jax.Array) -> jax.Array:
         policy = networks.bind(problem.nets.policy, params)
@@ -239,7 +240,7 @@ def compiled_reward(problem: Problem) -> Program:
             return losses.reward(discriminator(x), "probability")
 
         same = jax.random.fold_in(key, 0)  # in every call
-        return rollout.q_values(policy, reward, x_BTD, same, sizes.rollouts, at_once)
+        return rollout.q_values(policy, reward, x_BTD, same, sizes.rollouts, sizes.at_once)
 
     state = problem.state()
     return _compiled(run, state.generator, state.discriminator, batch(problem), problem.key)

@@ -128,8 +128,8 @@ class AdversarialConfig:
     reward: Literal["logit", "probability"] = "logit"
     """What a sequence earns: the discriminator's logit, or its probability of 'real'."""
     rollouts_at_once: int = 0
-    """Rollouts made and scored in one go: bounds memory, changes no result. 0: one on a CPU, all
-    on a GPU."""
+    """Rollouts made in one go at most: bounds memory, changes no result. 0: some on a CPU, by their
+    size, all on a GPU."""
     anchor: float = 1.0
     """Weight of the likelihood of real sequences in the policy's loss."""
     entropy_bonus: float = 0.0

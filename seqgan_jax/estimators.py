@@ -54,17 +54,10 @@ def reinforce_batch(
     """
     sample_key, rollout_key = jax.random.split(key)
     x_BTD = rollout.sample(policy, sample_key, batch, length)
-    at_once = rollouts_at_once(config)
-    number, every = config.rollout_num, config.rollout_every
-    q_BJ = rollout.q_values(rollout_policy, reward, x_BTD, rollout_key, number, at_once, every)
+    number, asked, every = config.rollout_num, config.rollouts_at_once, config.rollout_every
+    q_BJ = rollout.q_values(rollout_policy, reward, x_BTD, rollout_key, number, asked, every)
     advantage_BT = rollout.over_steps(rollout.advantages(q_BJ), length, every)
     return x_BTD, losses.normalised(advantage_BT), jnp.mean(q_BJ[:, -1])
-
-
-def rollouts_at_once(config: AdversarialConfig) -> int:
-    """As set; else one on a CPU, which fills the cache already, and all lanes on a GPU."""
-    default = 1 if jax.default_backend() == "cpu" else config.rollout_num
-    return config.rollouts_at_once or default
 
 
 def reinforce(

@@ -225,21 +225,34 @@ def masked_rollouts(
     return jax.vmap(one_lane, out_axes=1)(jnp.array(prefix_lengths(length, every)), noise_PTBD)
 
 
-VALUES_AT_ONCE = 25_000  # scored in one go: about what a core's cache holds of D's first layer
+# Values made, and scored, in one go on a CPU: enough to keep both cores at work, few enough for the
+# cache that D's first layer needs.
+MADE_AT_ONCE, SCORED_AT_ONCE = 250_000, 25_000
 
 
-def _scored(
-    reward: Callable[[jax.Array], jax.Array], x_BPTD: jax.Array, in_pieces: bool
-) -> jax.Array:
-    """Rewards `[B, P]`; in pieces of some sequences' prefixes, so that memory stays bounded."""
+def at_once(asked: int, num_rollouts: int, batch: int, length: int, every: int = 1) -> int:
+    """How many of N rollouts are made in one go, a divisor of N.
+
+    `asked` at most; where that is 0, all on a GPU and what makes `MADE_AT_ONCE` values on a CPU.
+    """
+    most = asked or num_rollouts
+    if not asked and jax.default_backend() == "cpu":
+        most = MADE_AT_ONCE // (batch * max(1, num_lanes(length, every)) * length)
+    most = min(max(1, most), num_rollouts)
+    return max(n for n in range(1, most + 1) if num_rollouts % n == 0)
+
+
+def _scored(reward: Callable[[jax.Array], jax.Array], x_BPTD: jax.Array) -> jax.Array:
+    """Rewards `[B, P]`; on a CPU in pieces of some sequences' prefixes."""
     batch, number, length, features = x_BPTD.shape
-
-    at_once = max(1, VALUES_AT_ONCE // (number * length)) if in_pieces else batch
-    while batch % at_once:  # equal pieces: a rest would be compiled a second time
-        at_once -= 1
-    if at_once >= batch:
+    size = batch
+    if jax.default_backend() == "cpu":
+        size = min(batch, max(1, SCORED_AT_ONCE // (number * length)))
+    while batch % size:  # equal pieces: a rest would be compiled a second time
+        size -= 1
+    if size == batch:
         return reward(x_BPTD.reshape(-1, length, features)).reshape(batch, number)
-    pieces = x_BPTD.reshape(batch // at_once, at_once * number, length, features)
+    pieces = x_BPTD.reshape(batch // size, size * number, length, features)
     return lax.map(reward, pieces).reshape(batch, number)
 
 
@@ -249,14 +262,14 @@ def q_values(
     x_BTD: jax.Array,
     key: jax.Array,
     num_rollouts: int,
-    at_once: int,
+    asked: int = 0,
     every: int = 1,
 ) -> jax.Array:
     """Q_t = mean reward of N rollouts that begin with x_1 .. x_t; at t = T the reward itself.
 
     Yu et al. 2017, equation 4; for t = every, 2 every, .. and T. `reward` maps [B, T, D] to [B].
-    Each rollout has its own key, so that `at_once`, how many are made and scored in one go, changes
-    speed and memory only.
+    Each rollout has its own key, so that how many are made in one go (`at_once`, from `asked`)
+    changes speed and memory only.
 
     Returns:
       `Q_BJ`, J = ceil(T / every).
@@ -270,14 +283,17 @@ def q_values(
     def one(key: jax.Array) -> jax.Array:
         shape = (length, batch, lanes, policy.noise_size)
         noise_TBKD = parallel.spread(noise.normal(key, shape), 1)
-        x_BPTD = rollouts(policy, given, noise_TBKD, every=every)
-        return _scored(reward, x_BPTD, in_pieces=at_once == 1)
+        return rollouts(policy, given, noise_TBKD, every=every)
 
-    keys_N = jax.random.split(key, num_rollouts)
-    if at_once >= num_rollouts:
-        rewards_NBP = jax.vmap(one)(keys_N)
-    else:
-        rewards_NBP = lax.map(one, keys_N, batch_size=at_once if at_once > 1 else None)
+    def some(keys_M: jax.Array) -> jax.Array:
+        x_MBPTD = jax.vmap(one)(keys_M)
+        if jax.default_backend() == "cpu":
+            return lax.map(partial(_scored, reward), x_MBPTD)
+        return jax.vmap(partial(_scored, reward))(x_MBPTD)
+
+    number = at_once(asked, num_rollouts, batch, length, every)
+    keys = jax.random.split(key, num_rollouts).reshape(-1, number)
+    rewards_NBP = lax.map(some, keys).reshape(num_rollouts, batch, -1)
     return jnp.concatenate([rewards_NBP.mean(axis=0), reward(x_BTD)[:, None]], axis=1)
 
 

@@ -276,3 +276,28 @@ def test_large_batches_are_convolved_in_pieces_to_the_same_logits():
     score = jax.jit(lambda params, x_BTD: networks.bind(definition, params)(x_BTD))
     pieces = [score(params, x_BTD[i : i + 50]) for i in range(0, number, 50)]
     np.testing.assert_allclose(score(params, x_BTD), jnp.concatenate(pieces), atol=1e-5)
+
+
+def test_the_gradient_of_the_gates_that_is_written_out_is_autodiffs():
+    def plain(state, projected, recurrent):
+        h, c = state
+        i, f, o, g = jnp.split(projected + h @ recurrent, 4, axis=-1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return jax.nn.sigmoid(o) * jnp.tanh(c), c
+
+    rng = np.random.default_rng(0)
+    h, c, projected, recurrent, weight_h, weight_c = (
+        jnp.asarray(rng.normal(size=shape), jnp.float32)
+        for shape in ((5, 3), (5, 3), (5, 12), (3, 12), (5, 3), (5, 3))
+    )
+
+    def total(gates, state, projected, recurrent):
+        # Twice, so that both outputs of the first step get a gradient from the second.
+        new_h, new_c = gates(gates(state, projected, recurrent), projected, recurrent)
+        return jnp.sum(weight_h * new_h + weight_c * new_c)
+
+    arguments = ((h, c), projected, recurrent)
+    found = jax.value_and_grad(total, argnums=(1, 2, 3))(networks._gates, *arguments)
+    wanted = jax.value_and_grad(total, argnums=(1, 2, 3))(plain, *arguments)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

@@ -169,8 +169,8 @@ def test_q_values_average_the_rollouts_and_end_with_the_reward_itself():
     def reward(x_BTD):
         return jnp.sum(x_BTD, axis=(1, 2)) ** 2
 
-    def q_values(at_once):
-        return rollout.q_values(policy, reward, x, jax.random.key(5), 6, at_once)
+    def q_values(asked):
+        return rollout.q_values(policy, reward, x, jax.random.key(5), 6, asked)
 
     q = np.asarray(jax.jit(q_values, static_argnums=0)(6))
     expected = np.zeros((3, 4))
@@ -179,8 +179,16 @@ def test_q_values_average_the_rollouts_and_end_with_the_reward_itself():
         expected[:, :3] += continued.sum(axis=(2, 3)) ** 2 / 6
     expected[:, 3] = np.asarray(x).sum(axis=(1, 2)) ** 2
     assert np.allclose(q, expected, rtol=1e-3)
-    for at_once in (1, 4, 100):
-        assert np.allclose(jax.jit(q_values, static_argnums=0)(at_once), q, rtol=1e-4)
+    for asked in (1, 4, 100):
+        assert np.allclose(jax.jit(q_values, static_argnums=0)(asked), q, rtol=1e-4)
+
+
+def test_how_many_rollouts_are_made_in_one_go_divides_their_number():
+    assert rollout.at_once(4, 6, batch=3, length=4) == 3
+    assert rollout.at_once(0, 16, batch=64, length=20) == 16
+    assert rollout.at_once(0, 16, batch=64, length=40) == 4
+    assert rollout.at_once(0, 16, batch=64, length=1000) == 1
+    assert rollout.at_once(100, 7, batch=64, length=1000) == 7
 
 
 def test_advantages_are_differences_of_q_with_the_other_sequences_first():
@@ -229,8 +237,8 @@ def test_scoring_in_pieces_changes_nothing(monkeypatch):
     def reward(x_BTD):
         return jnp.sum(x_BTD**2, axis=(1, 2))
 
-    whole = rollout._scored(reward, x, in_pieces=False)
+    whole = reward(x.reshape(-1, *x.shape[2:])).reshape(x.shape[:2])
     assert whole.shape == (6, 4)
     for most in (1, 45, 1000):
-        monkeypatch.setattr(rollout, "VALUES_AT_ONCE", most)
-        assert np.allclose(rollout._scored(reward, x, in_pieces=True), whole, rtol=1e-6)
+        monkeypatch.setattr(rollout, "SCORED_AT_ONCE", most)
+        assert np.allclose(rollout._scored(reward, x), whole, rtol=1e-6)

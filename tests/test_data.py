@@ -174,6 +174,10 @@ def test_several_arrays_in_one_file(tmp_path):
     np.savez(path, x=np.zeros((20, 3)), data=np.ones((20, 4)))
     with pytest.raises(DataError, match="call the one to be read 'x'"):
         load(path)
+    for number, end in ((10, r"'a9'\)"), (11, r"'a9', \.\.\.\)")):
+        np.savez(path, **{f"a{i}": np.zeros((20, 3)) for i in range(number)})
+        with pytest.raises(DataError, match=f"holds {number} arrays .*{end}"):
+            load(path)
 
 
 @pytest.mark.parametrize(
@@ -189,8 +193,14 @@ def test_several_arrays_in_one_file(tmp_path):
         (np.zeros((20, 1)), "1 step in a sequence; at least 2"),
         (np.zeros((19, 3)), "19 sequences; at least 20"),
         (np.zeros((1, 3)), "1 sequence; at least 20"),
-        (np.where(np.eye(20) > 0, np.nan, 1), r"x\[0, 0\] is nan; .* \(first of 20 values"),
-        (np.full((20, 2), np.longdouble("1e999")), r"x\[0, 0\] is inf"),
+        (
+            np.where(np.eye(20) > 0, np.nan, 1),
+            r"x\[0, 0\] is nan; .* \(first of 20 values.*--missing drop",
+        ),
+        (
+            np.full((20, 2), np.longdouble("1e999")),
+            r"x\[0, 0\] is inf.* finite\)\. Correct them\.$",
+        ),
     ],
 )
 def test_arrays_that_are_refused(tmp_path, array, said):
@@ -353,3 +363,14 @@ def test_too_few_to_split():
     x = np.arange(30.0)[:, None] + np.arange(20.0)
     with pytest.raises(DataError, match=r"30 sequences of 20 steps are too few .*--window"):
         split(Sequences(x[..., None], ("x",), "a.csv", np.arange(30)))
+
+
+def test_infinite_values_are_no_missing_values(tmp_path):
+    x = np.ones((30, 3))
+    x[0, 1], x[2, 2] = np.nan, np.inf
+    np.save(tmp_path / "a.npy", x)
+    said = r"x\[2, 2\] is inf \(first of 1 values that are not finite\)\. Correct them\.$"
+    with pytest.raises(DataError, match=said):
+        load(str(tmp_path / "a.npy"), missing="drop")
+    with pytest.raises(DataError, match=r"x\[0, 1\] is nan; x\[2, 2\] is inf.*--missing drop"):
+        load(str(tmp_path / "a.npy"))

@@ -145,7 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     memory, memory_rows = memory_ceiling(2**24 if quick else 2**26, options.repeats)
     rows = []
     for name in ("reference", "small"):
-        sizes = work.Sizes(dis_size=name, number=640 if quick else 10_000, negatives=128)
+        number, negatives = (640, 128) if quick else (10_000, 1000)
+        sizes = work.Sizes(dis_size=name, number=number, negatives=negatives)
         rows += kernels(sizes, options.repeats, at_least, full=name == "small")
     table = []
     for row in rows:

@@ -1,7 +1,7 @@
 """Do the defaults hold on data of every kind? Default settings, untouched; one row a set.
 
     python benchmarks/robustness.py                  bundled weather, simulators, awkward sets
-    python benchmarks/robustness.py --data DIR       also DIR/stock_data.csv and DIR/ETTh1.csv
+    python benchmarks/robustness.py --data DIR       also the series in DIR that quality.py knows
     python benchmarks/robustness.py --sets outliers constant --json FILE
 
 A tenth is held out (of a series, its end) and all figures are on it. Each is shown for generated
@@ -23,10 +23,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import jax
 import measure
 import numpy as np
 from main_job import train
+from quality import FILES
 
 from seqgan_jax import simulators
 from seqgan_jax.analysis import analyze
@@ -36,16 +36,9 @@ from seqgan_jax.errors import DivergedError
 COLUMNS = ("nats", "ks", "coverage", "precision", "spread", "copies", "kept", "seconds")
 
 
-def of_law(name: str, length: int, number: int) -> Sequences:
-    """`number` sequences of a simulator."""
-    law = simulators.get(name, length)
-    x_NTD = np.asarray(law.sample(jax.random.key(88), number), np.float64)
-    return Sequences(x_NTD, default_names(law.num_features), name)
-
-
 def with_outliers() -> Sequences:
     """AR(1), with 1 value in 100 twenty standard deviations off: sensors that glitch."""
-    x_NTD = of_law("ar1", 20, 5_000).x_NTD.copy()
+    x_NTD = load("ar1", num_sequences=5_000).x_NTD.copy()
     rng = np.random.default_rng(0)
     hit = rng.random(x_NTD.shape) < 0.01
     x_NTD[hit] += 20 * x_NTD.std() * rng.choice([-1.0, 1.0], hit.sum())
@@ -54,7 +47,7 @@ def with_outliers() -> Sequences:
 
 def with_a_constant() -> Sequences:
     """VAR(1), with a column that never changes and one that is 0 in most steps."""
-    x_NTD = of_law("var1", 20, 5_000).x_NTD
+    x_NTD = load("var1", num_sequences=5_000).x_NTD
     rarely = np.maximum(x_NTD[..., :1] - 1.5 * x_NTD[..., :1].std(), 0.0)
     columns = [x_NTD, np.full_like(rarely, 7.5), rarely]
     names = (*default_names(x_NTD.shape[2]), "constant", "rarely")
@@ -62,15 +55,14 @@ def with_a_constant() -> Sequences:
 
 
 SETS: dict[str, Callable[[], Sequences]] = {"weather": partial(load, "weather")}
-SETS |= {name: partial(of_law, name, 20, 10_000) for name in simulators.NAMES}
+SETS |= {name: partial(load, name) for name in simulators.NAMES}
 SETS |= {
     "outliers": with_outliers,
     "constant": with_a_constant,
-    "200": partial(of_law, "ar1", 20, 200),
-    "T=12": partial(of_law, "seasonal", 12, 5_000),
-    "T=200": partial(of_law, "seasonal", 200, 2_000),
+    "200": partial(load, "ar1", num_sequences=200),
+    "T=12": partial(load, "seasonal", window=12, num_sequences=5_000),
+    "T=200": partial(load, "seasonal", window=200, num_sequences=2_000),
 }
-FILES = {"stocks": "stock_data.csv", "etth": "ETTh1.csv"}
 
 
 def row_of(sequences: Sequences, seed: int) -> dict[str, object]:
@@ -122,14 +114,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    flags.add_argument("--data", type=Path, help="folder with stock_data.csv and ETTh1.csv")
+    flags.add_argument("--data", type=Path, help="folder with the series of quality.py")
     flags.add_argument("--sets", nargs="+", choices=[*SETS, *FILES])
     flags.add_argument("--seed", type=int, default=88)
     flags.add_argument("--json", type=Path, help="file to add a line for each set to")
     options = flags.parse_args(arguments)
     sets = dict(SETS)
     if options.data:
-        sets |= {name: partial(load, str(options.data / file)) for name, file in FILES.items()}
+        there = {name: options.data / file for name, file in FILES.items()}
+        sets |= {name: partial(load, str(p)) for name, p in there.items() if p.is_file()}
     missing = set(options.sets or []) - set(sets)
     if missing:
         flags.error(f"{', '.join(sorted(missing))}: needs --data, the folder with the file")

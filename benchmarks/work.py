@@ -203,9 +203,7 @@ def many_rollouts(
     def one(noise: jax.Array) -> jax.Array:
         return schedule(policy, given, noise)
 
-    groups = noise_NTBKD.reshape(-1, at_once, *noise_NTBKD.shape[1:])
-    made = lax.map(jax.vmap(one), groups)
-    return made.reshape(-1, *made.shape[2:])
+    return lax.map(one, noise_NTBKD, batch_size=at_once)
 
 
 def noise(key: jax.Array, sizes: Sizes) -> jax.Array:

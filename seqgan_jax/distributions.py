@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.scipy.linalg import solve_triangular
-from jax.scipy.special import gammaln, log_ndtr, ndtr
+from jax.scipy.special import gammaln, log_ndtr
 
 LOG_2PI = 1.8378770664093453
 # Log-variances are held within these bounds (data are scaled to unit variance): far outside what
@@ -145,7 +145,7 @@ class StudentT(NamedTuple):
         # At most 6 normal deviations: u is not 0 in float32.
         log_u = log_ndtr(jnp.clip(radius, -6.0, 6.0))
         squared = self.dof * jnp.expm1(-2.0 / self.dof * log_u)
-        z = jnp.sqrt(jnp.maximum(squared, 1e-12)) * jnp.cos(2 * jnp.pi * ndtr(angle))
+        z = jnp.sqrt(jnp.maximum(squared, 1e-12)) * jnp.cos(2 * jnp.pi * _normal_cdf(angle))
         return self.gaussian.sample(z)
 
     def log_prob(self, x: jax.Array) -> jax.Array:

@@ -251,8 +251,9 @@ def _gates_forward(
     scale = np.float32(1.0) - half
     gates = jnp.tanh((projected + h @ recurrent) * scale) * scale + half
     i, f, o, g = jnp.split(gates, 4, axis=-1)
-    squashed = jnp.tanh(f * c + i * g)
-    return (o * squashed, f * c + i * g), (gates, squashed, h, c, recurrent)
+    new_c = f * c + i * g
+    squashed = jnp.tanh(new_c)
+    return (o * squashed, new_c), (gates, squashed, h, c, recurrent)
 
 
 def _gates_backward(
@@ -446,9 +447,10 @@ class ReferenceDiscriminator(nnx.Module):
     def _convolved(self, x_BTD: jax.Array) -> jax.Array:
         """Both convolutions, flattened."""
         if jax.default_backend() == "cpu" and x_BTD.shape[0] > 2 * CONVOLVED_AT_ONCE:
-            # What lies between the two stays in a CPU's cache: five times as fast.
-            one = lambda x_TD: self._convolved(x_TD[None])[0]  # noqa: E731
-            return lax.map(one, x_BTD, batch_size=CONVOLVED_AT_ONCE)
+            # What lies between the two stays in a CPU's cache: four times as fast.
+            return lax.map(
+                lambda x_TD: self._convolved(x_TD[None])[0], x_BTD, batch_size=CONVOLVED_AT_ONCE
+            )
         x = self._convolve(x_BTD[..., None], self.kernel1[...], self.bias1[...])
         x = self._convolve(x, self.kernel2[...], self.bias2[...])
         return x.reshape(x.shape[0], math.prod(x.shape[1:]))

@@ -225,8 +225,8 @@ def masked_rollouts(
     return jax.vmap(one_lane, out_axes=1)(jnp.array(prefix_lengths(length, every)), noise_PTBD)
 
 
-# Values made, and scored, in one go on a CPU: enough to keep both cores at work, few enough for the
-# cache that D's first layer needs.
+# Values made, and scored, in one go where not all are: enough to keep both cores at work, few enough
+# for the cache that D's first layer needs.
 MADE_AT_ONCE, SCORED_AT_ONCE = 250_000, 25_000
 
 
@@ -238,18 +238,20 @@ def at_once(asked: int, num_rollouts: int, batch: int, length: int, every: int =
     most = asked or num_rollouts
     if not asked and jax.default_backend() == "cpu":
         most = MADE_AT_ONCE // (batch * max(1, num_lanes(length, every)) * length)
-    most = min(max(1, most), num_rollouts)
-    return max(n for n in range(1, most + 1) if num_rollouts % n == 0)
+    return _divisor(num_rollouts, most)
 
 
-def _scored(reward: Callable[[jax.Array], jax.Array], x_BPTD: jax.Array) -> jax.Array:
-    """Rewards `[B, P]`; on a CPU in pieces of some sequences' prefixes."""
+def _divisor(number: int, most: int) -> int:
+    """The largest one up to `most`: equal pieces, since a rest would be compiled a second time."""
+    return max(n for n in range(1, min(max(1, most), number) + 1) if number % n == 0)
+
+
+def _scored(
+    reward: Callable[[jax.Array], jax.Array], x_BPTD: jax.Array, in_pieces: bool
+) -> jax.Array:
+    """Rewards `[B, P]`; in pieces of some sequences' prefixes, so that memory stays bounded."""
     batch, number, length, features = x_BPTD.shape
-    size = batch
-    if jax.default_backend() == "cpu":
-        size = min(batch, max(1, SCORED_AT_ONCE // (number * length)))
-    while batch % size:  # equal pieces: a rest would be compiled a second time
-        size -= 1
+    size = _divisor(batch, SCORED_AT_ONCE // (number * length)) if in_pieces else batch
     if size == batch:
         return reward(x_BPTD.reshape(-1, length, features)).reshape(batch, number)
     pieces = x_BPTD.reshape(batch // size, size * number, length, features)
@@ -285,13 +287,14 @@ def q_values(
         noise_TBKD = parallel.spread(noise.normal(key, shape), 1)
         return rollouts(policy, given, noise_TBKD, every=every)
 
+    number = at_once(asked, num_rollouts, batch, length, every)
+    in_pieces = number == 1 or jax.default_backend() == "cpu"
+    score = partial(_scored, reward, in_pieces=in_pieces)
+
     def some(keys_M: jax.Array) -> jax.Array:
         x_MBPTD = jax.vmap(one)(keys_M)
-        if jax.default_backend() == "cpu":
-            return lax.map(partial(_scored, reward), x_MBPTD)
-        return jax.vmap(partial(_scored, reward))(x_MBPTD)
+        return lax.map(score, x_MBPTD) if in_pieces else jax.vmap(score)(x_MBPTD)
 
-    number = at_once(asked, num_rollouts, batch, length, every)
     keys = jax.random.split(key, num_rollouts).reshape(-1, number)
     rewards_NBP = lax.map(some, keys).reshape(num_rollouts, batch, -1)
     return jnp.concatenate([rewards_NBP.mean(axis=0), reward(x_BTD)[:, None]], axis=1)

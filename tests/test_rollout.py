@@ -241,4 +241,5 @@ def test_scoring_in_pieces_changes_nothing(monkeypatch):
     assert whole.shape == (6, 4)
     for most in (1, 45, 1000):
         monkeypatch.setattr(rollout, "SCORED_AT_ONCE", most)
-        assert np.allclose(rollout._scored(reward, x), whole, rtol=1e-6)
+        assert np.allclose(rollout._scored(reward, x, in_pieces=True), whole, rtol=1e-6)
+    assert np.allclose(rollout._scored(reward, x, in_pieces=False), whole, rtol=1e-6)

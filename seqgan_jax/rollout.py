@@ -225,8 +225,8 @@ def masked_rollouts(
     return jax.vmap(one_lane, out_axes=1)(jnp.array(prefix_lengths(length, every)), noise_PTBD)
 
 
-# Values made, and scored, in one go where not all are: enough to keep both cores at work, few enough
-# for the cache that D's first layer needs.
+# Values made, and scored, in one go where not all are: enough to keep both cores at work, few
+# enough for the cache that D's first layer needs.
 MADE_AT_ONCE, SCORED_AT_ONCE = 250_000, 25_000
 
 

@@ -33,6 +33,8 @@ _MAY_FOLLOW = {
 _PAIRS = {8 * first + then for first, thens in _MAY_FOLLOW.items() for then in thens}
 _GOOD_PAIRS = bytes(_PAIRS)
 _TIGHT_PAIRS = bytes(_PAIRS - {8 * first + then for first in _SEPARATORS for then in _SEPARATORS})
+# And a digit before every point: what nearly every file has, in one look.
+_PLAIN_PAIRS = bytes(pair for pair in _TIGHT_PAIRS if pair % 8 != _POINT or pair // 8 == _DIGIT)
 _TWICE = tuple(bytes(pair) for pair in ((_POINT, _POINT), (_EXP, _POINT), (_EXP, _EXP)))
 _ALL_BUT_COLUMNS = bytes(set(range(8)) - {_COMMA, _LINE})
 _TO_LINES = bytes.maketrans(b" \t,", b"\n\n\n")
@@ -52,16 +54,18 @@ def rows(block: bytes, width: int) -> np.ndarray | None:
         return None
     c = np.frombuffer(b"".join([bytes([_LINE]), classes, bytes([_LINE])]), np.uint8)
     pairs = (8 * c[:-1] + c[1:]).tobytes()
-    if pairs.translate(None, _GOOD_PAIRS):
-        return None
+    odd = pairs.translate(None, _PLAIN_PAIRS)
+    if odd:
+        if odd.translate(None, _GOOD_PAIRS):
+            return None
+        points = np.flatnonzero(c == _POINT)
+        if not np.all((c[points - 1] == _DIGIT) | (c[points + 1] == _DIGIT)):
+            return None
     marks = classes.translate(None, bytes([_DIGIT, _SIGN]))
     if any(pair in marks for pair in _TWICE):
         return None
-    points = np.flatnonzero(c == _POINT)
-    if not np.all((c[points - 1] == _DIGIT) | (c[points + 1] == _DIGIT)):
-        return None
     between = _COMMA if b"," in block else _BLANK
-    if pairs.translate(None, _TIGHT_PAIRS):  # blanks beside other separators: no wonder
+    if odd.translate(None, _TIGHT_PAIRS):  # blanks beside other separators: no wonder
         inside = c > _LINE
         seen = np.where(inside[1:], (inside[1:] & ~inside[:-1]) * np.uint8(_DIGIT), c[1:])
         # Blanks are class 0 like the rest of a number; what is left is numbers, commas and lines.
@@ -122,7 +126,7 @@ def columns(
     left = block
     if len(wanted) < width:
         c = np.frombuffer(classes, np.uint8)
-        ends = np.flatnonzero((c == _COMMA) | (c == _LINE))
+        ends = np.flatnonzero(c - np.uint8(_COMMA) < 2)  # a comma or a line's end; 0 - 1 is 255
         starts = np.r_[0, ends[:-1] + 1]
         # No number: another character, or a sign inside (a date).
         odd = c == _OTHER

@@ -21,7 +21,7 @@ from seqgan_jax import parsing
 from seqgan_jax.errors import DataError, UsageError
 from seqgan_jax.files import printable
 from seqgan_jax.parsing import NUMBER
-from seqgan_jax.texts import pieces
+from seqgan_jax.texts import line_at, pieces
 
 SHOWN = 3  # of all bad lines
 LONGEST_NAME = 200
@@ -152,7 +152,7 @@ def read_table(path: Path, text: str, may_miss: bool = False) -> np.ndarray:
     >>> read_table(Path("x.txt"), "1 2\\n3, 4").tolist()
     [[1.0, 2.0], [3.0, 4.0]]
     """
-    first = text.partition("\n")[0]
+    first = line_at(text)
     width = _count(first)
     x = _room(text, 0, width, width)
     problems: dict[int, Problem] = {}
@@ -224,7 +224,7 @@ def header_of(text: str) -> list[str] | None:
     >>> header_of("date,Open\\n2020-01-01,1.5"), header_of("1,2\\n3,4")
     (['date', 'Open'], None)
     """
-    line = text.partition("\n")[0]
+    line = line_at(text)
     names = [token for _, token in _cells(line, only_commas=True)]
     if [name.lower() for name in names[:2]] == ["sequence", "step"]:
         return names
@@ -264,7 +264,7 @@ def read_columns(
     (('x',), array([[1.5],
            [2. ]]))
     """
-    header = text.partition("\n")[0]
+    header = line_at(text)
     start = len(header) + 1  # of what is under it, which is not copied
     if unclosed := _unclosed_quote(header):
         raise DataError(f"{printable(path)}:1:{unclosed}: a quote is not closed. Close it.")
@@ -298,9 +298,7 @@ def read_columns(
         for d, name in enumerate(names):
             if not name:
                 notes.append(f"ignored column {d + 1}, which has no name (numbers of rows?)")
-        end = text.find("\n", start)
-        end = end if end >= 0 else len(text)
-        first = [token for _, token in _cells(text[start:end], only_commas=True)]
+        first = [token for _, token in _cells(line_at(text, start), only_commas=True)]
         first += [""] * (len(names) - len(first))
         # 1_000 and "1,5" were meant as numbers: refused rather than ignored.
         like = [_like_number(token.replace("_", "").replace(",", "")) for token in first]

@@ -77,7 +77,9 @@ def read_text(path: Path) -> str:
         raise DataError(f"{shown}:1:1: the text is UTF-16 or UTF-32. Save it as UTF-8.")
     if data.startswith((b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")):
         raise DataError(f"{shown}:1:1: the file is compressed. Unpack it first. {FORMATS}")
-    data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     bad = data.find(b"\0")
     if bad >= 0:
         raise DataError(
@@ -93,8 +95,10 @@ def read_text(path: Path) -> str:
                 "Put one sequence on each line, or save the array as .npy."
             )
         start = end + 1
+    tail = data[-64:]  # stripping bytes spares a copy of the text, which has nothing left to strip
+    length = len(data) - len(tail) + len(tail.rstrip(b" \t\n"))
     try:
-        text = data.decode("utf-8")
+        text = str(memoryview(data)[:length], "utf-8")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{shown}:{_place(data, error.start)}: byte 0x{data[error.start]:02x} is not UTF-8. "
@@ -113,6 +117,12 @@ def _place(data: bytes, offset: int) -> str:
     column = len(data[line_start:offset].decode("utf-8", "replace")) + 1
     line = data.count(b"\n", 0, offset) + 1
     return f"{line}:{column}"
+
+
+def line_at(text: str, start: int = 0) -> str:
+    """The line that begins at `start`, without its end; the others are not copied."""
+    end = text.find("\n", start)
+    return text[start : end if end >= 0 else len(text)]
 
 
 def _blocks(text: str, line: int, start: int) -> Iterator[tuple[int, str]]:
@@ -138,9 +148,8 @@ def pieces(
         while waiting:
             number, piece = waiting.pop()
             parsed = parse(piece.encode("utf-8", "replace"))
-            lines = piece.count("\n") + 1
             middle = piece.find("\n", len(piece) // 2)
-            if parsed is None and lines > FEW_LINES and middle >= 0:
+            if parsed is None and middle >= 0 and piece.count("\n") >= FEW_LINES:
                 head = piece[:middle]
                 waiting.append((number + head.count("\n") + 1, piece[middle + 1 :]))
                 waiting.append((number, head))

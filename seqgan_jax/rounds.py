@@ -17,8 +17,9 @@ from seqgan_jax.config import AdversarialConfig, DiscriminatorConfig
 from seqgan_jax.networks import Params
 from seqgan_jax.steps import Data, Networks, TrainState
 
-ROUND_METRICS = ("train_nll", "validation_nll", "entropy", "reward", "dis_loss", "dis_accuracy")
+UPDATE_METRICS = ("train_nll", "entropy", "reward")
 REFRESH_METRICS = ("dis_loss", "dis_accuracy")
+ROUND_METRICS = (*UPDATE_METRICS, "validation_nll", *REFRESH_METRICS)
 
 
 @jax.tree_util.register_dataclass
@@ -83,13 +84,14 @@ def _refresh_discriminator(
     return params, opt, {"dis_loss": values.mean(), "dis_accuracy": accuracies.mean()}
 
 
-def _repeat(number: jax.Array, body: Any, state: TrainState, key: jax.Array) -> Any:
+def _repeat(
+    number: jax.Array, body: Any, state: TrainState, key: jax.Array, names: tuple[str, ...]
+) -> Any:
     """`state, metrics = body(state, key_i)` `number` times; the mean of each metric, NaN of none.
 
     `number` is on the device: pretraining of D runs no policy update by the same program.
     """
-    shapes = jax.eval_shape(body, state, key)[1]
-    sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
+    sums = {name: jnp.zeros(()) for name in names}
 
     def step(i: jax.Array, carry: Any) -> Any:
         state, sums = carry
@@ -191,8 +193,8 @@ def _rounds(
         phase = jnp.where(pretraining, steps.DIS_PRETRAIN, steps.ADVERSARIAL)
         unit = jnp.where(pretraining, state.refresh, state.round)
         gen_key, dis_key = jax.random.split(steps.unit_key(key, phase, unit))
-        state, metrics = _repeat(work.updates, update, state, gen_key)
-        state, dis_metrics = _repeat(work.refreshes, refresh, state, dis_key)
+        state, metrics = _repeat(work.updates, update, state, gen_key, UPDATE_METRICS)
+        state, dis_metrics = _repeat(work.refreshes, refresh, state, dis_key, REFRESH_METRICS)
         # Weights of one where the policy has not moved: nothing of it changes by a bit.
         decay = jnp.where(pretraining, 1.0, config.average_rounds)
         rollout_decay = jnp.where(pretraining, 1.0, config.rollout_update_rate)
@@ -302,7 +304,9 @@ def told_apart(
     keys = jax.random.split(batch_key, FRESH_STEPS)
     (params, _), _ = lax.scan(update, (params, optimiser.init(params)), keys)
     discriminator = networks.bind(definition, params)
-    real_N, fake_M = discriminator(other_NTD), discriminator(test_MTD)
+    # One pass for both: a second shape would be compiled as well.
+    logits = discriminator(jnp.concatenate([other_NTD, test_MTD]))
+    real_N, fake_M = jnp.split(logits, [other_NTD.shape[0]])
     error = jnp.sqrt(real_N.var() / real_N.shape[0] + fake_M.var() / FRESH_TESTED)
     return real_N.mean() - fake_M.mean(), error
 

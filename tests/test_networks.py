@@ -231,12 +231,36 @@ def test_dropout_keeps_the_mean_and_the_rate():
     assert abs((dropped > 0).mean() - 0.75) < 4 * np.sqrt(0.75 * 0.25 / dropped.size)
 
 
+@pytest.mark.parametrize("size", ["small", "reference"])
+def test_a_fresh_discriminator_has_the_variances_of_he(size):
+    _, params = networks.discriminator(jax.random.key(3), size, 20, 1, 0.75, (1.0,))
+    kernels = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        name = jax.tree_util.keystr(path)
+        if leaf.ndim == 1:
+            assert not np.any(leaf), name
+        else:
+            kernels[name] = np.asarray(leaf, np.float64).ravel()
+            wanted = (1 if "output" in name else 2) / np.prod(leaf.shape[:-1])
+            unit = kernels[name] / np.sqrt(wanted)
+            # The fourth moment of a normal law, cut at two deviations, sets the error.
+            law = scipy.stats.truncnorm(-2, 2)
+            assert np.abs(unit).max() <= 2 / law.std() + 1e-5, name
+            error = np.sqrt((law.moment(4) / law.var() ** 2 - 1) / unit.size)
+            assert abs(np.mean(unit**2) - 1) < 4 * error, name
+            assert abs(np.mean(unit)) < 4 / np.sqrt(unit.size), name
+    assert len(kernels) == {"small": 6, "reference": 14}[size]
+    first = [v[:32] for v in kernels.values() if v.size > 32]
+    assert not any(np.allclose(a, b) for i, a in enumerate(first) for b in first[:i])
+
+
 def test_a_closed_highway_is_the_identity_and_an_open_one_its_transform():
-    _, params = networks.split(networks.Highway(7, rngs=networks.nnx.Rngs(params=0)))
-    x = jax.random.normal(jax.random.key(1), (5, 7))
+    _, params = networks.split(networks.Highway(7))
+    x, kernel = jax.random.normal(jax.random.key(1), (5, 7)), np.eye(7, k=2, dtype=np.float32)
+    params["transform"]["kernel"] = jnp.asarray(kernel - 0.5)
 
     def with_gate(bias):
-        definition, _ = networks.split(networks.Highway(7, rngs=networks.nnx.Rngs(params=0)))
+        definition, _ = networks.split(networks.Highway(7))
         gate = params["gate"] | {"bias": jnp.full(7, bias)}
         return networks.bind(definition, params | {"gate": gate})(x)
 

@@ -28,11 +28,11 @@ SELECTED = {
     "files": ["test_files.py"],
     "rundir": ["test_rundir.py"],
     "checkpoint": ["test_checkpoint.py"],
-    "data": ["test_data.py", "test_missing.py", "test_writing.py"],
-    "reading": ["test_reading.py", "test_missing.py"],
+    "data": ["test_data.py", "test_missing.py", "test_writing.py", "test_shards.py"],
+    "reading": ["test_reading.py", "test_missing.py", "test_hostile.py"],
     "parsing": ["test_parsing.py", "test_reading.py"],
     "missing": ["test_missing.py"],
-    "arrays": ["test_data.py", "test_missing.py"],
+    "arrays": ["test_data.py", "test_missing.py", "test_hostile.py"],
 }
 COMPARISONS = [
     (ast.Lt, ast.LtE),

@@ -130,8 +130,16 @@ def test_a_series_too_short_for_its_windows(tmp_path):
     path = series_csv(tmp_path / "a.csv", 30)
     with pytest.raises(DataError, match="length 30 is shorter than --window 31"):
         load(path, window=31)
-    with pytest.raises(DataError, match="30 steps give 11 windows of --window 20 at --stride 1"):
-        load(path, window=20)
+    for window in (20, 30):
+        with pytest.raises(DataError, match=f"30 steps give {31 - window} windows of --window"):
+            load(path, window=window)
+
+
+def test_one_sequence_in_long_format_is_too_few(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("sequence,step,x\n" + "".join(f"0,{t},{t}.5\n" for t in range(30)))
+    with pytest.raises(DataError, match="1 sequence"):
+        load(str(path))
 
 
 def test_a_column_that_counts_is_told(tmp_path):
@@ -145,6 +153,10 @@ def test_copies_of_sequences_are_told(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("".join(f"{i} 1\n" for i in [*range(20), 3, 3]))
     assert load(str(path)).notes == ("2 of 22 sequences are exact copies of others",)
+    path.write_text("".join(f"{i} 1\n" for i in [*range(20), 3, 4]))
+    assert load(str(path)).notes == ("2 of 22 sequences are exact copies of others",)
+    path.write_text("".join(f"{i} 1\n" for i in [*range(20), 19]))
+    assert load(str(path)).notes == ("1 of 21 sequences are exact copies of others",)
 
 
 @pytest.mark.parametrize("suffix", ["npy", "npz"])

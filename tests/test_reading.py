@@ -137,6 +137,19 @@ def test_the_first_three_of_all_bad_lines_are_told(tmp_path):
     assert "Correct these lines" in message
 
 
+def test_one_bad_line_is_told_once(tmp_path):
+    message = refusal(tmp_path, "d.txt", GOOD + "1 x 3\n")
+    assert message == (
+        "d.txt:31:3: 'x' is not a number (expected 3 numbers a line). "
+        "Correct these lines, or delete them."
+    )
+
+
+def test_a_token_is_shown_whole_up_to_40_characters():
+    assert reading.quote("z" * 40) == repr("z" * 40)
+    assert reading.quote("z" * 41) == repr("z" * 37 + "...")
+
+
 def test_bad_lines_are_counted_across_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(texts, "BLOCK_CHARACTERS", 50)
     lines = ["1 2 3"] * 100
@@ -168,6 +181,29 @@ def test_ragged_lines_are_those_unlike_most(tmp_path):
     assert "All 2 bad lines: 31:1 2 numbers on this line; 62:1 4 numbers on this line" in message
     message = refusal(tmp_path, "d.txt", "1 2\n" + GOOD)
     assert message.startswith("d.txt:1:1: 2 numbers on this line (expected 3 numbers a line).")
+
+
+def test_one_number_a_line_is_what_most_lines_have(tmp_path):
+    message = refusal(tmp_path, "d.txt", "1\n" * 30 + "2 3\n")
+    assert message.startswith("d.txt:31:1: 2 numbers on this line (expected 1 number a line).")
+
+
+def test_two_numbers_under_one_name_are_none(tmp_path):
+    message = refusal(tmp_path, "d.csv", "a\n" + "1\n" * 60 + "1 2\n")
+    assert message.startswith("d.csv:62:1: '1 2' is not a number")
+
+
+def test_good_lines_before_many_that_are_too_short(tmp_path, monkeypatch):
+    monkeypatch.setattr(texts, "BLOCK_CHARACTERS", 50)
+    message = refusal(tmp_path, "d.csv", "a,b,c\n" + "1,2,3\n" * 60 + "\n" * 600 + "1,2,3\n")
+    assert message.startswith("d.csv:62:1: the line is empty")
+
+
+def test_columns_without_a_name_are_not_listed(tmp_path):
+    path = tmp_path / "d.csv"
+    path.write_text("a,,b\n" + "1,2,3\n" * 60)
+    with pytest.raises(DataError, match=r"no column 'c' \(the columns are 'a', 'b'\)"):
+        load(str(path), columns=["c"])
 
 
 def test_a_blank_line_in_the_middle(tmp_path):

@@ -15,7 +15,7 @@ from flax import nnx
 from jax import lax
 from jax.scipy.linalg import solve_triangular
 
-from seqgan_jax import distributions, noise
+from seqgan_jax import distributions, noise, parallel
 from seqgan_jax.config import GeneratorConfig
 from seqgan_jax.distributions import Framed
 
@@ -438,7 +438,7 @@ class ReferenceDiscriminator(nnx.Module):
 
     def _convolved(self, x_BTD: jax.Array) -> jax.Array:
         """Both convolutions, flattened."""
-        if jax.default_backend() == "cpu" and x_BTD.shape[0] > 2 * CONVOLVED_AT_ONCE:
+        if parallel.on_cpu() and x_BTD.shape[0] > 2 * CONVOLVED_AT_ONCE:
             # What lies between the two stays in a CPU's cache: four times as fast.
             return lax.map(
                 lambda x_TD: self._convolved(x_TD[None])[0], x_BTD, batch_size=CONVOLVED_AT_ONCE

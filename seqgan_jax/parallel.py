@@ -22,6 +22,11 @@ SEEDS, BATCH = "seeds", "batch"
 Tree = TypeVar("Tree")
 
 
+def on_cpu() -> bool:
+    """Whether programs are for a CPU: pieces that fit its cache are faster than one large one."""
+    return jax.default_backend() == "cpu"
+
+
 def join(coordinator: str, processes: int, process: int) -> None:
     """Make this process one of several that train together; `auto` asks the cluster (SLURM, TPU).
 

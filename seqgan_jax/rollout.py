@@ -236,7 +236,7 @@ def at_once(asked: int, num_rollouts: int, batch: int, length: int, every: int =
     `asked` at most; where that is 0, all on a GPU and what makes `MADE_AT_ONCE` values on a CPU.
     """
     most = asked or num_rollouts
-    if not asked and jax.default_backend() == "cpu":
+    if not asked and parallel.on_cpu():
         most = MADE_AT_ONCE // (batch * max(1, num_lanes(length, every)) * length)
     return _divisor(num_rollouts, most)
 
@@ -288,7 +288,7 @@ def q_values(
         return rollouts(policy, given, noise_TBKD, every=every)
 
     number = at_once(asked, num_rollouts, batch, length, every)
-    in_pieces = number == 1 or jax.default_backend() == "cpu"
+    in_pieces = number == 1 or parallel.on_cpu()
     score = partial(_scored, reward, in_pieces=in_pieces)
 
     def some(keys_M: jax.Array) -> jax.Array:

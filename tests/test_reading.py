@@ -206,6 +206,17 @@ def test_columns_without_a_name_are_not_listed(tmp_path):
         load(str(path), columns=["c"])
 
 
+def test_the_longest_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(texts, "LONGEST_LINE", 60)
+    path = tmp_path / "d.txt"
+    lines = [" ".join(["1.25", "22"] * 7 + ["1.25"])] * 30
+    path.write_text("\n".join(lines))  # 60 characters each
+    assert texts.read_text(path).count("\n") == 29
+    lines[10] += "5"
+    message = refusal(tmp_path, "d.txt", "\n".join(lines))
+    assert message.startswith("d.txt:11:1: the line is longer than 60 bytes. Put one sequence on")
+
+
 def test_a_blank_line_in_the_middle(tmp_path):
     message = refusal(tmp_path, "d.txt", GOOD + "\n" + GOOD)
     assert message.startswith("d.txt:31:1: the line is empty")

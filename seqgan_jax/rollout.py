@@ -225,19 +225,19 @@ def masked_rollouts(
     return jax.vmap(one_lane, out_axes=1)(jnp.array(prefix_lengths(length, every)), noise_PTBD)
 
 
-# Values made, and scored, in one go where not all are: enough to keep both cores at work, few
-# enough for the cache that D's first layer needs.
-MADE_AT_ONCE, SCORED_AT_ONCE = 250_000, 25_000
+# Lanes advanced, and values scored, in one go where not all are: enough to keep both cores at work,
+# few enough for their caches.
+LANES_AT_ONCE, SCORED_AT_ONCE = 6_500, 25_000
 
 
 def at_once(asked: int, num_rollouts: int, batch: int, length: int, every: int = 1) -> int:
     """How many of N rollouts are made in one go, a divisor of N.
 
-    `asked` at most; where that is 0, all on a GPU and what makes `MADE_AT_ONCE` values on a CPU.
+    `asked` at most; where that is 0, all on a GPU and what has `LANES_AT_ONCE` lanes on a CPU.
     """
     most = asked or num_rollouts
     if not asked and parallel.on_cpu():
-        most = MADE_AT_ONCE // (batch * max(1, num_lanes(length, every)) * length)
+        most = LANES_AT_ONCE // (batch * max(1, num_lanes(length, every)))
     return _divisor(num_rollouts, most)
 
 

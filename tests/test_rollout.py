@@ -185,7 +185,7 @@ def test_q_values_average_the_rollouts_and_end_with_the_reward_itself():
 
 def test_how_many_rollouts_are_made_in_one_go_divides_their_number():
     assert rollout.at_once(4, 6, batch=3, length=4) == 3
-    assert rollout.at_once(0, 16, batch=64, length=20) == 16
+    assert rollout.at_once(0, 16, batch=64, length=20) == 8
     assert rollout.at_once(0, 16, batch=64, length=40) == 4
     assert rollout.at_once(0, 16, batch=64, length=1000) == 1
     assert rollout.at_once(100, 7, batch=64, length=1000) == 7

@@ -111,8 +111,13 @@ def seeds_and_devices(options: Any) -> list[dict[str, Any]]:
 
 
 def short_run(axis: str, value: int, options: Any) -> dict[str, Any]:
-    """Seconds of the phases of a cut default run, in a process of its own: compilation apart."""
-    changes: dict[str, Any] = {"pre_epoch_num": 10, "dis_pre_refreshes": 5, "total_batch": 10}
+    """Seconds of a cut default run in a process of its own, and those of them spent compiling."""
+    changes: dict[str, Any] = {
+        "pre_epoch_num": 10,
+        "patience": 10,
+        "dis_pre_refreshes": 5,
+        "total_batch": 10,
+    }
     environment = dict(os.environ)
     if axis == "devices":
         changes |= {"devices": value, "num_seeds": max(RUNS["devices"])}
@@ -166,6 +171,10 @@ def cells(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
     return out
 
 
+def _times(run: dict[str, Any]) -> tuple[float, float, float]:
+    return run["seconds"], run["compile_seconds"], run["seconds"] - run["compile_seconds"]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print and write; with `--child` one point, as JSON on the last line."""
     flags = measure.parser(__doc__)
@@ -193,10 +202,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if runs:
         lines = [
             [r["axis"], str(r["value"])]
-            + ([r["error"]] if "error" in r else [measure.duration(r["seconds"])])
+            + ([r["error"], "", ""] if "error" in r else list(map(measure.duration, _times(r))))
             for r in runs
         ]
-        measure.show("Short whole runs", ("axis", "value", "in all, compiling"), lines)
+        names = ("axis", "value", "in all", "compiling", "computing")
+        measure.show("Short whole runs (devices: with 8 seeds)", names, lines)
     settings = {"base": BASE, "defaults": dataclasses.asdict(work.Sizes())}
     content = {"quick": options.quick, "rows": rows, "exponents": slopes, "runs": runs} | settings
     measure.write(options.json, "scaling", content)

@@ -193,9 +193,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if set(options.axis or ([] if options.quick else RUNS)) & set(RUNS):
         runs = seeds_and_devices(options)
     slopes = fits(rows)
-    columns = ("axis", "value", "G step", "reward", "temp", "peak memory", "local exponent")
-    base = "; ".join(f"{axis}: {settings}" for axis, settings in BASE.items() if axis in axes)
-    measure.show(f"Cost as work grows, medians ({base})", columns, cells(rows))
+    if rows:
+        columns = ("axis", "value", "G step", "reward", "temp", "peak memory", "local exponent")
+        base = "; ".join(f"{axis}: {settings}" for axis, settings in BASE.items() if axis in axes)
+        measure.show(f"Cost as work grows, medians ({base})", columns, cells(rows))
     if slopes:
         table = [[s["axis"], *(f"{s[name]:.2f}" for name in FIGURES)] for s in slopes]
         measure.show("Exponents", ("axis", "G step", "reward", "temp", "peak memory"), table)

@@ -43,6 +43,13 @@ def test_a_folder_that_fits_is_read_at_once_and_one_that_does_not_is_streamed(fo
         data.open_stream(DataConfig(data=str(folder), memory=1e-5, missing="drop"))
 
 
+def test_memory_is_in_gigabytes_of_float64(tmp_path):
+    path = tmp_path / "a.npy"
+    np.lib.format.open_memmap(path, "w+", np.float32, (20_000_000, 20))  # 1.6 GB of nothing: sparse
+    assert data.open_stream(DataConfig(data=str(path), memory=3.3)) is None
+    assert data.open_stream(DataConfig(data=str(path), memory=3.1)).num_bytes == 3_200_000_000
+
+
 def test_the_parts_share_no_row_and_leave_out_only_the_rest(folder):
     parts = shards.split(opened(folder), 0.2, 0.1, seed=1)
     rows = [parts.validation_NTD, parts.held_out_NTD]

@@ -145,28 +145,33 @@ def compare(
     sizes: work.Sizes, repeats: int, passes: int, reference: Path | None, works: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Rows of seconds (medians), with min, max and the first call of each column beside them."""
-    columns_of = calls(work.problem(sizes), passes)
+    every = calls(work.problem(sizes), passes)
+    columns_of = {name: every[name] for name in works}
     theirs = Reference(reference, sizes) if reference else None
-    rows = []
-    for name in works:
-        columns = columns_of[name]
-        first = {column: measure.seconds(call) for column, (call, _) in columns.items()}
+    first: dict[str, dict[str, float]] = {}
+    times: dict[str, dict[str, list[float]]] = {}
+    for name, columns in columns_of.items():
+        first[name] = {column: measure.seconds(call) for column, (call, _) in columns.items()}
+        times[name] = {column: [] for column in columns}
         if theirs:
             theirs(name)  # warm
-        times: dict[str, list[float]] = {column: [] for column in columns}
-        times |= {"reference": []} if theirs else {}
-        for _ in range(repeats):
+            times[name]["reference"] = []
+    # All works in each repeat: a shared machine's bad seconds do not hit one work alone.
+    for _ in range(repeats):
+        for name, columns in columns_of.items():
             for column, (call, unit) in columns.items():
-                times[column].append(measure.seconds(call) / unit)
+                times[name][column].append(measure.seconds(call) / unit)
             if theirs:
-                times["reference"].append(theirs(name))
+                times[name]["reference"].append(theirs(name))
+    rows = []
+    for name in works:
         row: dict[str, Any] = {"work": name, "reference": None}
-        row |= {column: float(np.median(values)) for column, values in times.items()}
+        row |= {column: float(np.median(values)) for column, values in times[name].items()}
         best = min(row["torch_eager"], row["torch_compiled"])
         row["ratio"] = best / row["ours"]
         row["reference_ratio"] = row["reference"] / row["ours"] if theirs else None
-        row["spread"] = {c: [min(v), max(v)] for c, v in times.items()}
-        row["first_call"] = first
+        row["spread"] = {c: [min(v), max(v)] for c, v in times[name].items()}
+        row["first_call"] = first[name]
         row["dis_size"] = sizes.dis_size
         rows.append(row)
     if theirs:

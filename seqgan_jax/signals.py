@@ -46,7 +46,8 @@ def listening(again: str) -> Iterator[list[int]]:
 
     before = [signal.signal(number, lambda *_: None) for number in NUMBERS]
     wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=watch, daemon=True).start()
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
     try:
         yield stop
     finally:
@@ -54,6 +55,8 @@ def listening(again: str) -> Iterator[list[int]]:
         for number, handler in zip(NUMBERS, before, strict=True):
             signal.signal(number, handler)
         os.close(writer)
+        # It may be writing: an interpreter that ends meanwhile aborts (exit code 134).
+        watching.join(timeout=1.0)
 
 
 def _next(reader: int, seconds: float | None) -> int | None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -43,6 +44,22 @@ def test_a_run_that_looks_sees_the_number(number):
     _, said = process.communicate(timeout=20)
     assert process.returncode == number
     assert "Traceback" not in said
+
+
+def test_listening_ends_when_what_it_says_is_said(monkeypatch):
+    said = []
+
+    def slowly(text):
+        time.sleep(0.3)
+        said.append(text)
+
+    monkeypatch.setattr(signals, "_say", slowly)
+    with signals.listening("again") as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not stop:
+            time.sleep(0.001)
+    assert len(said) == 1  # a thread that still writes would abort an interpreter that ends
+    assert not any(thread.daemon for thread in threading.enumerate() if "watch" in thread.name)
 
 
 @pytest.mark.parametrize("number", signals.NUMBERS)

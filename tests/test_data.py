@@ -130,8 +130,9 @@ def test_a_series_too_short_for_its_windows(tmp_path):
     path = series_csv(tmp_path / "a.csv", 30)
     with pytest.raises(DataError, match="length 30 is shorter than --window 31"):
         load(path, window=31)
-    for window in (20, 30):
-        with pytest.raises(DataError, match=f"30 steps give {31 - window} windows of --window"):
+    for window, number in ((20, 11), (30, 1)):
+        said = f"30 steps give {number} windows of --window {window} at --stride 1"
+        with pytest.raises(DataError, match=said):
             load(path, window=window)
 
 

@@ -71,6 +71,9 @@ def test_controls_gain_nothing(pretrained, sequences, control):
     start, parts, (_, before_quality) = pretrained
     model, _, _ = experiments.trained(sequences, SETTINGS, start, control)
     _, quality = gaps(model, parts)
+    if control != "random":
+        assert np.all(quality > 0.95 * before_quality)
+        return
     # Noise drives a policy about, and the judge may find one seed's better by luck: the 95%
     # interval of the paired gain holds 0, and the mean is not what the reward must reach.
     gain = quality - before_quality

@@ -18,7 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from seqgan_jax import device
+from seqgan_jax import device, parallel
 from seqgan_jax.errors import SeqGANError
 
 MIN_REPEATS = 5
@@ -128,7 +128,7 @@ def machine() -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu = parallel.on_cpu()
     used = jax.config.jax_default_device or jax.devices()[0]
     product = jax.config.jax_default_matmul_precision or "default"
     return {

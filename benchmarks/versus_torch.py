@@ -240,9 +240,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows += compare(sizes, options.repeats, 2 if quick else 3, reference, works)
     title = f"Medians; rollouts, reward and round of 64 sequences, N = {sizes.rollouts}"
     names = ("work", "D", "ours", "torch eager", "torch compiled", "reference")
-    measure.show(title, (*names, "torch / ours", "reference / ours"), table(rows))
+    names += ("torch / ours", "reference / ours")
+    measure.show(title, names, table(rows))
     title = f"The least of {options.repeats}, which a shared machine's bad seconds leave alone"
-    measure.show(title, (*names, "torch / ours", "reference / ours"), table(list(map(least, rows))))
+    measure.show(title, names, table(list(map(least, rows))))
     import reference_server
 
     content = {

@@ -2,7 +2,7 @@
 
 import sys
 
-from seqgan_jax.cli import train_main
+from seqgan_jax.run.cli import train_main
 
 if __name__ == "__main__":
     sys.exit(train_main())

@@ -32,10 +32,12 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from seqgan_jax import SeqGAN, losses, simulators
+from seqgan_jax import SeqGAN
 from seqgan_jax.analysis import scores
-from seqgan_jax.data import Sequences, Split, load
-from seqgan_jax.training import Silent
+from seqgan_jax.core import losses
+from seqgan_jax.data.layout import Sequences, Split, load
+from seqgan_jax.processes import simulators
+from seqgan_jax.run.loop import Silent
 
 # What differs from the default settings; the names are those of the flags.
 RECIPES: dict[str, dict[str, Any]] = {

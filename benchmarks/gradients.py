@@ -24,9 +24,10 @@ import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from seqgan_jax import SeqGAN, estimators, losses, networks, noise, rollout
+from seqgan_jax import SeqGAN
 from seqgan_jax.config import AdversarialConfig
-from seqgan_jax.data import load
+from seqgan_jax.core import estimators, losses, networks, noise, rollout
+from seqgan_jax.data.layout import load
 
 Estimate = Callable[[jax.Array], jax.Array]  # key -> gradient as one vector
 

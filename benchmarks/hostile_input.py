@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seqgan_jax.data import Sequences, load
+from seqgan_jax.data.layout import Sequences, load
 from seqgan_jax.errors import DataError
 
 PIECES = (

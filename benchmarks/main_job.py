@@ -19,11 +19,11 @@ import jax
 import numpy as np
 import scipy.stats
 
-from seqgan_jax import SeqGAN, simulators
-from seqgan_jax.data import Sequences, Split, load
-from seqgan_jax.steps import TrainState
-from seqgan_jax.training import Silent
-from seqgan_jax.version import __version__
+from seqgan_jax import SeqGAN, __version__
+from seqgan_jax.core.steps import TrainState
+from seqgan_jax.data.layout import Sequences, Split, load
+from seqgan_jax.processes import simulators
+from seqgan_jax.run.loop import Silent
 
 
 class Keeper(Silent):

@@ -18,8 +18,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from seqgan_jax import device, parallel
+from seqgan_jax.core import parallel
 from seqgan_jax.errors import SeqGANError
+from seqgan_jax.run import device
 
 MIN_REPEATS = 5
 Call = Callable[[], Any]  # does the work and returns when the device has finished it

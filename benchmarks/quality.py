@@ -34,7 +34,7 @@ from experiments import trained
 
 from seqgan_jax import SeqGAN
 from seqgan_jax.analysis import metrics, pairwise, scores, ts2vec
-from seqgan_jax.data import Sequences, default_names, load
+from seqgan_jax.data.layout import Sequences, default_names, load
 
 WINDOW, BLOCK, HELD_OUT = 24, 60, 0.1
 FILES = {"stocks": "stock_data.csv", "etth": "ETTh1.csv", "energy": "energy_data.csv"}

@@ -28,10 +28,10 @@ import numpy as np
 from main_job import train
 from quality import FILES
 
-from seqgan_jax import simulators
 from seqgan_jax.analysis import analyze
-from seqgan_jax.data import Sequences, default_names, load
+from seqgan_jax.data.layout import Sequences, default_names, load
 from seqgan_jax.errors import DivergedError
+from seqgan_jax.processes import simulators
 
 COLUMNS = ("nats", "ks", "coverage", "precision", "spread", "copies", "kept", "seconds")
 

@@ -20,7 +20,7 @@ import measure
 import numpy as np
 import work
 
-from seqgan_jax import networks, rollout
+from seqgan_jax.core import networks, rollout
 
 TOLERANCE = 1e-3  # float32 over up to a hundred recurrent steps, values of unit variance
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import measure
 import work
 
-from seqgan_jax import networks
+from seqgan_jax.core import networks
 
 FLOAT = 4  # bytes
 # Times that a parameter's size is moved in one step of Adam with a clipped gradient: read forwards

@@ -37,19 +37,21 @@ def write(path: Path, number: int) -> None:
 
 def child(path: str, memory: float) -> None:
     """Train, and print the seconds of each epoch and the peak memory of this process."""
-    from seqgan_jax import SeqGAN, data, device, training
+    from seqgan_jax import SeqGAN
     from seqgan_jax.config import from_flat
+    from seqgan_jax.data import layout
+    from seqgan_jax.run import device, loop
 
     device.choose(False)
     settings = {"data": path, "memory": memory, "buffer": BUFFER, "pre_epoch_num": EPOCHS}
     settings |= {"dis_pre_refreshes": 0, "total_batch": 0, "patience": EPOCHS}
     model = SeqGAN(from_flat(settings))
-    stream = data.open_stream(model.config.data)
+    stream = layout.open_stream(model.config.data)
     started = time.monotonic()
-    parts = model.prepare(stream if stream is not None else data.load(path))
+    parts = model.prepare(stream if stream is not None else layout.load(path))
     prepared = time.monotonic() - started
 
-    class Clock(training.Silent):
+    class Clock(loop.Silent):
         times: ClassVar[list[float]] = []
 
         def compiled(self, phase: str, seconds: float) -> None:  # noqa: ARG002

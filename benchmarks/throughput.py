@@ -21,9 +21,9 @@ import work
 
 from seqgan_jax import SeqGAN
 from seqgan_jax.config import PRESETS, Config
-from seqgan_jax.data import load
-from seqgan_jax.steps import TrainState
-from seqgan_jax.training import Silent
+from seqgan_jax.core.steps import TrainState
+from seqgan_jax.data.layout import load
+from seqgan_jax.run.loop import Silent
 
 
 class Clock(Silent):

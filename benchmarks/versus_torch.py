@@ -27,7 +27,7 @@ import measure
 import numpy as np
 import work
 
-from seqgan_jax import networks, rollout
+from seqgan_jax.core import networks, rollout
 
 WORKS = ("g_step", "d_step", "rollouts", "reward", "round")
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from seqgan_jax import bounds
+from seqgan_jax.data import bounds
 from seqgan_jax.errors import UsageError
 
 

@@ -14,26 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seqgan_jax import (
-    bounds,
-    checkpoint,
-    config,
-    networks,
-    parallel,
-    rundir,
-    shards,
-    steps,
-    training,
-)
+from seqgan_jax import __version__, config
 from seqgan_jax.config import Config
-from seqgan_jax.data import MIN_SEQUENCES, Scaler, Sequences, Split, default_names, split
+from seqgan_jax.core import networks, parallel, steps
+from seqgan_jax.core.networks import Frame
+from seqgan_jax.core.steps import Data, Networks, TrainState
+from seqgan_jax.data import bounds, shards
+from seqgan_jax.data.layout import MIN_SEQUENCES, Scaler, Sequences, Split, default_names, split
+from seqgan_jax.data.shards import Shards, StreamSplit
 from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageError
-from seqgan_jax.feed import StreamedData, scaled
-from seqgan_jax.networks import Frame
-from seqgan_jax.shards import Shards, StreamSplit
-from seqgan_jax.steps import Data, Networks, TrainState
-from seqgan_jax.training import AllData, Feed, Listener, Problem, Silent
-from seqgan_jax.version import __version__
+from seqgan_jax.run import checkpoint, directory, loop
+from seqgan_jax.run.feed import StreamedData, scaled
+from seqgan_jax.run.loop import AllData, Feed, Listener, Problem, Silent
 
 Value = TypeVar("Value")
 MOST_COLUMNS = 10_000
@@ -235,7 +227,7 @@ class SeqGAN:
             key=parallel.place(self._keys(), mesh, parallel.SEEDS),
         )
         state = parallel.place(parallel.from_first(self.state), mesh, parallel.SEEDS)
-        state = training.train(problem, state, listener)
+        state = loop.train(problem, state, listener)
         self._state = parallel.whole(state)
 
     def adopt(self, other: "SeqGAN") -> None:
@@ -302,7 +294,7 @@ class SeqGAN:
         policy = self._policy(run)
         blocks = [
             np.asarray(
-                training.sample(
+                loop.sample(
                     policy,
                     jax.random.fold_in(key, jnp.array(i)),
                     jnp.array(temperature, jnp.float32),
@@ -366,19 +358,19 @@ class SeqGAN:
         """
         path = Path(folder)
         state, description = self.state, self.description
-        if found := rundir.present(path):
+        if found := directory.present(path):
             raise UsageError(
                 f"{path}: holds {', '.join(found)} already. Name another folder, or delete it."
             )
-        with rundir.lock(path):
+        with directory.lock(path):
             self.write_config(path, description)
-            store = checkpoint.Store(rundir.checkpoints(path), 1, self.identity)
-            store.save(training.step_number(state), state)
+            store = checkpoint.Store(directory.checkpoints(path), 1, self.identity)
+            store.save(loop.step_number(state), state)
 
     def write_config(self, path: Path, description: Description) -> None:
         """config.json of a model or run."""
         content = {"version": __version__, "settings": config.flat(self.config)}
-        rundir.write_config(path, content | description.to_json())
+        directory.write_config(path, content | description.to_json())
 
     @property
     def identity(self) -> str:
@@ -399,8 +391,8 @@ class SeqGAN:
         with later ones. Raises CheckpointError.
         """
         path = Path(folder)
-        rundir.refuse_links(path)
-        content = rundir.read_config(path)
+        directory.refuse_links(path)
+        content = directory.read_config(path)
         try:
             if not isinstance(content["settings"], dict):
                 raise TypeError("its settings are no settings")
@@ -410,7 +402,7 @@ class SeqGAN:
             raise CheckpointError(
                 f"{path / 'config.json'}: not a description of a model ({error})."
             ) from error
-        available = checkpoint.steps(rundir.checkpoints(path))
+        available = checkpoint.steps(directory.checkpoints(path))
         if not available or (step is not None and step not in available):
             there = f"there are {', '.join(map(str, available))}" if available else "there is none"
             raise CheckpointError(
@@ -423,7 +415,7 @@ class SeqGAN:
         matrix: Any = jax.ShapeDtypeStruct((features, features), jnp.float32)
         frame = Frame(vector, matrix, matrix, vector, matrix)
         abstract = jax.eval_shape(make, model._keys(), frame)
-        store, identity = rundir.checkpoints(path), model.identity
+        store, identity = directory.checkpoints(path), model.identity
         if step is None:
             step, model._state, damaged = checkpoint.restore_last(store, abstract, identity)
             for words in damaged:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorstore as ts  # what orbax writes with
 
-from seqgan_jax.unpacking import ZSTD
+from seqgan_jax.run.unpacking import ZSTD
 
 
 def zstd(size: int, single: bool = True) -> bytes:

@@ -13,8 +13,10 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
 import helpers  # noqa: E402
 
-from seqgan_jax import SeqGAN, parallel, steps, training  # noqa: E402
+from seqgan_jax import SeqGAN  # noqa: E402
+from seqgan_jax.core import parallel, steps  # noqa: E402
 from seqgan_jax.model import as_sequences  # noqa: E402
+from seqgan_jax.run import loop  # noqa: E402
 
 TINY = {"hidden_dim": 5, "pre_epoch_num": 2, "dis_pre_refreshes": 1, "total_batch": 1}
 TINY |= {"num_negatives": 32, "rollout_num": 2, "batch_size": 16, "dis_r1": 0.0, "seed": 3}
@@ -56,7 +58,7 @@ def main():
     # The first seed is ruined before it begins.
     generator = jax.tree.map(lambda leaf: leaf.at[0].set(jnp.nan), model.state.generator)
     model._state = dataclasses.replace(model.state, generator=generator)
-    model.train(parts, training.Silent())
+    model.train(parts, loop.Silent())
     out["broken"] = int(np.sum(np.asarray(model.state.pretrained_nll) == -np.inf))
     out["chosen of broken"] = steps.best_seed(model.state)
     out["samples of broken"] = float(model.sample(10).mean())

@@ -129,7 +129,7 @@ def _child(words: list[str], folder: str, at: int, action: int, part: str, contr
 
 
 def _train(words: list[str]) -> int:
-    from seqgan_jax.cli import train_main
+    from seqgan_jax.run.cli import train_main
 
     return train_main(words)
 
@@ -142,7 +142,7 @@ def _saves(last: int) -> int:
     import jax
     import numpy as np
 
-    from seqgan_jax import checkpoint
+    from seqgan_jax.run import checkpoint
 
     folder = Path("save/checkpoints")
     state = {"weights": np.zeros((40, 8), np.float32), "step": np.int32(0)}
@@ -163,7 +163,7 @@ def _saves(last: int) -> int:
 
 def _sabotage(control: str) -> None:
     """The controls: runs that must lose something."""
-    from seqgan_jax import checkpoint
+    from seqgan_jax.run import checkpoint
 
     if control == "acknowledge before the save":
         store_save = checkpoint.Store.save

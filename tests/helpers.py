@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqgan_jax import networks
 from seqgan_jax.config import GeneratorConfig
+from seqgan_jax.core import networks
 
 
 def series(n, length, features, seed=0):

@@ -18,7 +18,7 @@ import throughput
 import versus_torch
 import work
 
-from seqgan_jax import losses, networks, steps
+from seqgan_jax.core import losses, networks, steps
 
 TINY = work.Sizes(
     length=5,

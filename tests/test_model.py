@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from seqgan_jax import SeqGAN, simulators
+from seqgan_jax import SeqGAN
 from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageError
+from seqgan_jax.processes import simulators
 
 TINY = {"hidden_dim": 6, "pre_epoch_num": 3, "dis_pre_refreshes": 1, "total_batch": 1}
 TINY |= {"num_negatives": 32, "gradient": "pathwise", "batch_size": 32, "dis_r1": 0.0}

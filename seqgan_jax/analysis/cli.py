@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from seqgan_jax.data.files import printable, printable_lines
 from seqgan_jax.errors import CheckpointError, SeqGANError, UsageError
-from seqgan_jax.files import printable, printable_lines
 
 if TYPE_CHECKING:
     from seqgan_jax.analysis.report import Report
-    from seqgan_jax.data import Sequences
+    from seqgan_jax.data.layout import Sequences
 
 OVER_LIMIT = 1
 DESCRIPTION = """Compare generated sequences with real ones.
@@ -124,8 +124,8 @@ def run(options: Options) -> int:
 
 
 def _report(options: Options, scores: tuple[str, ...]) -> "tuple[Report, Path | None]":
-    from seqgan_jax import rundir
     from seqgan_jax.analysis.compare import analyze
+    from seqgan_jax.run import directory
 
     run_dir, description = None, {}
     if options.real is None or options.generated is None:
@@ -135,7 +135,7 @@ def _report(options: Options, scores: tuple[str, ...]) -> "tuple[Report, Path | 
                 f"{run_dir}: there is no run directory. Train first (python train.py), or name "
                 "another with --run-dir, or two files with --real and --generated."
             )
-        description = rundir.data_of(run_dir)
+        description = directory.data_of(run_dir)
     real_path = options.real or str(run_file(run_dir, "held_out.npy", "--real"))
     generated_path = options.generated or str(run_file(run_dir, "final_samples.txt", "--generated"))
     real = read(real_path, options, description.get("features"))
@@ -168,13 +168,13 @@ def _report(options: Options, scores: tuple[str, ...]) -> "tuple[Report, Path | 
 
 def read(source: str, options: Options, features: int | None) -> "Sequences":
     """Sequences from a file, with those of the options that have a meaning for its format."""
-    from seqgan_jax import data
+    from seqgan_jax.data import layout
 
     suffix = Path(source).suffix.lower()
     columns = tuple(c.strip() for c in (options.columns or "").split(",") if c.strip())
-    table = suffix == ".csv" or source in data.BUNDLED
+    table = suffix == ".csv" or source in layout.BUNDLED
     text = suffix not in (".csv", ".npy", ".npz") and Path(source).exists()
-    return data.load(
+    return layout.load(
         source,
         window=options.window,
         stride=options.stride,
@@ -271,7 +271,7 @@ def check_limits(report: "Report", limits: dict[str, float]) -> int:
 
 def write(report: "Report", directory: Path, prefix: str, *, plots: bool = True) -> list[Path]:
     """Write the report's files and return their paths; DiskError where that fails."""
-    from seqgan_jax import files
+    from seqgan_jax.data import files
 
     contents: dict[str, bytes] = {
         f"{prefix}_metrics.txt": report.to_text().encode(),
@@ -305,10 +305,11 @@ def _training_picture(run_dir: Path, directory: Path) -> list[Path]:
     """training_metrics.png from the run's metrics.jsonl, if it has one."""
     import io
 
-    from seqgan_jax import files, rundir
     from seqgan_jax.analysis import plots
+    from seqgan_jax.data import files
+    from seqgan_jax.run import directory as run_directory
 
-    rows = rundir.read_metrics(run_dir)
+    rows = run_directory.read_metrics(run_dir)
     if not rows:
         return []
     buffer = io.BytesIO()

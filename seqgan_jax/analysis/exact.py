@@ -44,7 +44,7 @@ def gap(name: str, log_ratio_N: Array, steps: int) -> Metric:
 
 def metrics(run_dir: Path, source: str, real_NTD: Array, seed: int) -> dict[str, Metric]:
     """Both gaps of the run's model, where its data come from a simulator; else nothing."""
-    from seqgan_jax import simulators
+    from seqgan_jax.processes import simulators
 
     if source not in simulators.NAMES:
         return {}

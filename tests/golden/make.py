@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from seqgan_jax import SeqGAN, checkpoint
+from seqgan_jax import SeqGAN
+from seqgan_jax.run import checkpoint
 
 HERE = Path(__file__).parent
 

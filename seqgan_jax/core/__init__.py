@@ -1,0 +1,1 @@
+"""The algorithm, in pure JAX: no files, no terminal, no pandas."""

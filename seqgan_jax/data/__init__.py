@@ -1,0 +1,1 @@
+"""Sequences in and out: files, layouts, splits, scaling."""

@@ -1,0 +1,135 @@
+"""Reading arrays from .npy and .npz: never pickled, and no larger than they say or than fits."""
+
+import warnings
+import zipfile
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from seqgan_jax.data import texts
+from seqgan_jax.data.files import printable
+from seqgan_jax.data.missing import REMEDY
+from seqgan_jax.errors import DataError
+
+SHOWN = 3  # of all bad values
+MOST_PACKED = 200  # times that a large array may be larger than what it is unpacked from
+LARGE = 1 << 28  # bytes
+
+
+def read_array(path: Path, may_miss: bool = False) -> np.ndarray:
+    """[N, T, D] float64 from .npy or .npz, holding [N, T] or [N, T, D].
+
+    Args:
+      path: an .npz holds one array, or one that is called "x" or "data".
+      may_miss: whether NaN is let through.
+
+    Raises:
+      DataError: not such a file, damaged, too large, or a value that is not finite.
+    """
+    texts.check_is_file(path)
+    shown = printable(path)
+    try:
+        with open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
+            x = _unpacked(file, shown) if file.read(4) == b"PK\x03\x04" else _plain(file, shown)
+    except DataError:
+        raise
+    except PermissionError as error:
+        raise DataError(
+            f"{shown}: cannot be read: {error.strerror}. Check that you may read it."
+        ) from None
+    except Exception as error:  # a damaged file raises nearly anything
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        if "pickle" in reason or "Object arrays" in reason:
+            reason = "it holds Python objects, or is no array file; only plain numbers are read"
+        raise DataError(
+            f"{shown}: cannot be read as an array: {printable(reason)}. Save it again with "
+            "numpy.save."
+        ) from None
+    if x.dtype.kind not in "iuf":
+        raise DataError(
+            f"{shown}: holds {printable(str(x.dtype))}, and real numbers are wanted. Convert it: "
+            "x.astype(float)."
+        )
+    if x.ndim not in (2, 3) or 0 in x.shape:
+        raise DataError(
+            f"{shown}: has shape {x.shape}, and [N sequences, T steps] or [N, T, D features] is "
+            "wanted. One long series is read from a .csv with a header line."
+        )
+    # A long double may become inf, which is refused below.
+    with np.errstate(over="ignore", invalid="ignore"):
+        x = np.ascontiguousarray(x, np.float64)
+    bad = np.isinf(x) if may_miss else ~np.isfinite(x)
+    count = np.count_nonzero(bad)
+    if count:
+        first = [np.unravel_index(i, x.shape) for i in np.flatnonzero(bad)[:SHOWN]]
+        places = "; ".join(f"x{[int(i) for i in place]} is {x[place]:g}" for place in first)
+        remedy = "Correct them." if may_miss or np.isinf(x[bad]).all() else REMEDY
+        raise DataError(
+            f"{shown}: {places} (first of {count} values that are not finite). {remedy}"
+        )
+    return x[..., None] if x.ndim == 2 else x
+
+
+def _plain(file: IO[bytes], shown: str) -> np.ndarray:
+    """The array of an .npy file whose size is what its header says."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    _check_size(file, size, shown)
+    file.seek(0)
+    return np.asarray(np.load(file, allow_pickle=False))
+
+
+def _unpacked(file: IO[bytes], shown: str) -> np.ndarray:
+    """The array of an .npz file that is to be read."""
+    with zipfile.ZipFile(file) as archive:
+        entries = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        names = list(entries)
+        chosen = names if len(names) == 1 else [n for n in ("x", "data") if n in names]
+        if len(chosen) != 1:
+            listed = ", ".join(map(repr, names[:10])) + ", ..." * (len(names) > 10)
+            raise DataError(
+                f"{shown}: holds {len(names)} arrays ({listed}). Save one array, or call the one "
+                "to be read 'x'."
+            )
+        info = entries[chosen[0]]
+        packed, size = info.compress_size, info.file_size
+        if size > LARGE and size > MOST_PACKED * packed:
+            raise DataError(
+                f"{shown}: {packed / 1e6:.1f} MB that unpack to {size / 1e6:,.0f} MB are hardly "
+                "data. If they are, save the array as .npy."
+            )
+        with archive.open(info) as member:
+            _check_size(member, size, shown)
+        with archive.open(info) as member:
+            return np.lib.format.read_array(member, allow_pickle=False)
+
+
+def _check_size(file: IO[bytes], size: int, shown: str) -> None:
+    """Refuse, before any memory is asked for, what is cut off or does not fit.
+
+    Raises:
+      DataError, ValueError: where it is not `size` bytes long, or more than fits.
+    """
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        read_header = np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    if dtype.hasobject:
+        raise ValueError("Object arrays")
+    if any(length < 0 for length in shape):
+        raise ValueError(f"its shape is {shape}")
+    values = 1
+    for length in shape:
+        values *= length
+    said = file.tell() + values * dtype.itemsize
+    if said != size:
+        raise ValueError(f"it is {size:,} bytes long and should be {said:,}")
+    needed = size + 8 * values * (dtype != np.float64)
+    if needed > texts.memory() // 2:
+        raise DataError(
+            f"{shown}: {needed / 1e9:.1f} GB of values, and this machine has "
+            f"{texts.memory() / 1e9:.1f} GB of memory. Give fewer sequences."
+        )

@@ -1,0 +1,123 @@
+"""Missing values that were declared: which tokens they are, leaving them out, filling them in.
+
+Inside arrays a missing value is NaN. Infinite values are never missing: they are errors.
+
+Shapes: N sequences, T steps, D columns.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+from seqgan_jax.data.files import printable
+from seqgan_jax.errors import DataError
+
+Missing = Literal["error", "drop", "interpolate"]
+MODES: tuple[Missing, ...] = ("error", "drop", "interpolate")
+TOKENS = frozenset({"", "nan", "na", "n/a", "null", "none", "-"})
+REMEDY = (
+    "Values may not be missing: --missing drop leaves out the sequences or windows that they are "
+    "in, --missing interpolate fills them in; or correct the file."
+)
+
+
+def is_missing(token: str) -> bool:
+    """Whether a token means that there is no value: empty, nan, NA, N/A, null, none or -.
+
+    >>> [is_missing(token) for token in ("", "-nan", "NA", "-", "0", "inf", "?")]
+    [True, True, True, True, False, False, False]
+    """
+    lower = token.lower()
+    return lower in TOKENS or (lower[:1] in ("+", "-") and lower[1:] == "nan")
+
+
+def check_columns(x_ND: np.ndarray, names: tuple[str, ...], source: str) -> None:
+    """Refuse columns in which every value is missing.
+
+    Raises:
+      DataError: there is such a column.
+    """
+    empty = [name for name, x_N in zip(names, x_ND.T, strict=True) if np.isnan(x_N).all()]
+    if empty:
+        raise nothing_in(empty[0], printable(source))
+
+
+def nothing_in(name: str, source: str) -> DataError:
+    """The error for a column without any value."""
+    return DataError(
+        f"{source}: column {name!r} holds nothing but missing values. Leave it out (--columns, "
+        "where columns have names), or correct the file."
+    )
+
+
+def fill(x_NTD: np.ndarray) -> tuple[np.ndarray, int]:
+    """Missing values filled in along T -> (x [N, T, D], how many were filled).
+
+    Linear between the values before and after, the nearest value at the ends; never from another
+    sequence or column. Where a sequence has no value of a column at all, it stays missing.
+
+    >>> nan = np.nan
+    >>> x, filled = fill(np.array([[nan, 1, nan, nan, 4, nan]])[..., None])
+    >>> x[0, :, 0].tolist(), filled
+    ([1.0, 1.0, 2.0, 3.0, 4.0, 4.0], 4)
+    """
+    gap_NTD = np.isnan(x_NTD)
+    x_NTD = x_NTD.copy()
+    filled = 0
+    for n, d in np.argwhere(gap_NTD.any(axis=1)):
+        gap_T = gap_NTD[n, :, d]
+        if gap_T.all():
+            continue
+        at = np.flatnonzero(gap_T)
+        known = np.flatnonzero(~gap_T)
+        x_NTD[n, at, d] = _between(at, known, x_NTD[n, known, d])
+        filled += len(at)
+    return x_NTD, filled
+
+
+def _between(at: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Linear interpolation whose weights never overflow, unlike slopes; ends are held."""
+    after = np.searchsorted(known, at)
+    left = np.clip(after - 1, 0, None)
+    right = np.clip(after, None, len(known) - 1)
+    span = np.maximum(known[right] - known[left], 1)
+    weight = np.where(left == right, 1.0, (at - known[left]) / span)
+    return (1 - weight) * values[left] + weight * values[right]
+
+
+def resolve(
+    x_NTD: np.ndarray, missing: Missing, source: str, what: str = "sequences"
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Sequences without missing values -> (x, which of the N are kept [N] bool, notes).
+
+    Args:
+      x_NTD: finite or NaN.
+      missing: "interpolate" fills inside each sequence first; what is left is left out.
+      source: for messages.
+      what: "sequences" or "windows", for messages.
+
+    Raises:
+      DataError: none is left.
+    """
+    notes: list[str] = []
+    if missing == "interpolate":
+        size = x_NTD.size
+        x_NTD, filled = fill(x_NTD)
+        notes += [filled_note(filled, size)] * (filled > 0)
+    kept_N = ~np.isnan(x_NTD).any(axis=(1, 2))
+    gone = int(np.count_nonzero(~kept_N))
+    if not gone:
+        return x_NTD, kept_N, tuple(notes)
+    why = "without any value in a column" if missing == "interpolate" else "with missing values"
+    notes.append(f"left out {gone:,} of {len(kept_N):,} {what} {why}")
+    if gone == len(kept_N):
+        raise DataError(
+            f"{printable(source)}: all {gone:,} {what} are {why}: nothing is left. "
+            + ("Correct the file." if missing == "interpolate" else "Try --missing interpolate.")
+        )
+    return x_NTD[kept_N], kept_N, tuple(notes)
+
+
+def filled_note(filled: int, size: int) -> str:
+    """What to tell about values that were filled in."""
+    return f"filled in {filled:,} missing of {size:,} values by linear interpolation"

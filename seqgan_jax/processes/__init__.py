@@ -1,0 +1,1 @@
+"""Processes whose density and entropy are known exactly."""

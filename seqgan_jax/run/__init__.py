@@ -1,0 +1,1 @@
+"""A run and its files: the loop, the run directory, checkpoints, signals, the terminal."""

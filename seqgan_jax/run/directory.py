@@ -1,0 +1,202 @@
+"""The run directory: its files, its lock, its settings and its metrics.
+
+save/  config.json  run.lock  metrics.jsonl  held_out.npy  checkpoints/STEP/
+       final_samples.txt  generator_sample.txt  eval_file.txt  training_metrics.png
+"""
+
+import fcntl
+import json
+import os
+import re
+import reprlib
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+from seqgan_jax.data import files
+from seqgan_jax.errors import BusyError, CheckpointError
+
+FORMAT = 1
+LARGEST_CONFIG = 1 << 22  # bytes
+MADE_BY_TRAINING = (
+    "config.json",
+    "metrics.jsonl",
+    "held_out.npy",
+    "final_samples.txt",
+    "generator_sample.txt",
+    "eval_file.txt",
+    "training_metrics.png",
+    "runs.json",
+    "checkpoints",
+)
+
+
+def checkpoints(run_dir: Path) -> Path:
+    """Where a run's checkpoints are."""
+    return run_dir / "checkpoints"
+
+
+def lock(run_dir: Path) -> IO[str]:
+    """Make the folder and take its lock; it frees itself when the process ends, however it ends.
+
+    Raises BusyError where another process holds it, DiskError where the folder cannot be made.
+    """
+    files.make_directory(run_dir)
+    try:  # a link is not followed: the file is emptied below
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        descriptor = os.open(run_dir / "run.lock", flags, 0o666)
+        handle = open(descriptor, "a+", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise files.disk_error(run_dir / "run.lock", error) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = _holder(handle)
+        handle.close()
+        raise BusyError(
+            f"{run_dir}: in use by {holder}. Wait for it, or name another --run-dir."
+        ) from error
+    try:
+        handle.truncate(0)
+        handle.write(f"process {os.getpid()}\n")
+        handle.flush()
+    except OSError as error:
+        raise files.disk_error(run_dir / "run.lock", error) from error
+    return handle
+
+
+def _holder(handle: IO[str]) -> str:
+    """Who holds the lock, as written in its file; waits a moment for one that has just taken it."""
+    for _ in range(50):
+        handle.seek(0)
+        found = re.fullmatch(r"process ([1-9][0-9]{0,9})\n", handle.read(200))
+        if found and _is_alive(int(found[1])):  # else still the words of an earlier holder
+            return f"process {found[1]}"
+        time.sleep(0.02)
+    return "another process"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True  # of another user
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def present(run_dir: Path) -> list[str]:
+    """Files of an earlier run in the folder."""
+    return [name for name in MADE_BY_TRAINING if (run_dir / name).exists()]
+
+
+def refuse_links(run_dir: Path) -> None:
+    """Raise CheckpointError where a file of the run is a link: it could lead anywhere."""
+    for name in (*MADE_BY_TRAINING, "run.lock"):
+        if (run_dir / name).is_symlink():
+            raise CheckpointError(
+                f"{run_dir / name}: is a link, and a run's files must be files. Put the file "
+                "itself there; to use another disk, make the whole folder a link."
+            )
+
+
+def write_config(run_dir: Path, content: dict[str, Any]) -> None:
+    """config.json: settings, data description and scaling, atomically."""
+    text = json.dumps({"format": FORMAT, **content}, indent=2, allow_nan=False)
+    files.write_text(run_dir / "config.json", text + "\n")
+
+
+def read_config(run_dir: Path) -> dict[str, Any]:
+    """config.json; raises CheckpointError where it is missing or not of this format."""
+    path = run_dir / "config.json"
+    try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait
+            raise OSError("it is no plain file")
+        with open(path, "rb") as handle:
+            text = handle.read(LARGEST_CONFIG + 1)
+        if len(text) > LARGEST_CONFIG:
+            raise OSError(f"it has more than {LARGEST_CONFIG:,} bytes")
+        content = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{run_dir}: no run here (config.json is missing). Train first, or name its folder."
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read ({error}). Use another run, or train again."
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else None
+        raise CheckpointError(
+            f"{path}: format {reprlib.repr(found)}, this version reads format {FORMAT}. "
+            "Use the version of seqgan-jax that wrote it."
+        )
+    return content
+
+
+def data_of(run_dir: Path) -> dict[str, Any]:
+    """What config.json says of the data: names and features of the kind that they should be.
+
+    Raises:
+      CheckpointError: it is missing, or not a description of data.
+    """
+    data = read_config(run_dir).get("data")
+    names = data.get("names") if isinstance(data, dict) else None
+    if (
+        not isinstance(data, dict)
+        or not isinstance(names, list)
+        or not all(isinstance(name, str) for name in names)
+        or data.get("features") != len(names)
+    ):
+        raise CheckpointError(
+            f"{run_dir / 'config.json'}: its entry 'data' does not describe data. Use another run, "
+            "or name files with --real and --generated."
+        )
+    return data
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def append_metrics(run_dir: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Add rows to metrics.jsonl, one JSON object a line."""
+    try:
+        with open(run_dir / "metrics.jsonl", "a", encoding="utf-8") as handle:
+            handle.writelines(json.dumps(row) + "\n" for row in rows)
+    except OSError as error:
+        raise files.disk_error(run_dir / "metrics.jsonl", error) from error
+
+
+def sync_metrics(run_dir: Path) -> None:
+    """Put metrics.jsonl on the disk. Raises DiskError."""
+    try:
+        with open(run_dir / "metrics.jsonl", "a", encoding="utf-8") as handle:
+            os.fsync(handle.fileno())
+    except OSError as error:
+        raise files.disk_error(run_dir / "metrics.jsonl", error) from error
+
+
+def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl; a last line that was cut off is left out."""
+    rows = []
+    try:
+        lines = (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    for line in lines:
+        try:
+            row = json.loads(line)
+            row["phase"], row["step"] + 0
+        except (ValueError, TypeError, KeyError, RecursionError):
+            break
+        rows.append(row)
+    return rows
+
+
+def cut_metrics(run_dir: Path, done: dict[str, int]) -> None:
+    """Drop the rows beyond `done` units of each phase: those that a resumed run makes again."""
+    rows = [row for row in read_metrics(run_dir) if row["step"] <= done.get(row["phase"], 0)]
+    files.write_text(run_dir / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))

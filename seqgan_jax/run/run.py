@@ -1,0 +1,336 @@
+"""One run of `seqgan train`: data, training, and everything in the run directory."""
+
+import dataclasses
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqgan_jax import config
+from seqgan_jax.config import Config
+from seqgan_jax.core import parallel
+from seqgan_jax.core.networks import num_params
+from seqgan_jax.core.steps import TrainState
+from seqgan_jax.data import files, layout
+from seqgan_jax.errors import CheckpointError, DiskError, SeqGANError, UsageError
+from seqgan_jax.model import SeqGAN
+from seqgan_jax.run import checkpoint, directory, health, loop, signals
+from seqgan_jax.run.terminal import Display, warn
+
+SAMPLES_SHOWN = 1000  # sequences in generator_sample.txt
+
+
+class Stopped(SeqGANError):
+    """A signal ended the run after its state was saved."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+class _Listener:
+    """Writes metrics, samples and checkpoints of a run as it goes."""
+
+    def __init__(self, model: SeqGAN, run_dir: Path, display: Display, stop: list[int]) -> None:
+        self._model, self._run_dir, self._display, self._stop = model, run_dir, display, stop
+        settings = model.config.run
+        self._every = settings.checkpoint_every
+        folder = directory.checkpoints(run_dir)
+        self._store = checkpoint.Store(folder, settings.keep, model.identity)
+        self._saved = self._border = time.monotonic()
+        self._collapsed = False
+        self._last: dict[str, Any] = {}
+
+    def compiling(self, phase: str) -> None:
+        self._display.compiling(phase)
+
+    def compiled(self, phase: str, seconds: float) -> None:
+        self._display.compiled(phase, seconds)
+        self._border = time.monotonic()
+
+    def progress(self, phase: str, done: int, total: int, rows: list[loop.Row]) -> None:
+        directory.append_metrics(self._run_dir, rows)
+        self._last = rows[-1]
+        spread = rows[-1].get("spread")
+        if spread is not None and (spread < health.COLLAPSED) != self._collapsed:
+            self._collapsed = not self._collapsed
+            if self._collapsed:
+                warn(
+                    f"warning: {loop.TITLES[phase]}, {loop.UNITS[phase]} {done}: samples "
+                    f"differ from each other only {spread:.2f} times as much as the data do "
+                    "(collapse). A larger --anchor or smaller --gen-adv-lr works against it."
+                )
+        self._display.progress(phase, done, total, rows[-1])
+
+    def evaluated(self, phase: str, done: int, samples_NTK: np.ndarray) -> None:  # noqa: ARG002
+        self._write("eval_file.txt", samples_NTK)
+
+    def phase_ended(self, phase: str, state: TrainState, note: str) -> None:
+        self._display.phase_ended(phase, loop.done(state)[phase], note, self._last)
+        self._save(state)
+
+    def checkpoint(self, state: TrainState) -> None:
+        if number := parallel.agree(self._stop[0] if self._stop else 0):
+            self._save(state)
+            raise Stopped(number)
+        # Where a chunk is longer than a signal may wait, its state is saved at once.
+        now = time.monotonic()
+        slow, self._border = now - self._border > signals.GRACE / 2, now
+        if slow or now - self._saved >= self._every:
+            self._save(state)
+
+    def _save(self, state: TrainState) -> None:
+        step = loop.step_number(state)
+        model = self._model
+        length, seed = model.description.length, model.config.run.seed
+        samples = loop.evaluation_samples(model.nets, state, seed, length)
+        # Before the checkpoint: what goes with an acknowledged step is on the disk with it.
+        self._write("generator_sample.txt", samples[:SAMPLES_SHOWN])
+        directory.sync_metrics(self._run_dir)
+        self._store.save(step, state)
+        self._saved = time.monotonic()
+        self._display.say(f"saved step {step} to {directory.checkpoints(self._run_dir)}")
+
+    def _write(self, name: str, samples_NTK: np.ndarray) -> None:
+        description = self._model.description
+        x_NTD = description.scaler.inverse(samples_NTK.astype(np.float64))
+        layout.save_sequences(self._run_dir / name, x_NTD, description.names)
+
+    def close(self) -> None:
+        self._display.close()
+
+
+class _Follower(loop.Silent):
+    """The listener of a process that writes nothing; stops when the first one does."""
+
+    def checkpoint(self, state: TrainState) -> None:  # noqa: ARG002
+        if number := parallel.agree(0):
+            raise Stopped(number)
+
+
+def follow(settings: Config) -> None:
+    """Take part in a run whose files another process writes, from the state that it sends."""
+    model = SeqGAN(settings)
+    sequences = layout.open_stream(settings.data) or _load(settings, model.data_seed)
+    model.train(model.prepare(sequences), _Follower())
+
+
+def saved_config(run_dir: str) -> Config:
+    """The settings of the run in `run_dir`, for `--resume`."""
+    content = directory.read_config(Path(run_dir))
+    settings = content.get("settings")
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{run_dir}/config.json: holds no settings.")
+    return config.from_flat(settings | {"run_dir": run_dir})
+
+
+def check_resumable(old: Config, new: Config) -> list[str]:
+    """Changes from `old` to `new` in words; raises UsageError on those that a run cannot make."""
+    before, after = config.flat(old), config.flat(new)
+    changed = [name for name in after if before[name] != after[name]]
+    refused = [name for name in changed if name not in config.CHANGEABLE]
+    if refused:
+        words = ", ".join(f"{name} {before[name]!r} -> {after[name]!r}" for name in refused)
+        raise UsageError(
+            f"--resume cannot change {words}: what was computed so far depends on it. "
+            "Leave it out, or start a new run with another --run-dir."
+        )
+    return [f"{name} {before[name]!r} -> {after[name]!r}" for name in changed if name != "run_dir"]
+
+
+def _refuse_earlier_run(run_dir: Path) -> None:
+    found = directory.present(run_dir)
+    if found:
+        raise UsageError(
+            f"{run_dir}: holds an earlier run ({', '.join(found)}). Go on with it: --resume. "
+            "Keep it and start another: --run-dir NAME. Replace it: --overwrite."
+        )
+
+
+def _clear(run_dir: Path) -> None:
+    """Remove what an earlier run made, and nothing else."""
+    for name in directory.present(run_dir):
+        path = run_dir / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def train(
+    settings: Config,
+    *,
+    device: str,
+    resume: bool,
+    overwrite: bool,
+    display: Display,
+    stop: list[int],
+) -> SeqGAN:
+    """Run `settings` from nothing or from the last checkpoint to `final_samples.txt`.
+
+    `stop` is filled by the signal handler; the run then ends at the next chunk with `Stopped`.
+    """
+    run_dir = Path(settings.run.run_dir)
+    started = time.monotonic()
+    with directory.lock(run_dir):
+        directory.refuse_links(run_dir)
+        changes = check_resumable(saved_config(str(run_dir)), settings) if resume else []
+        if not resume and not overwrite:
+            _refuse_earlier_run(run_dir)
+        if resume and settings.data.data is not None:
+            display.say(f"resume  reads {settings.data.data}, as in {run_dir}/config.json")
+        model = SeqGAN(settings)
+        sequences = layout.open_stream(settings.data) or _load(settings, model.data_seed)
+        for note in sequences.notes:
+            display.say(f"note: {note}")
+        parts = model.prepare(sequences)
+        description = model.description
+        counts = description.counts
+        display.say(
+            f"data    {sequences.source}: {sum(counts):,} sequences of {description.length} steps, "
+            f"{len(description.names)} feature{'s' * (len(description.names) != 1)} "
+            f"({counts[0]:,} to train, {counts[1]:,} to validate, {counts[2]:,} held out)"
+        )
+        for d, name in enumerate(description.names):
+            kind = ""
+            if d not in description.scaler.kept_K:
+                kind = "  (constant or a copy of another column: carried exactly, not learned)"
+            elif words := str(description.scaler.interval_K[description.scaler.source_D[d]]):
+                kind = f"  ({words})"
+            if isinstance(sequences, layout.Sequences):
+                column = sequences.x_NTD[:, :, d]
+                display.say(f"        {name}: {column.min():.6g} to {column.max():.6g}{kind}")
+            elif kind:
+                display.say(f"        {name}{kind}")
+        display.say(f"device  {device}")
+        if model.tried:
+            tried = ", ".join(f"{name} {nll:.4f}" for name, nll in model.tried.items())
+            display.say(
+                f"policy  {model.config.generator.policy}, of {tried} (validation loss, nats a "
+                "step in scaled units, after some epochs each)"
+            )
+        display.say(
+            f"models  generator {num_params(model.state.generator):,} parameters, "
+            f"discriminator {num_params(model.state.discriminator):,}"
+        )
+        if resume:
+            done = _restore(model, run_dir)
+            display.say(
+                f"resume  from {done}" + (f"; changed: {'; '.join(changes)}" if changes else "")
+            )
+        else:
+            _clear(run_dir)
+        check_space(run_dir, model, parts.held_out_NTD)
+        model.write_config(run_dir, description)
+        layout.save_sequences(run_dir / "held_out.npy", parts.held_out_NTD, description.names)
+        listener = _Listener(model, run_dir, display, stop)
+        if stop:
+            raise Stopped(stop[0])
+        try:
+            model.train(parts, listener)
+        finally:
+            listener.close()
+        if stop:  # all training is saved; only the samples at the end are missing
+            raise Stopped(stop[0])
+        _finish(model, parts.held_out_NTD, run_dir, display)
+        display.say(f"done in {time.monotonic() - started:.0f} s")
+    return model
+
+
+def _load(settings: Config, seed: int) -> layout.Sequences:
+    source = dataclasses.asdict(settings.data)
+    for name in ("held_out", "validation", "data_seed", "memory", "buffer", "log", "bounds"):
+        del source[name]
+    columns = settings.data.columns or None
+    return layout.load(source.pop("data"), **source | {"columns": columns}, seed=seed)
+
+
+def check_space(run_dir: Path, model: SeqGAN, held_out_NTD: np.ndarray) -> None:
+    """Raise DiskError where the run's files cannot fit on the disk, before any work is lost."""
+    settings, description = model.config.run, model.description
+    kept = settings.keep + 1  # the new one is written before the oldest is removed
+    saved = kept * (checkpoint.num_bytes(model.state) + 200_000)
+    numbers = (settings.generated_num + 2 * SAMPLES_SHOWN) * description.length
+    written = 25 * numbers * len(description.names) + held_out_NTD.nbytes
+    needed, free = saved + written, shutil.disk_usage(run_dir).free
+    if needed > free:
+        raise DiskError(
+            f"{run_dir}: about {needed / 1e6:.1f} MB are needed ({kept} checkpoints "
+            f"{saved / 1e6:.1f} MB, samples {written / 1e6:.1f} MB) and {free / 1e6:.1f} MB are "
+            "free there. Free some space, name another --run-dir, or make --keep or "
+            "--generated-num smaller."
+        )
+
+
+def _restore(model: SeqGAN, run_dir: Path) -> str:
+    """Put the last whole checkpoint's state into a model prepared from the same data."""
+    store = directory.checkpoints(run_dir)
+    if not checkpoint.steps(store):
+        directory.cut_metrics(run_dir, {})
+        return "the beginning: no checkpoint was saved yet"
+    saved = SeqGAN.load(run_dir, say=warn)
+    if saved.description.to_json() != model.description.to_json():
+        raise CheckpointError(
+            f"{run_dir}: not the data that this run was trained on (sequences, scaling or "
+            "columns differ). Give it the same file, or start another run with --run-dir."
+        )
+    model.adopt(saved)
+    done = loop.done(model.state)
+    for moved in checkpoint.set_aside(store, loop.step_number(model.state)):
+        warn(f"kept beside the others as {moved}")
+    directory.cut_metrics(run_dir, done)
+    return ", ".join(f"{loop.TITLES[phase]} {count}" for phase, count in done.items())
+
+
+def _finish(model: SeqGAN, held_out_NTD: np.ndarray, run_dir: Path, display: Display) -> None:
+    description = model.description
+    nll = -model.log_prob(held_out_NTD).mean() / description.length
+    if not np.isfinite(nll):  # a held-out sequence breaks a constant column
+        inside = description.scaler.matches(held_out_NTD)
+        display.say(
+            f"note: {np.sum(~inside)} of {len(inside)} held-out sequences break a column that is "
+            "constant in the training part; left out of the figure below"
+        )
+        nll = (
+            -model.log_prob(held_out_NTD[inside]).mean() / description.length
+            if inside.any()
+            else nll
+        )
+    display.say(f"held-out negative log-likelihood: {nll:.4f} nats a step, in data units")
+    if model.config.run.num_seeds > 1:
+        _report_runs(model, held_out_NTD, run_dir, display)
+    number = model.config.run.generated_num
+    x_NTD = model.sample(number, seed=model.config.run.seed)
+    layout.save_sequences(run_dir / "final_samples.txt", x_NTD, description.names)
+    display.say(f"wrote {number:,} sequences to {run_dir / 'final_samples.txt'}")
+    rows = directory.read_metrics(run_dir)
+    if rows:
+        from seqgan_jax.analysis import plots  # matplotlib: half a second, wanted only here
+
+        figure = plots.training_metrics(rows)
+        with files.atomic_write(run_dir / "training_metrics.png", "wb") as handle:
+            figure.savefig(handle, format="png", dpi=150)
+        display.say(f"wrote {run_dir / 'training_metrics.png'}")
+
+
+def _report_runs(model: SeqGAN, held_out_NTD: np.ndarray, run_dir: Path, display: Display) -> None:
+    """Every run's figures, their mean and spread, on the terminal and in runs.json."""
+    inside = held_out_NTD[model.description.scaler.matches(held_out_NTD)]
+    rows = model.runs()
+    for i, row in enumerate(rows):
+        fine = len(inside) > 0 and np.isfinite(row["validation_nll"])
+        nll = -model.log_prob(inside, run=i).mean() / model.description.length if fine else np.nan
+        row["held_out_nll"] = float(nll) if fine else None
+    files.write_text(run_dir / "runs.json", json.dumps(rows, indent=1, default=str) + "\n")
+    values = np.array([row["held_out_nll"] for row in rows if row["held_out_nll"] is not None])
+    best = next(row for row in rows if row["best"])
+    if len(values):
+        display.say(
+            f"{len(rows)} runs: held-out {values.mean():.4f} on average, standard deviation "
+            f"{values.std():.4f}, {values.min():.4f} to {values.max():.4f}; kept seed "
+            f"{best['seed']}, the likeliest on the validation part; all in {run_dir / 'runs.json'}"
+        )

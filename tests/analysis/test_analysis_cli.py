@@ -1,0 +1,248 @@
+"""The command line: files, formats, exit codes, and the last run as the default."""
+
+import hashlib
+import html.parser
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seqgan_jax.analysis import cli
+from seqgan_jax.data import layout
+from seqgan_jax.run import directory
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def files(tmp_path):
+    rng = np.random.default_rng(0)
+    real, generated = rng.normal(size=(200, 10)), rng.normal(0.5, 1.0, size=(150, 10))
+    np.savetxt(tmp_path / "real.txt", real)
+    np.savetxt(tmp_path / "generated.txt", generated)
+    return tmp_path
+
+
+def run(folder, *more):
+    return cli.main(
+        [
+            f"--real={folder / 'real.txt'}",
+            f"--generated={folder / 'generated.txt'}",
+            f"--output-dir={folder / 'out'}",
+            *more,
+        ]
+    )
+
+
+def test_all_files_of_the_contract_are_written_and_inputs_stay(files, capsys):
+    before = {p: hashlib.sha256(p.read_bytes()).digest() for p in files.iterdir()}
+    assert run(files) == 0
+    written = {p.name for p in (files / "out").iterdir()}
+    assert written == {
+        "analysis_metrics.txt",
+        "analysis_metrics.json",
+        "analysis_distributions.png",
+        "analysis_temporal.png",
+        "analysis_report.html",
+    }
+    for name in ("distributions", "temporal"):
+        png = (files / "out" / f"analysis_{name}.png").read_bytes()
+        assert png.startswith(b"\x89PNG")
+        assert len(png) > 20_000
+    assert before == {p: hashlib.sha256(p.read_bytes()).digest() for p in before}
+    out = capsys.readouterr().out
+    assert out.startswith("FAR: ")
+    assert "analysis_report.html" in out
+
+
+def test_no_plots_prefix_and_quiet(files, capsys):
+    assert run(files, "--no-plots", "--prefix", "epoch_3", "--quiet") == 0
+    written = {p.name for p in (files / "out").iterdir()}
+    assert written == {"epoch_3_metrics.txt", "epoch_3_metrics.json"}
+    assert capsys.readouterr() == ("", "")
+    found = json.loads((files / "out" / "epoch_3_metrics.json").read_text())
+    assert found["verdict"] == "far"
+    assert found["data"]["real"]["source"].endswith("real.txt")
+
+
+def test_fail_over_turns_figures_into_exit_codes(files, capsys):
+    assert run(files, "--no-plots", "--quiet", "--fail-over", "ks=0.9") == 0
+    assert run(files, "--no-plots", "--quiet", "--fail-over", "ks=0.01") == 1
+    assert "ks = 0." in capsys.readouterr().err
+    # A figure of which more is better fails where it is under its limit; several may be given.
+    assert (
+        run(files, "--no-plots", "--quiet", "--fail-over=ks=0.9", "--fail-over=coverage=1.1") == 1
+    )
+    err = capsys.readouterr().err
+    assert "coverage" in err
+    assert "ks" not in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--fail-over", "kss=1"], 2, "no figure 'kss'"),
+        (["--fail-over", "ks"], 2, "not a number"),
+        (["--fail-over", "predictive=1"], 2, "not computed"),
+        (["--scores", "fid"], 2, "unknown"),
+        (["--prefix", "a/b"], 2, "plain name"),
+        (["--no-such-flag"], 2, "no-such-flag"),
+        (["--real", "missing.txt"], 3, "missing.txt"),
+        (["--features", "5", "--generated", "real.npy"], 3, "features"),
+    ],
+)
+def test_mistakes_are_told_with_the_documented_exit_code(
+    files, monkeypatch, capsys, flags, code, message
+):
+    monkeypatch.chdir(files)
+    np.save("real.npy", np.zeros((30, 10, 1)) + np.arange(30)[:, None, None])
+    base = ["--real", "real.txt", "--generated", "generated.txt", "--no-plots", "--quiet"]
+    names = flags[::2]
+    kept = [x for k in range(0, 4, 2) for x in base[k : k + 2] if base[k] not in names]
+    assert cli.main([*kept, *base[4:], *flags]) == code
+    captured = capsys.readouterr()
+    assert message in captured.err + captured.out
+    assert "Traceback" not in captured.err
+
+
+def test_a_disk_that_refuses_is_exit_code_5(files, capsys):
+    (files / "out").write_text("a file where the folder should be")
+    assert run(files, "--no-plots", "--quiet") == 5
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_debug_shows_the_error_itself(files):
+    with pytest.raises(ValueError, match="no figure"):
+        run(files, "--fail-over", "kss=1", "--debug")
+
+
+def test_a_long_series_is_cut_into_windows(tmp_path):
+    rng = np.random.default_rng(1)
+    series = rng.normal(size=(300, 2)).cumsum(axis=0)
+    rows = "\n".join(",".join(f"{v:.6f}" for v in row) for row in series)
+    (tmp_path / "prices.csv").write_text("Open,Close\n" + rows + "\n")
+    windows = np.stack([series[i : i + 12, 1] for i in range(289)])
+    np.save(tmp_path / "generated.npy", windows[::3])
+    code = cli.main(
+        [
+            f"--real={tmp_path / 'prices.csv'}",
+            f"--generated={tmp_path / 'generated.npy'}",
+            "--window=12",
+            "--columns=Close",
+            f"--output-dir={tmp_path}",
+            "--no-plots",
+            "--quiet",
+        ]
+    )
+    assert code == 0
+    found = json.loads((tmp_path / "analysis_metrics.json").read_text())
+    assert found["data"]["names"] == ["Close"]
+    assert found["data"]["real"]["sequences"] == 289
+    assert any("overlapping" in note for note in found["notes"])
+    assert found["metrics"]["memorisation"]["verdict"] == "far"  # they are the windows themselves
+
+
+@pytest.fixture
+def a_run(tmp_path, monkeypatch):
+    """A run directory as training leaves it, without a model."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(2)
+    save = Path("save")
+    save.mkdir()
+    directory.write_config(
+        save, {"data": {"names": ["a", "b"], "length": 6, "features": 2, "source": "x.csv"}}
+    )
+    np.save(save / "held_out.npy", rng.normal(size=(80, 6, 2)))
+    x_NTD = rng.normal(size=(90, 6, 2))
+    layout.save_sequences(save / "final_samples.txt", x_NTD, ("a", "b"))
+    directory.append_metrics(
+        save,
+        [
+            {"phase": "gen_pretrain", "step": s, "train_nll": 2.0 - s, "ks": 0.3 - 0.1 * s}
+            for s in range(3)
+        ],
+    )
+    return save
+
+
+@pytest.mark.usefixtures("a_run")
+def test_without_arguments_the_last_run_is_judged(capsys):
+    assert cli.main([]) == 0
+    found = json.loads(Path("analysis_results/analysis_metrics.json").read_text())
+    assert found["data"]["names"] == ["a", "b"]
+    assert (found["data"]["real"]["sequences"], found["data"]["generated"]["sequences"]) == (80, 90)
+    assert Path("analysis_results/training_metrics.png").read_bytes().startswith(b"\x89PNG")
+    assert "written" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["held_out.npy", "final_samples.txt", "config.json"])
+def test_a_run_that_is_not_complete_is_exit_code_6(a_run, capsys, name):
+    (a_run / name).unlink()
+    assert cli.main(["--no-plots"]) == 6
+    assert name in capsys.readouterr().err
+
+
+def test_no_run_at_all_says_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([]) == 6
+    err = capsys.readouterr().err
+    assert "train.py" in err
+    assert "--real" in err
+
+
+def test_help_loads_neither_jax_nor_matplotlib():
+    code = (
+        "import sys; from seqgan_jax.analysis.cli import main\n"
+        "assert main(['--help']) == 0\n"
+        "bad = {'jax', 'matplotlib', 'scipy'} & set(sys.modules)\n"
+        "assert not bad, bad"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for flag in ("--real", "--generated", "--output-dir", "--no-plots", "--prefix", "--fail-over"):
+        assert flag in done.stdout
+
+
+class Page(html.parser.HTMLParser):
+    """Collects tags and attributes, and whether tags are closed in order."""
+
+    VOID = ("meta", "img", "br", "!doctype")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.links = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in ("p", "li", "tr", "td", "th") and self.open[-1] != tag:
+            raise AssertionError(f"{tag} closed inside {self.open[-1]}")
+        assert self.open.pop() == tag
+
+
+def test_html_is_one_escaped_page_without_network():
+    rng = np.random.default_rng(3)
+    from seqgan_jax.analysis import analyze
+
+    evil = ["<script>alert(1)</script>", "a & b"]
+    report = analyze(rng.normal(size=(60, 5, 2)), rng.normal(1, 1, size=(60, 5, 2)), names=evil)
+    text = report.to_html()
+    assert "<script" not in text
+    assert "a &amp; b" in text
+    page = Page()
+    page.feed(text)
+    assert not page.open
+    assert len(page.links) == 2
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    assert "http" not in text.replace("data:image/png;base64", "")[:2000]
+    assert text.index("far from the real data") < text.index("data:image") < text.index("floor is")
+    assert 'name="viewport"' in text

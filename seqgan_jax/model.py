@@ -16,21 +16,24 @@ from numpy.typing import ArrayLike, NDArray
 
 from seqgan_jax import __version__, config
 from seqgan_jax.config import Config
-from seqgan_jax.core import networks, parallel, steps
-from seqgan_jax.core.networks import Frame
-from seqgan_jax.core.steps import Data, Networks, TrainState
+from seqgan_jax.core import baseline, keys, networks, parallel, selection
+from seqgan_jax.core.baseline import Baseline
+from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, run_of, sequence_blocks
+from seqgan_jax.core.networks import Networks
+from seqgan_jax.core.policy import bind, log_prob_of_sequences
 from seqgan_jax.data import bounds, shards
 from seqgan_jax.data.layout import MIN_SEQUENCES, Scaler, Sequences, Split, default_names, split
 from seqgan_jax.data.shards import Shards, StreamSplit
 from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageError
 from seqgan_jax.run import checkpoint, directory, loop
-from seqgan_jax.run.feed import StreamedData, scaled
-from seqgan_jax.run.loop import AllData, Feed, Listener, Problem, Silent
+from seqgan_jax.run.loader import AllData, BatchLoader, StreamedData, on_device, scaled
+from seqgan_jax.run.loop import Listener, Problem, Silent
 
 Value = TypeVar("Value")
 MOST_COLUMNS = 10_000
 AUTO_EPOCHS = 10  # of each policy that --policy auto tries
 BLOCK = 1024  # sequences sampled or scored in one call: one compilation for every n
+Constants = tuple[Baseline, jax.Array]  # the linear baseline, scales of increments `[D]`
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,6 @@ class Description:
     length: int  # T
     source: str
     scaler: Scaler
-    increment_scale: tuple[float, ...]  # std of first differences in scaled units, K kept columns
     counts: tuple[int, int, int]  # sequences in the training, validation and held-out parts
 
     def to_json(self) -> dict[str, Any]:
@@ -55,7 +57,6 @@ class Description:
                 "counts": list(self.counts),
             },
             "scaler": self.scaler.to_json(),
-            "increment_scale": list(self.increment_scale),
         }
 
     @classmethod
@@ -66,15 +67,14 @@ class Description:
             raise ValueError(f"names must be a list of at most {MOST_COLUMNS}")
         names = tuple(str(name) for name in data["names"])
         scaler = Scaler.from_json(content["scaler"])
-        increments = tuple(float(value) for value in content["increment_scale"])
         train, validation, held_out = (int(count) for count in data["counts"])
         length = int(data["length"])
-        if length < 2 or length > 1_000_000 or len(increments) != len(scaler.kept_K):
-            raise ValueError("length or number of columns is impossible")
+        if length < 2 or length > 1_000_000:
+            raise ValueError("the length is impossible")
         if len(names) != len(scaler.source_D):
             raise ValueError("there are not as many names as columns")
         counts = (train, validation, held_out)
-        return cls(names, length, str(data["source"]), scaler, increments, counts)
+        return cls(names, length, str(data["source"]), scaler, counts)
 
 
 class SeqGAN:
@@ -136,38 +136,38 @@ class SeqGAN:
             parts = split(sequences, data.held_out, data.validation, seed=seed)
             scaler, train_NTD = Scaler.fit(parts.train_NTD, limits), parts.train_NTD
             number = len(train_NTD)
-        scaled_NTK = scaler.transform(train_NTD)
-        increments = np.maximum(np.diff(scaled_NTK, axis=1).std(axis=(0, 1)), 1e-6)
+        train_scaled = scaler.transform(train_NTD)
         self._description = Description(
             names=names,
-            length=scaled_NTK.shape[1],
+            length=train_scaled.shape[1],
             source=sequences.source,
             scaler=scaler,
-            increment_scale=tuple(float(np.float32(value)) for value in increments),
-            counts=(
-                number,
-                len(parts.validation_NTD),
-                len(parts.held_out_NTD),
-            ),
+            counts=(number, len(parts.validation_NTD), len(parts.held_out_NTD)),
         )
         generator = self.config.generator
-        frame = networks.fit_frame(scaled_NTK, generator.covariance, generator.frame)
+        linear = baseline.fit(
+            train_scaled,
+            scaler.transform(parts.validation_NTD),
+            generator.covariance,
+            generator.frame,
+        )
+        constants = linear, jnp.asarray(baseline.increment_scale(train_scaled))
         if generator.policy == "auto":
-            self.config = self._with_likeliest_policy(frame, parts)
-        self._nets, self._state = self._initialise(frame)
+            self.config = self._with_likeliest_policy(constants, parts)
+        self._nets, self._state = self._initialise(constants)
         return parts
 
-    def _with_likeliest_policy(self, frame: Frame, parts: Split | StreamSplit) -> Config:
+    def _with_likeliest_policy(self, constants: Constants, parts: Split | StreamSplit) -> Config:
         """The settings with the policy that a few epochs find likeliest on the validation part."""
         few = min(AUTO_EPOCHS, max(1, self.config.generator.pre_epoch_num))
         phases = {"skip_gen_pretrain": False, "skip_dis_pretrain": True, "skip_adversarial": True}
         for policy in ("gaussian", "student", "mixture"):
             trial = SeqGAN(self.config, policy=policy, pre_epoch_num=few, **phases)
             trial._description = self._description
-            trial._nets, trial._state = trial._initialise(frame)
+            trial._nets, trial._state = trial._initialise(constants)
             trial.train(parts, Silent())
-            self.tried[policy] = float(steps.best(trial.state).final_nll)
-        best = min(self.tried, key=lambda policy: self.tried[policy])
+            self.tried[policy] = float(selection.best_run(trial.state).best_nll)
+        best = list(self.tried)[selection.likeliest(np.array(list(self.tried.values())))]
         return config.from_flat({**config.flat(self.config), "policy": best})
 
     @property
@@ -176,24 +176,23 @@ class SeqGAN:
         return self.config.run.seed if (seed := self.config.data.data_seed) is None else seed
 
     def _keys(self) -> jax.Array:
-        return steps.seed_keys(self.config.run.seed, self.config.run.num_seeds)
+        return keys.seed_keys(self.config.run.seed, self.config.run.num_seeds)
 
-    def _initialise(self, frame: Frame) -> tuple[Networks, TrainState]:
+    def _initialise(self, constants: Constants) -> tuple[Networks, TrainState]:
         make, found = self._maker()
-        state = jax.jit(make)(self._keys(), frame)
+        state = jax.jit(make)(self._keys(), constants)
         return found[0], state
 
-    def _maker(self) -> tuple[Callable[[jax.Array, Frame], TrainState], list[Networks]]:
+    def _maker(self) -> tuple[Callable[[jax.Array, Constants], TrainState], list[Networks]]:
         """A traceable initialiser, and the list in which tracing leaves the definitions."""
         description = self.description
         found: list[Networks] = []
 
-        def make(key: jax.Array, frame: Frame) -> TrainState:
-            nets, state = steps.init(
-                jax.random.fold_in(key, steps.INIT),
+        def make(key: jax.Array, constants: Constants) -> TrainState:
+            nets, state = networks.init(
+                jax.random.fold_in(key, keys.INIT),
                 description.length,
-                frame,
-                description.increment_scale,
+                *constants,
                 self.config.generator,
                 self.config.discriminator,
             )
@@ -208,27 +207,27 @@ class SeqGAN:
         """Run what is left of the three phases on prepared data."""
         run, scaler = self.config.run, self.description.scaler
         mesh = parallel.make_mesh(run.devices, run.num_seeds, run.batch_size)
-
-        def device(x_NTD: NDArray[np.float64], part: str, axis: str | None) -> jax.Array:
-            rows = scaled(scaler, x_NTD, part)
-            return parallel.place_rows(rows.shape, lambda some: rows[some], mesh, axis)
-
-        feed: Feed
+        validation = on_device(scaled(scaler, parts.validation_NTD, "validation"), mesh, None)
+        numbers = sequence_blocks(len(parts.validation_NTD))
+        blocks = parallel.place(jnp.asarray(numbers), mesh, None)
+        loader: BatchLoader
         if isinstance(parts, StreamSplit):
-            feed = StreamedData(parts, scaler, self.config.data.buffer, self.data_seed, mesh)
+            buffer = self.config.data.buffer
+            loader = StreamedData(parts, scaler, validation, blocks, buffer, self.data_seed, mesh)
         else:
-            train = device(parts.train_NTD, "training", parallel.BATCH)
-            feed = AllData(Data(train, device(parts.validation_NTD, "validation", None)))
+            rows = scaled(scaler, parts.train_NTD, "training")
+            train = on_device(rows, mesh, parallel.BATCH)
+            loader = AllData(Parts(train, validation, blocks))
         problem = Problem(
             config=self.config,
             nets=self.nets,
-            feed=feed,
-            mesh=mesh,
+            loader=loader,
             key=parallel.place(self._keys(), mesh, parallel.SEEDS),
+            mesh=mesh,
         )
-        state = parallel.place(parallel.from_first(self.state), mesh, parallel.SEEDS)
+        state = parallel.place(parallel.broadcast_tree(self.state), mesh, parallel.SEEDS)
         state = loop.train(problem, state, listener)
-        self._state = parallel.whole(state)
+        self._state = parallel.all_gather(state)
 
     def adopt(self, other: "SeqGAN") -> None:
         """Take over another model's training state (resuming: settings may differ, data not)."""
@@ -252,18 +251,25 @@ class SeqGAN:
         return _fitted(self._state)
 
     @property
-    def policy(self) -> networks.Params:
+    def policy(self) -> Params:
         """Parameters of the policy that samples: the best run's."""
-        return steps.best(self.state).final
+        return selection.best_run(self.state).best
 
-    def _policy(self, run: int | None) -> networks.Params:
-        return self.policy if run is None else steps.run_of(self.state, run).final
+    def _run(self, run: int | None) -> TrainState:
+        """The state of a run by its number from 0, or of the best one; raises UsageError."""
+        if run is None:
+            return selection.best_run(self.state)
+        number = self.config.run.num_seeds
+        if isinstance(run, bool) or not isinstance(run, int | np.integer) or not 0 <= run < number:
+            there = "there is one run, 0" if number == 1 else f"there are runs 0 to {number - 1}"
+            raise UsageError(f"run {run!r}: {there}. Leave it out for the best one.")
+        return run_of(self.state, int(run))
 
     def runs(self) -> list[dict[str, Any]]:
         """One row for each of `num_seeds` runs: its seed, validation loss in nats a step (scaled
         units), the round that was kept, and whether it is the best, whose policy samples."""
-        state, best = self.state, steps.best_seed(self.state)
-        losses, kept = np.atleast_1d(state.final_nll), np.atleast_1d(state.kept_round)
+        state, best = self.state, selection.chosen_run(self.state)
+        losses, kept = np.atleast_1d(state.best_nll), np.atleast_1d(state.kept_round)
         return [
             {
                 "seed": (self.config.run.seed + i) % 2**32,
@@ -288,16 +294,15 @@ class SeqGAN:
             raise UsageError(f"n must be a whole number of at least 1, not {n!r}.")
         if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
             raise UsageError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}.")
-        if not 0 < temperature < np.inf:
-            raise UsageError(f"temperature must be above 0 and finite, not {temperature!r}.")
-        key = jax.random.fold_in(jax.random.key(int(seed)), steps.SAMPLE)
-        policy = self._policy(run)
+        key = jax.random.fold_in(jax.random.key(int(seed)), keys.SAMPLE)
+        state, scale = self._run(run), _temperature(temperature)
         blocks = [
             np.asarray(
                 loop.sample(
-                    policy,
+                    state.best,
+                    state.policy_constants,
                     jax.random.fold_in(key, jnp.array(i)),
-                    jnp.array(temperature, jnp.float32),
+                    scale,
                     nets=self.nets,
                     number=BLOCK,
                     length=description.length,
@@ -305,8 +310,7 @@ class SeqGAN:
             )
             for i in range(-(-n // BLOCK))
         ]
-        z_NTK = np.concatenate(blocks)[:n].astype(np.float64)
-        return description.scaler.inverse(z_NTK)
+        return description.scaler.inverse(np.concatenate(blocks)[:n].astype(np.float64))
 
     def log_prob(
         self, x: ArrayLike, temperature: float = 1.0, run: int | None = None
@@ -315,26 +319,27 @@ class SeqGAN:
 
         The density is of the columns that are learned, in data units: the scaling's Jacobian is
         included. Constant columns and copies of other columns carry no density; where a sequence
-        breaks them, or the bounds of a column, it is -inf. `run` picks one of several runs by its
-        number from 0; default the best. Raises NotFittedError, DataError on another shape.
+        breaks them, or the bounds of a column, or lies where float32 has no density left, it is
+        -inf. `run` picks one of several runs by its number from 0; default the best. Raises
+        NotFittedError, DataError on another shape.
         """
-        description = self.description
+        scaler = self.description.scaler
         x_NTD = self._check_shape(x)
-        scaled = description.scaler.transform(x_NTD).astype(np.float32)
-        policy = self._policy(run)
+        with np.errstate(over="ignore"):
+            rows = scaler.transform(x_NTD).astype(np.float32)
+        possible = scaler.matches(x_NTD) & np.isfinite(rows).all(axis=(1, 2))
+        rows[~possible] = 0.0
+        state, scale = self._run(run), _temperature(temperature)
         values: list[NDArray[np.float64]] = []
-        for i in range(0, len(scaled), BLOCK):
-            block = scaled[i : i + BLOCK]
-            padded = np.concatenate([block, np.repeat(block[-1:], BLOCK - len(block), axis=0)])
+        for i in range(0, len(rows), BLOCK):
+            block = rows[i : i + BLOCK]
+            padded = np.pad(block, ((0, BLOCK - len(block)), (0, 0), (0, 0)))
             logs = _log_prob(
-                policy,
-                jnp.asarray(padded),
-                jnp.array(temperature, jnp.float32),
-                nets=self.nets,
+                state.best, state.policy_constants, jnp.asarray(padded), scale, nets=self.nets
             )
-            values.append(np.asarray(logs, np.float64)[: len(block)].sum(axis=1))
-        log_p = np.concatenate(values) + description.scaler.log_jacobian(x_NTD)
-        return np.where(description.scaler.matches(x_NTD), log_p, -np.inf)
+            values.append(np.asarray(logs, np.float64)[: len(block)])
+        log_p = np.concatenate(values) + scaler.log_jacobian(x_NTD)
+        return np.where(possible & ~np.isnan(log_p), log_p, -np.inf)
 
     def _check_shape(self, x: ArrayLike) -> NDArray[np.float64]:
         length, features = self.description.length, len(self.description.names)
@@ -413,8 +418,8 @@ class SeqGAN:
         features = len(model._description.scaler.kept_K)
         vector: Any = jax.ShapeDtypeStruct((features,), jnp.float32)  # no memory yet
         matrix: Any = jax.ShapeDtypeStruct((features, features), jnp.float32)
-        frame = Frame(vector, matrix, matrix, vector, matrix)
-        abstract = jax.eval_shape(make, model._keys(), frame)
+        constants = Baseline(vector, matrix, matrix, vector, matrix), vector
+        abstract = jax.eval_shape(make, model._keys(), constants)
         store, identity = directory.checkpoints(path), model.identity
         if step is None:
             step, model._state, damaged = checkpoint.restore_last(store, abstract, identity)
@@ -472,8 +477,20 @@ def as_sequences(x: ArrayLike, names: Sequence[str] | None = None) -> Sequences:
     return Sequences(array, tuple(names), "array", None, ())
 
 
+def _temperature(value: float) -> jax.Array:
+    if not 0 < value < np.inf:
+        raise UsageError(f"temperature must be above 0 and finite, not {value!r}.")
+    return jnp.array(value, jnp.float32)
+
+
 @partial(jax.jit, static_argnames="nets")
 def _log_prob(
-    params: networks.Params, x_BTD: jax.Array, temperature: jax.Array, *, nets: Networks
+    params: Params,
+    constants: Params,
+    x_BTD: jax.Array,
+    temperature: jax.Array,
+    *,
+    nets: Networks,
 ) -> jax.Array:
-    return networks.bind(nets.policy, params).log_prob(x_BTD, temperature)
+    policy = bind(nets.policy, params, constants)
+    return log_prob_of_sequences(policy, Batch.complete(x_BTD), temperature)

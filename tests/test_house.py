@@ -18,18 +18,20 @@ ORDER = [
     *("data.intervals", "data.scaling", "data.shards", "data.writing"),
     *("processes.linear_gaussian", "processes.simulators", "data.layout"),
     *("run.unpacking", "run.directory", "analysis"),
-    *("core.parallel", "core.noise", "core.distributions", "core.networks", "core.rollout"),
-    *("core.losses", "core.estimators", "core.steps", "core.rounds"),
-    *("run.health", "run.feed", "run.loop", "run.checkpoint", "run.signals", "run.device"),
+    *("core.parallel", "core.keys", "core.batch", "core.baseline", "core.optimiser"),
+    *("core.columns.continuous", "core.columns.chain", "core.policy", "core.sampling"),
+    *("core.discriminator", "core.reference_discriminator", "core.networks"),
+    *("core.selection", "core.gradients", "core.likelihood", "core.adversarial"),
+    *("run.health", "run.loader", "run.loop", "run.checkpoint", "run.signals", "run.device"),
     *("run.terminal", "model", "run.run", "run.cli"),
 ]
 PLACES = {
-    "flax": {"core.networks"},
+    "flax": {"core.policy", "core.discriminator", "core.reference_discriminator"},
     "orbax": {"run.checkpoint"},
     "matplotlib": {"analysis"},
     "tyro": {"run.cli", "analysis"},
     "rich": {"run.terminal", "analysis"},
-    "optax": {"core.losses", "core.estimators", "core.steps", "core.rounds", "analysis"},
+    "optax": {"core.optimiser", "core.discriminator", "analysis"},
 }
 MOST_ENTRIES = 10  # directly in the package
 

@@ -80,16 +80,21 @@ def make_mesh(devices: int, seeds: int, batch_size: int) -> Mesh | None:
 
 
 def context(mesh: Mesh | None) -> Any:
-    """Inside it, `spread` knows the mesh."""
+    """Inside it, `shard` knows the mesh."""
     return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
 
 
-def spread(x: jax.Array, axis: int) -> jax.Array:
+def shard(x: jax.Array, axis: int) -> jax.Array:
     """Inside a jitted function: `axis` of x is a batch, which the devices share."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or BATCH not in mesh.axis_names:
         return x
     return lax.with_sharding_constraint(x, P(*(None,) * axis, BATCH))
+
+
+def shard_rows(tree: Tree) -> Tree:
+    """Inside a jitted function: the first axis of every array is a batch."""
+    return jax.tree.map(lambda leaf: shard(leaf, 0), tree)
 
 
 def place(tree: Tree, mesh: Mesh | None, axis: str | None) -> Tree:
@@ -123,7 +128,7 @@ def place_rows(
     )
 
 
-def whole(tree: Tree) -> Tree:
+def all_gather(tree: Tree) -> Tree:
     """The same arrays, all of each on this process: for files, and for going on elsewhere."""
     if jax.process_count() == 1:
         return tree
@@ -137,7 +142,7 @@ def whole(tree: Tree) -> Tree:
     return jax.tree.map(gather, tree)
 
 
-def from_first(tree: Tree) -> Tree:
+def broadcast_tree(tree: Tree) -> Tree:
     """The first process's arrays, in all of them: only that one reads checkpoints."""
     if jax.process_count() == 1:
         return tree
@@ -146,7 +151,7 @@ def from_first(tree: Tree) -> Tree:
     return multihost_utils.broadcast_one_to_all(tree)
 
 
-def agree(value: int) -> int:
+def broadcast(value: int) -> int:
     """The first process's value, in all of them: they must run the same programs."""
     if jax.process_count() == 1:
         return value

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqgan_jax.core import parallel
-from seqgan_jax.core.steps import TrainState
+from seqgan_jax.core.batch import TrainState
 from seqgan_jax.errors import DivergedError
 
 COLLAPSED = 0.5  # spread of samples, as a share of the data's, from which on it is reported
 # Losses that are infinite until they were measured for the first time.
-UNMEASURED = ("final_nll", "final_told", "pretrained_nll")
+UNMEASURED = ("best_nll", "pretrained_nll")
 RATES = {
     "gen_pretrain": "--gen-lr",
     "dis_pretrain": "--dis-lr",
@@ -55,24 +55,23 @@ def _without(state: TrainState, broken_S: jax.Array) -> TrainState:
     stale = jnp.where(broken_S, jnp.iinfo(jnp.int32).max // 2, state.stale_epochs)
     return replace(
         zeroed,
-        final_nll=jnp.where(broken_S, jnp.inf, state.final_nll),
-        final_told=jnp.where(broken_S, jnp.inf, state.final_told),
+        best_nll=jnp.where(broken_S, jnp.inf, state.best_nll),
         pretrained_nll=jnp.where(broken_S, -jnp.inf, state.pretrained_nll),
         stale_epochs=stale,
         epoch=state.epoch,
-        refresh=state.refresh,
+        dis_epoch=state.dis_epoch,
         round=state.round,
     )
 
 
 def broken_seeds(state: TrainState) -> int:
-    """How many of several runs were taken out of the race."""
-    return int(jnp.sum(state.pretrained_nll == -jnp.inf)) if state.final_nll.ndim else 0
+    """How many of several runs broke down."""
+    return int(jnp.sum(state.pretrained_nll == -jnp.inf)) if state.best_nll.ndim else 0
 
 
-def check_data(x_NTK: Any, part: str) -> None:
+def check_data(x_NTD: Any, part: str) -> None:
     """Raise DivergedError where scaled data are not finite in float32."""
-    if not np.isfinite(x_NTK).all():
+    if not np.isfinite(x_NTD).all():
         raise DivergedError(
             f"the {part} part holds values that are not finite once they are scaled to float32. "
             "The data have outliers beyond 1e38 standard deviations: remove them. Nothing was "
@@ -83,15 +82,15 @@ def check_data(x_NTK: Any, part: str) -> None:
 def check_state(phase: str, where: str, state: TrainState) -> TrainState:
     """Raise DivergedError where any part of the training state is not finite.
 
-    Of several runs, those that broke down are taken out of the race; the error is raised when
-    none is left. `where` names the units of the chunk in which it arose, e.g. "rounds 41 to 44".
+    Of several runs, those that broke down are set aside; the error is raised when none is left.
+    `where` names the units of the chunk in which it arose, e.g. "rounds 41 to 44".
     """
-    if state.final_nll.ndim == 0:
+    if state.best_nll.ndim == 0:
         bad = [name for name, fine in _sound_one(state).items() if not bool(fine)]
     else:
-        sound = {n: np.asarray(s) for n, s in parallel.whole(_sound_each(state)).items()}
+        sound = {n: np.asarray(s) for n, s in parallel.all_gather(_sound_each(state)).items()}
         broken_S = ~np.all(list(sound.values()), axis=0)
-        out_S = np.asarray(parallel.whole(state.pretrained_nll)) == -np.inf
+        out_S = np.asarray(parallel.all_gather(state.pretrained_nll)) == -np.inf
         bad = [name for name, fine in sound.items() if not fine.all()]
         if bad and not np.all(broken_S | out_S):
             return _without(state, jnp.asarray(broken_S))
@@ -110,11 +109,11 @@ def check_rows(phase: str, unit: str, rows: list[dict[str, Any]]) -> None:
             raise diverged(phase, f"{unit} {row['step']}", ", ".join(bad))
 
 
-def check_samples(phase: str, where: str, samples_NTK: np.ndarray) -> None:
+def check_samples(phase: str, where: str, samples_NTD: np.ndarray) -> None:
     """Raise DivergedError where a sample is not finite."""
-    if not np.isfinite(samples_NTK).all():
-        count = int(np.sum(~np.isfinite(samples_NTK).all(axis=(1, 2))))
-        raise diverged(phase, where, f"{count} of {len(samples_NTK)} samples not finite")
+    if not np.isfinite(samples_NTD).all():
+        count = int(np.sum(~np.isfinite(samples_NTD).all(axis=(1, 2))))
+        raise diverged(phase, where, f"{count} of {len(samples_NTD)} samples not finite")
 
 
 def diverged(phase: str, where: str, what: str) -> DivergedError:
@@ -127,7 +126,7 @@ def diverged(phase: str, where: str, what: str) -> DivergedError:
     )
 
 
-def spread(samples_NTK: np.ndarray, real_NTK: np.ndarray) -> float:
+def spread(samples_NTD: np.ndarray, real_NTD: np.ndarray) -> float:
     """How much sequences differ from each other, as a share of how much real ones do; 1 is right.
 
     sqrt(mean over steps and features of var over sequences, samples / real).
@@ -136,5 +135,5 @@ def spread(samples_NTK: np.ndarray, real_NTK: np.ndarray) -> float:
     >>> round(spread(x[:1000], x[1000:]), 1), round(spread(np.repeat(x[:1], 1000, axis=0), x), 9)
     (1.0, 0.0)
     """
-    ratio = samples_NTK.var(axis=0).mean() / max(float(real_NTK.var(axis=0).mean()), 1e-12)
+    ratio = samples_NTD.var(axis=0).mean() / max(float(real_NTD.var(axis=0).mean()), 1e-12)
     return float(np.sqrt(ratio))

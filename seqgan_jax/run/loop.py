@@ -6,9 +6,9 @@ fixed units, and calls the listener; none of this changes a result.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,22 +17,27 @@ from jax.sharding import Mesh
 
 from seqgan_jax.analysis import metrics
 from seqgan_jax.config import Config
-from seqgan_jax.core import networks, parallel, rollout, rounds, steps
-from seqgan_jax.core.steps import Data, Networks, TrainState
+from seqgan_jax.core import adversarial, keys, likelihood, parallel, sampling, selection
+from seqgan_jax.core.batch import Batch, Params, Parts, TrainState
+from seqgan_jax.core.networks import Networks
+from seqgan_jax.core.optimiser import MAX_CHUNK, Metrics
+from seqgan_jax.core.policy import bind
 from seqgan_jax.run import health
+from seqgan_jax.run.loader import BatchLoader
 
-PHASES = ("gen_pretrain", "dis_pretrain", "adversarial")
 TITLES = {
     "gen_pretrain": "generator pretraining",
     "dis_pretrain": "discriminator pretraining",
     "adversarial": "adversarial training",
 }
-UNITS = {"gen_pretrain": "epoch", "dis_pretrain": "refresh", "adversarial": "round"}
+PHASES = tuple(TITLES)
+UNITS = {"gen_pretrain": "epoch", "dis_pretrain": "epoch", "adversarial": "round"}
 EVALUATE_EVERY = {"gen_pretrain": 10, "dis_pretrain": 10, "adversarial": 20}
 EVALUATION_SIZE = 1000
 CHUNK_SECONDS = 2.0
 
 Row = dict[str, Any]
+Columns = dict[str, np.ndarray]  # of each metric a value for each unit, [units] or [S, units]
 
 
 class Listener(Protocol):
@@ -68,56 +73,31 @@ class Silent:
     def checkpoint(self, state: TrainState) -> None: ...
 
 
-class Feed(Protocol):
-    """Where training data come from: all of them at once, or a part after the other."""
-
-    @property
-    def validation_NTK(self) -> np.ndarray:
-        """The validation part, on the host."""
-
-    def data(self, phase: str, unit: int) -> Data:
-        """The data of a unit, on the device."""
-
-    def until(self, phase: str, unit: int) -> int:
-        """The first later unit that has other data."""
-
-
-@dataclass(frozen=True)
-class AllData:
-    """A feed of data that fit on the device."""
-
-    all: Data
-
-    @property
-    def validation_NTK(self) -> np.ndarray:
-        """The validation part, on the host."""
-        return np.asarray(parallel.whole(self.all.validation_NTD))
-
-    def data(self, phase: str, unit: int) -> Data:  # noqa: ARG002
-        """The same for every unit."""
-        return self.all
-
-    def until(self, phase: str, unit: int) -> int:  # noqa: ARG002
-        """Never."""
-        return 2**62
-
-
 @dataclass(frozen=True)
 class Problem:
     """What training needs beside the state; nothing here changes."""
 
     config: Config
     nets: Networks
-    feed: Feed
+    loader: BatchLoader
     key: jax.Array  # [], or [S] of several runs
     mesh: Mesh | None = None
+
+
+class Phase(NamedTuple):
+    """One of the three: how many units, how to do some, when to stop early."""
+
+    name: str
+    total: int
+    advance: Callable[[TrainState, Parts, int, int], tuple[TrainState, Columns]]
+    stop: Callable[[TrainState], bool]
 
 
 def done(state: TrainState) -> dict[str, int]:
     """Units done of each phase; of several runs, by the one that went furthest."""
     return {
         "gen_pretrain": int(jnp.max(state.epoch)),
-        "dis_pretrain": int(jnp.max(state.refresh)),
+        "dis_pretrain": int(jnp.max(state.dis_epoch)),
         "adversarial": int(jnp.max(state.round)),
     }
 
@@ -138,215 +118,300 @@ def train(problem: Problem, state: TrainState, listener: Listener) -> TrainState
         "dis_pretrain": config.run.skip_dis_pretrain,
         "adversarial": config.run.skip_adversarial,
     }
-    totals = {
-        "gen_pretrain": config.generator.pre_epoch_num,
-        "dis_pretrain": config.discriminator.dis_pre_refreshes,
-        "adversarial": config.adversarial.total_batch,
-    }
-    for phase in PHASES:
+    for phase in (_likelihood(problem), _discriminator(problem), _adversarial(problem)):
         finished = done(state)
-        later = any(finished[name] for name in PHASES[PHASES.index(phase) + 1 :])
-        if skip[phase] or later or finished[phase] >= totals[phase]:
+        later = any(finished[name] for name in PHASES[PHASES.index(phase.name) + 1 :])
+        if skip[phase.name] or later or finished[phase.name] >= phase.total:
             continue
-        if phase != "gen_pretrain" and not finished["adversarial"]:
-            state = steps.begin_adversarial(state, config.adversarial, config.run.num_seeds)
-        stops: dict[str, Callable[[TrainState], bool]] = {
-            "gen_pretrain": partial(_stale, config.generator.patience),
-            "dis_pretrain": _never,
-            "adversarial": partial(_no_better, config.adversarial.adv_patience),
-        }
-        stop = stops[phase]
-        if stop(state):
-            continue
-        state = _run_phase(problem, state, phase, totals[phase], stop, listener)
+        if phase.name != "gen_pretrain" and not finished["adversarial"]:
+            state = adversarial.begin(state, config.adversarial, config.run.num_seeds)
+        if not phase.stop(state):
+            state = _run_phase(problem, state, phase, listener)
     return state
 
 
-def _never(state: TrainState) -> bool:  # noqa: ARG001
-    return False
+# ------------------------------------------------------------------ the phases
 
 
-def _stale(patience: int, state: TrainState) -> bool:
-    return int(jnp.min(state.stale_epochs)) >= patience
+def _shared(problem: Problem) -> dict[str, Any]:
+    run = problem.config.run
+    return {"nets": problem.nets, "batch_size": run.batch_size, "seeds": run.num_seeds}
 
 
-def _no_better(patience: int, state: TrainState) -> bool:
-    """No run found a better policy in the last `patience` rounds."""
-    return int(jnp.max(state.round)) >= int(jnp.max(state.kept_round)) + patience
+def _likelihood(problem: Problem) -> Phase:
+    config = problem.config.generator
+
+    def advance(
+        state: TrainState, parts: Parts, first: int, count: int
+    ) -> tuple[TrainState, Columns]:
+        state, buffers = likelihood.epochs(
+            state, parts, problem.key, jnp.array(count), config=config, **_shared(problem)
+        )
+        # Fewer where it stopped early.
+        return state, _on_host(buffers, done(state)["gen_pretrain"] - first)
+
+    def stop(state: TrainState) -> bool:
+        return int(jnp.min(state.stale_epochs)) >= config.patience
+
+    return Phase("gen_pretrain", config.pre_epoch_num, advance, stop)
+
+
+def _discriminator(problem: Problem) -> Phase:
+    def advance(
+        state: TrainState, parts: Parts, first: int, count: int
+    ) -> tuple[TrainState, Columns]:
+        purpose = keys.DISCRIMINATOR
+        state, pieces = _discriminator_epochs(problem, state, parts, purpose, first, count)
+        state = replace(state, dis_epoch=jnp.full_like(state.dis_epoch, first + count))
+        return state, _on_host(pieces[0], count)
+
+    total = problem.config.discriminator.dis_pre_refreshes
+    return Phase("dis_pretrain", total, advance, lambda _: False)
+
+
+def _adversarial(problem: Problem) -> Phase:
+    config, each = problem.config.adversarial, problem.config.discriminator.dis_refreshes
+
+    def advance(
+        state: TrainState, parts: Parts, first: int, count: int
+    ) -> tuple[TrainState, Columns]:
+        rows = []
+        # With `count` 0 both programs are compiled and do nothing.
+        for number in range(first, first + max(count, 1)):
+            one = min(count, 1)
+            state, updates = adversarial.policy_updates(
+                state, parts, problem.key, jnp.array(one), config=config, **_shared(problem)
+            )
+            state, pieces = _discriminator_epochs(
+                problem, state, parts, keys.ADVERSARY, number * each, one * each
+            )
+            rows.append((updates, pieces))
+        return state, _of_rounds(rows, each) if count else {}
+
+    def stop(state: TrainState) -> bool:
+        """No run found a better policy in the last `adv_patience` rounds."""
+        last = int(jnp.max(state.kept_round))
+        return int(jnp.max(state.round)) >= last + config.adv_patience
+
+    return Phase("adversarial", config.total_batch, advance, stop)
+
+
+def _discriminator_epochs(
+    problem: Problem, state: TrainState, parts: Parts, purpose: int, first: int, count: int
+) -> tuple[TrainState, list[Metrics]]:
+    """`count` epochs, and the metrics of each MAX_CHUNK of them."""
+    pieces = []
+    for start in range(0, max(count, 1), MAX_CHUNK):
+        state, buffers = adversarial.discriminator_epochs(
+            state,
+            parts,
+            problem.key,
+            jnp.array(purpose),
+            jnp.array(first + start),
+            jnp.array(min(MAX_CHUNK, count - start)),
+            config=problem.config.discriminator,
+            **_shared(problem),
+        )
+        pieces.append(buffers)
+    return state, pieces
+
+
+def _on_host(buffers: Metrics, count: int) -> Columns:
+    """The first `count` values of buffers `[MAX_CHUNK]` or `[S, MAX_CHUNK]`."""
+    gathered = parallel.all_gather(buffers)
+    return {name: np.asarray(values)[..., :count] for name, values in gathered.items()}
+
+
+def _of_rounds(rows: list[tuple[Metrics, list[Metrics]]], epochs: int) -> Columns:
+    """Metrics of rounds: those of the policy, and the mean over the discriminator's epochs."""
+    found = []
+    for updates, pieces in rows:
+        one = {name: values[..., 0] for name, values in _on_host(updates, 1).items()}
+        parts = [_on_host(piece, MAX_CHUNK) for piece in pieces]
+        for name in adversarial.DISCRIMINATOR_METRICS:
+            values = np.concatenate([part[name] for part in parts], axis=-1)[..., :epochs]
+            one[name] = values.mean(axis=-1)
+        found.append(one)
+    return {name: np.stack([one[name] for one in found], axis=-1) for name in found[0]}
+
+
+def _compare(
+    problem: Problem, state: TrainState, parts: Parts, repeats: int
+) -> tuple[TrainState, Row]:
+    """The state after `selection`, and the comparison of the run that would be kept now."""
+    config = problem.config
+    looks = -(-config.adversarial.total_batch // EVALUATE_EVERY["adversarial"])
+    with parallel.context(problem.mesh):
+        state, found = selection.keep_harder_to_tell(
+            state,
+            parts,
+            problem.key,
+            jnp.array(repeats),
+            nets=problem.nets,
+            tolerance=config.adversarial.tolerance,
+            looks=max(1, looks),
+            seeds=config.run.num_seeds,
+        )
+    run = selection.chosen_run(parallel.all_gather(state))
+    values = {
+        field.name: np.atleast_1d(np.asarray(value))[run]
+        for field, value in zip(
+            fields(found), jax.tree.leaves(parallel.all_gather(found)), strict=True
+        )
+    }
+    return state, {
+        "logit_gap": float(values["gap"]),
+        "logit_gap_best": float(values["best_gap"]),
+        "logit_gap_error": float(values["error"]),
+        "logit_gap_needed": float(values["needed"] * values["error"]),
+        "samples_outside": float(values["outside"]),
+        "kept": bool(values["keep"]),
+    }
+
+
+# ------------------------------------------------------------------ the host loop
+
+
+def _run_phase(problem: Problem, state: TrainState, phase: Phase, listener: Listener) -> TrainState:
+    loader, name, total = problem.loader, phase.name, phase.total
+    every, unit = EVALUATE_EVERY[name], UNITS[name]
+    finished = done(state)[name]
+    listener.compiling(name)
+    started = time.monotonic()
+    # No unit at all: compiles, computes nothing, and the next fit in this process finds it done.
+    state, _ = _advance(problem, phase, state, finished, 0)
+    if name == "adversarial":
+        state, _ = _compare(problem, state, loader.parts(name, finished), 0)
+    listener.compiled(name, time.monotonic() - started)
+    seconds_each, kept = None, None
+    while finished < total and not phase.stop(state):
+        border = min(total, (finished // every + 1) * every, loader.until(name, finished))
+        count = 1 if seconds_each is None else min(border - finished, MAX_CHUNK)
+        if seconds_each:
+            count = max(1, min(count, int(CHUNK_SECONDS / seconds_each)))
+        count = parallel.broadcast(count)
+        started = time.monotonic()
+        state, columns = _advance(problem, phase, state, finished, count)
+        count = done(state)[name] - finished  # fewer where the phase stopped early
+        seconds_each = (time.monotonic() - started) / count
+        rows = _rows(name, finished, count, columns)
+        health.check_rows(name, unit, rows)
+        where = f"{unit} {finished + 1}" + f" to {finished + count}" * (count > 1)
+        state = health.check_state(name, where, state)
+        finished += count
+        here = parallel.all_gather(state)  # the listener may be on one process of several
+        ended = finished >= total or phase.stop(state)
+        if finished % every == 0 or ended:
+            if name == "adversarial":
+                parts = loader.parts(name, finished - 1)
+                state, compared = _compare(problem, state, parts, selection.REPEATS)
+                rows[-1] |= compared
+                kept = compared if compared["kept"] else kept
+                here = parallel.all_gather(state)
+                ended = finished >= total or phase.stop(state)
+            rows[-1] |= _evaluate(problem, phase, here, where, listener, finished)
+            health.check_rows(name, unit, rows[-1:])
+        listener.progress(name, finished, total, rows)
+        if not ended:
+            listener.checkpoint(here)
+    if name == "adversarial" and problem.config.run.num_seeds > 1:
+        parts = loader.parts(name, finished - 1)
+        tolerance = problem.config.adversarial.tolerance
+        state = selection.choose_run(state, parts, problem.key, problem.nets, tolerance)
+    here = parallel.all_gather(state)
+    listener.phase_ended(name, here, _note(problem, phase, here, finished, kept))
+    return state
 
 
 def _advance(
-    problem: Problem, state: TrainState, data: Data, phase: str, count: int
-) -> tuple[TrainState, dict[str, jax.Array]]:
-    """`count` units of a phase in one call on the device, or on the mesh."""
+    problem: Problem, phase: Phase, state: TrainState, first: int, count: int
+) -> tuple[TrainState, Columns]:
+    """`count` units of a phase on the device, or on the mesh."""
     with parallel.context(problem.mesh):
-        return _call(problem, state, data, phase, count)
+        return phase.advance(state, problem.loader.parts(phase.name, first), first, count)
 
 
-def _call(
-    problem: Problem, state: TrainState, data: Data, phase: str, count: int
-) -> tuple[TrainState, dict[str, jax.Array]]:
-    config, key = problem.config, problem.key
-    shared = {
-        "nets": problem.nets,
-        "batch_size": config.run.batch_size,
-        "seeds": config.run.num_seeds,
-    }
-    if phase == "gen_pretrain":
-        number = jnp.array(count)
-        return steps.likelihood_epochs(state, data, key, number, config=config.generator, **shared)
-    pretraining = phase == "dis_pretrain"
-    work = rounds.Work(
-        count=jnp.array(count),
-        updates=jnp.array(0 if pretraining else config.adversarial.gen_updates),
-        refreshes=jnp.array(1 if pretraining else config.discriminator.dis_refreshes),
-    )
-    state, buffers = rounds.rounds(
-        state,
-        data,
-        key,
-        work,
-        config=config.adversarial,
-        dis_config=config.discriminator,
-        **shared,
-    )
-    names = rounds.REFRESH_METRICS if pretraining else rounds.ROUND_METRICS
-    return state, {name: buffers[name] for name in names}
-
-
-def _judged(problem: Problem, state: TrainState, data: Data) -> tuple[TrainState, dict[str, float]]:
-    """The state after `rounds.judge`, and the metric of the run that would be kept now."""
-    config = problem.config
-    with parallel.context(problem.mesh):
-        state, metrics = rounds.judge(
-            state,
-            data,
-            problem.key,
-            nets=problem.nets,
-            config=config.adversarial,
-            seeds=config.run.num_seeds,
-        )
-    found = {name: np.atleast_1d(value) for name, value in parallel.whole(metrics).items()}
-    best = steps.best_seed(parallel.whole(state))
-    return state, {name: float(values[best]) for name, values in found.items()}
-
-
-def _columns(buffers: dict[str, jax.Array], count: int) -> dict[str, list[float]]:
+def _rows(phase: str, first: int, count: int, columns: Columns) -> list[Row]:
     """Metrics of `count` units; of several runs their mean, and beside it their spread (_std).
 
     A run that stopped early, or that broke down, is not counted.
     """
-    columns = {}
-    for name, values in parallel.whole(buffers).items():
-        array = np.asarray(values)
-        if array.ndim == 1:
-            columns[name] = array[:count].tolist()
+    shown = {}
+    for name, values in columns.items():
+        if values.ndim == 1:
+            shown[name] = values[:count].tolist()
             continue
-        rows = array[:, :count].astype(np.float64)
-        good = np.isfinite(rows)
+        each = values[:, :count].astype(np.float64)
+        good = np.isfinite(each)
         number = np.maximum(good.sum(axis=0), 1)
-        mean = np.where(good, rows, 0.0).sum(axis=0) / number
-        variance = np.where(good, (rows - mean) ** 2, 0.0).sum(axis=0) / number
-        columns[name] = np.where(good.any(axis=0), mean, np.nan).tolist()
-        columns[name + "_std"] = np.sqrt(variance).tolist()
-    return columns
+        mean = np.where(good, each, 0.0).sum(axis=0) / number
+        variance = np.where(good, (each - mean) ** 2, 0.0).sum(axis=0) / number
+        shown[name] = np.where(good.any(axis=0), mean, np.nan).tolist()
+        shown[name + "_std"] = np.sqrt(variance).tolist()
+    return [
+        {"phase": phase, "step": first + i + 1}
+        | {name: values[i] for name, values in shown.items()}
+        for i in range(count)
+    ]
 
 
-def _run_phase(
+def _evaluate(
     problem: Problem,
-    state: TrainState,
-    phase: str,
-    total: int,
-    stop: Callable[[TrainState], bool],
+    phase: Phase,
+    here: TrainState,
+    where: str,
     listener: Listener,
-) -> TrainState:
-    feed = problem.feed
-    finished = done(state)[phase]
-    listener.compiling(phase)
-    started = time.monotonic()
-    if phase == "adversarial" and finished == 0:
-        state, _ = _judged(problem, state, feed.data(phase, 0))  # what later rounds must beat
-    # No unit at all: compiles, computes nothing, and the next fit in this process finds it done.
-    state, _ = _advance(problem, state, feed.data(phase, finished), phase, 0)
-    listener.compiled(phase, time.monotonic() - started)
-    seconds_each = None
-    while finished < total and not stop(state):
-        border = min(total, (finished // EVALUATE_EVERY[phase] + 1) * EVALUATE_EVERY[phase])
-        border = min(border, feed.until(phase, finished))
-        count = min(border - finished, steps.MAX_CHUNK)
-        if seconds_each is None:
-            count = 1
-        elif seconds_each > 0:
-            count = max(1, min(count, int(CHUNK_SECONDS / seconds_each)))
-        count = parallel.agree(count)
-        started = time.monotonic()
-        state, buffers = _advance(problem, state, feed.data(phase, finished), phase, count)
-        count = done(state)[phase] - finished  # fewer where the phase stopped early
-        columns = _columns(buffers, count)
-        seconds_each = (time.monotonic() - started) / count
-        rows = [
-            {"phase": phase, "step": finished + i + 1}
-            | {name: values[i] for name, values in columns.items()}
-            for i in range(count)
-        ]
-        health.check_rows(phase, UNITS[phase], rows)
-        where = f"{UNITS[phase]} {finished + 1}" + f" to {finished + count}" * (count > 1)
-        state = health.check_state(phase, where, state)
-        finished += count
-        here = parallel.whole(state)  # the listener may be on one process of several
-        ended = finished >= total or stop(state)
-        if finished % EVALUATE_EVERY[phase] == 0 or ended:
-            if phase == "adversarial":
-                state, told = _judged(problem, state, feed.data(phase, finished - 1))
-                rows[-1] |= told
-                here = parallel.whole(state)
-            real_NTK = feed.validation_NTK
-            seed = problem.config.run.seed
-            samples_NTK = evaluation_samples(problem.nets, here, seed, real_NTK.shape[1])
-            health.check_samples(phase, where, samples_NTK)
-            rows[-1] |= metrics.quick(real_NTK, samples_NTK)
-            rows[-1]["spread"] = health.spread(samples_NTK, real_NTK)
-            if phase != "gen_pretrain":
-                accuracy = rounds.discriminator_accuracy(
-                    steps.best(here).discriminator,
-                    jnp.asarray(real_NTK),
-                    jnp.asarray(samples_NTK),
-                    nets=problem.nets,
-                )
-                rows[-1]["dis_validation_accuracy"] = float(accuracy)
-            health.check_rows(phase, UNITS[phase], rows[-1:])
-            listener.evaluated(phase, finished, samples_NTK)
-        listener.progress(phase, finished, total, rows)
-        if not ended:
-            listener.checkpoint(here)
-    here = parallel.whole(state)
-    best = steps.best(here)
-    note = ""
-    if phase == "gen_pretrain" and finished < total:
+    finished: int,
+) -> Row:
+    """Samples of the best policy so far against the validation part."""
+    real_NTD = problem.loader.validation_NTD
+    samples_NTD = evaluation_samples(problem.nets, here, problem.config.run.seed, real_NTD.shape[1])
+    health.check_samples(phase.name, where, samples_NTD)
+    row: Row = metrics.quick(real_NTD, samples_NTD)
+    row["spread"] = health.spread(samples_NTD, real_NTD)
+    if phase.name != "gen_pretrain":
+        real, fake = (Batch.complete(jnp.asarray(x)) for x in (real_NTD, samples_NTD))
+        accuracy = adversarial.discriminator_accuracy(
+            selection.best_run(here), real, fake, nets=problem.nets
+        )
+        row["dis_validation_accuracy"] = float(accuracy)
+    listener.evaluated(phase.name, finished, samples_NTD)
+    return row
+
+
+def _note(problem: Problem, phase: Phase, here: TrainState, finished: int, kept: Row | None) -> str:
+    """What a phase ended with, in words."""
+    best, note = selection.best_run(here), ""
+    if phase.name == "gen_pretrain" and finished < phase.total:
         epoch = int(best.epoch) - int(best.stale_epochs)
         note = f"no better validation likelihood since epoch {epoch}"
-    if phase == "adversarial" and (kept := int(best.kept_round)):
-        cost = float(best.final_nll - best.pretrained_nll)
-        note = (
-            f"kept round {kept}: a fresh discriminator tells its samples from unseen data by "
-            f"{float(best.final_told):.3f} nats; likelihood {cost:+.4f} nats a step"
-        )
-    elif phase == "adversarial":
-        note = (
-            "kept the pretrained policy: no round was harder to tell from unseen data within "
-            f"--tolerance (told by {float(best.final_told):.3f} nats)"
-        )
-    if phase == "adversarial" and finished < total:
-        note += f"; stopped, no better one in {problem.config.adversarial.adv_patience} rounds"
+    if phase.name == "adversarial":
+        if round_ := int(best.kept_round):
+            cost = float(best.best_nll - best.pretrained_nll)
+            note = f"kept round {round_}: likelihood {cost:+.4f} nats a step"
+            if kept:
+                note += (
+                    f", samples harder to tell from unseen data: logit gap {kept['logit_gap']:.2f} "
+                    f"nats a sequence, before {kept['logit_gap_best']:.2f} "
+                    f"(error of the difference {kept['logit_gap_error']:.2f})"
+                )
+        else:
+            note = (
+                "kept the pretrained policy: no round was beyond doubt harder to tell from unseen "
+                "data within --tolerance"
+            )
+        if finished < phase.total:
+            patience = problem.config.adversarial.adv_patience
+            note += f"; stopped, no better one in {patience} rounds"
     if broken := health.broken_seeds(here):
         note += "; " * bool(note) + f"{broken} of {problem.config.run.num_seeds} seeds broke down"
-    listener.phase_ended(phase, here, note)
-    return state
+    return note
 
 
 @partial(jax.jit, static_argnames=("nets", "number", "length"))
 def sample(
-    params: networks.Params,
+    params: Params,
+    constants: Params,
     key: jax.Array,
     temperature: jax.Array,
     *,
@@ -354,13 +419,14 @@ def sample(
     number: int,
     length: int,
 ) -> jax.Array:
-    """`number` sequences `x_BTK` in scaled units; compiled once for each number."""
-    return rollout.sample(networks.bind(nets.policy, params), key, number, length, temperature)
+    """`number` sequences `x_BTD` in scaled units; compiled once for each number."""
+    policy = bind(nets.policy, params, constants)
+    return sampling.sample(policy, key, number, length, temperature)
 
 
 def evaluation_samples(nets: Networks, state: TrainState, seed: int, length: int) -> np.ndarray:
     """Samples of the policy that would be kept now, in scaled units; fixed by seed and state."""
-    key = jax.random.key(seed)
-    key = jax.random.fold_in(jax.random.fold_in(key, steps.EVALUATE), jnp.array(step_number(state)))
+    key = keys.unit_key(jax.random.key(seed), keys.EVALUATE, jnp.array(step_number(state)))
+    best = selection.best_run(state)
     shape = {"nets": nets, "number": EVALUATION_SIZE, "length": length}
-    return np.asarray(sample(steps.best(state).final, key, jnp.array(1.0), **shape))
+    return np.asarray(sample(best.best, best.policy_constants, key, jnp.array(1.0), **shape))

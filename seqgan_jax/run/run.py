@@ -13,8 +13,7 @@ import numpy as np
 from seqgan_jax import config
 from seqgan_jax.config import Config
 from seqgan_jax.core import parallel
-from seqgan_jax.core.networks import num_params
-from seqgan_jax.core.steps import TrainState
+from seqgan_jax.core.batch import TrainState, num_params
 from seqgan_jax.data import files, layout
 from seqgan_jax.errors import CheckpointError, DiskError, SeqGANError, UsageError
 from seqgan_jax.model import SeqGAN
@@ -66,15 +65,15 @@ class _Listener:
                 )
         self._display.progress(phase, done, total, rows[-1])
 
-    def evaluated(self, phase: str, done: int, samples_NTK: np.ndarray) -> None:  # noqa: ARG002
-        self._write("eval_file.txt", samples_NTK)
+    def evaluated(self, phase: str, done: int, samples_NTD: np.ndarray) -> None:  # noqa: ARG002
+        self._write("eval_file.txt", samples_NTD)
 
     def phase_ended(self, phase: str, state: TrainState, note: str) -> None:
         self._display.phase_ended(phase, loop.done(state)[phase], note, self._last)
         self._save(state)
 
     def checkpoint(self, state: TrainState) -> None:
-        if number := parallel.agree(self._stop[0] if self._stop else 0):
+        if number := parallel.broadcast(self._stop[0] if self._stop else 0):
             self._save(state)
             raise Stopped(number)
         # Where a chunk is longer than a signal may wait, its state is saved at once.
@@ -95,9 +94,9 @@ class _Listener:
         self._saved = time.monotonic()
         self._display.say(f"saved step {step} to {directory.checkpoints(self._run_dir)}")
 
-    def _write(self, name: str, samples_NTK: np.ndarray) -> None:
+    def _write(self, name: str, samples_NTD: np.ndarray) -> None:
         description = self._model.description
-        x_NTD = description.scaler.inverse(samples_NTK.astype(np.float64))
+        x_NTD = description.scaler.inverse(samples_NTD.astype(np.float64))
         layout.save_sequences(self._run_dir / name, x_NTD, description.names)
 
     def close(self) -> None:
@@ -108,7 +107,7 @@ class _Follower(loop.Silent):
     """The listener of a process that writes nothing; stops when the first one does."""
 
     def checkpoint(self, state: TrainState) -> None:  # noqa: ARG002
-        if number := parallel.agree(0):
+        if number := parallel.broadcast(0):
             raise Stopped(number)
 
 
@@ -214,7 +213,7 @@ def train(
                 "step in scaled units, after some epochs each)"
             )
         display.say(
-            f"models  generator {num_params(model.state.generator):,} parameters, "
+            f"models  generator {num_params(model.state.policy):,} parameters, "
             f"discriminator {num_params(model.state.discriminator):,}"
         )
         if resume:

@@ -1,0 +1,225 @@
+"""Phases 2 and 3: the discriminator is trained; then policy and discriminator in turn.
+
+A round of phase 3 is `policy_updates` and then `discriminator_epochs`; which policy is kept of all
+rounds, `selection` decides.
+"""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from seqgan_jax.config import AdversarialConfig, DiscriminatorConfig
+from seqgan_jax.core import discriminator, gradients, keys, parallel, sampling
+from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, in_blocks, join
+from seqgan_jax.core.networks import Networks
+from seqgan_jax.core.optimiser import Metrics, adam, apply, copy, ema, over_seeds, units
+from seqgan_jax.core.policy import validation_nll
+
+DISCRIMINATOR_METRICS = ("dis_loss", "dis_accuracy")
+POLICY_METRICS = ("train_nll", "entropy", "reward", "validation_nll")
+
+
+# ------------------------------------------------------------------ the discriminator
+
+
+@partial(
+    jax.jit, static_argnames=("nets", "config", "batch_size", "seeds"), donate_argnames="state"
+)
+def discriminator_epochs(
+    state: TrainState,
+    parts: Parts,
+    key: jax.Array,
+    purpose: jax.Array,
+    first: jax.Array,
+    count: jax.Array,
+    *,
+    nets: Networks,
+    config: DiscriminatorConfig,
+    batch_size: int,
+    seeds: int = 1,
+) -> tuple[TrainState, Metrics]:
+    """Epochs first .. first + count - 1 of the discriminator; metrics [MAX_CHUNK] of each.
+
+    `purpose` (keys.DISCRIMINATOR in phase 2, keys.ADVERSARY in phase 3) and the number of an epoch
+    give its random numbers. Each draws fresh generated and real sequences, and passes over both in
+    batches, half of each kind. Minimises cross-entropy + lambda/2 ||output layer||^2 with dropout,
+    + R1.
+    """
+
+    def run(state: TrainState, key: jax.Array) -> tuple[TrainState, Metrics]:
+        def epoch(carry: Any) -> tuple[Any, Metrics]:
+            state, number = carry
+            own = keys.unit_key(key, purpose, number)
+            state, metrics = _discriminator_epoch(state, parts, own, nets, config, batch_size)
+            return (state, number + 1), metrics
+
+        (state, _), metrics = units(epoch, (state, first), count, DISCRIMINATOR_METRICS)
+        return state, metrics
+
+    return over_seeds(run, seeds, 0, 0)(state, key)
+
+
+def _discriminator_epoch(
+    state: TrainState,
+    parts: Parts,
+    key: jax.Array,
+    nets: Networks,
+    config: DiscriminatorConfig,
+    batch_size: int,
+) -> tuple[TrainState, Metrics]:
+    optimiser = adam(config.dis_lr)
+    number = config.num_negatives
+    half = min(max(1, batch_size // 2), number)
+    batches = number // half
+    fake_key, real_key, pass_key = jax.random.split(key, 3)
+    policy = nets.bind_policy(state.policy, state)
+    fake = Batch.complete(sampling.sample(policy, fake_key, number, parts.train.length))
+    real = parts.train.take(jax.random.randint(real_key, (number,), 0, len(parts.train)))
+    is_real_B = jnp.repeat(jnp.array([1.0, 0.0]), half)
+
+    def loss(params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
+        network = nets.bind_discriminator(params, state)
+        logits_B = network(batch, key)
+        value = discriminator.cross_entropy(logits_B, is_real_B)
+        accuracy = jnp.mean((logits_B > 0) == (is_real_B > 0.5))
+        total = value + config.dis_l2_reg_lambda * discriminator.output_l2(params)
+        if config.dis_r1 > 0:
+            total = total + config.dis_r1 * discriminator.r1(network, batch.take(slice(half)))
+        return total, (value, accuracy)
+
+    def update(carry: Any, inputs: tuple[jax.Array, jax.Array]) -> tuple[Any, Any]:
+        params, opt = carry
+        rows_B, key = inputs
+        batch = parallel.shard_rows(join(real.take(rows_B), fake.take(rows_B)))
+        grads, metrics = jax.grad(loss, has_aux=True)(params, batch, key)
+        return apply(optimiser, grads, opt, params), metrics
+
+    def one_pass(carry: Any, key: jax.Array) -> tuple[Any, Any]:
+        order_key, dropout_key = jax.random.split(key)
+        order = keys.permutation(order_key, number)[: batches * half].reshape(batches, half)
+        return lax.scan(update, carry, (order, jax.random.split(dropout_key, batches)))
+
+    carry = (state.discriminator, state.discriminator_opt)
+    pass_keys = jax.random.split(pass_key, config.dis_passes)
+    (params, opt), (values, accuracies) = lax.scan(one_pass, carry, pass_keys)
+    state = replace(state, discriminator=params, discriminator_opt=opt)
+    return state, {"dis_loss": values.mean(), "dis_accuracy": accuracies.mean()}
+
+
+@partial(jax.jit, static_argnames="nets")
+def discriminator_accuracy(
+    state: TrainState, real: Batch, fake: Batch, *, nets: Networks
+) -> jax.Array:
+    """Share that D tells apart of sequences that it has not seen, real and generated alike."""
+    network = nets.bind_discriminator(state.discriminator, state)
+    right = in_blocks(network, real) > 0, in_blocks(network, fake) <= 0
+    return 0.5 * (jnp.mean(right[0]) + jnp.mean(right[1]))
+
+
+# ------------------------------------------------------------------ the policy
+
+
+def begin(state: TrainState, config: AdversarialConfig, seeds: int = 1) -> TrainState:
+    """Policy, EMA and rollout policy all start as the pretrained policy; a fresh optimiser."""
+    start = over_seeds(adam(config.gen_adv_lr).init, seeds, 0)
+    return replace(
+        state,
+        policy=copy(state.best),
+        policy_opt=start(state.best),
+        ema=copy(state.best),
+        rollout=copy(state.best),
+        # A run that broke down stays out (run/health.py).
+        pretrained_nll=jnp.where(state.pretrained_nll == -jnp.inf, -jnp.inf, state.best_nll),
+    )
+
+
+@partial(
+    jax.jit, static_argnames=("nets", "config", "batch_size", "seeds"), donate_argnames="state"
+)
+def policy_updates(
+    state: TrainState,
+    parts: Parts,
+    key: jax.Array,
+    count: jax.Array,
+    *,
+    nets: Networks,
+    config: AdversarialConfig,
+    batch_size: int,
+    seeds: int = 1,
+) -> tuple[TrainState, Metrics]:
+    """The updates of the policy in `count` rounds on rewards from the discriminator as it is.
+
+    Each minimises - E[reward] / T + anchor * nll(real batch) - entropy_bonus * entropy. Without the
+    anchor both estimators ruin a good policy within some hundred updates. Metrics [MAX_CHUNK].
+    """
+
+    def run(state: TrainState, key: jax.Array) -> tuple[TrainState, Metrics]:
+        one = partial(
+            _updates_of_a_round,
+            parts=parts,
+            key=key,
+            nets=nets,
+            config=config,
+            batch_size=batch_size,
+        )
+        return units(one, state, count, POLICY_METRICS)
+
+    return over_seeds(run, seeds, 0, 0)(state, key)
+
+
+def _updates_of_a_round(
+    state: TrainState,
+    *,
+    parts: Parts,
+    key: jax.Array,
+    nets: Networks,
+    config: AdversarialConfig,
+    batch_size: int,
+) -> tuple[TrainState, Metrics]:
+    optimiser = adam(config.gen_adv_lr)
+    length = parts.train.length
+    network = nets.bind_discriminator(state.discriminator, state)
+
+    def reward(batch: Batch) -> jax.Array:
+        return gradients.reward_of(network(batch), config.reward)
+
+    def bind(params: Params) -> Any:
+        return nets.bind_policy(params, state)
+
+    def update(carry: Any, key: jax.Array) -> tuple[Any, Metrics]:
+        params, opt = carry
+        gradient_key, batch_key = jax.random.split(key)
+        rows_B = jax.random.randint(batch_key, (batch_size,), 0, len(parts.train))
+        real = parallel.shard_rows(parts.train.take(rows_B))
+        if config.gradient == "reinforce":
+            samples, advantage_BT, mean = gradients.reinforce_batch(
+                bind(params), bind(state.rollout), reward, gradient_key, length, batch_size, config
+            )
+            loss = gradients.reinforce(bind, samples, advantage_BT, real, config)
+            grads, metrics = jax.grad(loss, has_aux=True)(params)
+            metrics["reward"] = mean
+        else:
+            shape = (length, batch_size, bind(params).num_noise)
+            noise_TBP = parallel.shard(keys.normal(gradient_key, shape), 1)
+            loss = gradients.pathwise(bind, reward, noise_TBP, real, config)
+            grads, metrics = jax.grad(loss, has_aux=True)(params)
+        return apply(optimiser, grads, opt, params), metrics
+
+    own = keys.unit_key(key, keys.POLICY, state.round)
+    update_keys = jax.random.split(own, config.gen_updates)
+    (params, opt), metrics = lax.scan(update, (state.policy, state.policy_opt), update_keys)
+    average = ema(state.ema, params, config.average_rounds)
+    validation = validation_nll(bind(average), parts.validation)
+    state = replace(
+        state,
+        policy=params,
+        policy_opt=opt,
+        ema=average,
+        rollout=ema(state.rollout, params, config.rollout_update_rate),
+        round=state.round + 1,
+    )
+    return state, jax.tree.map(jnp.mean, metrics) | {"validation_nll": validation}

@@ -1,0 +1,143 @@
+"""Every array that passes between the modules of core, with its shape beside it.
+
+Frozen dataclasses that JAX maps over (pytrees). Shapes: B sequences of a batch, N of a data set,
+T steps, D columns, W conditions, H hidden units of all layers, U = 2 D what the policy reads.
+With several seeds every leaf of `TrainState` has a leading axis S.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Params = dict[str, Any]  # weights by name
+STEPS_AT_ONCE = 1 << 16  # steps of all sequences in one evaluation: memory does not grow with N
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Batch:
+    """Sequences in scaled units, and what is known of them."""
+
+    x: jax.Array  # [B, T, D] values
+    mask: jax.Array  # [B, T, D] bool: the value is there and counts; all true today
+    static: jax.Array  # [B, W] what each sequence is about; W = 0 today
+    known: jax.Array  # [B, T, W] what is known in advance of each step; W = 0 today
+
+    @classmethod
+    def complete(cls, x: jax.Array) -> Self:
+        """Sequences `[B, T, D]` in which nothing is missing and of which nothing else is known."""
+        batch, length, _ = x.shape
+        return cls(x, jnp.ones(x.shape, bool), jnp.zeros((batch, 0)), jnp.zeros((batch, length, 0)))
+
+    def take(self, rows: Any) -> Self:
+        """Some of the sequences: a slice or indices."""
+        return jax.tree.map(lambda leaf: leaf[rows], self)
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+    @property
+    def length(self) -> int:
+        """T."""
+        return self.x.shape[1]
+
+
+def join(*batches: Batch) -> Batch:
+    """The sequences of all of them, one after the other."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *batches)
+
+
+def in_blocks(function: Callable[[Batch], jax.Array], batch: Batch) -> jax.Array:
+    """`function(batch)` `[N, ...]`, some sequences at a time: memory is flat in N.
+
+    The last block is filled up with sequences of zeros in which nothing counts.
+    """
+    size = max(1, STEPS_AT_ONCE // batch.length)
+    if len(batch) <= size:
+        return function(batch)
+    blocks = -(-len(batch) // size)
+
+    def cut(leaf: jax.Array) -> jax.Array:
+        padding = ((0, blocks * size - len(batch)), *((0, 0),) * (leaf.ndim - 1))
+        return jnp.pad(leaf, padding).reshape(blocks, size, *leaf.shape[1:])
+
+    found = lax.map(function, jax.tree.map(cut, batch))
+    return found.reshape(blocks * size, *found.shape[2:])[: len(batch)]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Parts:
+    """The data of a run, on the device."""
+
+    train: Batch  # [N, ...]
+    validation: Batch  # [N, ...]
+    blocks: jax.Array  # [N] int32: which independent block each validation sequence belongs to
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LSTMState:
+    """State of the LSTM, layers side by side."""
+
+    h: jax.Array  # [..., H]
+    c: jax.Array  # [..., H]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Prefixes:
+    """Sequences and the policy's states inside them: where continuations start."""
+
+    x: jax.Array  # [B, T, D]
+    states: LSTMState  # [T, B, H]: have read x_1 .. x_{t-1}
+    inputs: jax.Array  # [T, B, U]: what the policy reads next, x_t and its innovation
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """All that changes in training, and the constants of both networks."""
+
+    policy: Params  # the policy that is trained
+    policy_opt: Any
+    ema: Params  # exponential moving average of its weights
+    best: Params  # the best EMA so far: what is sampled from (`selection`)
+    best_nll: jax.Array  # [] its validation loss, nats a step
+    pretrained_nll: jax.Array  # [] the same when adversarial training began; -inf: broken down
+    kept_round: jax.Array  # [] the round that `best` is of
+    stale_epochs: jax.Array  # [] epochs of pretraining since `best`
+    chosen: jax.Array  # [] bool: of several runs, the one whose policy samples
+    rollout: Params  # the rollout policy
+    discriminator: Params
+    discriminator_opt: Any
+    policy_constants: Params  # the linear baseline
+    discriminator_constants: Params  # standard deviations of first differences
+    epoch: jax.Array  # [] units done of each phase
+    dis_epoch: jax.Array  # []
+    round: jax.Array  # []
+
+
+def num_params(params: Params) -> int:
+    """How many numbers the parameters hold."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def run_of(state: TrainState, i: int) -> TrainState:
+    """The state of the i-th of several runs, or of the only one."""
+    return state if state.best_nll.ndim == 0 else _row(state, jnp.array(i))
+
+
+@jax.jit
+def _row(state: TrainState, i: jax.Array) -> TrainState:
+    return jax.tree.map(lambda leaf: leaf[i], state)
+
+
+def sequence_blocks(number: int) -> np.ndarray:
+    """Blocks of sequences that are independent of each other: each its own, `[N]` int32."""
+    return np.arange(number, dtype=np.int32)

@@ -1,0 +1,267 @@
+"""Free-running samples, Monte Carlo rollouts of every prefix, and their rewards.
+
+Schedules take their noise as an array, so that two of them can be given the same numbers; `sample`
+and `q_values` consume a key.
+
+Shapes beside those of `batch`: J prefixes whose continuations are rolled out, L lanes of a scan, M
+rollouts, P numbers of noise a step, E steps between two prefixes.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from seqgan_jax.core import keys, parallel
+from seqgan_jax.core.batch import Batch, LSTMState, Prefixes
+from seqgan_jax.core.policy import LSTMPolicy
+
+Carry = tuple[LSTMState, jax.Array]  # the policy's state, and what it reads next
+Reward = Callable[[Batch], jax.Array]  # [B] of whole sequences
+
+
+def _advance(
+    policy: LSTMPolicy, temperature: float | jax.Array
+) -> Callable[[Carry, jax.Array], tuple[Carry, jax.Array]]:
+    """The body of every sampling scan: one step of all lanes from noise `[..., P]`."""
+
+    def body(carry: Carry, noise: jax.Array) -> tuple[Carry, jax.Array]:
+        state, step = policy.step(*carry, temperature)
+        x, e = step.sample(noise)
+        return (state, jnp.concatenate([x, e], axis=-1)), x
+
+    return body
+
+
+def sample_from_noise(
+    policy: LSTMPolicy, noise_TBP: jax.Array, temperature: float | jax.Array = 1.0
+) -> jax.Array:
+    """Free-running sequences `x_BTD` from standard normal noise; differentiable in the policy.
+
+    The last axis of the noise has `policy.num_noise` numbers: D of a Gaussian, 2 D of others.
+    """
+    state, step = policy.begin(noise_TBP.shape[1], temperature)
+    x_BD, e_BD = step.sample(noise_TBP[0])
+    carry = (state, jnp.concatenate([x_BD, e_BD], axis=-1))
+    _, later = lax.scan(_advance(policy, temperature), carry, noise_TBP[1:])
+    return jnp.swapaxes(jnp.concatenate([x_BD[None], later]), 0, 1)
+
+
+def sample(
+    policy: LSTMPolicy,
+    key: jax.Array,
+    batch: int,
+    length: int,
+    temperature: float | jax.Array = 1.0,
+) -> jax.Array:
+    """`batch` free-running sequences `x_BTD`. Consumes `key`."""
+    noise_TBP = parallel.shard(keys.normal(key, (length, batch, policy.num_noise)), 1)
+    return sample_from_noise(policy, noise_TBP, temperature)
+
+
+def num_lanes(length: int, every: int = 1) -> int:
+    """Lanes of a sequence: half of the ceil(T / every) Q values."""
+    return -(-length // every) // 2
+
+
+def prefix_lengths(length: int, every: int = 1) -> np.ndarray:
+    """The prefixes that are continued, `[J]`: every, 2 every, .. below T.
+
+    >>> prefix_lengths(10, 3).tolist(), prefix_lengths(4).tolist()
+    ([3, 6, 9], [1, 2, 3])
+    """
+    return np.arange(every, length, every)
+
+
+def prefixes(policy: LSTMPolicy, x_BTD: jax.Array) -> Prefixes:
+    """States after every prefix, by one teacher-forced pass: they do not depend on the rollout."""
+    return policy.teacher_forced(x_BTD)[0]
+
+
+def _start(given: Prefixes, rows: slice | int) -> Carry:
+    """Where scans over steps start: after x_1 .. x_t for the t - 1 in `rows`."""
+    return jax.tree.map(lambda leaf: leaf[rows], (given.states, given.inputs))
+
+
+def rollouts(
+    policy: LSTMPolicy,
+    given: Prefixes,
+    noise_TBLP: jax.Array,
+    temperature: float | jax.Array = 1.0,
+    every: int = 1,
+) -> jax.Array:
+    """One stochastic continuation of every prefix of every sequence (Yu et al. 2017, section 3.1).
+
+    The folded schedule. A prefix of p values needs T - p more: with every = 1 lane l makes those of
+    prefix l + 1 in steps 0 .. T-l-2, then those of prefix T - l - 1 in the steps that are left: T
+    steps for T // 2 lanes a sequence, all of them useful. In general the j-th of J prefixes shares
+    a lane with the (J + 1 - j)-th. For M rollouts, vmap or map over the noise.
+
+    Args:
+      policy: the rollout policy.
+      given: sequences whose prefixes are continued, with its states.
+      noise_TBLP: standard normal, indexed by scan step and lane; at least one lane.
+      temperature: of the rollout policy.
+      every: the prefixes of `prefix_lengths(T, every)` are continued.
+
+    Returns:
+      `x_BJTD`, whole sequences: `[b, j]` begins with the first `prefix_lengths(T, every)[j]` values
+      of sequence b.
+    """
+    length, batch, lanes, _ = noise_TBLP.shape
+
+    def flat(a: jax.Array) -> jax.Array:  # the lanes side by side: matrix products want two axes
+        return a.reshape(*a.shape[:-3], batch * lanes, a.shape[-1])
+
+    def with_lane(all_lanes: jax.Array, one: jax.Array, lane: jax.Array) -> jax.Array:
+        apart = all_lanes.reshape(batch, lanes, -1)
+        return flat(lax.dynamic_update_index_in_dim(apart, one, lane, 1))
+
+    # Lane l starts after prefix every (l + 1): its state has read all of it but the last value.
+    carry = _start(given, slice(every - 1, every * lanes, every))
+    carry = jax.tree.map(lambda a: flat(jnp.swapaxes(a, 0, 1)), carry)
+    noise_TLP = flat(noise_TBLP)
+    advance = _advance(policy, temperature)
+
+    def restart(carry: Carry, new: tuple[jax.Array, jax.Array, Carry]) -> tuple[Carry, jax.Array]:
+        noise_ELP, lane, start = new
+        carry = jax.tree.map(partial(with_lane, lane=lane), carry, start)
+        if every == 1:
+            carry, x_LD = advance(carry, noise_ELP[0])
+            return carry, x_LD[None]
+        return lax.scan(advance, carry, noise_ELP)
+
+    # No lane is free before step T - every L; from there on one lane each `every` steps, the last
+    # one first.
+    half = length - every * lanes
+    carry, first = lax.scan(advance, carry, noise_TLP[:half])
+    blocks = -(-length // every)
+    begin = every * (blocks - lanes) - 1
+    starts = _start(given, slice(begin, begin + every * (lanes - 1) + 1, every))
+    later_noise = noise_TLP[half:].reshape(lanes, every, batch * lanes, -1)
+    _, second = lax.scan(restart, carry, (later_noise, jnp.arange(lanes - 1, -1, -1), starts))
+    made_TLD = jnp.concatenate([first, second.reshape(-1, *first.shape[1:])])
+    return _unfold(made_TLD.reshape(length, batch, lanes, -1), given.x, every)
+
+
+def _unfold(made_TBLD: jax.Array, x_BTD: jax.Array, every: int) -> jax.Array:
+    """Values by scan step and lane to whole sequences by prefix, by copies (a gather is slow)."""
+    length, batch, lanes, features = made_TBLD.shape
+    blocks = -(-length // every)
+    made_BLTD = jnp.transpose(made_TBLD, (1, 2, 0, 3))
+    # The first prefix of a lane: lane l's values belong `every` (l + 1) places later. Rows `every`
+    # longer, read as rows of T from `every` places earlier, are shifted so; what spills into the
+    # next row is inside its prefix.
+    skewed = jnp.pad(made_BLTD, ((0, 0), (0, 0), (0, every), (0, 0)))
+    skewed = skewed.reshape(batch, lanes * (length + every), features)
+    skewed = jnp.pad(skewed, ((0, 0), (every, 0), (0, 0)))[:, : lanes * length]
+    # The second prefix of a lane: in its place already where `every` divides T.
+    others = made_BLTD[:, : blocks - 1 - lanes][:, ::-1]
+    if shift := blocks * every - length:
+        others = jnp.pad(others[:, :, : length - shift], ((0, 0), (0, 0), (shift, 0), (0, 0)))
+    x_BJTD = jnp.concatenate([skewed.reshape(made_BLTD.shape), others], axis=1)
+    is_prefix_JT = np.arange(length)[None] < prefix_lengths(length, every)[:, None]
+    return jnp.where(is_prefix_JT[None, :, :, None], x_BTD[:, None], x_BJTD)
+
+
+# Lanes advanced, and values scored, in one go where not all are: enough to keep both cores at work,
+# few enough for their caches.
+LANES_AT_ONCE, SCORED_AT_ONCE = 6_500, 25_000
+
+
+def at_once(asked: int, num_rollouts: int, batch: int, length: int, every: int = 1) -> int:
+    """How many of M rollouts are made in one go, a divisor of M.
+
+    `asked` at most; where that is 0, all on a GPU and what has `LANES_AT_ONCE` lanes on a CPU.
+    """
+    most = asked or num_rollouts
+    if not asked and parallel.on_cpu():
+        most = LANES_AT_ONCE // (batch * max(1, num_lanes(length, every)))
+    return _divisor(num_rollouts, most)
+
+
+def _divisor(number: int, most: int) -> int:
+    """The largest one up to `most`: equal pieces, since a rest would be compiled a second time."""
+    return max(n for n in range(1, min(max(1, most), number) + 1) if number % n == 0)
+
+
+def _scored(reward: Reward, x_BJTD: jax.Array, in_pieces: bool) -> jax.Array:
+    """Rewards `[B, J]`; in pieces of some sequences' prefixes, so that memory stays bounded."""
+    batch, number, length, features = x_BJTD.shape
+    size = _divisor(batch, SCORED_AT_ONCE // (number * length)) if in_pieces else batch
+    pieces = x_BJTD.reshape(batch // size, size * number, length, features)
+
+    def score(x_BTD: jax.Array) -> jax.Array:
+        return reward(Batch.complete(x_BTD))
+
+    rewards = score(pieces[0]) if size == batch else lax.map(score, pieces)
+    return rewards.reshape(batch, number)
+
+
+def q_values(
+    policy: LSTMPolicy,
+    reward: Reward,
+    x_BTD: jax.Array,
+    key: jax.Array,
+    num_rollouts: int,
+    asked: int = 0,
+    every: int = 1,
+) -> jax.Array:
+    """Q_t = mean reward of M rollouts that begin with x_1 .. x_t; at t = T the reward itself.
+
+    Yu et al. 2017, equation 4; for t = every, 2 every, .. and T. Each rollout has its own key, so
+    that how many are made in one go (`at_once`, from `asked`) changes speed and memory only.
+    Consumes `key`.
+
+    Returns:
+      `[B, J + 1]`, J + 1 = ceil(T / every).
+    """
+    batch, length, _ = x_BTD.shape
+    lanes = num_lanes(length, every)
+    own_B = reward(Batch.complete(x_BTD))
+    if lanes == 0:
+        return own_B[:, None]
+    given = prefixes(policy, x_BTD)
+
+    def one(key: jax.Array) -> jax.Array:
+        shape = (length, batch, lanes, policy.num_noise)
+        noise_TBLP = parallel.shard(keys.normal(key, shape), 1)
+        return rollouts(policy, given, noise_TBLP, every=every)
+
+    number = at_once(asked, num_rollouts, batch, length, every)
+    in_pieces = number == 1 or parallel.on_cpu()
+    score = partial(_scored, reward, in_pieces=in_pieces)
+
+    def some(keys_M: jax.Array) -> jax.Array:
+        x_MBJTD = jax.vmap(one)(keys_M)
+        return lax.map(score, x_MBJTD) if in_pieces else jax.vmap(score)(x_MBJTD)
+
+    keys_M = jax.random.split(key, num_rollouts).reshape(-1, number)
+    rewards_MBJ = lax.map(some, keys_M).reshape(num_rollouts, batch, -1)
+    return jnp.concatenate([rewards_MBJ.mean(axis=0), own_B[:, None]], axis=1)
+
+
+def advantages(q_BQ: jax.Array) -> jax.Array:
+    """A_j = Q_j - Q_{j-1}: Q of the prefix before x_t estimates the value of that state.
+
+    The rollouts from x_<t do not depend on x_t, so the baseline leaves the gradient unbiased. At
+    the first step it is the mean of the other sequences' Q_1. Where Q is known every few steps
+    only, all steps of a block share its advantage (`over_steps`): Q at the block's end follows
+    each of them, Q at its start none.
+    """
+    batch = q_BQ.shape[0]
+    first_B = q_BQ[:, 0]
+    others_B = (jnp.sum(first_B) - first_B) / max(batch - 1, 1)
+    return q_BQ - jnp.concatenate([others_B[:, None], q_BQ[:, :-1]], axis=1)
+
+
+def over_steps(a_BQ: jax.Array, length: int, every: int) -> jax.Array:
+    """`A_BT`: each block's value at all of its `every` steps; the last block may be shorter.
+
+    >>> over_steps(jnp.array([[1.0, 2.0]]), 5, 3).tolist()
+    [[1.0, 1.0, 1.0, 2.0, 2.0]]
+    """
+    return jnp.repeat(a_BQ, every, axis=1)[:, :length]

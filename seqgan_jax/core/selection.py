@@ -1,0 +1,285 @@
+"""Which policy is kept: one rule for early stopping, rounds, `--policy auto` and seeds.
+
+A policy takes the place of another
+
+- in likelihood training, where the validation part is likelier under it;
+- against a policy of adversarial training, where its samples are harder to tell from the validation
+  part, beyond doubt, while the validation part is at most `tolerance` nats a step less likely than
+  it was before adversarial training, and its samples stay where the data allow.
+
+How hard samples are to tell is the logit gap of discriminators that are trained for this alone, on
+the training part against samples of that policy:
+
+    gap = E_real[l] - E_sample[l]        of sequences that it has not seen, nats a sequence
+
+which for the best discriminator is KL(p || q) + KL(q || p) (Goodfellow et al. 2014, proposition 1)
+and 0 where samples are as the data. (Cross-entropy would not do: it hardly moves while samples that
+are all easy to tell become much better.) Two policies are compared in pairs: REPEATS times a
+discriminator for each, from the same random numbers. The error of the mean difference has two
+parts: between the independent blocks of the validation part (overlapping windows are one block),
+and between repeats (the noise of training D and of the samples). Beyond doubt is a one-sided t test
+at 5% over all the looks that a run takes.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from scipy import stats
+
+from seqgan_jax.core import discriminator, keys, sampling
+from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, in_blocks, join, run_of
+from seqgan_jax.core.discriminator import Discriminator
+from seqgan_jax.core.networks import Networks
+from seqgan_jax.core.optimiser import adam, apply, over_seeds
+from seqgan_jax.core.policy import LSTMPolicy, bind, log_prob_of_sequences
+
+LEVEL = 0.05  # chance that a run of no gain keeps anything, over all its looks
+REPEATS = 6  # pairs of discriminators at most
+STEPS, HALF, RATE, KEEP_PROB = 300, 64, 2e-3, 0.75  # of training one of them
+TESTED = 2000  # samples that each is asked about
+ALLOWED = 0.5  # of a column's range in the training part, beyond its ends
+OUTSIDE = 0.01  # share of samples that may leave even that
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate against the best policy so far; [] each."""
+
+    keep: jax.Array  # bool: the candidate takes its place
+    nll: jax.Array  # of the validation part under the candidate, nats a step
+    outside: jax.Array  # share of its samples that leave what the data allow
+    gap: jax.Array  # the candidate's logit gap, nats a sequence
+    best_gap: jax.Array  # that of the best policy so far: what must be beaten
+    error: jax.Array  # standard error of their difference
+    needed: jax.Array  # errors by which it must be smaller
+
+
+def keep_likelier(state: TrainState, validation: jax.Array) -> TrainState:
+    """The rule in likelihood training: the EMA becomes `best` where its loss is the smallest."""
+    better = validation < state.best_nll
+    return replace(
+        state,
+        best=_where(better, state.ema, state.best),
+        best_nll=jnp.where(better, validation, state.best_nll),
+        stale_epochs=jnp.where(better, 0, state.stale_epochs + 1),
+    )
+
+
+def likeliest(losses: np.ndarray) -> int:
+    """The rule among trained policies that were not compared otherwise; NaN is never the one."""
+    return int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))
+
+
+@partial(jax.jit, static_argnames=("nets", "tolerance", "looks", "seeds"), donate_argnames="state")
+def keep_harder_to_tell(
+    state: TrainState,
+    parts: Parts,
+    key: jax.Array,
+    repeats: jax.Array,
+    *,
+    nets: Networks,
+    tolerance: float,
+    looks: int,
+    seeds: int = 1,
+) -> tuple[TrainState, Comparison]:
+    """The rule in adversarial training: the EMA becomes `best` where `compare` says so.
+
+    `looks` is how often it is asked in the whole run; `repeats` is REPEATS, or 0 to compile only.
+    """
+
+    def one(state: TrainState, key: jax.Array) -> tuple[TrainState, Comparison]:
+        own = keys.unit_key(key, keys.SELECTION, state.round)
+        found = compare(state, state.ema, parts, own, repeats, nets, tolerance, looks)
+        state = replace(
+            state,
+            best=_where(found.keep, state.ema, state.best),
+            best_nll=jnp.where(found.keep, found.nll, state.best_nll),
+            kept_round=jnp.where(found.keep, state.round, state.kept_round),
+        )
+        return state, found
+
+    return over_seeds(one, seeds, 0, 0)(state, key)
+
+
+def compare(
+    state: TrainState,
+    candidate: Params,
+    parts: Parts,
+    key: jax.Array,
+    repeats: jax.Array,
+    nets: Networks,
+    tolerance: float,
+    looks: int,
+) -> Comparison:
+    """The candidate against `state.best`, by the rule above. Consumes `key`.
+
+    Stops after the pair of discriminators at which the candidate is no better on average: it is
+    then not kept, whatever the others would say.
+    """
+    new, old = (nets.bind_policy(params, state) for params in (candidate, state.best))
+    number = len(parts.validation)
+    steps = jnp.maximum(jnp.sum(jnp.any(parts.validation.mask, axis=-1)), 1)
+    nll = -jnp.sum(log_prob_of_sequences(new, parts.validation)) / steps.astype(jnp.float32)
+    sample_key, pair_key = jax.random.split(key)
+    samples = sampling.sample(new, sample_key, TESTED, parts.train.length)
+    outside = share_outside(samples, parts.train)
+    possible = (nll <= state.pretrained_nll + tolerance) & (outside <= OUTSIDE)
+
+    def pair(carry: Any) -> Any:
+        r, real_N, gaps_R2 = carry
+        own = jax.random.fold_in(pair_key, r)
+        logits = [_logits(policy, parts, own, state) for policy in (new, old)]
+        gaps = jnp.stack([real.mean() - fake.mean() for real, fake in logits])
+        return r + 1, real_N + logits[0][0] - logits[1][0], gaps_R2.at[r].set(gaps)
+
+    def go_on(carry: Any) -> jax.Array:
+        r, _, gaps_R2 = carry
+        better = jnp.sum(gaps_R2[:, 0] - gaps_R2[:, 1]) < 0
+        return (r < repeats) & ((r == 0) | (better & possible))
+
+    start = (jnp.array(0), jnp.zeros(number), jnp.zeros((REPEATS, 2)))
+    made, real_N, gaps_R2 = lax.while_loop(go_on, pair, start)
+    done = jnp.maximum(made, 1).astype(jnp.float32)
+    gap, best_gap = gaps_R2.sum(axis=0) / done
+    blocks_error, blocks = error_by_blocks(real_N / done, parts.blocks)
+    spread = jnp.std(gaps_R2[:, 0] - gaps_R2[:, 1], ddof=1)  # used where all were made
+    error = jnp.sqrt(blocks_error**2 + spread**2 / REPEATS)
+    # As many degrees of freedom as the part with fewer has.
+    freedom = jnp.clip(blocks - 1, 1, REPEATS - 1)
+    quantiles = stats.t.ppf(1 - LEVEL / looks, np.arange(1, REPEATS))
+    needed = jnp.asarray(quantiles, jnp.float32)[freedom - 1]
+    keep = possible & (made == REPEATS) & (blocks > 1) & (gap + needed * error < best_gap)
+    return Comparison(keep, nll, outside, gap, best_gap, error, needed)
+
+
+def share_outside(samples_NTD: jax.Array, train: Batch) -> jax.Array:
+    """Share of sequences with a value farther from the training part's range than ALLOWED of it."""
+    low = jnp.min(jnp.where(train.mask, train.x, jnp.inf), axis=(0, 1))
+    high = jnp.max(jnp.where(train.mask, train.x, -jnp.inf), axis=(0, 1))
+    margin = ALLOWED * (high - low)
+    outside = (samples_NTD < (low - margin)[None, None]) | (
+        samples_NTD > (high + margin)[None, None]
+    )
+    return jnp.mean(jnp.any(outside, axis=(1, 2)))
+
+
+def error_by_blocks(values_N: jax.Array, blocks_N: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Standard error of the mean of values that are dependent within blocks, and how many blocks.
+
+    sqrt(G / (G - 1) sum_g (sum_{n in g} (v_n - mean))^2) / N for G blocks (cluster-robust; Cameron
+    & Miller 2015, equation 11). Block numbers are from 0 to N - 1.
+    """
+    number = values_N.shape[0]
+    sums = jnp.zeros(number).at[blocks_N].add(values_N - values_N.mean())
+    blocks = jnp.sum(jnp.zeros(number).at[blocks_N].add(1.0) > 0)
+    groups = jnp.maximum(blocks, 2).astype(jnp.float32)
+    return jnp.sqrt(groups / (groups - 1.0) * jnp.sum(sums**2)) / number, blocks
+
+
+def _logits(
+    policy: LSTMPolicy, parts: Parts, key: jax.Array, state: TrainState
+) -> tuple[jax.Array, jax.Array]:
+    """Logits of the validation part `[N]` and of TESTED samples by a fresh discriminator.
+
+    It learns on the training part against one draw of samples and is asked about others. Consumes
+    `key`.
+    """
+    optimiser = adam(RATE)
+    size, length = len(parts.train), parts.train.length
+    number = STEPS * HALF // 4
+    init_key, fake_key, batch_key = jax.random.split(key, 3)
+    drawn = Batch.complete(sampling.sample(policy, fake_key, number + TESTED, length))
+    fake, test = drawn.take(slice(number)), drawn.take(slice(number, None))
+    scale = _increment_scale(parts.train, state)
+    definition, params, constants = discriminator.init(
+        init_key, Discriminator(length, KEEP_PROB, scale)
+    )
+    is_real_B = jnp.repeat(jnp.array([1.0, 0.0]), HALF)
+
+    def update(carry: Any, key: jax.Array) -> tuple[Any, None]:
+        params, opt = carry
+        real_key, fake_key, dropout_key = jax.random.split(key, 3)
+        real_B = parts.train.take(jax.random.randint(real_key, (HALF,), 0, size))
+        fake_B = fake.take(jax.random.randint(fake_key, (HALF,), 0, number))
+
+        def loss(params: Params) -> jax.Array:
+            logits_B = bind(definition, params, constants)(join(real_B, fake_B), dropout_key)
+            return discriminator.cross_entropy(logits_B, is_real_B)
+
+        return apply(optimiser, jax.grad(loss)(params), opt, params), None
+
+    carry = (params, optimiser.init(params))
+    (params, _), _ = lax.scan(update, carry, jax.random.split(batch_key, STEPS))
+    # One pass for both: a second shape would be compiled as well.
+    logits = in_blocks(bind(definition, params, constants), join(parts.validation, test))
+    real_N, fake_M = jnp.split(logits, [len(parts.validation)])
+    return real_N, fake_M
+
+
+def _increment_scale(train: Batch, state: TrainState) -> jax.Array:
+    """Standard deviations of first differences, `[D]`."""
+    constants = state.discriminator_constants
+    if "increment_scale" in constants:
+        return constants["increment_scale"]
+    return jnp.maximum(jnp.diff(train.x, axis=1).std(axis=(0, 1)), 1e-6)
+
+
+def _where(choose: jax.Array, a: Params, b: Params) -> Params:
+    return jax.tree.map(lambda x, y: jnp.where(choose, x, y), a, b)
+
+
+# ------------------------------------------------------------------ the best of several runs
+
+
+def chosen_run(state: TrainState) -> int:
+    """The run whose policy samples: the one that `choose_run` found, else the likeliest."""
+    chosen = np.atleast_1d(np.asarray(state.chosen))
+    if chosen.any():
+        return int(np.argmax(chosen))
+    return likeliest(np.atleast_1d(np.asarray(state.best_nll)))
+
+
+def best_run(state: TrainState) -> TrainState:
+    """The state of the run whose policy samples."""
+    return run_of(state, chosen_run(state))
+
+
+def choose_run(
+    state: TrainState, parts: Parts, key: jax.Array, nets: Networks, tolerance: float
+) -> TrainState:
+    """Mark the best of several runs, by the rule above.
+
+    The likeliest to begin with; then each run that kept a round of adversarial training, in order
+    of likelihood, against the best so far.
+    """
+    losses = np.asarray(state.best_nll)
+    best = likeliest(losses)
+    adversarial = np.flatnonzero(np.isfinite(losses) & (np.asarray(state.kept_round) > 0))
+    challengers = [int(i) for i in adversarial[np.argsort(losses[adversarial])] if i != best]
+    for i in challengers:
+        own = jax.random.fold_in(keys.unit_key(key, keys.SELECTION, jnp.array(0)), i)
+        shared = {"nets": nets, "tolerance": tolerance, "looks": len(challengers)}
+        if bool(_is_harder_to_tell(run_of(state, best), run_of(state, i), parts, own, **shared)):
+            best = i
+    return replace(state, chosen=jnp.arange(len(losses)) == best)
+
+
+@partial(jax.jit, static_argnames=("nets", "tolerance", "looks"))
+def _is_harder_to_tell(
+    best: TrainState,
+    other: TrainState,
+    parts: Parts,
+    key: jax.Array,
+    *,
+    nets: Networks,
+    tolerance: float,
+    looks: int,
+) -> jax.Array:
+    repeats = jnp.array(REPEATS)
+    return compare(best, other.best, parts, key, repeats, nets, tolerance, looks).keep

@@ -1,4 +1,4 @@
-"""Exact gaps: how far a trained model is from a simulator whose law is known, in nats.
+"""Exact gaps: how far a trained model is from a simulator whose density is known, in nats.
 
 coverage gap = mean over held-out real x of (log p(x) - log q(x)) / T = KL(p || q) / T
 quality gap  = mean over samples x of q of  (log q(x) - log p(x)) / T = KL(q || p) / T

@@ -175,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags.add_argument(
         "--mixed", action="store_true", help="hold out windows at random, not the end of a series"
     )
-    flags.add_argument("--told", type=int, default=0, help="repeats of the fresh classifier")
+    flags.add_argument("--told", type=int, default=0, help="repeats of the discriminative score")
     flags.add_argument("--most", type=int, default=10_000, help="sequences for it at most")
     flags.add_argument("--json", type=Path, help="file to add a line for each recipe to")
     options = flags.parse_args(arguments)

@@ -41,9 +41,8 @@ def _linear_paths(key: jax.Array, n: int, matrices: tuple[jax.Array, ...]) -> ja
 
     # "highest": a GPU would otherwise multiply in TF32, which is another process.
     with jax.default_matmul_precision("highest"):
-        first_NE = z_TNE[0] @ start_EE.T
-        _, rest_TNE = jax.lax.scan(step, first_NE, z_TNE[1:] @ noise_EE.T)
-    y_TNE = jnp.concatenate([first_NE[None], rest_TNE])
+        e_TNE = jnp.concatenate([z_TNE[:1] @ start_EE.T, z_TNE[1:] @ noise_EE.T])
+        _, y_TNE = jax.lax.scan(step, jnp.zeros_like(z_TNE[0]), e_TNE)
     return jnp.swapaxes(y_TNE[..., :num_features], 0, 1) + mean_TD[None]
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,30 +12,27 @@ import numpy as np
 
 from seqgan_jax.processes.base import LOG_2PI, Simulator, log_normal, require_int
 
-
-class _Weights(NamedTuple):
-    gates: Any  # [D + H, 4H]: input, forget, cell, output
-    gates_bias: Any  # [1, 4H]
-    head: Any  # [H, 2D]: mean, log-variance
-    head_bias: Any  # [1, 2D]
+# Of the gates [D + H, 4 H], their bias [1, 4 H], of the head [H, 2 D], its bias [1, 2 D].
+_Weights = tuple[Any, ...]
 
 
 def _lstm_step(xp: ModuleType, w: _Weights, x_ND: Any, h_NH: Any, c_NH: Any) -> tuple[Any, ...]:
     """One step of the cell in NumPy or jax.numpy: mean [N, D], log-variance [N, D], h, c."""
-    gates = xp.concatenate([x_ND, h_NH], axis=1) @ w.gates + w.gates_bias
-    i, f, g, o = xp.split(gates, 4, axis=1)
+    gates, gates_bias, head, head_bias = w
+    i, f, g, o = xp.split(xp.concatenate([x_ND, h_NH], axis=1) @ gates + gates_bias, 4, axis=1)
     i, f, o = (0.5 + 0.5 * xp.tanh(0.5 * a) for a in (i, f, o))  # sigmoid
     c_NH = f * c_NH + i * xp.tanh(g)
     h_NH = o * xp.tanh(c_NH)
-    mean_ND, log_var_ND = xp.split(h_NH @ w.head + w.head_bias, 2, axis=1)
+    mean_ND, log_var_ND = xp.split(h_NH @ head + head_bias, 2, axis=1)
     return mean_ND, log_var_ND, h_NH, c_NH
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _lstm_paths(key: jax.Array, n: int, length: int, w: _Weights) -> jax.Array:
     """Free-running paths [N, T, D]. Consumes `key`."""
-    z_TND = jax.random.normal(key, (length, n, w.head.shape[1] // 2), jnp.float32)
-    zeros_NH = jnp.zeros((n, len(w.head)), jnp.float32)
+    hidden, two_d = w[2].shape
+    z_TND = jax.random.normal(key, (length, n, two_d // 2), jnp.float32)
+    zeros_NH = jnp.zeros((n, hidden), jnp.float32)
 
     def step(carry: tuple[jax.Array, ...], z_ND: jax.Array) -> tuple[tuple[Any, ...], jax.Array]:
         mean_ND, log_var_ND, h_NH, c_NH = _lstm_step(jnp, w, *carry)
@@ -96,10 +93,10 @@ class LSTMOracle(Simulator):
         head = rng.normal(size=(h, 2 * d)) * np.repeat([3.0, 2.0], d) / math.sqrt(h)
         bias = rng.normal(size=(1, 4 * h)) * 0.5
         bias[:, h : 2 * h] += 1.0  # the forget gate starts open
-        return _Weights(np.concatenate([w_x, w_h]), bias, head, np.repeat([0.0, -1.5], d)[None])
+        return np.concatenate([w_x, w_h]), bias, head, np.repeat([0.0, -1.5], d)[None]
 
     def _sample(self, key: jax.Array, n: int) -> jax.Array:
-        weights = _Weights(*(w.astype(np.float32) for w in self._weights()))
+        weights = tuple(w.astype(np.float32) for w in self._weights())
         return _lstm_paths(key, n, self.length, weights)
 
     def conditionals(self, x: Any) -> tuple[np.ndarray, np.ndarray]:

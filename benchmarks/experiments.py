@@ -23,17 +23,19 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import jax
 import jax.numpy as jnp
+import measure
 import numpy as np
 import scipy.stats
 
 from seqgan_jax import SeqGAN
-from seqgan_jax.analysis import scores
+from seqgan_jax.analysis import exact, scores
 from seqgan_jax.core import losses
 from seqgan_jax.data.layout import Sequences, Split, load
 from seqgan_jax.processes import simulators
@@ -112,24 +114,25 @@ def trained(
 
 
 def figures(
-    model: SeqGAN, held_out: np.ndarray, law: simulators.Simulator | None, temperature: float = 1.0
+    model: SeqGAN,
+    held_out: np.ndarray,
+    process: simulators.Simulator | None,
+    temperature: float = 1.0,
 ) -> dict[str, np.ndarray]:
     """Each figure of each run `[S]`."""
-    length = held_out.shape[1]
-    rows: dict[str, list[float]] = {"coverage": [], "quality": []}
+    rows = []
     for run in range(model.config.run.num_seeds):
-        log_q = model.log_prob(held_out, temperature, run=run)
-        if law is None:
-            rows["coverage"].append(-log_q.mean() / length)
-            continue
-        rows["coverage"].append(np.mean(law.log_prob(held_out) - log_q) / length)
-        x = model.sample(SAMPLES, 1, temperature, run=run)
-        log_ratio = model.log_prob(x, temperature, run=run) - law.log_prob(x)
-        rows["quality"].append(log_ratio.mean() / length)
-    return {name: np.array(values) for name, values in rows.items() if values}
+        log_q = partial(model.log_prob, temperature=temperature, run=run)
+        if process is None:
+            rows.append([-log_q(held_out).mean()])
+        else:
+            x = model.sample(SAMPLES, 1, temperature, run=run)
+            rows.append([r.mean() for r in exact.log_ratios(log_q, process, held_out, x)])
+    names = ("coverage", "quality")
+    return dict(zip(names, np.transpose(rows) / held_out.shape[1], strict=False))
 
 
-def told_apart(model: SeqGAN, real: np.ndarray, repeats: int) -> np.ndarray:
+def discriminative_score(model: SeqGAN, real: np.ndarray, repeats: int) -> np.ndarray:
     """The published discriminative score, a mean of `repeats`, `[S]`."""
     low, high = real.min((0, 1)), real.max((0, 1))
     found = []
@@ -172,13 +175,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags.add_argument(
         "--mixed", action="store_true", help="hold out windows at random, not the end of a series"
     )
-    flags.add_argument("--told", type=int, default=0, help="repeats of the fresh classifier")
+    flags.add_argument("--told", type=int, default=0, help="repeats of the discriminative score")
     flags.add_argument("--most", type=int, default=10_000, help="sequences for it at most")
     flags.add_argument("--json", type=Path, help="file to add a line for each recipe to")
     options = flags.parse_args(arguments)
     base = {"num_seeds": options.seeds, "seed": 88, "data_seed": 88} | options.base
     name = options.data
-    law = simulators.get(name, options.window) if name in simulators.NAMES else None
+    process = simulators.get(name, options.window) if name in simulators.NAMES else None
     sequences = load(name, window=options.window, seed=88)
     if options.mixed:
         sequences = dataclasses.replace(sequences, starts_N=None)
@@ -187,11 +190,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     held_out, every = parts.held_out_NTD, sequences.x_NTD[: options.most]
 
     def measured(model: SeqGAN) -> dict[str, np.ndarray]:
-        found = figures(model, held_out, law)
-        return found | ({"told": told_apart(model, every, options.told)} if options.told else {})
+        found = figures(model, held_out, process)
+        if options.told:
+            found["told"] = discriminative_score(model, every, options.told)
+        return found
 
     before = measured(start)
-    points = [figures(start, held_out, law, t) for t in TEMPERATURES] if law else []
+    points = [figures(start, held_out, process, t) for t in TEMPERATURES] if process else []
     print(f"{name}: {options.seeds} seeds; maximum likelihood in {seconds:.0f} s")
     for figure, values in before.items():
         low, high = values.min(), values.max()
@@ -211,13 +216,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{recipe}  ({seconds:.0f} s, kept rounds {row['kept_round']})")
         for figure, values in after.items():
             print(f"  {figure:<9} {values.mean():8.4f}  gain {interval(values - before[figure])}")
-        if law is not None:
+        if process is not None:
             edge = frontier(points, after)
             row["frontier"] = edge.tolist()
             print(f"  quality / frontier {np.mean(after['quality'] / edge):.3f}", flush=True)
-        if options.json:
-            with options.json.open("a") as handle:
-                handle.write(json.dumps(row) + "\n")
+        measure.append(options.json, row)
     return 0
 
 

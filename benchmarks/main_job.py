@@ -1,4 +1,4 @@
-"""The main job, measured: time, exactness on processes with known laws, likelihood on real series.
+"""The main job, measured: time, exactness on known processes, likelihood on real series.
 
     python benchmarks/main_job.py                    AR(1) and VAR(1)
     python benchmarks/main_job.py --data DIR         also DIR/stock_data.csv and DIR/ETTh1.csv
@@ -8,18 +8,18 @@ Everything is computed on sequences that were not trained on. Prints a table and
 """
 
 import argparse
-import json
-import os
-import platform
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import jax
+import measure
 import numpy as np
 import scipy.stats
 
 from seqgan_jax import SeqGAN, __version__
+from seqgan_jax.analysis import exact
 from seqgan_jax.core.steps import TrainState
 from seqgan_jax.data.layout import Sequences, Split, load
 from seqgan_jax.processes import simulators
@@ -54,17 +54,10 @@ def train(sequences: Sequences, seed: int) -> tuple[SeqGAN, Keeper, Split, float
     return model, keeper, parts, time.monotonic() - started
 
 
-def gaps(model: SeqGAN, law: simulators.Simulator, held_out: np.ndarray) -> tuple[float, float]:
-    """Coverage gap KL(p||q) and quality gap KL(q||p), nats a step, by the exact density.
-
-    Coverage: mean of log p(x) - log q(x) over held-out real x: the entropy of the law cancels its
-    own sampling noise, which would hide gaps below 0.005 at 1,000 sequences.
-    """
-    length = held_out.shape[1]
-    coverage = np.mean(law.log_prob(held_out) - model.log_prob(held_out)) / length
-    samples = model.sample(10_000, seed=1)
-    quality = np.mean(model.log_prob(samples) - law.log_prob(samples)) / length
-    return float(coverage), float(quality)
+def gaps(model: SeqGAN, process: simulators.Simulator, held_out: np.ndarray) -> list[float]:
+    """Coverage gap KL(p||q) and quality gap KL(q||p), nats a step, by the exact density."""
+    ratios = exact.log_ratios(model.log_prob, process, held_out, model.sample(10_000, seed=1))
+    return [float(ratio.mean()) / held_out.shape[1] for ratio in ratios]
 
 
 def pooled_correlations(x_NTD: np.ndarray, lag: int) -> np.ndarray:
@@ -76,14 +69,14 @@ def pooled_correlations(x_NTD: np.ndarray, lag: int) -> np.ndarray:
 
 
 def exact_process(name: str, seed: int) -> dict[str, float]:
-    """Train on 10,000 sequences of length 20 of a simulator and compare with its law."""
-    law = simulators.get(name, 20)
+    """Train on 10,000 sequences of length 20 of a simulator and compare with it."""
+    process = simulators.get(name, 20)
     model, keeper, parts, seconds = train(load(name, window=20, seed=seed), seed)
-    before, _ = gaps(keeper.after_likelihood, law, parts.held_out_NTD)
-    coverage, quality = gaps(model, law, parts.held_out_NTD)
+    before, _ = gaps(keeper.after_likelihood, process, parts.held_out_NTD)
+    coverage, quality = gaps(model, process, parts.held_out_NTD)
     samples = model.sample(10_000, seed=2)
-    # A fresh draw of the law, not the data that were trained on.
-    real = np.asarray(law.sample(jax.random.key(seed + 1000), 10_000), np.float64)
+    # A fresh draw, not the data that were trained on.
+    real = np.asarray(process.sample(jax.random.key(seed + 1000), 10_000), np.float64)
     row = {
         "seconds": seconds,
         "compile_seconds": keeper.compile_seconds,
@@ -92,16 +85,15 @@ def exact_process(name: str, seed: int) -> dict[str, float]:
         "quality_gap": quality,
         "ks": max(
             float(scipy.stats.ks_2samp(samples[:, :, d].ravel(), real[:, :, d].ravel()).statistic)
-            for d in range(law.num_features)
+            for d in range(process.num_features)
         ),
         "std_error": float(np.max(np.abs(samples.std((0, 1)) / real.std((0, 1)) - 1))),
     }
-    covariance = np.atleast_2d(law.covariance(0))
-    scale = np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
+    std = np.sqrt(np.diag(process.covariance(0)))
     for lag in (0, 1):
-        exact = np.atleast_2d(law.covariance(lag)) / scale
+        wanted = process.covariance(lag) / np.outer(std, std)
         found = pooled_correlations(samples, lag)
-        error = min(np.abs(found - exact).max(), np.abs(found - exact.T).max())
+        error = min(np.abs(found - wanted).max(), np.abs(found - wanted.T).max())
         row[f"lag{lag}_correlation_error"] = float(error)
     return row
 
@@ -147,11 +139,10 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1, help="training seeds, from 88 (default: 1)")
     parser.add_argument("--json", type=Path, default=Path("main_job.json"), help="file to write")
     options = parser.parse_args()
-    tasks = {"ar1": lambda seed: exact_process("ar1", seed)}
-    tasks["var1"] = lambda seed: exact_process("var1", seed)
+    tasks = {name: partial(exact_process, name) for name in ("ar1", "var1")}
     if options.data:
-        for name in ("stock_data.csv", "ETTh1.csv"):
-            tasks[name] = lambda seed, path=options.data / name: real_series(path, seed)
+        files = ("stock_data.csv", "ETTh1.csv")
+        tasks |= {name: partial(real_series, options.data / name) for name in files}
     results: dict[str, list[dict[str, float]]] = {}
     for name, task in tasks.items():
         if options.only not in (None, name):
@@ -162,15 +153,8 @@ def main() -> int:
             values = [row[figure] for row in results[name]]
             spread = f"  ({min(values):.4f} to {max(values):.4f})" if len(values) > 1 else ""
             print(f"  {figure:<32} {np.mean(values):10.4f}{spread}", flush=True)
-    content = {
-        "version": __version__,
-        "jax": jax.__version__,
-        "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, {platform.machine()}",
-        "precision": "float32",
-        "settings": "defaults",
-        "results": results,
-    }
-    options.json.write_text(json.dumps(content, indent=2) + "\n")
+    content = {"version": __version__, "settings": "defaults", "results": results}
+    measure.write(options.json, "main_job", content)
     return 0
 
 

@@ -183,3 +183,10 @@ def write(path: Path | None, script: str, content: Mapping[str, Any]) -> None:
     if path is not None:
         path.write_text(json.dumps({"script": script} | machine() | dict(content), indent=2) + "\n")
         print(f"written: {path}")
+
+
+def append(path: Path | None, content: Mapping[str, Any]) -> None:
+    """One more line of JSON: the figures with the machine."""
+    if path is not None:
+        with path.open("a") as handle:
+            handle.write(json.dumps(machine() | dict(content)) + "\n")

@@ -17,7 +17,6 @@ differ from all before it, and that is no fault of the generator.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -135,9 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cells = [name, *(cell(figure, row[figure]) for figure in COLUMNS)]
         rows.append(cells)
         print("  ".join(cells), flush=True)
-        if options.json:
-            with options.json.open("a") as handle:
-                handle.write(json.dumps(measure.machine() | {"set": name} | row) + "\n")
+        measure.append(options.json, {"set": name} | row)
     measure.show("Default settings on every set", ("", *COLUMNS), rows)
     return 0
 

@@ -17,31 +17,30 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
+import jax
 import numpy as np
+
+from seqgan_jax import SeqGAN
+from seqgan_jax.config import from_flat
+from seqgan_jax.data import layout
+from seqgan_jax.processes.linear import AR1
+from seqgan_jax.run import device, loop
 
 BUFFER, EPOCHS = 65_536, 6
 
 
 def write(path: Path, number: int) -> None:
     """`number` AR(1) sequences, float32, a million at a time."""
-    rng = np.random.default_rng(0)
+    process = AR1(phi=0.8, sigma=0.6, mean=0.0)
     array = np.lib.format.open_memmap(path, "w+", np.float32, (number, 20))
     for first in range(0, number, 1_000_000):
         rows = array[first : first + 1_000_000]
-        noise = rng.normal(size=rows.shape).astype(np.float32)
-        rows[:, 0] = noise[:, 0]
-        for t in range(1, 20):
-            rows[:, t] = 0.8 * rows[:, t - 1] + 0.6 * noise[:, t]
+        rows[:] = process.sample(jax.random.key(first), len(rows))[..., 0]
     array.flush()
 
 
 def child(path: str, memory: float) -> None:
     """Train, and print the seconds of each epoch and the peak memory of this process."""
-    from seqgan_jax import SeqGAN
-    from seqgan_jax.config import from_flat
-    from seqgan_jax.data import layout
-    from seqgan_jax.run import device, loop
-
     device.choose(False)
     settings = {"data": path, "memory": memory, "buffer": BUFFER, "pre_epoch_num": EPOCHS}
     settings |= {"dis_pre_refreshes": 0, "total_batch": 0, "patience": EPOCHS}
@@ -78,6 +77,7 @@ def main() -> None:
     if options.child:
         child(options.child[0], float(options.child[1]))
         return
+    device.choose(False)
     sizes = (82_000, 820_000) if options.quick else (82_000, 820_000, 8_200_000)
     repeats = 1 if options.quick else 3
     rows = []

@@ -1,4 +1,4 @@
-"""Exact gaps: how far a trained model is from a simulator whose law is known, in nats.
+"""Exact gaps: how far a trained model is from a simulator whose density is known, in nats.
 
 coverage gap = mean over held-out real x of (log p(x) - log q(x)) / T = KL(p || q) / T
 quality gap  = mean over samples x of q of  (log q(x) - log p(x)) / T = KL(q || p) / T
@@ -8,8 +8,9 @@ the entropy of p; taking it over the same sequences as log q cancels most of the
 is -log p alone, which would reward a model for collapsing onto the likeliest sequence.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,21 @@ from seqgan_jax.analysis.catalogue import CLOSE, DIFFERENT, FAR
 from seqgan_jax.analysis.report import Metric
 from seqgan_jax.analysis.resampling import DETECTION_SDS, FAR_SAMPLE
 
+if TYPE_CHECKING:
+    from seqgan_jax.processes.simulators import Simulator
+
 Array = NDArray[Any]
 
 SAMPLES = 5000
+
+
+def log_ratios(
+    log_q: Callable[[Array], Array], simulator: "Simulator", real_NTD: Array, samples_MTD: Array
+) -> tuple[Array, Array]:
+    """log p - log q of real sequences [N], and log q - log p of samples of q [M], in nats."""
+    coverage_N = simulator.log_prob(real_NTD) - np.asarray(log_q(real_NTD))
+    quality_M = np.asarray(log_q(samples_MTD)) - simulator.log_prob(samples_MTD)
+    return coverage_N, quality_M
 
 
 def gap(name: str, log_ratio_N: Array, steps: int) -> Metric:
@@ -51,12 +64,7 @@ def metrics(run_dir: Path, source: str, real_NTD: Array, seed: int) -> dict[str,
     from seqgan_jax import SeqGAN
 
     steps = real_NTD.shape[1]
-    simulator = simulators.get(source, length=steps)
-    model = SeqGAN.load(run_dir)
-    x_NTD = model.sample(SAMPLES, seed=seed)
-    coverage = np.asarray(simulator.log_prob(real_NTD)) - np.asarray(model.log_prob(real_NTD))
-    quality = np.asarray(model.log_prob(x_NTD)) - np.asarray(simulator.log_prob(x_NTD))
-    return {
-        "coverage_gap": gap("coverage_gap", coverage, steps),
-        "quality_gap": gap("quality_gap", quality, steps),
-    }
+    simulator, model = simulators.get(source, length=steps), SeqGAN.load(run_dir)
+    ratios = log_ratios(model.log_prob, simulator, real_NTD, model.sample(SAMPLES, seed=seed))
+    names = ("coverage_gap", "quality_gap")
+    return {name: gap(name, ratio, steps) for name, ratio in zip(names, ratios, strict=True)}

@@ -1,4 +1,4 @@
-"""Each simulator's law against something independent of it, and its sampler against its law."""
+"""Each simulator's density against something independent of it, its sampler against its density."""
 
 import dataclasses
 import itertools
@@ -13,7 +13,10 @@ from scipy.special import expit
 
 from seqgan_jax.errors import DataError, UsageError
 from seqgan_jax.processes import simulators
-from seqgan_jax.processes.simulators import AR1, NAMES, VAR1, LSTMOracle, RegimeAR, SeasonalAR2
+from seqgan_jax.processes.linear import AR1, VAR1, SeasonalAR2
+from seqgan_jax.processes.lstm import LSTMOracle
+from seqgan_jax.processes.regime import RegimeAR
+from seqgan_jax.processes.simulators import NAMES
 
 LINEAR = {
     "ar1": AR1(length=6),
@@ -90,17 +93,19 @@ def test_linear_samples_have_the_moments(simulator: AR1 | VAR1 | SeasonalAR2) ->
     x = sample64(simulator, 1, n).reshape(n, -1)
     variance = np.diag(covariance)
     assert np.abs((x.mean(0) - mean) / np.sqrt(variance / n)).max() < 4.5
-    # Var of a sample covariance of a normal law: (c_ii c_jj + c_ij^2) / n.
+    # Var of a sample covariance of normal values: (c_ii c_jj + c_ij^2) / n.
     error = np.sqrt((np.outer(variance, variance) + covariance**2) / n)
     assert np.abs((np.cov(x.T) - covariance) / error).max() < 4.5
 
 
 def test_covariance_at_lags() -> None:
     var1 = VAR1(length=4)
-    blocks = full_normal(var1)[1].reshape(4, 3, 4, 3)
-    for lag in range(4):
-        np.testing.assert_allclose(var1.covariance(lag), blocks[lag, :, 0], atol=1e-12)
-        np.testing.assert_allclose(var1.covariance(-lag), blocks[0, :, lag], atol=1e-12)
+    for simulator in (var1, SeasonalAR2(length=4)):
+        d = simulator.num_features
+        blocks = full_normal(simulator)[1].reshape(4, d, 4, d)
+        for lag in range(4):
+            np.testing.assert_allclose(simulator.covariance(lag), blocks[lag, :, 0], atol=1e-12)
+            np.testing.assert_allclose(simulator.covariance(-lag), blocks[0, :, lag], atol=1e-12)
     assert np.abs(var1.covariance(1) - var1.covariance(-1)).max() > 0.01
     np.testing.assert_allclose(AR1().covariance(2), [[0.25 * 0.64]])
     np.testing.assert_allclose(AR1().covariance(-2), [[0.25 * 0.64]])
@@ -140,12 +145,12 @@ def regime_pit(simulator: RegimeAR, x_NT: np.ndarray) -> np.ndarray:
     weight_NK = np.tile(np.array([1 - b, 1 - a]) / (2 - a - b), (len(x_NT), 1))
     pit = np.empty_like(x_NT)
     for t in range(x_NT.shape[1]):
-        law = scipy.stats.norm(
+        step = scipy.stats.norm(
             mean + (phi * (x_NT[:, t - 1, None] - mean) if t else 0.0),
             sigma if t else sigma / np.sqrt(1 - phi**2),
         )
-        pit[:, t] = (weight_NK * law.cdf(x_NT[:, t, None])).sum(1)
-        posterior = weight_NK * law.pdf(x_NT[:, t, None])
+        pit[:, t] = (weight_NK * step.cdf(x_NT[:, t, None])).sum(1)
+        posterior = weight_NK * step.pdf(x_NT[:, t, None])
         weight_NK = posterior / posterior.sum(1, keepdims=True) @ move
     return pit
 
@@ -191,11 +196,11 @@ def test_regime_density_integrates_at_two_steps() -> None:
     assert 0 < error < 0.02
 
 
-def test_regime_samples_follow_the_law() -> None:
+def test_regime_samples_follow_the_density() -> None:
     simulator = RegimeAR()
     x_NT = sample64(simulator, 3, 2000)[..., 0]
     assert scipy.stats.kstest(regime_pit(simulator, x_NT).ravel(), "uniform").pvalue > 1e-3
-    # The test has the power to see a small change of the law.
+    # The test has the power to see a small change of the process.
     other = dataclasses.replace(simulator, stay=(0.85, 0.70))
     assert scipy.stats.kstest(regime_pit(other, x_NT).ravel(), "uniform").pvalue < 1e-6
 
@@ -214,7 +219,7 @@ def test_regime_is_clearly_not_gaussian() -> None:
         bimodal += peaks.sum() == 2
     assert bimodal >= 20  # of 40
 
-    # The best Gaussian law of the whole sequence is far from it: KL per step in nats.
+    # The best Gaussian for the whole sequence is far from it: KL per step in nats.
     x = sample64(simulator, 5, 20_000)[..., 0]
     normal_entropy = scipy.stats.multivariate_normal(cov=np.cov(x.T)).entropy()
     assert (normal_entropy - simulator.entropy(jax.random.key(6), 5000).value) / 5 > 0.3
@@ -249,12 +254,12 @@ def test_lstm_log_prob_is_a_plain_loop(features: int) -> None:
 
 
 @pytest.mark.parametrize("features", [1, 2])
-def test_lstm_samples_follow_the_law(features: int) -> None:
+def test_lstm_samples_follow_the_density(features: int) -> None:
     oracle = LSTMOracle(features=features)
     x = sample64(oracle, 7, 2000)
 
-    def p_value(law: LSTMOracle) -> float:
-        mean, log_var = law.conditionals(x)
+    def p_value(process: LSTMOracle) -> float:
+        mean, log_var = process.conditionals(x)
         pit = scipy.stats.norm.cdf(x, mean, np.exp(0.5 * log_var))
         return scipy.stats.kstest(pit.ravel(), "uniform").pvalue
 

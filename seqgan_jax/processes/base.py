@@ -1,0 +1,108 @@
+"""What every simulator is: a process that samples in JAX and knows its own density in NumPy.
+
+A new simulator is one class: its parameters, checked; `_sample`; `_log_prob`; its entropy where
+that has a closed form. `simulators.py` gives it a name.
+
+Shapes: N sequences, T time, D features. Samples are float32, densities float64. Densities and
+entropies are those of the whole sequence, in nats, in the units of the data.
+"""
+
+import abc
+import math
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from seqgan_jax.errors import DataError, UsageError
+
+LOG_2PI = math.log(2 * math.pi)
+ENTROPY_SAMPLES = 50_000  # sequences behind an entropy that has no closed form
+
+
+class Estimate(NamedTuple):
+    """A number and its standard error, which is 0.0 where the number is exact."""
+
+    value: float
+    standard_error: float
+
+
+def require(ok: bool, name: str, value: object, rule: str) -> None:
+    """Conditions are written so that NaN fails them."""
+    if not ok:
+        raise UsageError(f"{name}={value!r} is not possible: {rule}.")
+
+
+def require_int(name: str, value: object, low: int) -> None:
+    """A whole number of at least `low`."""
+    whole = isinstance(value, int | np.integer) and value >= low
+    require(bool(whole), name, value, f"a whole number, at least {low}")
+
+
+def log_normal(residual: np.ndarray, log_var: np.ndarray) -> np.ndarray:
+    """log N(residual; 0, exp(log_var)), elementwise. NaN in, NaN out."""
+    return -0.5 * (residual**2 * np.exp(-log_var) + log_var + LOG_2PI)
+
+
+class Simulator(abc.ABC):
+    """A distribution of sequences whose density is known; `simulators.get` makes one by name."""
+
+    length: int  # T
+
+    @property
+    def num_features(self) -> int:
+        """D."""
+        return 1
+
+    def sample(self, key: jax.Array, n: int) -> jax.Array:
+        """n sequences, float32 [N, T, D]. Consumes `key`."""
+        require_int("n", n, 1)
+        return self._sample(key, int(n))
+
+    def log_prob(self, x: Any) -> np.ndarray:
+        """log p of each sequence: [N, T, D] (or [N, T] when D = 1) -> float64 [N], nats.
+
+        Raises:
+          DataError: another shape.
+        """
+        return self._log_prob(self._as_NTD(x))
+
+    def entropy(self, key: jax.Array | None = None, n: int = ENTROPY_SAMPLES) -> Estimate:
+        """H of the whole sequence: exact where it has a closed form, else a mean over n samples.
+
+        Only the latter consumes `key`; without one it takes `jax.random.key(0)`, so that the answer
+        is always the same.
+        """
+        exact = self._exact_entropy()
+        if exact is not None:
+            return Estimate(exact, 0.0)
+        require(n >= 2, "n", n, "a standard error needs at least 2 sequences")
+        x = self.sample(jax.random.key(0) if key is None else key, n)
+        values_N = self._surprisal(self._as_NTD(x))
+        return Estimate(float(values_N.mean()), float(values_N.std(ddof=1) / math.sqrt(n)))
+
+    @abc.abstractmethod
+    def _sample(self, key: jax.Array, n: int) -> jax.Array: ...
+
+    @abc.abstractmethod
+    def _log_prob(self, x_NTD: np.ndarray) -> np.ndarray: ...
+
+    def _exact_entropy(self) -> float | None:
+        return None
+
+    def _surprisal(self, x_NTD: np.ndarray) -> np.ndarray:
+        """[N], with the entropy as its mean over samples: -log p, or what has less noise."""
+        return -self._log_prob(x_NTD)
+
+    def _as_NTD(self, x: Any) -> np.ndarray:
+        x, (length, num_features) = np.asarray(x, np.float64), (self.length, self.num_features)
+        if x.ndim == 2 and num_features == 1:
+            x = x[..., None]
+        if x.ndim != 3 or x.shape[1:] != (length, num_features):
+            flat = f" or [n, {length}]" if num_features == 1 else ""
+            raise DataError(
+                f"log_prob got an array of shape {list(x.shape)}, but this simulator's sequences "
+                f"are [n, {length}, {num_features}]{flat} (n, time, features). "
+                "Make the simulator with the length of the data."
+            )
+        return x

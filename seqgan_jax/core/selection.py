@@ -55,7 +55,8 @@ class Comparison:
     outside: jax.Array  # share of its samples that leave what the data allow
     gap: jax.Array  # the candidate's logit gap, nats a sequence
     best_gap: jax.Array  # that of the best policy so far: what must be beaten
-    error: jax.Array  # standard error of their difference
+    pairs: jax.Array  # how many pairs of discriminators were trained
+    error: jax.Array  # standard error of their difference, where all REPEATS pairs were
     needed: jax.Array  # errors by which it must be smaller
 
 
@@ -166,7 +167,7 @@ def compare(
     needed = jnp.asarray(quantiles, jnp.float32)[freedom - 1]
     beyond_doubt = (made == REPEATS) & (blocks > 1) & (gap + needed * error < best_gap)
     keep = beyond_doubt & likely & (outside <= OUTSIDE)
-    return Comparison(keep, outside, gap, best_gap, error, needed)
+    return Comparison(keep, outside, gap, best_gap, made, error, needed)
 
 
 def share_outside(samples_NTD: jax.Array, train: Batch) -> jax.Array:

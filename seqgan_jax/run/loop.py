@@ -260,14 +260,17 @@ def _compare(
             fields(found), jax.tree.leaves(parallel.all_gather(found)), strict=True
         )
     }
-    return state, {
+    row = {
         "logit_gap": float(values["gap"]),
-        "logit_gap_best": float(values["best_gap"]),
-        "logit_gap_error": float(values["error"]),
-        "logit_gap_needed": float(values["needed"] * values["error"]),
+        "logit_gap_best": float(values["best_gap"]),  # what must be beaten
         "samples_outside": float(values["outside"]),
+        "pairs": int(values["pairs"]),
         "kept": bool(values["keep"]),
     }
+    if row["pairs"] == selection.REPEATS:
+        row["logit_gap_error"] = float(values["error"])
+        row["logit_gap_needed"] = float(values["needed"] * values["error"])
+    return state, row
 
 
 # ------------------------------------------------------------------ the host loop

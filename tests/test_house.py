@@ -130,7 +130,7 @@ def test_every_setting_has_a_help_text_and_the_documented_default():
 
     tree = ast.parse((ROOT / "seqgan_jax" / "config.py").read_text())
     for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name != "Config":
+        if isinstance(node, ast.ClassDef) and node.name not in ("Range", "Config"):
             body = node.body[1:]
             for field, text in zip(body[::2], body[1::2], strict=True):
                 assert isinstance(field, ast.AnnAssign)

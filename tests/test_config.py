@@ -12,7 +12,7 @@ from seqgan_jax import config
 from seqgan_jax.config import Config
 from seqgan_jax.errors import UsageError
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "format3" / "config.json").read_text())
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "format4" / "config.json").read_text())
 
 
 def refusal(**values):

@@ -17,7 +17,7 @@ ORDER = [
     *("data.texts", "data.parsing", "data.missing", "data.arrays", "data.reading"),
     *("data.intervals", "data.scaling", "data.shards", "data.writing"),
     *("processes.linear_gaussian", "processes.simulators", "data.layout"),
-    *("run.unpacking", "run.directory", "analysis"),
+    *("run.directory", "analysis"),
     *("core.parallel", "core.noise", "core.distributions", "core.networks", "core.rollout"),
     *("core.losses", "core.estimators", "core.steps", "core.rounds"),
     *("run.health", "run.feed", "run.loop", "run.checkpoint", "run.signals", "run.device"),

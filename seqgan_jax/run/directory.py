@@ -17,7 +17,7 @@ from typing import IO, Any
 from seqgan_jax.data import files
 from seqgan_jax.errors import BusyError, CheckpointError
 
-FORMAT = 1
+FORMAT = 2  # of config.json
 LARGEST_CONFIG = 1 << 22  # bytes
 MADE_BY_TRAINING = (
     "config.json",

@@ -118,13 +118,13 @@ def test_settings_that_are_missing_no_file_or_huge(tmp_path):
     with pytest.raises(CheckpointError, match="it is no plain file"):
         directory.read_config(tmp_path)
     path.unlink()
-    text = '{"format": 1}'
+    text = '{"format": 2}'
     path.write_text(text + " " * (directory.LARGEST_CONFIG - len(text)))
-    assert directory.read_config(tmp_path) == {"format": 1}
+    assert directory.read_config(tmp_path) == {"format": 2}
     path.write_text(text + " " * (directory.LARGEST_CONFIG - len(text) + 1))
     with pytest.raises(CheckpointError, match="it has more than 4,194,304 bytes"):
         directory.read_config(tmp_path)
-    path.write_text('{"format": 1, "scale": NaN}')
+    path.write_text('{"format": 2, "scale": NaN}')
     with pytest.raises(CheckpointError, match="NaN is no number"):
         directory.read_config(tmp_path)
 
@@ -183,7 +183,7 @@ def test_links_are_refused_wherever_they_lead(tmp_path, name):
 
 def test_settings_come_back_and_are_written_at_once(tmp_path):
     directory.write_config(tmp_path, {"settings": {"a": 1}, "scaler": [0.1]})
-    assert directory.read_config(tmp_path) == {"format": 1, "settings": {"a": 1}, "scaler": [0.1]}
+    assert directory.read_config(tmp_path) == {"format": 2, "settings": {"a": 1}, "scaler": [0.1]}
     text = (tmp_path / "config.json").read_text()
     assert text == json.dumps(json.loads(text), indent=2) + "\n"
     with pytest.raises(ValueError):

@@ -2,9 +2,12 @@
 
 import errno
 import fcntl
+import io
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,13 +136,12 @@ def test_a_lock_on_a_full_disk_says_so(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "x")
 
-    class Handle:
+    class Handle(io.StringIO):
         truncate = write = full
+        fileno = int
 
     monkeypatch.setattr(fcntl, "flock", lambda *_: None)
-    monkeypatch.setattr(
-        "builtins.open", lambda descriptor, *_, **__: os.close(descriptor) or Handle()
-    )
+    monkeypatch.setattr("builtins.open", lambda *_, **__: Handle())
     with pytest.raises(DiskError, match=r"run\.lock: cannot be written: No space left on device"):
         directory.lock(tmp_path)
 
@@ -251,3 +253,25 @@ def test_metrics_that_cannot_be_written(tmp_path):
 
 def test_where_checkpoints_are():
     assert directory.checkpoints(Path("save")) == Path("save/checkpoints")
+
+
+def test_a_lock_that_a_file_system_does_not_have_is_no_other_process(tmp_path, monkeypatch):
+    def missing(*_):
+        raise OSError(errno.ENOLCK, "x")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    with pytest.raises(DiskError, match=r"run\.lock: cannot be written: No locks available"):
+        directory.lock(tmp_path)
+
+
+def test_the_package_can_be_imported_where_there_is_no_posix():
+    """As on Windows: neither fcntl nor what os and signal have on POSIX only."""
+    script = (
+        "import os, signal, sys\n"
+        "sys.modules['fcntl'] = None\n"
+        "for name in ('O_NOFOLLOW', 'getuid', 'fchmod', 'sysconf', 'mkfifo'): delattr(os, name)\n"
+        "for name in ('SIGHUP', 'SIGPIPE'): delattr(signal, name)\n"
+        "import seqgan_jax.model, seqgan_jax.run.cli, seqgan_jax.run.train, seqgan_jax.run.device\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()

@@ -46,6 +46,7 @@ Share = Annotated[float, Range(0, 0.5, above=True)]
 Decay = Annotated[float, Range(0, 1, below=True)]
 Weight = Annotated[float, Range(0, math.inf, below=True)]
 Seed = Annotated[int, Range(0, 2**32 - 1)]
+Missing = Literal["error", "drop", "interpolate"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class DataConfig:
     """Numbers a step, where a text file holds several: T x D numbers a line, step after step."""
     num_sequences: Annotated[int, Range(30, 1e8)] = 10_000
     """Sequences to draw, where the source is a simulator."""
-    missing: Literal["error", "drop", "interpolate"] = "error"
+    missing: Missing = "error"
     """Missing values (nan, NA, N/A, null, none, -, an empty .csv cell): error refuses them, drop
     leaves out the sequences or windows that they are in, interpolate fills them in along time."""
     memory: Annotated[float, Range(0, 1e6)] = 2.0

@@ -21,14 +21,14 @@ ORDER = [
     *("core.parallel", "core.noise", "core.distributions", "core.networks", "core.rollout"),
     *("core.losses", "core.estimators", "core.steps", "core.rounds"),
     *("run.health", "run.feed", "run.loop", "run.checkpoint", "run.signals", "run.device"),
-    *("run.terminal", "model", "run.run", "run.cli"),
+    *("run.terminal", "model", "run.train", "run.cli"),
 ]
 PLACES = {
     "flax": {"core.networks"},
     "orbax": {"run.checkpoint"},
     "matplotlib": {"analysis"},
-    "tyro": {"run.cli", "analysis"},
-    "rich": {"run.terminal", "analysis"},
+    "tyro": {"run.cli"},
+    "rich": {"run.terminal"},
     "optax": {"core.losses", "core.estimators", "core.steps", "core.rounds", "analysis"},
 }
 MOST_ENTRIES = 10  # directly in the package

@@ -307,7 +307,8 @@ CUTS = CUTS.replace("--dis-pre-refreshes 2", "--dis-pre-refreshes 5 --patience 9
 @pytest.mark.chaos
 def test_20_cuts_over_all_phases(fresh, monkeypatch):
     """A run of 21 units cut after each of the first 20, units one by one; the other by chunks."""
-    from seqgan_jax.run import loop, run
+    from seqgan_jax.run import loop
+    from seqgan_jax.run import train as run
     from seqgan_jax.run.cli import train_main
 
     calm = fresh()
@@ -388,7 +389,7 @@ def test_a_full_disk_ends_a_training_with_exit_5(runs, fresh, trained):
 
 
 def test_a_disk_that_is_too_small_is_refused_at_the_start(fresh, monkeypatch, capsys):
-    from seqgan_jax.run import run
+    from seqgan_jax.run import train as run
     from seqgan_jax.run.cli import train_main
 
     folder = fresh()

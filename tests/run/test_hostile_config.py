@@ -17,8 +17,8 @@ from seqgan_jax.analysis.compare import analyze
 from seqgan_jax.errors import CheckpointError, SeqGANError, UsageError
 from seqgan_jax.model import SeqGAN
 from seqgan_jax.run import directory
-from seqgan_jax.run.run import saved_config
 from seqgan_jax.run.terminal import Display
+from seqgan_jax.run.train import saved_config
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "format4"

@@ -201,18 +201,17 @@ def verify(folder: Path, step: int, most: int, identity: str = "") -> dict[str, 
 
 def _check_files(path: Path, expected: dict[str, Any], most: int) -> None:
     found = [name for name in _walk(path) if not name.endswith("/") and name != MANIFEST]
-    for name in expected:
-        if name not in found:
-            raise CheckpointError(f"{files.printable(name)} is missing")
-    for name in found:
-        if name not in expected or name.lower().endswith(".ocdbt"):  # a database
-            raise CheckpointError(f"{files.printable(name)} does not belong to it")
+    if missing := [name for name in expected if name not in found]:
+        raise CheckpointError(f"{files.printable(missing[0])} is missing")
+    # A database would be opened in place of the vector.
+    odd = [name for name in found if name not in expected or name.lower().endswith(".ocdbt")]
+    if odd:
+        raise CheckpointError(f"{files.printable(odd[0])} does not belong to it")
     sizes = {name: os.lstat(path / name).st_size for name in found}
     if sum(sizes.values()) > most:
         raise CheckpointError(f"is larger than its model could be ({sum(sizes.values()):,} bytes)")
     for name, size in sizes.items():
-        if size != expected[name].get("size"):
-            wanted = expected[name].get("size")
+        if size != (wanted := expected[name].get("size")):
             raise CheckpointError(f"{files.printable(name)} has {size} bytes, not {wanted}")
         if _fingerprint(path / name) != expected[name]:
             raise CheckpointError(f"{files.printable(name)} is damaged (SHA-256 differs)")
@@ -275,30 +274,30 @@ def restore(folder: Path, step: int, abstract: Any, identity: str = "") -> Any:
             how = {"bytes": ocp.RestoreArgs(restore_type=np.ndarray)}
             content = orbax.restore(state, args=ocp.args.PyTreeRestore(restore_args=how))["bytes"]
     except CheckpointError as error:
-        raise CheckpointError(
-            f"{where}: {error}. The folder's config.json is of another run."
-        ) from error
+        another = "The folder's config.json is of another run."
+        raise CheckpointError(f"{where}: {error}. {another}") from error
     except Exception as error:  # orbax raises many kinds
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise CheckpointError(f"{where}: checkpoint cannot be read ({reason[0]}).") from error
-    leaves = []
-    for leaf in jax.tree.leaves(abstract):
+    shapes, pieces = flatten(abstract), {}
+    for name in manifest["arrays"]:  # in the order in which they were written
+        leaf = shapes[name]
         piece, content = np.split(content, [num_bytes(leaf)])
-        leaves.append(piece.view(leaf.dtype).reshape(leaf.shape))
+        pieces[name] = piece.view(leaf.dtype).reshape(leaf.shape)
+    leaves = [pieces[name] for name in shapes]
     tree = jax.tree.unflatten(jax.tree.structure(abstract), leaves)
-    return jax.device_put(tree, jax.devices()[0])
+    return jax.device_put(tree, jax.local_devices()[0])
 
 
 def _check_arrays(stored: Any, wanted: dict[str, list[Any]]) -> None:
     """Raise CheckpointError unless the arrays of the manifest are the model's."""
-    if not isinstance(stored, dict) or list(stored) != list(wanted):
-        other = sorted(set(stored or ()) ^ set(wanted))
-        name = files.printable(str(other[0])) if other else "the order of arrays"
-        raise CheckpointError(f"{name} is not in both checkpoint and model")
-    for name, (kind, *shape) in wanted.items():
-        if stored[name] != [kind, *shape]:
-            found = reprlib.repr(stored[name])
-            raise CheckpointError(f"{name} is {found}, expected {[kind, *shape]}")
+    stored = stored if isinstance(stored, dict) else {}
+    for name in sorted({*stored, *wanted}):
+        found, expected = stored.get(name, "not there"), wanted.get(name, "not there")
+        if found != expected:
+            raise CheckpointError(
+                f"{files.printable(name)} is {reprlib.repr(found)}, the model's {expected}"
+            )
 
 
 def _check_vector(found: Any, size: int) -> None:

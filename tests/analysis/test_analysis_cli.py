@@ -93,7 +93,7 @@ def test_fail_over_turns_figures_into_exit_codes(files, capsys):
         (["--features", "5", "--generated", "real.npy"], 3, "features"),
     ],
 )
-def test_mistakes_are_told_with_the_documented_exit_code(
+def test_mistakes_are_answered_with_the_documented_exit_code(
     files, monkeypatch, capsys, flags, code, message
 ):
     monkeypatch.chdir(files)

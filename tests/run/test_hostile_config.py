@@ -249,7 +249,7 @@ def test_through_the_command_line(golden, tmp_path, words, code, said):
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
-    if "--resume" in words:  # what is read because a config says so is told
+    if "--resume" in words:  # what is read because a config says so is named
         assert f"resume  reads {tmp_path}/secret.txt, as in run/config.json" in done.stdout
 
 

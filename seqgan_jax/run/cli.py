@@ -146,15 +146,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command in ("-h", "--help", "--version"):
         print(__version__ if command == "--version" else USAGE)
         return 0
-    if command == "train":
-        return train_main(rest, "seqgan train")
-    if command == "sample":
-        return sample_main(rest)
-    if command == "analyze":
-        return analyze_main(rest, "seqgan analyze")
-    print(
-        f"seqgan: unknown command {command!r}. Commands: train, sample, analyze.", file=sys.stderr
-    )
+    commands = {"train": train_main, "sample": sample_main, "analyze": analyze_main}
+    if command in commands:
+        return commands[command](rest, f"seqgan {command}")
+    known = ", ".join(commands)
+    print(f"seqgan: unknown command {command!r}. Commands: {known}.", file=sys.stderr)
     return UsageError.exit_code
 
 
@@ -169,12 +165,11 @@ def train_main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int
         return _guarded(lambda: _train(words, prog, again, stop), words)
 
 
-def sample_main(argv: Sequence[str] | None = None) -> int:
+def sample_main(argv: Sequence[str] | None = None, prog: str = "seqgan sample") -> int:
     """`seqgan sample`. Returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     return _guarded(
-        lambda: _sample(tyro.cli(Sample, args=words, prog="seqgan sample", config=(NO_PAIRS,))),
-        words,
+        lambda: _sample(tyro.cli(Sample, args=words, prog=prog, config=(NO_PAIRS,))), words
     )
 
 
@@ -252,8 +247,7 @@ def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:
         raise UsageError("--resume goes on with a run, --overwrite replaces it: choose one.")
     if not options.quiet:
         run_dir = printable(settings.run.run_dir)
-        print(f"seqgan {__version__}, seed {settings.run.seed}, writes to {run_dir}/")
-        sys.stdout.flush()
+        print(f"seqgan {__version__}, seed {settings.run.seed}, writes to {run_dir}/", flush=True)
 
     from seqgan_jax.core import parallel
     from seqgan_jax.run import device, loop, train
@@ -269,21 +263,18 @@ def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:
     if not parallel.is_first():
         train.follow(settings)
         return 0
-    display = Display(loop.TITLES, loop.UNITS, options.quiet)
     try:
         train.train(
             settings,
             device=described,
             resume=options.resume,
             overwrite=options.overwrite,
-            display=display,
+            display=Display(loop.TITLES, loop.UNITS, options.quiet),
             stop=stop,
         )
     except train.Stopped as stopped:
         print(f"{stopped}; go on with: {again}", file=sys.stderr)
         return stopped.exit_code
-    finally:
-        display.close()
     if not options.quiet:
         tail = "" if settings.run.run_dir == "save" else f" --run {settings.run.run_dir}"
         how = "python analyze.py" if prog == "train.py" else "seqgan analyze"

@@ -26,7 +26,8 @@ def listening(again: str) -> Iterator[list[int]]:
     """
     stop: list[int] = []
     reader, writer = os.pipe()
-    os.set_blocking(writer, False)
+    if hasattr(os, "set_blocking"):  # Windows has it from Python 3.12 on
+        os.set_blocking(writer, False)
 
     def watch() -> None:
         if number := _next(reader):

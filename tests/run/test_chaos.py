@@ -129,7 +129,7 @@ def test_killed_at_some_file_operations(runs, fresh, undisturbed, action):
 @pytest.mark.chaos
 @pytest.mark.parametrize("action", [faults.KILL, faults.TORN])
 def test_killed_at_every_file_operation(runs, fresh, undisturbed, action):
-    """Three saves in full, the last with the deletion of an old one: about 400 operations."""
+    """Three saves in full, the last with the deletion of an old one."""
     kill_at(runs, fresh, undisturbed, writes(undisturbed, action), action)
 
 

@@ -455,7 +455,7 @@ def test_saves_that_fail_leave_the_earlier_ones_and_no_rest(folder, monkeypatch)
 
 
 def test_the_golden_checkpoint_is_read():
-    """Written once for each format: `python tests/golden/make.py` made them."""
+    """Written once: `python tests/golden/make.py` made it."""
     golden = GOLDEN / f"format{checkpoint.FORMAT}"
     known = json.loads((golden / "known.json").read_text())
     model = SeqGAN.load(golden)

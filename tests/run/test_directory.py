@@ -15,6 +15,10 @@ import pytest
 from seqgan_jax.errors import BusyError, CheckpointError, DiskError
 from seqgan_jax.run import directory
 
+OLDER = (
+    '{"format": 1}',
+    "format 1, this version reads format 2. Use the version of seqgan-jax that",
+)
 ROWS = [{"phase": "gen_pretrain", "step": i, "train_nll": 0.5 * i} for i in (1, 2)]
 ROWS += [{"phase": "adversarial", "step": i, "reward": 0.1 * i} for i in (1, 2, 3)]
 
@@ -195,7 +199,12 @@ def test_settings_come_back_and_are_written_at_once(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("{", "cannot be read|not JSON"), ("[1]", "format|object"), ('{"format": 9}', "format 9")],
+    [
+        ("{", "cannot be read|not JSON"),
+        ("[1]", "format|object"),
+        ('{"format": 9}', "format 9"),
+        OLDER,
+    ],
 )
 def test_settings_of_another_kind_are_refused(tmp_path, text, words):
     (tmp_path / "config.json").write_text(text)

@@ -5,8 +5,7 @@ Nothing heavy is imported before it is needed: mistakes in flags are answered at
 
 import dataclasses
 import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,31 +22,55 @@ if TYPE_CHECKING:
 SCORES = ("discriminative", "predictive", "context_fid")
 
 
-@dataclass(frozen=True)
-class Pair:
-    """The two files to compare, and the run that stands in for those that were not named."""
+def compare(
+    real_path: str | None,
+    generated_path: str | None,
+    train_path: str | None,
+    run_dir: Path,
+    reading: Mapping[str, Any],
+    **how: Any,
+) -> "Report":
+    """The report on two files; with exact gaps where they are a run's whose process is known.
 
-    real: str
-    generated: str
-    run_dir: Path | None = None
-    description: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of the run's data
-    is_run: bool = False  # both are the run's own
+    Args:
+        real_path, generated_path: the files; None for those of the run.
+        train_path: the training sequences, to judge memorisation; None where they are not given.
+        run_dir: the run.
+        reading: arguments of `read`.
+        how: seed, max_sequences, scores, repeats, progress, as of `analyze`.
 
+    Raises CheckpointError where the run is asked for and not there, DataError.
+    """
+    from seqgan_jax.analysis import exact
+    from seqgan_jax.analysis.compare import analyze
 
-def find(real: str | None, generated: str | None, run_dir: Path) -> Pair:
-    """The files that are named, else the run's; raises CheckpointError where it has none."""
-    if real is not None and generated is not None:
-        return Pair(real, generated)
-    if not run_dir.is_dir():
-        raise CheckpointError(
-            f"{run_dir}: there is no run directory. Train first (python train.py), or name "
-            "another with --run-dir, or two files with --real and --generated."
-        )
-    description = directory.data_of(run_dir)
-    is_run = real is None and generated is None
-    real = real or _run_file(run_dir, "held_out.npy", "--real")
-    generated = generated or _run_file(run_dir, "final_samples.txt", "--generated")
-    return Pair(real, generated, run_dir, description, is_run)
+    description: dict[str, Any] = {}
+    if real_path is None or generated_path is None:
+        if not run_dir.is_dir():
+            raise CheckpointError(
+                f"{run_dir}: there is no run directory. Train first (python train.py), or name "
+                "another with --run-dir, or two files with --real and --generated."
+            )
+        description = directory.data_of(run_dir)
+    sources = (
+        real_path or _run_file(run_dir, "held_out.npy", "--real"),
+        generated_path or _run_file(run_dir, "final_samples.txt", "--generated"),
+    )
+    reading = {**reading, "features": reading["features"] or description.get("features")}
+    real, generated = (read(source, **reading) for source in sources)
+    names = description.get("names")
+    report = analyze(
+        real.x_NTD,
+        generated.x_NTD,
+        train=None if train_path is None else read(train_path, **reading).x_NTD,
+        names=names if names and len(names) == real.x_NTD.shape[2] else real.names,
+        **how,
+    )
+    found = dict(report.metrics)
+    if real_path is None and generated_path is None:
+        source = str(description.get("source", ""))
+        found |= exact.metrics(run_dir, source, real.x_NTD, how["seed"])
+    return dataclasses.replace(report, metrics=found, sources=sources)
 
 
 def _run_file(run_dir: Path, name: str, flag: str) -> str:
@@ -78,49 +101,6 @@ def read(
         features=features if text else None,
         missing=missing,
     )
-
-
-def compare(
-    pair: Pair,
-    train: str | None,
-    reading: Mapping[str, Any],
-    *,
-    seed: int,
-    max_sequences: int,
-    scores: Sequence[str],
-    repeats: int,
-    progress: Callable[[str, float], None] | None,
-) -> "Report":
-    """The report on a pair; with exact gaps where it is a run's on a process whose law is known.
-
-    Args:
-        pair: what `find` found.
-        train: file of the training sequences, to judge memorisation; None where it is not known.
-        reading: arguments of `read`.
-        seed, max_sequences, scores, repeats, progress: as of `analyze`.
-    """
-    from seqgan_jax.analysis import exact
-    from seqgan_jax.analysis.compare import analyze
-
-    names = pair.description.get("names")
-    how = {**reading, "features": reading["features"] or pair.description.get("features")}
-    real, generated = read(pair.real, **how), read(pair.generated, **how)
-    report = analyze(
-        real.x_NTD,
-        generated.x_NTD,
-        train=None if train is None else read(train, **how).x_NTD,
-        names=names if names and len(names) == real.x_NTD.shape[2] else real.names,
-        seed=seed,
-        max_sequences=max_sequences,
-        scores=scores,
-        repeats=repeats,
-        progress=progress,
-    )
-    found = dict(report.metrics)
-    if pair.is_run and pair.run_dir is not None:
-        source = str(pair.description.get("source", ""))
-        found |= exact.metrics(pair.run_dir, source, real.x_NTD, seed)
-    return dataclasses.replace(report, metrics=found, sources=(pair.real, pair.generated))
 
 
 def parse_scores(text: str) -> tuple[str, ...]:

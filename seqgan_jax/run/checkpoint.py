@@ -21,7 +21,6 @@ import math
 import os
 import re
 import reprlib
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +33,7 @@ import orbax.checkpoint as ocp
 from seqgan_jax import __version__
 from seqgan_jax.data import files
 from seqgan_jax.errors import CheckpointError, DiskError
+from seqgan_jax.run import directory
 
 FORMAT = 4  # of a checkpoint; goes up when a reader of today could not read it
 MANIFEST = "MANIFEST.json"
@@ -97,7 +97,7 @@ class Store:
         try:
             for path in folder.iterdir():
                 if path.name.startswith((_TEMPORARY, _OLD)):
-                    _remove(path)
+                    directory.remove(path)
         except OSError as error:
             raise DiskError(f"{folder}: cannot be used for checkpoints ({error}).") from error
 
@@ -111,7 +111,7 @@ class Store:
             return
         temporary = self.folder / f"{_TEMPORARY}{step}"
         try:
-            _remove(temporary)
+            directory.remove(temporary)
             temporary.mkdir()
             self._write(temporary, step, state)
             os.rename(temporary, self.folder / str(step))
@@ -119,10 +119,10 @@ class Store:
             for old in steps(self.folder)[: -self._keep]:
                 # Under another name first: a step that is half deleted must not look like one.
                 os.rename(self.folder / str(old), self.folder / f"{_OLD}{old}")
-                _remove(self.folder / f"{_OLD}{old}")
+                directory.remove(self.folder / f"{_OLD}{old}")
         except Exception as error:  # orbax raises many kinds
             with contextlib.suppress(OSError):
-                _remove(temporary)
+                directory.remove(temporary)
             raise _not_written(self.folder, step, error) from error
 
     def _write(self, folder: Path, step: int, state: Any) -> None:
@@ -377,11 +377,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    """Delete a folder of ours, whatever is left of it; a link is deleted, not followed."""
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)

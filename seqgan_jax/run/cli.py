@@ -311,13 +311,15 @@ def _analyze(options: Analyze) -> int:
         raise UsageError(
             f"--prefix {options.prefix!r} is no plain name; use --output-dir for paths"
         )
-    pair = command.find(options.real, options.generated, Path(options.run_dir))
     from seqgan_jax.run.terminal import stages
 
+    run_dir, folder = Path(options.run_dir), Path(options.output_dir)
     with stages(options.quiet) as progress:
         report = command.compare(
-            pair,
+            options.real,
+            options.generated,
             options.train,
+            run_dir,
             {
                 "window": options.window,
                 "stride": options.stride,
@@ -331,10 +333,9 @@ def _analyze(options: Analyze) -> int:
             repeats=options.repeats,
             progress=progress,
         )
-    folder = Path(options.output_dir)
     written = command.write(report, folder, options.prefix, plots=options.plots)
-    if options.plots and pair.run_dir is not None:
-        written += command.training_picture(pair.run_dir, folder)
+    if options.plots and None in (options.real, options.generated):
+        written += command.training_picture(run_dir, folder)
     if not options.quiet:
         print(f"{report.verdict.upper()}: {report.headline}")
         for line in (*report.reasons(), *(f"note: {note}" for note in report.notes)):

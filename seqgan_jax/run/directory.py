@@ -9,6 +9,7 @@ import json
 import os
 import re
 import reprlib
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -96,6 +97,20 @@ def _is_alive(pid: int) -> bool:
 def present(run_dir: Path) -> list[str]:
     """Files of an earlier run in the folder."""
     return [name for name in MADE_BY_TRAINING if (run_dir / name).exists()]
+
+
+def clear(run_dir: Path) -> None:
+    """Remove what an earlier run made, and nothing else."""
+    for name in present(run_dir):
+        remove(run_dir / name)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder with all in it, if it is there; a link is not followed."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 def refuse_links(run_dir: Path) -> None:

@@ -136,13 +136,15 @@ def train(
             say(f"resume  reads {settings.data.data}, as in {run_dir}/config.json")
         model = SeqGAN(settings)
         sequences = _read(settings, model.data_seed)
+        for note in sequences.notes:
+            say(f"note: {note}")
         parts = model.prepare(sequences)
         _describe(model, sequences, device, say)
         if resume:
             changed = f"; changed: {'; '.join(changes)}" if changes else ""
             say(f"resume  from {_restore(model, run_dir)}{changed}")
         else:
-            _clear(run_dir)
+            directory.clear(run_dir)  # of an earlier run
         check_space(run_dir, model, parts.held_out_NTD)
         model.write_config(run_dir, model.description)
         names = model.description.names
@@ -198,16 +200,6 @@ def _refuse_earlier_run(run_dir: Path) -> None:
         )
 
 
-def _clear(run_dir: Path) -> None:
-    """Remove what an earlier run made, and nothing else."""
-    for name in directory.present(run_dir):
-        path = run_dir / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
 def _read(settings: Config, seed: int) -> Source:
     """The sequences of the settings: streamed where they are many, else in memory."""
     if stream := layout.open_stream(settings.data):
@@ -221,8 +213,6 @@ def _read(settings: Config, seed: int) -> Source:
 
 def _describe(model: SeqGAN, sequences: Source, device: str, say: Say) -> None:
     """What is learned from, on what, and how large the networks are."""
-    for note in sequences.notes:
-        say(f"note: {note}")
     description = model.description
     counts, scaler = description.counts, description.scaler
     say(

@@ -229,7 +229,7 @@ def test_overwriting_removes_what_a_run_made_and_nothing_else(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "mine").write_text("1")
     (tmp_path / "held_out.npy").symlink_to(tmp_path / "elsewhere")
-    run._clear(tmp_path)
+    directory.clear(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere", "run.lock", "x.txt"]
     assert (tmp_path / "elsewhere" / "mine").exists()
 

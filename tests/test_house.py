@@ -29,6 +29,7 @@ PLACES = {
     "matplotlib": {"analysis"},
     "tyro": {"run.cli"},
     "rich": {"run.terminal"},
+    "filelock": {"run.directory"},
     "optax": {"core.losses", "core.estimators", "core.steps", "core.rounds", "analysis"},
 }
 MOST_ENTRIES = 10  # directly in the package

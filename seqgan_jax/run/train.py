@@ -1,10 +1,11 @@
-"""One run of `seqgan train`: data, training, and everything in the run directory."""
+"""One run of `seqgan train` and its files, from the settings to `final_samples.txt`."""
 
 import dataclasses
 import json
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from seqgan_jax import config
 from seqgan_jax.config import Config
 from seqgan_jax.core import parallel
 from seqgan_jax.core.batch import TrainState, num_params
-from seqgan_jax.data import files, layout
+from seqgan_jax.data import files, layout, shards
 from seqgan_jax.errors import CheckpointError, DiskError, SeqGANError, UsageError
 from seqgan_jax.model import SeqGAN
 from seqgan_jax.run import checkpoint, directory, health, loop, signals
 from seqgan_jax.run.terminal import Display, warn
 
 SAMPLES_SHOWN = 1000  # sequences in generator_sample.txt
+Say = Callable[[str], None]
+Source = layout.Sequences | shards.Shards
 
 
 class Stopped(SeqGANError):
@@ -99,9 +102,6 @@ class _Listener:
         x_NTD = description.scaler.inverse(samples_NTD.astype(np.float64))
         layout.save_sequences(self._run_dir / name, x_NTD, description.names)
 
-    def close(self) -> None:
-        self._display.close()
-
 
 class _Follower(loop.Silent):
     """The listener of a process that writes nothing; stops when the first one does."""
@@ -109,55 +109,6 @@ class _Follower(loop.Silent):
     def checkpoint(self, state: TrainState) -> None:  # noqa: ARG002
         if number := parallel.broadcast(0):
             raise Stopped(number)
-
-
-def follow(settings: Config) -> None:
-    """Take part in a run whose files another process writes, from the state that it sends."""
-    model = SeqGAN(settings)
-    sequences = layout.open_stream(settings.data) or _load(settings, model.data_seed)
-    model.train(model.prepare(sequences), _Follower())
-
-
-def saved_config(run_dir: str) -> Config:
-    """The settings of the run in `run_dir`, for `--resume`."""
-    content = directory.read_config(Path(run_dir))
-    settings = content.get("settings")
-    if not isinstance(settings, dict):
-        raise CheckpointError(f"{run_dir}/config.json: holds no settings.")
-    return config.from_flat(settings | {"run_dir": run_dir})
-
-
-def check_resumable(old: Config, new: Config) -> list[str]:
-    """Changes from `old` to `new` in words; raises UsageError on those that a run cannot make."""
-    before, after = config.flat(old), config.flat(new)
-    changed = [name for name in after if before[name] != after[name]]
-    refused = [name for name in changed if name not in config.CHANGEABLE]
-    if refused:
-        words = ", ".join(f"{name} {before[name]!r} -> {after[name]!r}" for name in refused)
-        raise UsageError(
-            f"--resume cannot change {words}: what was computed so far depends on it. "
-            "Leave it out, or start a new run with another --run-dir."
-        )
-    return [f"{name} {before[name]!r} -> {after[name]!r}" for name in changed if name != "run_dir"]
-
-
-def _refuse_earlier_run(run_dir: Path) -> None:
-    found = directory.present(run_dir)
-    if found:
-        raise UsageError(
-            f"{run_dir}: holds an earlier run ({', '.join(found)}). Go on with it: --resume. "
-            "Keep it and start another: --run-dir NAME. Replace it: --overwrite."
-        )
-
-
-def _clear(run_dir: Path) -> None:
-    """Remove what an earlier run made, and nothing else."""
-    for name in directory.present(run_dir):
-        path = run_dir / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def train(
@@ -173,7 +124,7 @@ def train(
 
     `stop` is filled by the signal handler; the run then ends at the next chunk with `Stopped`.
     """
-    run_dir = Path(settings.run.run_dir)
+    run_dir, say = Path(settings.run.run_dir), display.say
     started = time.monotonic()
     with directory.lock(run_dir):
         directory.refuse_links(run_dir)
@@ -181,71 +132,115 @@ def train(
         if not resume and not overwrite:
             _refuse_earlier_run(run_dir)
         if resume and settings.data.data is not None:
-            display.say(f"resume  reads {settings.data.data}, as in {run_dir}/config.json")
+            say(f"resume  reads {settings.data.data}, as in {run_dir}/config.json")
         model = SeqGAN(settings)
-        sequences = layout.open_stream(settings.data) or _load(settings, model.data_seed)
+        sequences = _read(settings, model.data_seed)
         for note in sequences.notes:
-            display.say(f"note: {note}")
+            say(f"note: {note}")
         parts = model.prepare(sequences)
-        description = model.description
-        counts = description.counts
-        display.say(
-            f"data    {sequences.source}: {sum(counts):,} sequences of {description.length} steps, "
-            f"{len(description.names)} feature{'s' * (len(description.names) != 1)} "
-            f"({counts[0]:,} to train, {counts[1]:,} to validate, {counts[2]:,} held out)"
-        )
-        for d, name in enumerate(description.names):
-            kind = ""
-            if d not in description.scaler.kept_K:
-                kind = "  (constant or a copy of another column: carried exactly, not learned)"
-            elif words := str(description.scaler.interval_K[description.scaler.source_D[d]]):
-                kind = f"  ({words})"
-            if isinstance(sequences, layout.Sequences):
-                column = sequences.x_NTD[:, :, d]
-                display.say(f"        {name}: {column.min():.6g} to {column.max():.6g}{kind}")
-            elif kind:
-                display.say(f"        {name}{kind}")
-        display.say(f"device  {device}")
-        if model.tried:
-            tried = ", ".join(f"{name} {nll:.4f}" for name, nll in model.tried.items())
-            display.say(
-                f"policy  {model.config.generator.policy}, of {tried} (validation loss, nats a "
-                "step in scaled units, after some epochs each)"
-            )
-        display.say(
-            f"models  generator {num_params(model.state.policy):,} parameters, "
-            f"discriminator {num_params(model.state.discriminator):,}"
-        )
+        _describe(model, sequences, device, say)
         if resume:
-            done = _restore(model, run_dir)
-            display.say(
-                f"resume  from {done}" + (f"; changed: {'; '.join(changes)}" if changes else "")
-            )
+            changed = f"; changed: {'; '.join(changes)}" if changes else ""
+            say(f"resume  from {_restore(model, run_dir)}{changed}")
         else:
-            _clear(run_dir)
+            directory.clear(run_dir)  # of an earlier run
         check_space(run_dir, model, parts.held_out_NTD)
-        model.write_config(run_dir, description)
-        layout.save_sequences(run_dir / "held_out.npy", parts.held_out_NTD, description.names)
+        model.write_config(run_dir, model.description)
+        names = model.description.names
+        layout.save_sequences(run_dir / "held_out.npy", parts.held_out_NTD, names)
         listener = _Listener(model, run_dir, display, stop)
         if stop:
             raise Stopped(stop[0])
         try:
             model.train(parts, listener)
         finally:
-            listener.close()
+            display.close()
         if stop:  # all training is saved; only the samples at the end are missing
             raise Stopped(stop[0])
-        _finish(model, parts.held_out_NTD, run_dir, display)
-        display.say(f"done in {time.monotonic() - started:.0f} s")
+        _finish(model, parts.held_out_NTD, run_dir, say)
+        say(f"done in {time.monotonic() - started:.0f} s")
     return model
 
 
-def _load(settings: Config, seed: int) -> layout.Sequences:
+def follow(settings: Config) -> None:
+    """Take part in a run whose files another process writes, from the state that it sends."""
+    model = SeqGAN(settings)
+    model.train(model.prepare(_read(settings, model.data_seed)), _Follower())
+
+
+# ------------------------------------------------------------------ before the training
+
+
+def saved_config(run_dir: str) -> Config:
+    """The settings of the run in `run_dir`, for `--resume`."""
+    settings = directory.read_config(Path(run_dir)).get("settings")
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{run_dir}/config.json: holds no settings.")
+    return config.from_flat(settings | {"run_dir": run_dir})
+
+
+def check_resumable(old: Config, new: Config) -> list[str]:
+    """Changes from `old` to `new` in words; raises UsageError on those that a run cannot make."""
+    before, after = config.flat(old), config.flat(new)
+    changed = {n: f"{n} {before[n]!r} -> {after[n]!r}" for n in after if before[n] != after[n]}
+    if refused := [words for name, words in changed.items() if name not in config.CHANGEABLE]:
+        raise UsageError(
+            f"--resume cannot change {', '.join(refused)}: what was computed so far depends on it. "
+            "Leave it out, or start a new run with another --run-dir."
+        )
+    return [words for name, words in changed.items() if name != "run_dir"]
+
+
+def _refuse_earlier_run(run_dir: Path) -> None:
+    if found := directory.present(run_dir):
+        raise UsageError(
+            f"{run_dir}: holds an earlier run ({', '.join(found)}). Go on with it: --resume. "
+            "Keep it and start another: --run-dir NAME. Replace it: --overwrite."
+        )
+
+
+def _read(settings: Config, seed: int) -> Source:
+    """The sequences of the settings: streamed where they are many, else in memory."""
+    if stream := layout.open_stream(settings.data):
+        return stream
     source = dataclasses.asdict(settings.data)
     for name in ("held_out", "validation", "data_seed", "memory", "buffer", "log", "bounds"):
         del source[name]
     columns = settings.data.columns or None
     return layout.load(source.pop("data"), **source | {"columns": columns}, seed=seed)
+
+
+def _describe(model: SeqGAN, sequences: Source, device: str, say: Say) -> None:
+    """What is learned from, on what, and how large the networks are."""
+    description = model.description
+    counts, scaler = description.counts, description.scaler
+    say(
+        f"data    {sequences.source}: {sum(counts):,} sequences of {description.length} steps, "
+        f"{len(description.names)} feature{'s' * (len(description.names) != 1)} "
+        f"({counts[0]:,} to train, {counts[1]:,} to validate, {counts[2]:,} held out)"
+    )
+    for d, name in enumerate(description.names):
+        kind, values = "", ""
+        if d not in scaler.kept_K:
+            kind = "  (constant or a copy of another column: carried exactly, not learned)"
+        elif words := str(scaler.interval_K[scaler.source_D[d]]):
+            kind = f"  ({words})"
+        if isinstance(sequences, layout.Sequences):
+            column = sequences.x_NTD[:, :, d]
+            values = f": {column.min():.6g} to {column.max():.6g}"
+        if values or kind:
+            say(f"        {name}{values}{kind}")
+    say(f"device  {device}")
+    if model.tried:
+        tried = ", ".join(f"{name} {nll:.4f}" for name, nll in model.tried.items())
+        say(
+            f"policy  {model.config.generator.policy}, of {tried} (validation loss, nats a "
+            "step in scaled units, after some epochs each)"
+        )
+    say(
+        f"models  generator {num_params(model.state.policy):,} parameters, "
+        f"discriminator {num_params(model.state.discriminator):,}"
+    )
 
 
 def check_space(run_dir: Path, model: SeqGAN, held_out_NTD: np.ndarray) -> None:
@@ -285,50 +280,45 @@ def _restore(model: SeqGAN, run_dir: Path) -> str:
     return ", ".join(f"{loop.TITLES[phase]} {count}" for phase, count in done.items())
 
 
-def _finish(model: SeqGAN, held_out_NTD: np.ndarray, run_dir: Path, display: Display) -> None:
-    description = model.description
-    nll = -model.log_prob(held_out_NTD).mean() / description.length
-    if not np.isfinite(nll):  # a held-out sequence breaks a constant column
-        inside = description.scaler.matches(held_out_NTD)
-        display.say(
+# ------------------------------------------------------------------ after the training
+
+
+def _finish(model: SeqGAN, held_out_NTD: np.ndarray, run_dir: Path, say: Say) -> None:
+    """The held-out likelihood, `final_samples.txt`, and the picture of the metrics."""
+    description, settings = model.description, model.config.run
+    inside = description.scaler.matches(held_out_NTD)
+    if not inside.all():
+        say(
             f"note: {np.sum(~inside)} of {len(inside)} held-out sequences break a column that is "
             "constant in the training part; left out of the figure below"
         )
-        nll = (
-            -model.log_prob(held_out_NTD[inside]).mean() / description.length
-            if inside.any()
-            else nll
-        )
-    display.say(f"held-out negative log-likelihood: {nll:.4f} nats a step, in data units")
-    if model.config.run.num_seeds > 1:
-        _report_runs(model, held_out_NTD, run_dir, display)
-    number = model.config.run.generated_num
-    x_NTD = model.sample(number, seed=model.config.run.seed)
+    counted = held_out_NTD[inside] if inside.any() else held_out_NTD
+    nll = -model.log_prob(counted).mean() / description.length
+    say(f"held-out negative log-likelihood: {nll:.4f} nats a step, in data units")
+    if settings.num_seeds > 1:
+        _report_runs(model, held_out_NTD[inside], run_dir, say)
+    x_NTD = model.sample(settings.generated_num, seed=settings.seed)
     layout.save_sequences(run_dir / "final_samples.txt", x_NTD, description.names)
-    display.say(f"wrote {number:,} sequences to {run_dir / 'final_samples.txt'}")
-    rows = directory.read_metrics(run_dir)
-    if rows:
-        from seqgan_jax.analysis import plots  # matplotlib: half a second, wanted only here
+    say(f"wrote {settings.generated_num:,} sequences to {run_dir / 'final_samples.txt'}")
+    from seqgan_jax.analysis import command  # matplotlib: half a second, wanted only here
 
-        figure = plots.training_metrics(rows)
-        with files.atomic_write(run_dir / "training_metrics.png", "wb") as handle:
-            figure.savefig(handle, format="png", dpi=150)
-        display.say(f"wrote {run_dir / 'training_metrics.png'}")
+    for path in command.training_picture(run_dir, run_dir):
+        say(f"wrote {path}")
 
 
-def _report_runs(model: SeqGAN, held_out_NTD: np.ndarray, run_dir: Path, display: Display) -> None:
+def _report_runs(model: SeqGAN, held_out_NTD: np.ndarray, run_dir: Path, say: Say) -> None:
     """Every run's figures, their mean and spread, on the terminal and in runs.json."""
-    inside = held_out_NTD[model.description.scaler.matches(held_out_NTD)]
     rows = model.runs()
     for i, row in enumerate(rows):
-        fine = len(inside) > 0 and np.isfinite(row["validation_nll"])
-        nll = -model.log_prob(inside, run=i).mean() / model.description.length if fine else np.nan
-        row["held_out_nll"] = float(nll) if fine else None
+        row["held_out_nll"] = None
+        if len(held_out_NTD) and np.isfinite(row["validation_nll"]):
+            log_p = model.log_prob(held_out_NTD, run=i)
+            row["held_out_nll"] = float(-log_p.mean() / model.description.length)
     files.write_text(run_dir / "runs.json", json.dumps(rows, indent=1, default=str) + "\n")
     values = np.array([row["held_out_nll"] for row in rows if row["held_out_nll"] is not None])
     best = next(row for row in rows if row["best"])
     if len(values):
-        display.say(
+        say(
             f"{len(rows)} runs: held-out {values.mean():.4f} on average, standard deviation "
             f"{values.std():.4f}, {values.min():.4f} to {values.max():.4f}; kept seed "
             f"{best['seed']}, the likeliest on the validation part; all in {run_dir / 'runs.json'}"

@@ -3,10 +3,11 @@
     python benchmarks/quality.py --data DIR          sines, DIR/stock_data.csv, DIR/ETTh1.csv
     python benchmarks/quality.py --data DIR --sets stocks --seeds 5 --repeats 5 --json FILE
 
-Windows of 24 with stride 1, min-max scaled by the real data (TimeGAN, Yoon et al. 2019). A tenth of
-a series, in blocks of 60 steps, is never trained on; windows that touch a block are left out of
-training. Each figure is the mean over training seeds with a 95% interval of that mean (t); the
-likelihood row is the same runs before adversarial training, and `paired` their difference.
+Windows of 24 with stride 1 (TimeGAN, Yoon et al. 2019). For the scores each column is min-max
+scaled by the whole series; sines stay as they are, in [0.5, 1]. A tenth of a series, in blocks of
+60 steps, is never trained on; windows that touch a block are left out of training. Each figure is
+the mean over training seeds with a 95% interval of that mean (t); the likelihood row is the same
+runs before adversarial training, and `paired` their difference.
   disc       discriminative score against all real windows, as published; lower is better
   held-out   the same against the windows inside the held-out blocks (as many generated)
   floor      the same between held-out real windows and real windows that were trained on
@@ -33,7 +34,7 @@ import scipy.stats
 from experiments import trained
 
 from seqgan_jax import SeqGAN
-from seqgan_jax.analysis import metrics, pairwise, scores, ts2vec
+from seqgan_jax.analysis import metrics, pairwise, published, scores, ts2vec
 from seqgan_jax.data.layout import Sequences, default_names, load
 
 WINDOW, BLOCK, HELD_OUT = 24, 60, 0.1
@@ -67,6 +68,11 @@ def parts_of(name: str, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return x, x[~inside.any(0)], x[inside.all(0)]
 
 
+def in_score_units(name: str, every: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """x as the scores take it, float32: min-max scaled by all real windows; sines as they are."""
+    return x.astype(np.float32) if name == "sines" else published.min_max(every, x)
+
+
 def told_apart(real: np.ndarray, others: Sequence[np.ndarray], repeats: int) -> np.ndarray:
     """Discriminative score of each of `others` against `real`, mean of repeats, `[S]`."""
     joined = np.concatenate([real, *others])
@@ -77,6 +83,7 @@ def told_apart(real: np.ndarray, others: Sequence[np.ndarray], repeats: int) -> 
 
 
 def judged(
+    name: str,
     model: SeqGAN,
     every: np.ndarray,
     train: np.ndarray,
@@ -85,15 +92,10 @@ def judged(
     encoder: Any,
 ) -> dict[str, np.ndarray]:
     """Every figure of each run, `[S]`."""
-    low, high = every.min((0, 1)), every.max((0, 1))
-
-    def scale(x: np.ndarray) -> np.ndarray:
-        return ((x - low) / np.maximum(high - low, 1e-12)).astype(np.float32)
-
     runs = range(model.config.run.num_seeds)
     made = [model.sample(len(every), seed=1, run=run) for run in runs]
-    samples = [scale(x) for x in made]
-    real, few = scale(every), scale(held)
+    everything = (every, train, held, *made)
+    real, known, few, *samples = (in_score_units(name, every, x) for x in everything)
     found = {"disc": told_apart(real, samples, repeats)}
     found["held-out"] = told_apart(few, [x[: len(few)] for x in samples], repeats)
     number = len(real)
@@ -106,7 +108,7 @@ def judged(
         [ts2vec.frechet_distance(of_real, ts2vec.embed(encoder, x)[0]) for x in samples]
     )
     found["corr"] = np.array([metrics.correlational_score(real, x) for x in samples])
-    points = pairwise.flatten(scale(train))
+    points = pairwise.flatten(known)
     near_held = pairwise.nearest(pairwise.flatten(few), points)
     near = [pairwise.nearest(pairwise.flatten(x[: len(few)]), points) for x in samples]
     found["copies"] = np.array([pairwise.copy_share(x, near_held) for x in near])
@@ -121,13 +123,13 @@ def about(values: np.ndarray) -> str:
     return f"{values.mean():.4f} +-{half:.4f}" if len(values) > 1 else f"{values.mean():.4f}"
 
 
-def floors(every: np.ndarray, train: np.ndarray, held: np.ndarray, repeats: int) -> dict[str, Any]:
+def floors(
+    name: str, every: np.ndarray, train: np.ndarray, held: np.ndarray, repeats: int
+) -> dict[str, float]:
     """What real data show of themselves."""
-    low, high = every.min((0, 1)), every.max((0, 1))
-    scale = np.maximum(high - low, 1e-12)
-    real, few = (every - low) / scale, (held - low) / scale
     order = np.random.default_rng(2).permutation(len(train))[: len(held)]
-    between = told_apart(few, [(train[order] - low) / scale], repeats)
+    real, few, known = (in_score_units(name, every, x) for x in (every, held, train[order]))
+    between = told_apart(few, [known], repeats)
     own = scores.predictive(real, [np.arange(len(real))], real, 0).mean()
     return {"held-out": float(between[0]), "pred": float(own)}
 
@@ -153,15 +155,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         off = {"skip_dis_pretrain": True, "skip_adversarial": True}
         before, _, first = trained(sequences, shared | off, None)
         after, _, second = trained(sequences, shared, before)
-        low, high = every.min((0, 1)), every.max((0, 1))
-        real = ((every - low) / np.maximum(high - low, 1e-12)).astype(np.float32)
         began = time.monotonic()
-        encoder = ts2vec.train(real, 1, 0)
+        encoder = ts2vec.train(in_score_units(name, every, every), 1, 0)
         rows = {
-            "likelihood": judged(before, every, train, held, options.repeats, encoder),
-            "adversarial": judged(after, every, train, held, options.repeats, encoder),
+            "likelihood": judged(name, before, every, train, held, options.repeats, encoder),
+            "adversarial": judged(name, after, every, train, held, options.repeats, encoder),
         }
-        floor = floors(every, train, held, options.repeats)
+        floor = floors(name, every, train, held, options.repeats)
         cells = [[row, *(about(values[f]) for f in FIGURES)] for row, values in rows.items()]
         changes = {f: rows["adversarial"][f] - rows["likelihood"][f] for f in FIGURES}
         cells.append(["paired", *(about(changes[f]) for f in FIGURES)])

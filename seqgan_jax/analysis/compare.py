@@ -11,6 +11,7 @@ from seqgan_jax.analysis import averages, metrics, resampling, sequences
 from seqgan_jax.analysis.catalogue import CATALOGUE
 from seqgan_jax.analysis.report import Metric, Report
 from seqgan_jax.analysis.resampling import Halves
+from seqgan_jax.data.layout import default_names
 from seqgan_jax.errors import DataError
 
 Array = NDArray[Any]
@@ -45,7 +46,7 @@ def analyze(
         real, generated: arrays [N, T, D] (or [N, T]) in data units. At least 10 sequences each.
         train: the training sequences [N, T, D]; with them, memorisation is judged against them
             and `real` must be held out. Without, it is judged against half of `real`.
-        names: names of the D features.
+        names: names of the D features; x, or x1, x2, ..., where none are given.
         seed: of the random halves, resamples and permutations.
         max_sequences: of each kind; more are thinned out at random (the report says so).
         scores: published scores to compute as well: "discriminative", "predictive",
@@ -67,7 +68,7 @@ def analyze(
     check_pair(real_NTD, generated_NTD, train_NTD)
     counts = len(real_NTD), len(generated_NTD)
     features = real_NTD.shape[2]
-    labels = tuple(names) if names else tuple(f"x{d}" for d in range(features))
+    labels = tuple(names) if names else default_names(features)
     if len(labels) != features:
         raise DataError(f"{len(labels)} names were given for {features} features: {labels}")
     rng = np.random.default_rng(seed)

@@ -53,8 +53,7 @@ def _units(report: "Report") -> tuple[Array, Array, str]:
 
 
 def _value_label(name: str) -> str:
-    plain = name in ("x0", "x", "x1", "value")
-    return "value (data units)" if plain else f"{short(name, 26)} (data units)"
+    return f"{'value' if name == 'x' else short(name, 26)} (data units)"
 
 
 def distributions(report: "Report") -> Figure:

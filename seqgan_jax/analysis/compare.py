@@ -226,32 +226,30 @@ def _average_metrics(
     small_rows = min(resampling.FAR_SAMPLE, max(3, len(real_NTD) // 4), len(generated_NTD))
     pairs = resampling.small_pairs(rng, halves, SMALL_PAIRS, small_rows)
     total, count = len(real_NTD), len(generated_NTD)
-    everything = np.full((1, total), 1 / total, dtype=np.float32)
-    rows = [h.first for h in halves] + [h.second for h in halves]
-    rows += [a for a, _ in pairs] + [b for _, b in pairs]
-    drawn = resampling.bootstrap_weights(rng, ids_N, BOOTSTRAPS)
-    real = averages.sequence_means(
-        basis, real_NTD, np.concatenate([everything, resampling.mean_weights(rows, total), drawn])
-    )
-    everything = np.full((1, count), 1 / count, dtype=np.float32)
-    matched_rows = resampling.mean_weights([h.generated for h in halves], count)
-    drawn = resampling.bootstrap_weights(rng, np.arange(count), BOOTSTRAPS)
-    generated = averages.sequence_means(
-        basis, generated_NTD, np.concatenate([everything, matched_rows, drawn])
-    )
 
-    def part(means: dict[str, Array], start: int, size: int) -> dict[str, Array]:
-        return {name: block[start : start + size] for name, block in means.items()}
+    def means(x_NTD: Array, rows: dict[str, list[Any]], ids_N: Array) -> dict[str, Any]:
+        groups = {name: resampling.mean_weights(each, len(x_NTD)) for name, each in rows.items()}
+        groups["boots"] = resampling.bootstrap_weights(rng, ids_N, BOOTSTRAPS)
+        return averages.group_means(basis, x_NTD, groups)
 
-    s, m = len(halves), len(pairs)
-    first, second = part(real, 1, s), part(real, 1 + s, s)
-    floors = averages.figures(basis, first, second)
-    matched = averages.figures(basis, first, part(generated, 1, s))
-    small = averages.figures(basis, part(real, 1 + 2 * s, m), part(real, 1 + 2 * s + m, m))
-    boot_real = part(real, 1 + 2 * s + 2 * m, BOOTSTRAPS)
-    boot_generated = part(generated, 1 + s, BOOTSTRAPS)
-    boots = averages.figures(basis, boot_real, boot_generated)
-    full = averages.figures(basis, part(real, 0, 1), part(generated, 0, 1))
+    real = means(
+        real_NTD,
+        {
+            "all": [np.arange(total)],
+            "first": [half.first for half in halves],
+            "second": [half.second for half in halves],
+            "small": [a for a, _ in pairs],
+            "other small": [b for _, b in pairs],
+        },
+        ids_N,
+    )
+    matched_rows = {"all": [np.arange(count)], "matched": [half.generated for half in halves]}
+    generated = means(generated_NTD, matched_rows, np.arange(count))
+    full = averages.figures(basis, real["all"], generated["all"])
+    matched = averages.figures(basis, real["first"], generated["matched"])
+    floors = averages.figures(basis, real["first"], real["second"])
+    small = averages.figures(basis, real["small"], real["other small"])
+    boots = averages.figures(basis, real["boots"], generated["boots"])
     z_real, z_generated = basis.standardise(real_NTD), basis.standardise(generated_NTD)
     exact = [
         metrics.ks_and_wasserstein(z_real[..., d], z_generated[..., d]) for d in range(len(labels))
@@ -263,32 +261,30 @@ def _average_metrics(
         )
         for name in full
     }
-    return found, _curves(real, generated, boot_real, boot_generated)
+    return found, _curves({"real": real, "generated": generated})
 
 
-def _curves(
-    real: dict[str, Array],
-    generated: dict[str, Array],
-    boot_real: dict[str, Array],
-    boot_generated: dict[str, Array],
-) -> dict[str, Array]:
+def _curves(samples: dict[str, dict[str, dict[str, Array]]]) -> dict[str, Array]:
     """Autocorrelations and spectra with 95% bands, [D, L + 1] and [D, F], for the plots."""
+
+    def made(means: dict[str, Array]) -> dict[str, Array]:
+        rho = averages.autocorrelations(means["lags"])
+        partial = metrics.partial_autocorrelation(rho)
+        return {
+            "autocorrelation": rho,
+            "partial_autocorrelation": partial,
+            "spectrum": means["spectrum"],
+        }
+
     curves: dict[str, Array] = {}
-    for kind, means, boot in (("real", real, boot_real), ("generated", generated, boot_generated)):
-        for name, make in {
-            "autocorrelation": lambda x: averages.autocorrelations(x["lags"]),
-            "partial_autocorrelation": lambda x: metrics.partial_autocorrelation(
-                averages.autocorrelations(x["lags"])
-            ),
-            "spectrum": lambda x: x["spectrum"],
-        }.items():
-            curves[f"{kind}_{name}"] = make({k: v[:1] for k, v in means.items()})[0]
-            low, high = np.quantile(make(boot), [0.025, 0.975], axis=0)
+    for kind, groups in samples.items():
+        resampled = made(groups["boots"])
+        for name, curve in made(groups["all"]).items():
+            curves[f"{kind}_{name}"] = curve[0]
+            low, high = np.quantile(resampled[name], [0.025, 0.975], axis=0)
             curves[f"{kind}_{name}_low"], curves[f"{kind}_{name}_high"] = low, high
-        if "products" in means:
-            curves[f"{kind}_correlation"] = averages.correlations(
-                {k: v[:1] for k, v in means.items()}
-            )[0]
+        if "products" in groups["all"]:
+            curves[f"{kind}_correlation"] = averages.correlations(groups["all"])[0]
     return curves
 
 

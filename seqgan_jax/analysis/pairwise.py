@@ -1,7 +1,7 @@
 """Figures of whole sequences: distances between them, neighbours, a kernel test, a classifier.
 
 Distances are Euclidean over all T * D values in units of each feature's real standard deviation,
-divided by sqrt(T * D), so that two independent sequences lie about sqrt(2) apart whatever T and D.
+divided by sqrt(T * D): two independent sequences are about sqrt(2) apart for any T and D.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
+
+from seqgan_jax.analysis import metrics
 
 Array = NDArray[Any]
 
@@ -32,19 +34,16 @@ def squared_distances(a: Array, b: Array) -> Array:
     return np.maximum(out, 0.0, out=out)
 
 
-def nearest(probes: Array, references: Array, *, same: bool = False, chunk: int = 4096) -> Array:
+def nearest(probes: Array, references: Array, chunk: int = 4096) -> Array:
     """Distance of each probe to its nearest reference -> [len(probes)].
 
-    With `same`, the two are one array and a row is not its own neighbour. Distances come from the
-    differences themselves (not from products), so that an exact copy is at exactly 0.
+    Distances come from the differences themselves (not from products), so that an exact copy is at
+    exactly 0.
     """
     best = np.full(len(probes), np.inf, dtype=np.float32)
     where = np.zeros(len(probes), dtype=np.int64)
     for start in range(0, len(references), chunk):
         block = squared_distances(probes, references[start : start + chunk])
-        if same:
-            rows = np.arange(start, min(start + chunk, len(probes)))
-            block[rows, rows - start] = np.inf
         index = block.argmin(axis=1)
         value = block[np.arange(len(probes)), index]
         closer = value < best
@@ -58,10 +57,7 @@ def copy_share(generated_N: Array, held_out_N: Array) -> float:
     max_d F_generated(d) - F_held_out(d) over nearest-neighbour distances d, in [0, 1]: 0.1 means
     that a tenth of the samples are too near. 0 for an honest generator, up to noise.
     """
-    values = np.sort(np.concatenate([generated_N, held_out_N]))
-    gap = np.searchsorted(np.sort(generated_N), values, side="right") / len(generated_N)
-    gap -= np.searchsorted(np.sort(held_out_N), values, side="right") / len(held_out_N)
-    return float(max(gap.max(), 0.0))
+    return float(max(metrics.cdf_gaps(generated_N, held_out_N)[0].max(), 0.0))
 
 
 @dataclass(frozen=True)
@@ -116,16 +112,12 @@ def permutation_p_value(kernel: Array, first: int, repeats: int, rng: np.random.
     (1 + number of relabellings at least as large) / (1 + repeats). All relabellings are one matrix
     product: up to terms that do not change, MMD^2 = s' K s with s = +1/n and -1/m.
     """
-    total = len(kernel)
-    second = total - first
     # Without the diagonal the statistic is the unbiased one with weights 1/n^2: the same order when
     # n = m, which is how it is called here.
     bare = kernel - np.diag(np.diag(kernel))
-    signs = np.empty((repeats + 1, total), dtype=np.float32)
-    base = np.concatenate([np.full(first, 1 / first), np.full(second, -1 / second)])
-    signs[0] = base
-    for r in range(repeats):
-        signs[r + 1] = rng.permutation(base)
+    second = len(kernel) - first
+    base = np.repeat([1 / first, -1 / second], [first, second])
+    signs = np.array([base, *(rng.permutation(base) for _ in range(repeats))], np.float32)
     values = np.einsum("rn,rn->r", signs @ bare, signs)
     return float((1 + np.sum(values[1:] >= values[0])) / (1 + repeats))
 
@@ -133,12 +125,7 @@ def permutation_p_value(kernel: Array, first: int, repeats: int, rng: np.random.
 def pairwise_statistics(squared: Array) -> dict[str, float]:
     """Mean, std, min and max of the distances between different rows of one sample."""
     distances = np.sqrt(squared[np.triu_indices(len(squared), 1)])
-    return {
-        "mean": float(distances.mean()),
-        "std": float(distances.std()),
-        "min": float(distances.min()),
-        "max": float(distances.max()),
-    }
+    return {name: float(getattr(distances, name)()) for name in ("mean", "std", "min", "max")}
 
 
 def classifier_inputs(z_NTD: Array, seed: int = 0) -> Array:
@@ -146,18 +133,15 @@ def classifier_inputs(z_NTD: Array, seed: int = 0) -> Array:
 
     At most 4 * CLASSIFIER_INPUTS columns: longer sequences are projected at random first.
     """
-    products = z_NTD[:, 1:] * z_NTD[:, :-1]
     changes = np.diff(z_NTD, axis=1)
-    parts = [z_NTD, z_NTD**2, products, changes * np.abs(changes)]
     rng = np.random.default_rng(seed)
     out = []
-    for part in parts:
+    for part in (z_NTD, z_NTD**2, z_NTD[:, 1:] * z_NTD[:, :-1], changes * np.abs(changes)):
         flat = np.clip(part.reshape(len(part), -1), -30, 30).astype(np.float32)
         if flat.shape[1] > CLASSIFIER_INPUTS:
             mix = rng.normal(size=(flat.shape[1], CLASSIFIER_INPUTS)) / np.sqrt(flat.shape[1])
             flat = flat @ mix.astype(np.float32)
-        if flat.shape[1]:
-            out.append(flat)
+        out.append(flat)
     return np.concatenate(out, axis=1)
 
 
@@ -168,18 +152,16 @@ def classifier_hits(first: Array, second: Array) -> tuple[Array, Array]:
     `classifier_inputs`, cross-fitted on two folds (even and odd rows). Rows come in random order.
     """
     x = np.concatenate([first, second]).astype(np.float64)
-    y = np.concatenate([np.ones(len(first)), -np.ones(len(second))])
-    fold = np.concatenate([np.arange(len(first)) % 2, np.arange(len(second)) % 2]).astype(bool)
+    y = np.repeat([1.0, -1.0], [len(first), len(second)])
+    fold = np.concatenate([np.arange(len(rows)) % 2 == 1 for rows in (first, second)])
     hits = np.zeros(len(x))
     for test in (fold, ~fold):
         train = ~test
         mean, std = x[train].mean(axis=0), x[train].std(axis=0)
         scaled = (x - mean) / np.where(std > 1e-9, std, 1.0)
-        part, target = scaled[train], y[train]
-        ridge = 1e-3 * len(part) + 1.0
-        centre = target.mean()
-        gram = part.T @ part + ridge * np.eye(part.shape[1])
-        weights = np.linalg.solve(gram, part.T @ (target - centre))
+        part, centre = scaled[train], y[train].mean()
+        gram = part.T @ part + (1e-3 * len(part) + 1.0) * np.eye(part.shape[1])
+        weights = np.linalg.solve(gram, part.T @ (y[train] - centre))
         hits[test] = (scaled[test] @ weights + centre) * y[test] > 0
     return hits[: len(first)], hits[len(first) :]
 

@@ -4,7 +4,6 @@ Distances are Euclidean over all T * D values in units of each feature's real st
 divided by sqrt(T * D): two independent sequences are about sqrt(2) apart for any T and D.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -60,34 +59,32 @@ def copy_share(generated_N: Array, held_out_N: Array) -> float:
     return float(max(metrics.cdf_gaps(generated_N, held_out_N)[0].max(), 0.0))
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """Indicators whose means are precision, recall and coverage (n rows each)."""
-
-    precise: NDArray[Any]  # generated rows inside some real row's ball
-    recalled: NDArray[Any]  # real rows inside some generated row's ball
-    covered: NDArray[Any]  # real rows whose ball holds a generated row
-
-
 def neighbourhood(
     real_real: Array, real_generated: Array, generated_generated: Array, k: int = NEIGHBOURS
-) -> Neighbours:
+) -> dict[str, Array]:
     """Precision and recall (Kynkaanniemi et al. 2019), coverage (Naeem et al. 2020).
 
-    Arguments are squared distance matrices. The ball of a row reaches to its k-th nearest
-    neighbour in its own sample.
+    The ball of a row reaches to its k-th nearest neighbour in its own sample.
+
+    Args:
+        real_real, real_generated, generated_generated: squared distance matrices, diagonals 0.
+        k: neighbours.
+    Returns:
+        "precision": which generated rows are inside some real row's ball; "recall": which real rows
+        are inside some generated row's; "coverage": which real rows' balls hold a generated row.
+        The figures are the means.
     """
-    k_real = min(k, len(real_real) - 1)
-    k_generated = min(k, len(generated_generated) - 1)
     # The diagonal is 0, so that position k is the k-th neighbour other than the row itself.
-    real_ball = np.partition(real_real, k_real, axis=1)[:, k_real]
-    generated_ball = np.partition(generated_generated, k_generated, axis=1)[:, k_generated]
-    inside_real: Array = real_generated <= real_ball[:, None]
-    return Neighbours(
-        precise=np.any(inside_real, axis=0),
-        recalled=np.any(real_generated <= generated_ball[None, :], axis=1),
-        covered=np.any(inside_real, axis=1),
+    real_ball, generated_ball = (
+        np.partition(x, min(k, len(x) - 1), axis=1)[:, min(k, len(x) - 1)]
+        for x in (real_real, generated_generated)
     )
+    inside_real: Array = real_generated <= real_ball[:, None]
+    return {
+        "precision": np.any(inside_real, axis=0),
+        "recall": np.any(real_generated <= generated_ball[None, :], axis=1),
+        "coverage": np.any(inside_real, axis=1),
+    }
 
 
 def kernel_matrix(squared: Array, bandwidth: float) -> Array:

@@ -232,9 +232,9 @@ def test_distances_neighbours_and_diversity_equal_naive_ones():
     covered = [any(d[i, j] <= ball[i] for j in range(30)) for i in range(40)]
     other = [np.sort(cdist(b, b)[j])[3] for j in range(30)]
     recalled = [any(d[i, j] <= other[j] for j in range(30)) for i in range(40)]
-    np.testing.assert_array_equal(found.precise, precise)
-    np.testing.assert_array_equal(found.covered, covered)
-    np.testing.assert_array_equal(found.recalled, recalled)
+    np.testing.assert_array_equal(found["precision"], precise)
+    np.testing.assert_array_equal(found["coverage"], covered)
+    np.testing.assert_array_equal(found["recall"], recalled)
     assert pairwise.pairwise_statistics(aa)["mean"] == pytest.approx(pdist(a).mean())
 
 

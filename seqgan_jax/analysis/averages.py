@@ -87,7 +87,7 @@ def fit_basis(real_NTD: Array, generated_NTD: Array) -> Basis:
     return Basis(mean_D, scale_D, constant_D, value, step, change, draft.lags)
 
 
-def _counts(z: Array, edges: Array, bins: int) -> Array:
+def bin_shares(z: Array, edges: Array, bins: int) -> Array:
     """Share of each row's values in each bin -> [n, bins]; a value on an edge goes below it."""
     n = len(z)
     bin_index = np.searchsorted(edges[1:-1], z)
@@ -151,9 +151,9 @@ def _phi(basis: Basis, d: int, z_NT: Array) -> dict[str, Array]:
     """Everything of feature d whose means over sequences are wanted -> blocks [n, K]."""
     change = np.diff(z_NT, axis=1) if z_NT.shape[1] > 1 else z_NT
     return {
-        "values": _counts(z_NT, basis.value_edges_DK[d], VALUE_BINS),
+        "values": bin_shares(z_NT, basis.value_edges_DK[d], VALUE_BINS),
         "steps": _step_counts(z_NT, basis.step_edges_DTK[d]),
-        "increments": _counts(change, basis.increment_edges_DK[d], VALUE_BINS),
+        "increments": bin_shares(change, basis.increment_edges_DK[d], VALUE_BINS),
         "powers": _powers(z_NT),
         "lags": _lag_products(z_NT, basis.lags),
         "dynamics": _dynamics(z_NT),
@@ -162,39 +162,39 @@ def _phi(basis: Basis, d: int, z_NT: Array) -> dict[str, Array]:
     }
 
 
-def sequence_means(basis: Basis, x_NTD: Array, weights_RN: Array) -> dict[str, Array]:
+def sequence_means(basis: Basis, z_NTD: Array, weights_RN: Array) -> dict[str, Array]:
     """Means over sequences of every phi, for each row of weights -> blocks [R, D, ...].
 
-    Histograms are summed in float32 (shares, exact to 1e-6), everything else in float64.
+    `z_NTD` is standardised. Histograms are summed in float32 (shares, exact to 1e-6), all else in
+    float64.
     """
-    features, steps = x_NTD.shape[2], x_NTD.shape[1]
+    total, steps, features = z_NTD.shape
     # The variances below are differences of means: these need weights that sum to 1 in float64.
     weights_RN = weights_RN.astype(np.float64)
     weights_RN /= weights_RN.sum(axis=1, keepdims=True)
     sums: dict[str, list[Any]] = defaultdict(lambda: [0.0] * features)
     cross: dict[str, Any] = defaultdict(float)
-    for start in range(0, len(x_NTD), CHUNK):
-        z_NTD = basis.standardise(x_NTD[start : start + CHUNK])
+    for start in range(0, total, CHUNK):
+        z = z_NTD[start : start + CHUNK]
         weights = weights_RN[:, start : start + CHUNK]
         for d in range(features):
-            for name, phi in _phi(basis, d, np.ascontiguousarray(z_NTD[:, :, d])).items():
+            for name, phi in _phi(basis, d, np.ascontiguousarray(z[:, :, d])).items():
                 sums[name][d] += weights.astype(phi.dtype, copy=False) @ phi
         if features > 1:
-            early, late = z_NTD[:, :-1].transpose(0, 2, 1), z_NTD[:, 1:]
-            products = np.einsum("nti,ntj->nij", z_NTD, z_NTD, optimize=True) / steps
+            products = np.einsum("nti,ntj->nij", z, z, optimize=True) / steps
             cross["products"] += weights @ products.reshape(len(products), -1)
             if basis.lags:
-                products = np.matmul(early, late) / (steps - 1)
+                products = np.matmul(z[:, :-1].transpose(0, 2, 1), z[:, 1:]) / (steps - 1)
                 cross["lagged_products"] += weights @ products.reshape(len(products), -1)
     means = {name: np.stack(blocks, axis=1) for name, blocks in sums.items()}
     return means | {name: x.reshape(-1, features, features) for name, x in cross.items()}
 
 
 def group_means(
-    basis: Basis, x_NTD: Array, groups: dict[str, Array]
+    basis: Basis, z_NTD: Array, groups: dict[str, Array]
 ) -> dict[str, dict[str, Array]]:
     """`sequence_means` of several groups of rows of weights, computed in one pass over the data."""
-    means = sequence_means(basis, x_NTD, np.concatenate(list(groups.values())))
+    means = sequence_means(basis, z_NTD, np.concatenate(list(groups.values())))
     ends = np.cumsum([len(weights) for weights in groups.values()])
     return {
         group: {name: block[end - len(weights) : end] for name, block in means.items()}

@@ -1,16 +1,16 @@
-"""What each figure is called, its unit and range, and what it tells: one table for all outputs."""
+"""What each figure is called, its unit and range, and its meaning: one table for all outputs."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure's name in words, its group, its unit, one line on what it tells, and its range."""
+    """A figure's name in words, its group, its unit, its meaning in a line, and its range."""
 
     label: str
     group: str
     unit: str
-    tells: str
+    meaning: str
     lower: float
     upper: float
     higher_is_better: bool
@@ -33,7 +33,7 @@ GROUPS = {
 }
 
 INF = float("inf")
-# name, label, unit, what it tells, lowest and highest value
+# name, label, unit, meaning, lowest and highest value
 # fmt: off
 _ROWS: dict[str, tuple[tuple[str, str, str, str, float, float], ...]] = {
     "values": (
@@ -44,7 +44,7 @@ _ROWS: dict[str, tuple[tuple[str, str, str, str, float, float], ...]] = {
          "overlap of the two histograms of values", 0, 1),
         ("mean_error", "Difference of means", "real std", "values too high or too low", 0, INF),
         ("std_error", "Difference of stds", "real std", "values too narrow or too wide", 0, INF),
-        ("skew_error", "Difference of skewness", "", "lopsided in another way", 0, INF),
+        ("skew_error", "Difference of skewness", "", "values skewed differently", 0, INF),
         ("kurtosis_error", "Difference of kurtosis", "", "tails too heavy or too light", 0, INF),
     ),
     "steps": (
@@ -60,11 +60,11 @@ _ROWS: dict[str, tuple[tuple[str, str, str, str, float, float], ...]] = {
         ("volatility_error", "Difference of volatility", "relative",
          "steps too large or too small", 0, INF),
         ("trend_error", "Difference of mean trend", "std of real slopes",
-         "sequences drift another way", 0, INF),
+         "sequences drift in another direction", 0, INF),
         ("trend_spread_error", "Difference of trend spread", "relative",
-         "drifts too alike or too varied", 0, INF),
+         "drifts too similar or too varied", 0, INF),
         ("asymmetry_error", "Difference of increments' skewness", "",
-         "rises and falls: the arrow of time", 0, INF),
+         "rises and falls differ in speed: the direction of time", 0, INF),
         ("autocorrelation_error", "Autocorrelation, pooled (mean |difference|)", "",
          "memory, lags 1 to 20", 0, 2),
         ("partial_autocorrelation_error", "Partial autocorrelation (mean |difference|)", "",
@@ -86,14 +86,14 @@ _ROWS: dict[str, tuple[tuple[str, str, str, str, float, float], ...]] = {
         ("mmd", "MMD squared, unbiased", "",
          "whole sequences under a Gaussian kernel; about 0 if equal", -2, 2),
         ("classifier_accuracy", "Classifier's accuracy", "",
-         "told apart on unseen sequences; 0.5 is chance", 0, 1),
+         "unseen sequences that are recognised as real or generated; 0.5: none", 0, 1),
         ("precision", "Precision", "",
          "share of samples among real neighbours: are they realistic", 0, 1),
         ("recall", "Recall", "", "share of real sequences among generated neighbours", 0, 1),
         ("coverage", "Coverage", "",
          "share of real sequences with a sample nearby: is everything there", 0, 1),
         ("diversity_error", "Difference of pairwise distances", "relative",
-         "sequences too alike or too scattered", 0, INF),
+         "sequences too similar or too scattered", 0, INF),
         ("memorisation", "Memorisation", "",
          "share of samples nearer to the training data than held-out data is", 0, 1),
     ),
@@ -114,7 +114,7 @@ _ROWS: dict[str, tuple[tuple[str, str, str, str, float, float], ...]] = {
 # fmt: on
 HIGHER_IS_BETTER = ("precision", "recall", "coverage")
 CATALOGUE = {
-    name: Entry(label, group, unit, tells, float(lower), float(upper), name in HIGHER_IS_BETTER)
+    name: Entry(label, group, unit, meaning, float(lower), float(upper), name in HIGHER_IS_BETTER)
     for group, rows in _ROWS.items()
-    for name, label, unit, tells, lower, upper in rows
+    for name, label, unit, meaning, lower, upper in rows
 }

@@ -68,8 +68,8 @@ def render(report: Report, pngs: Mapping[str, bytes]) -> str:
         )
     parts.append(
         "<h2>Every figure beside its floor</h2><p>The floor is the same figure between random "
-        "halves of the real data: nothing can be told from real below it. Low and high are a 95% "
-        "bootstrap interval over sequences. Distances are means over features.</p>"
+        "halves of the real data: a figure at or below it shows no difference. Low and high are a "
+        "95% bootstrap interval over sequences. Distances are means over features.</p>"
     )
     for title, members in grouped(report).items():
         parts.append(
@@ -82,7 +82,7 @@ def render(report: Report, pngs: Mapping[str, bytes]) -> str:
             unit = f" <small>({escape(entry.unit)})</small>" if entry.unit else ""
             p_value = "" if m.p_value is None else f" <small>p = {m.p_value:.3f}</small>"
             parts.append(
-                f"<tr><td>{escape(entry.label)}{unit}<br><small>{escape(entry.tells)}</small></td>"
+                f"<tr><td>{escape(entry.label)}{unit}<br><small>{escape(entry.meaning)}</small></td>"
                 f'<td class="n">{number(m.value)}</td><td class="n">{number(m.floor)}</td>'
                 f'<td class="n">{number(m.low)}, {number(m.high)}</td>'
                 f'<td class="{m.verdict}">{SYMBOLS[m.verdict]} '

@@ -143,7 +143,7 @@ def classifier_inputs(z_NTD: Array, seed: int = 0) -> Array:
 
 
 def classifier_hits(first: Array, second: Array) -> tuple[Array, Array]:
-    """Whether each row is told apart correctly by a classifier that did not see it -> [n], [m].
+    """Whether a classifier that did not see a row recognises its sample -> [n], [m].
 
     A classifier two-sample test (Lopez-Paz and Oquab 2017) with Fisher's linear discriminant on
     `classifier_inputs`, cross-fitted on two folds (even and odd rows). Rows come in random order.
@@ -164,5 +164,5 @@ def classifier_hits(first: Array, second: Array) -> tuple[Array, Array]:
 
 
 def binomial_p_value(accuracy: float, tests: int) -> float:
-    """P(accuracy at least this | classes cannot be told apart), Gaussian approximation."""
+    """P(accuracy at least this | both classes have one law), Gaussian approximation."""
     return float(ndtr(-(accuracy - 0.5) * 2 * np.sqrt(tests)))

@@ -318,7 +318,7 @@ def training_metrics(rows: Sequence[dict[str, Any]]) -> Figure:
     """Eight panels over a whole training run, from the rows of metrics.jsonl.
 
     KS, Wasserstein, Jensen-Shannon and moment errors of samples against the validation part;
-    likelihood; discriminator; reward; how well samples are told from unseen data. The phases stand
+    likelihood; discriminator; reward; distance between samples and unseen data. The phases stand
     one after the other, each as wide as the others whatever its number of steps, shaded and named.
     Keys that are absent or not finite are left out.
     """

@@ -82,7 +82,7 @@ class _Case:
         """Row numbers of the generated sequences in `both`."""
         return len(self.real) + np.arange(len(self.generated))
 
-    def tell(self, what: str, scale: float = 1.0) -> Callable[[float], None]:
+    def stage(self, what: str, scale: float = 1.0) -> Callable[[float], None]:
         return lambda share: self.progress(what, scale * share)
 
 
@@ -92,10 +92,10 @@ def _discriminative(case: _Case) -> Metric:
     rng, repeats, count = case.rng, len(case.splits), len(case.real)
     pairs = [(np.arange(count), case.generated_rows)] * repeats
     pairs += [(half.first, half.second) for half in case.splits]
-    tell = case.tell("discriminative score")
-    values = scores.discriminative(case.both, pairs, case.seed, tell=tell)
+    progress = case.stage("discriminative score")
+    values = scores.discriminative(case.both, pairs, case.seed, progress=progress)
     own, floors = values[:repeats], values[repeats:]
-    # Few repeats tell little about the floor's spread; that of chance on the test sequences of two
+    # A few repeats do not show the spread of the floor; that of chance on the test sequences of two
     # halves is known, and is taken where it is the larger.
     tests = max(1, int(0.2 * count))
     chance = np.abs(rng.binomial(tests, 0.5, size=400) / tests - 0.5)
@@ -115,8 +115,8 @@ def _predictive(case: _Case) -> Metric:
 
     rng, repeats, count = case.rng, len(case.splits), len(case.real)
     rows = [case.generated_rows] * repeats + [half.first for half in case.splits]
-    tell = case.tell("predictive score")
-    errors = scores.predictive(case.both, rows, case.real, case.seed, tell=tell)
+    progress = case.stage("predictive score")
+    errors = scores.predictive(case.both, rows, case.real, case.seed, progress=progress)
     of_generated, of_halves = errors[:repeats], errors[repeats:]
     own = of_generated.mean(axis=1)
     # Like with like: the predictors trained on real halves are tested on the other halves.
@@ -136,8 +136,8 @@ def _context_fid(case: _Case) -> Metric:
     from seqgan_jax.analysis import ts2vec
 
     rng, distance = case.rng, ts2vec.frechet_distance
-    tell = case.tell("Context-FID", 0.9)
-    params = ts2vec.train(case.real, len(case.splits), case.seed, tell=tell)
+    progress = case.stage("Context-FID", 0.9)
+    params = ts2vec.train(case.real, len(case.splits), case.seed, progress=progress)
     of_real, of_generated = (ts2vec.embed(params, x) for x in (case.real, case.generated))
     own, matched, floors, small, boots = [], [], [], [], []
     few = min(FAR_SAMPLE, max(3, len(case.real) // 4))

@@ -109,7 +109,7 @@ class Report:
         return out
 
     def _diagnoses(self) -> list[str]:
-        """Named ailments that several figures point to together."""
+        """Known failures that several figures show together."""
         out = []
         off = {m.name for m in self.metrics.values() if m.verdict != CLOSE}
         far = {m.name for m in self.metrics.values() if m.verdict == FAR}

@@ -25,6 +25,10 @@ Index = NDArray[Any]
 DETECTION_SDS = 4.0
 # "far": it would be detected just so with no more than this many sequences of each kind.
 FAR_SAMPLE = 100
+SPLITS = 20
+BOOTSTRAPS = 100
+SMALL_PAIRS = 40
+PERMUTATIONS = 199
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ def judge(
 
     - close: not above the floors by DETECTION_SDS of their standard deviations (or of `noise`, the
       figure's own under the bootstrap, where that is larger: one outlier in the generated data
-      moves a kurtosis more than halves of the real data can tell), or an interval [low, high] that
+      moves a kurtosis more than halves of the real data show), or an interval [low, high] that
       reaches the floor;
     - far: above what two real samples of only FAR_SAMPLE sequences show between them;
     - different: in between, seen only because there is so much data.

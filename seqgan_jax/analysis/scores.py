@@ -13,7 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from seqgan_jax.analysis.training import Array, Loss, Params, Tell, in_blocks, no_progress, train
+from seqgan_jax.analysis.training import (
+    Array,
+    Loss,
+    Params,
+    Progress,
+    in_blocks,
+    no_progress,
+    train,
+)
 
 BATCH = 128
 ADAM = optax.adam(1e-3)
@@ -142,7 +150,7 @@ def _predictor_loss(
 
 
 def _train(
-    loss: Loss, inputs: int, x_NTD: Array, rows: Any, seed: int, steps: int, tell: Tell
+    loss: Loss, inputs: int, x_NTD: Array, rows: Any, seed: int, steps: int, progress: Progress
 ) -> Params:
     """GRUs of `inputs` inputs, one for each experiment of `rows`."""
     hidden = units(x_NTD.shape[2])
@@ -150,7 +158,9 @@ def _train(
     def init(key: jax.Array) -> Params:
         return init_gru(key, inputs, hidden)
 
-    return train(init, loss, ADAM, x_NTD, rows, seed=seed, steps=steps, chunk=CHUNK, tell=tell)
+    return train(
+        init, loss, ADAM, x_NTD, rows, seed=seed, steps=steps, chunk=CHUNK, progress=progress
+    )
 
 
 @jax.jit
@@ -172,7 +182,7 @@ def discriminative(
     seed: int,
     *,
     steps: int = DISCRIMINATIVE_STEPS,
-    tell: Tell = no_progress,
+    progress: Progress = no_progress,
 ) -> Array:
     """|0.5 - test accuracy| of a GRU classifier, one for each pair of samples -> [E].
 
@@ -184,7 +194,7 @@ def discriminative(
         pairs: for each experiment the rows of the real and of the generated sample.
         seed: decides splits, starts and batches; experiment e uses seed + e.
         steps: of training.
-        tell: called with the share done.
+        progress: called with the share done.
     """
     trained: tuple[list[Array], list[Array]] = ([], [])
     tested: list[tuple[Array, Array]] = []
@@ -198,7 +208,7 @@ def discriminative(
             test.append(order[cut:])
         tested.append((test[0], test[1]))
     packed = tuple(pack(rows) for rows in trained)
-    params_E = _train(_classifier_loss, x_NTD.shape[2], x_NTD, packed, seed, steps, tell)
+    params_E = _train(_classifier_loss, x_NTD.shape[2], x_NTD, packed, seed, steps, progress)
     found_EN = in_blocks(_all_logits, params_E, x_NTD, BLOCK)
     scores = []
     for e, (real_rows, other_rows) in enumerate(tested):
@@ -214,7 +224,7 @@ def predictive(
     seed: int,
     *,
     steps: int = PREDICTIVE_STEPS,
-    tell: Tell = no_progress,
+    progress: Progress = no_progress,
 ) -> Array:
     """Error on real sequences of predictors trained on each sample -> [E, N of tested_NTD].
 
@@ -226,8 +236,8 @@ def predictive(
         x_NTD: all sequences, min-max scaled to [0, 1] by the real data.
         rows: for each experiment the rows to train on.
         tested_NTD: real sequences, scaled alike.
-        seed, steps, tell: as in `discriminative`.
+        seed, steps, progress: as in `discriminative`.
     """
     inputs = max(1, x_NTD.shape[2] - 1)
-    params_E = _train(_predictor_loss, inputs, x_NTD, pack(rows), seed, steps, tell)
+    params_E = _train(_predictor_loss, inputs, x_NTD, pack(rows), seed, steps, progress)
     return in_blocks(_all_errors, params_E, tested_NTD, BLOCK)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from seqgan_jax.analysis import pairwise, resampling
 from seqgan_jax.analysis.report import Metric
-from seqgan_jax.analysis.resampling import Halves
+from seqgan_jax.analysis.resampling import BOOTSTRAPS, PERMUTATIONS, SMALL_PAIRS, Halves
 
 Array = NDArray[Any]
 
@@ -17,9 +17,6 @@ PAIR_ROWS = 800
 CLASSIFIER_ROWS = 2000
 MEMORY_ROWS = 2000
 MEMORY_SPLITS = 20
-SMALL_PAIRS = 40
-BOOTSTRAPS = 100
-PERMUTATIONS = 199
 
 
 class _Pair:

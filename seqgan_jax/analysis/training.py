@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Params = dict[str, Any]
-Tell = Callable[[float], None]
+Progress = Callable[[float], None]
 Loss = Callable[[Params, jax.Array, jax.Array, jax.Array, Any], jax.Array]
 
 
 def no_progress(_share: float) -> None:
-    """What `tell` is by default."""
+    """What `progress` is by default."""
 
 
 @functools.partial(jax.jit, static_argnames=("loss", "optimizer", "steps", "averaged"))
@@ -70,7 +70,7 @@ def train(
     steps: int,
     chunk: int,
     averaged: bool = False,
-    tell: Tell = no_progress,
+    progress: Progress = no_progress,
 ) -> Params:
     """Parameters of E networks after training.
 
@@ -81,9 +81,9 @@ def train(
         x_NTD: sequences that all experiments share.
         data_E: what differs between experiments: a pytree of arrays, each with E in front.
         seed: experiment e has the key fold_in(seed, e).
-        steps, chunk: of training, and how many between two calls of `tell`.
+        steps, chunk: of training, and how many between two calls of `progress`.
         averaged: return the mean of the parameters over all steps (stochastic weight averaging).
-        tell: called with the share done.
+        progress: called with the share done.
     """
     root, count = jax.random.key(seed), len(jax.tree.leaves(data_E)[0])
     experiments = jnp.arange(count, dtype=jnp.int32)
@@ -95,7 +95,7 @@ def train(
         size, start = min(chunk, steps - done), jnp.asarray(done, jnp.int32)
         state = _train_chunk(state, shared, data_E, start, loss, optimizer, size, averaged)
         jax.block_until_ready(state)
-        tell((done + size) / steps)
+        progress((done + size) / steps)
     return state[1]
 
 

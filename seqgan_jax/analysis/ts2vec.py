@@ -18,7 +18,7 @@ import optax
 import scipy.linalg
 
 from seqgan_jax.analysis import training
-from seqgan_jax.analysis.training import Array, Params, Tell, no_progress
+from seqgan_jax.analysis.training import Array, Params, Progress, no_progress
 
 DIMENSIONS, HIDDEN, DEPTH, KERNEL = 320, 64, 10, 3
 BATCH, DROPOUT = 8, 0.1
@@ -194,7 +194,12 @@ def _batch_loss(
 
 
 def train(
-    x_NTD: Array, repeats: int, seed: int, *, steps: int | None = None, tell: Tell = no_progress
+    x_NTD: Array,
+    repeats: int,
+    seed: int,
+    *,
+    steps: int | None = None,
+    progress: Progress = no_progress,
 ) -> Params:
     """Encoders trained on real sequences, one for each repeat (all leaves get an axis E in front).
 
@@ -213,7 +218,7 @@ def train(
         steps=steps,
         chunk=CHUNK,
         averaged=True,
-        tell=tell,
+        progress=progress,
     )
 
 

@@ -132,7 +132,10 @@ def three():
 
 def all_figures(a, b):
     basis = averages.fit_basis(a, b)
-    means = [averages.sequence_means(basis, x, np.full((1, len(x)), 1 / len(x))) for x in (a, b)]
+    means = [
+        averages.sequence_means(basis, basis.standardise(x), np.full((1, len(x)), 1 / len(x)))
+        for x in (a, b)
+    ]
     return basis, means, averages.figures(basis, *means)
 
 
@@ -192,8 +195,9 @@ def test_weights_are_resamples(three):
     basis = averages.fit_basis(a, b)
     rows = np.array([3, 3, 17, 250, 41])
     weights = np.bincount(rows, minlength=len(a))[None] / len(rows)
-    found = averages.sequence_means(basis, a, weights)
-    picked = averages.sequence_means(basis, a[rows], np.full((1, 5), 0.2))
+    z_NTD = basis.standardise(a)
+    found = averages.sequence_means(basis, z_NTD, weights)
+    picked = averages.sequence_means(basis, z_NTD[rows], np.full((1, 5), 0.2))
     for name, block in found.items():
         np.testing.assert_allclose(block, picked[name], atol=1e-5, err_msg=name)
 

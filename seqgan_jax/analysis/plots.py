@@ -249,18 +249,17 @@ def _autocorrelation(ax: Axes, report: "Report", d: int) -> None:
     curves = report.curves
     if "real_autocorrelation" not in curves or curves["real_autocorrelation"].shape[1] < 2:
         ax.set(title="Autocorrelation")
-        ax.annotate("needs at least two steps", (0.5, 0.5), xycoords="axes fraction", ha="center")
+        _remark(ax, "needs at least two steps")
         return
     lags = np.arange(curves["real_autocorrelation"].shape[1])
     for kind, line, colour in zip(KINDS, LINES, COLOURS, strict=True):
-        ax.plot(lags, curves[f"{kind}_autocorrelation"][d], **line)
-        ax.fill_between(
-            lags, curves[f"{kind}_autocorrelation_low"][d],
-            curves[f"{kind}_autocorrelation_high"][d], color=colour, alpha=0.2, linewidth=0,
-        )  # fmt: skip
-    for values, marker, colour in zip(
-        (report.real_NTD[..., d], report.generated_NTD[..., d]), ("o", "x"), COLOURS, strict=True
-    ):
+        middle, low, high = (
+            curves[f"{kind}_autocorrelation{end}"][d] for end in ("", "_low", "_high")
+        )
+        ax.plot(lags, middle, **line)
+        ax.fill_between(lags, low, high, color=colour, alpha=0.2, linewidth=0)
+    samples = report.real_NTD[..., d], report.generated_NTD[..., d]
+    for values, marker, colour in zip(samples, ("o", "x"), COLOURS, strict=True):
         own = metrics.temporal_statistics(values[:5000])["autocorr_lag1"]
         ax.plot(1, own, marker, color=colour, markersize=8, markerfacecolor="none")
     ax.axhline(0, color=GREY, linewidth=0.8)
@@ -322,54 +321,50 @@ def training_metrics(rows: Sequence[dict[str, Any]]) -> Figure:
     one after the other, each as wide as the others whatever its number of steps, shaded and named.
     Keys that are absent or not finite are left out.
     """
-    order = [p for p in PHASES if any(row.get("phase") == p for row in rows)]
-    phases = {name: [row for row in rows if row.get("phase") == name] for name in order}
-    last = [max(float(row.get("step", 0)) for row in phases[name]) for name in order]
+    phases = {name: [row for row in rows if row.get("phase") == name] for name in PHASES}
+    last = {
+        name: max(float(row.get("step", 0)) for row in those)
+        for name, those in phases.items()
+        if those
+    }
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure(2, 4, (16.0, 7.0))
         for ax, (title, unit, series) in zip(axes, TRAINING_PANELS, strict=True):
             for (key, name), line in zip(series, LINES, strict=False):
-                for k, phase in enumerate(order):
-                    _training_line(ax, phases[phase], (k, last[k] or 1.0), key, name, line)
-            ax.set(title=title, ylabel=unit, xlim=(0, max(len(order), 1)))
-            named = dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
+                for k, (phase, end) in enumerate(last.items()):
+                    points = [
+                        (k + 0.03 + 0.94 * float(row.get("step", 0)) / (end or 1.0), row[key])
+                        for row in phases[phase]
+                        if isinstance(row.get(key), int | float) and np.isfinite(row[key])
+                    ]
+                    if points:
+                        marker = ("o" if line is REAL else "s") if len(points) < 25 else None
+                        style = line | {"label": name, "marker": marker, "markersize": 4}
+                        ax.plot(*np.array(points, float).T, **style)
+            ax.set(title=title, ylabel=unit, xlim=(0, max(len(last), 1)))
+            lines, names = ax.get_legend_handles_labels()
+            named = dict(zip(names, lines, strict=True))  # one of each name
             if len(named) > 1:
                 ax.legend(named.values(), named)
             if not named:
-                ax.annotate(
-                    "not recorded", (0.5, 0.5), xycoords="axes fraction", ha="center", color=GREY
-                )
-            _mark_phases(ax, order, last)
+                _remark(ax, "not recorded", color=GREY)
+            _mark_phases(ax, last)
     return figure
 
 
-def _training_line(
-    ax: Axes,
-    rows: list[dict[str, Any]],
-    place: tuple[int, float],
-    key: str,
-    name: str,
-    line: dict[str, Any],
-) -> None:
-    """One quantity in one phase; `place` is the phase's number and its last step."""
-    points = [
-        (float(row.get("step", 0)) / place[1], float(row[key]))
-        for row in rows
-        if isinstance(row.get(key), int | float) and np.isfinite(row[key])
-    ]
-    if points:
-        share, y = np.array(points).T
-        marker = ("o" if line is REAL else "s") if len(points) < 25 else None
-        x = place[0] + 0.03 + 0.94 * share
-        ax.plot(x, y, label=name, marker=marker, markersize=4, **line)
+def _remark(ax: Axes, words: str, **style: Any) -> None:
+    """Words in the middle of a panel that has nothing to show."""
+    ax.annotate(words, (0.5, 0.5), xycoords="axes fraction", ha="center", **style)
 
 
-def _mark_phases(ax: Axes, order: list[str], last: list[float]) -> None:
-    for k, phase in enumerate(order):
-        ax.axvspan(k, k + 1, color=PHASES[phase][1], zorder=0, linewidth=0)
+def _mark_phases(ax: Axes, last: dict[str, float]) -> None:
+    """Shade and name the phases; `last` has the number of the last step of each."""
+    labels = []
+    for k, (phase, steps) in enumerate(last.items()):
+        name, colour, unit = PHASES[phase]
+        labels.append(f"{name}\n({steps:g} {unit})")
+        ax.axvspan(k, k + 1, color=colour, zorder=0, linewidth=0)
         if k:
             ax.axvline(k, color=GREY, linewidth=0.8, linestyle=":")
-    words = [(*PHASES[phase], steps) for phase, steps in zip(order, last, strict=True)]
-    labels = [f"{name}\n({steps:g} {unit})" for name, _, unit, steps in words]
-    ax.set_xticks(np.arange(len(order)) + 0.5, labels, fontsize=9.5)
+    ax.set_xticks(np.arange(len(last)) + 0.5, labels, fontsize=9.5)
     ax.tick_params(axis="x", length=0)

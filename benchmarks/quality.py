@@ -73,7 +73,7 @@ def in_score_units(name: str, every: np.ndarray, x: np.ndarray) -> np.ndarray:
     return x.astype(np.float32) if name == "sines" else published.min_max(every, x)
 
 
-def told_apart(real: np.ndarray, others: Sequence[np.ndarray], repeats: int) -> np.ndarray:
+def discriminative(real: np.ndarray, others: Sequence[np.ndarray], repeats: int) -> np.ndarray:
     """Discriminative score of each of `others` against `real`, mean of repeats, `[S]`."""
     joined = np.concatenate([real, *others])
     borders = np.cumsum([0, len(real), *(len(other) for other in others)])
@@ -82,7 +82,7 @@ def told_apart(real: np.ndarray, others: Sequence[np.ndarray], repeats: int) -> 
     return scores.discriminative(joined, pairs, 0).reshape(len(others), repeats).mean(1)
 
 
-def judged(
+def figures_of(
     name: str,
     model: SeqGAN,
     every: np.ndarray,
@@ -96,8 +96,8 @@ def judged(
     made = [model.sample(len(every), seed=1, run=run) for run in runs]
     everything = (every, train, held, *made)
     real, known, few, *samples = (in_score_units(name, every, x) for x in everything)
-    found = {"disc": told_apart(real, samples, repeats)}
-    found["held-out"] = told_apart(few, [x[: len(few)] for x in samples], repeats)
+    found = {"disc": discriminative(real, samples, repeats)}
+    found["held-out"] = discriminative(few, [x[: len(few)] for x in samples], repeats)
     number = len(real)
     errors = scores.predictive(
         np.concatenate(samples), [np.arange(number) + number * run for run in runs], real, 0
@@ -117,7 +117,7 @@ def judged(
     return found
 
 
-def about(values: np.ndarray) -> str:
+def with_interval(values: np.ndarray) -> str:
     """Mean and half the width of its 95% interval, by Student's t."""
     half = scipy.stats.t.ppf(0.975, len(values) - 1) * scipy.stats.sem(values)
     return f"{values.mean():.4f} +-{half:.4f}" if len(values) > 1 else f"{values.mean():.4f}"
@@ -129,7 +129,7 @@ def floors(
     """What real data show of themselves."""
     order = np.random.default_rng(2).permutation(len(train))[: len(held)]
     real, few, known = (in_score_units(name, every, x) for x in (every, held, train[order]))
-    between = told_apart(few, [known], repeats)
+    between = discriminative(few, [known], repeats)
     own = scores.predictive(real, [np.arange(len(real))], real, 0).mean()
     return {"held-out": float(between[0]), "pred": float(own)}
 
@@ -158,13 +158,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         began = time.monotonic()
         encoder = ts2vec.train(in_score_units(name, every, every), 1, 0)
         rows = {
-            "likelihood": judged(name, before, every, train, held, options.repeats, encoder),
-            "adversarial": judged(name, after, every, train, held, options.repeats, encoder),
+            "likelihood": figures_of(name, before, every, train, held, options.repeats, encoder),
+            "adversarial": figures_of(name, after, every, train, held, options.repeats, encoder),
         }
         floor = floors(name, every, train, held, options.repeats)
-        cells = [[row, *(about(values[f]) for f in FIGURES)] for row, values in rows.items()]
+        cells = [
+            [row, *(with_interval(values[f]) for f in FIGURES)] for row, values in rows.items()
+        ]
         changes = {f: rows["adversarial"][f] - rows["likelihood"][f] for f in FIGURES}
-        cells.append(["paired", *(about(changes[f]) for f in FIGURES)])
+        cells.append(["paired", *(with_interval(changes[f]) for f in FIGURES)])
         cells.append(["real", "", f"{floor['held-out']:.4f}", f"{floor['pred']:.4f}", *[""] * 4])
         kept = [run["kept_round"] for run in after.runs()]
         measure.show(

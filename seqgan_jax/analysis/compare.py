@@ -251,7 +251,7 @@ def _average_metrics(
     ]
     full["ks"], full["wasserstein"] = np.array(exact).T[:, None]
     found = {
-        name: resampling.judged(
+        name: resampling.with_verdict(
             name, full[name], matched[name], floors[name], small[name], boots[name], labels
         )
         for name in full

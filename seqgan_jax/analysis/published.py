@@ -107,7 +107,7 @@ def _discriminative(case: _Case) -> Metric:
     tested = int(0.2 * count) + int(0.2 * len(case.generated))
     noise = rng.normal(scale=0.5 / np.sqrt(max(tested, 1)), size=BOOTSTRAPS)
     boots = rng.choice(own, (BOOTSTRAPS, repeats)).mean(axis=1) + noise
-    return resampling.judged("discriminative", own, own, floors, small, boots)
+    return resampling.with_verdict("discriminative", own, own, floors, small, boots)
 
 
 def _predictive(case: _Case) -> Metric:
@@ -129,7 +129,7 @@ def _predictive(case: _Case) -> Metric:
     small = of_halves[0][drawn].mean(axis=1)
     boots = rng.choice(of_generated.mean(axis=0), (BOOTSTRAPS, count)).mean(axis=1)
     boots = boots + rng.choice(own, (BOOTSTRAPS, repeats)).mean(axis=1) - own.mean()
-    return resampling.judged("predictive", own, matched, floors, small, boots)
+    return resampling.with_verdict("predictive", own, matched, floors, small, boots)
 
 
 def _context_fid(case: _Case) -> Metric:
@@ -152,4 +152,4 @@ def _context_fid(case: _Case) -> Metric:
             # About the repeat's own value: encoders differ in scale, which is no noise of the data.
             boots.append(distance(*drawn) - own[-1])
     case.progress("Context-FID", 1.0)
-    return resampling.judged("context_fid", own, matched, floors, small, boots)
+    return resampling.with_verdict("context_fid", own, matched, floors, small, boots)

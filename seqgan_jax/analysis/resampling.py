@@ -140,7 +140,7 @@ def interval(value: float, resampled_R: Array, lower: float, upper: float) -> tu
     return max(lower, value + float(low)), min(upper, value + float(high))
 
 
-def judge(
+def verdict_of(
     matched: float,
     floors_R: Array,
     small_floors_R: Array,
@@ -177,7 +177,7 @@ def _spread(floors_R: Array) -> float:
     return float(floors_R.std(ddof=1)) if len(floors_R) > 1 else 0.0
 
 
-def judged(
+def with_verdict(
     name: str,
     value: ArrayLike,
     matched: ArrayLike,
@@ -206,7 +206,7 @@ def judged(
     entry = CATALOGUE[name]
     own, matching, floor = (float(x.mean()) for x in (own_R, matched_R, floors_R))
     low, high = interval(own, boots_R, entry.lower, entry.upper)
-    verdict = judge(
+    verdict = verdict_of(
         matching,
         floors_R,
         small_R,

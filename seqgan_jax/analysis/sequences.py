@@ -104,7 +104,7 @@ def pair_metrics(
         "classifier_accuracy": pairwise.binomial_p_value(right, tests),
     }
     return {
-        name: resampling.judged(
+        name: resampling.with_verdict(
             name, values, values, floors[name], small[name], boots[name]
         ).replace(p_value=p_values.get(name))
         for name, values in matched.items()
@@ -170,7 +170,7 @@ def memorisation(
         order = rng.permutation(near_held)
         small.append(share(order[:few], order[-few:]))
     own = [share(near_probes, near_held)]
-    metric = resampling.judged("memorisation", own, matched, floors, small, boots)
+    metric = resampling.with_verdict("memorisation", own, matched, floors, small, boots)
     extra = {
         "nearest_distance_generated": float(np.median(near_probes)),
         "nearest_distance_held_out": float(np.median(near_held)),

@@ -346,11 +346,11 @@ def test_block_bootstrap_of_repeated_rows_is_wider():
 
 def test_verdicts():
     floors, small = np.full(20, 0.01) + np.linspace(-1, 1, 20) * 1e-3, np.full(40, 0.1)
-    judge = resampling.judge
-    assert judge(0.011, floors, small, low=0.009, high=0.013) == "close"
-    assert judge(0.05, floors, small, low=0.04, high=0.06) == "different"
-    assert judge(0.2, floors, small, low=0.18, high=0.22) == "far"
-    assert judge(0.2, floors, small, low=0.005, high=0.4) == "close"
+    verdict_of = resampling.verdict_of
+    assert verdict_of(0.011, floors, small, low=0.009, high=0.013) == "close"
+    assert verdict_of(0.05, floors, small, low=0.04, high=0.06) == "different"
+    assert verdict_of(0.2, floors, small, low=0.18, high=0.22) == "far"
+    assert verdict_of(0.2, floors, small, low=0.005, high=0.4) == "close"
     share = {"low": 0.45, "high": 0.55, "higher_is_better": True}
-    assert judge(0.5, 1 - floors, 1 - small, **share) == "far"
-    assert judge(0.999, 1 - floors, 1 - small, **share) == "close"
+    assert verdict_of(0.5, 1 - floors, 1 - small, **share) == "far"
+    assert verdict_of(0.999, 1 - floors, 1 - small, **share) == "close"

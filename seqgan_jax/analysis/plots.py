@@ -290,7 +290,7 @@ def _violins(ax: Axes, real: Array, generated: Array) -> None:
 
 PHASES = {
     "gen_pretrain": ("G pretraining", "#E8EEF5", "epochs"),
-    "dis_pretrain": ("D pretraining", "#F7EDE2", "refreshes"),
+    "dis_pretrain": ("D pretraining", "#F7EDE2", "epochs"),
     "adversarial": ("adversarial", "#FFFFFF", "rounds"),
 }
 TRAINING_PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
@@ -309,7 +309,11 @@ TRAINING_PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
         (("dis_accuracy", "in training"), ("dis_validation_accuracy", "on unseen sequences")),
     ),
     ("Reward", "a sequence", (("reward", "reward"),)),
-    ("Told apart by a fresh discriminator", "nats a sequence", (("told_apart", "told apart"),)),
+    (
+        "Logit gap of new discriminators",
+        "nats a sequence",
+        (("logit_gap", "this policy"), ("logit_gap_best", "best so far")),
+    ),
 )
 
 

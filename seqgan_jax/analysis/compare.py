@@ -83,17 +83,18 @@ def analyze(
         rng, generated_NTD, np.arange(len(generated_NTD)), max_sequences, "generated", notes
     )
     progress("distributions", 0.1)
-    basis = averages.fit_basis(real_NTD, generated_NTD)
-    for d in np.flatnonzero(basis.constant_D):
+    units = averages.units(real_NTD)
+    for d in np.flatnonzero(units.constant_D):
         notes.append(f"{labels[d]} is constant in the real data; its unit is its own size.")
     halves = resampling.random_halves(rng, ids_N, len(generated_NTD), resampling.SPLITS)
-    z_real, z_generated = basis.standardise(real_NTD), basis.standardise(generated_NTD)
-    found, curves = _average_metrics(rng, basis, z_real, z_generated, ids_N, halves, labels)
+    z_real, z_generated = units.standardise(real_NTD), units.standardise(generated_NTD)
+    bins = averages.bins_of(z_real, z_generated)
+    found, curves = _average_metrics(rng, bins, z_real, z_generated, ids_N, halves, labels)
     if stride is None:
-        p_value = _ks_permutation(rng, basis, z_real, z_generated)
+        p_value = _ks_permutation(rng, bins, z_real, z_generated)
         found["ks"] = found["ks"].replace(p_value=p_value)
     progress("whole sequences", 0.6)
-    z_train = None if train_NTD is None else basis.standardise(train_NTD)
+    z_train = None if train_NTD is None else units.standardise(train_NTD)
     found |= sequences.pair_metrics(rng, z_real, z_generated, ids_N, halves)
     progress("memorisation", 0.85)
     found["memorisation"], extra = sequences.memorisation(
@@ -211,7 +212,7 @@ def _thin(
 
 def _average_metrics(
     rng: np.random.Generator,
-    basis: averages.Basis,
+    bins: averages.Bins,
     z_real: Array,
     z_generated: Array,
     ids_N: NDArray[Any],
@@ -226,7 +227,7 @@ def _average_metrics(
     def means(z_NTD: Array, rows: dict[str, list[Any]], ids_N: Array) -> dict[str, Any]:
         groups = {name: resampling.mean_weights(each, len(z_NTD)) for name, each in rows.items()}
         groups["boots"] = resampling.bootstrap_weights(rng, ids_N, resampling.BOOTSTRAPS)
-        return averages.group_means(basis, z_NTD, groups)
+        return averages.group_means(bins, z_NTD, groups)
 
     real = means(
         z_real,
@@ -241,11 +242,11 @@ def _average_metrics(
     )
     matched_rows = {"all": [np.arange(count)], "matched": [half.generated for half in halves]}
     generated = means(z_generated, matched_rows, np.arange(count))
-    full = averages.figures(basis, real["all"], generated["all"])
-    matched = averages.figures(basis, real["first"], generated["matched"])
-    floors = averages.figures(basis, real["first"], real["second"])
-    small = averages.figures(basis, real["small"], real["other small"])
-    boots = averages.figures(basis, real["boots"], generated["boots"])
+    full = averages.figures(bins, real["all"], generated["all"])
+    matched = averages.figures(bins, real["first"], generated["matched"])
+    floors = averages.figures(bins, real["first"], real["second"])
+    small = averages.figures(bins, real["small"], real["other small"])
+    boots = averages.figures(bins, real["boots"], generated["boots"])
     exact = [
         metrics.ks_and_wasserstein(z_real[..., d], z_generated[..., d]) for d in range(len(labels))
     ]
@@ -284,7 +285,7 @@ def _curves(samples: dict[str, dict[str, dict[str, Array]]]) -> dict[str, Array]
 
 
 def _ks_permutation(
-    rng: np.random.Generator, basis: averages.Basis, z_real: Array, z_generated: Array
+    rng: np.random.Generator, bins: averages.Bins, z_real: Array, z_generated: Array
 ) -> float:
     """p-value of KS (mean over features) under exchange of whole sequences."""
     size, repeats = min(len(z_real), len(z_generated), 2000), resampling.PERMUTATIONS
@@ -292,7 +293,7 @@ def _ks_permutation(
     first = [np.arange(size)] + [rng.permutation(2 * size)[:size] for _ in range(repeats)]
     weights = 2 * resampling.mean_weights(first, 2 * size) - np.float32(1 / size)
     statistic = np.zeros(len(first))
-    for z_NT, edges in zip(np.moveaxis(pooled, 2, 0), basis.value_edges_DK, strict=True):
+    for z_NT, edges in zip(np.moveaxis(pooled, 2, 0), bins.values_DK, strict=True):
         shares = averages.bin_shares(z_NT, edges, averages.VALUE_BINS)
         statistic += np.abs(np.cumsum(weights @ shares, axis=1)).max(axis=1)
     return float((1 + np.sum(statistic[1:] >= statistic[0] - 1e-9)) / (1 + repeats))

@@ -49,8 +49,9 @@ def _units(report: "Report") -> tuple[Array, Array, str]:
         return real, generated, _value_label(report.names[0])
     from seqgan_jax.analysis.averages import units
 
-    mean_D, scale_D, _ = units(real)
-    return (real - mean_D) / scale_D, (generated - mean_D) / scale_D, "value (real std from mean)"
+    scales = units(real)
+    z_real, z_generated = ((x - scales.mean_D) / scales.scale_D for x in (real, generated))
+    return z_real, z_generated, "value (real std from mean)"
 
 
 def _value_label(name: str) -> str:

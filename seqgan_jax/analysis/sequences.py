@@ -53,18 +53,23 @@ def pair_metrics(
     halves: list[Halves],
 ) -> dict[str, Metric]:
     """Kernel test, neighbours, diversity and classifier, each at the same number of rows."""
-    points_real, points_generated = pairwise.flatten(z_real), pairwise.flatten(z_generated)
-    inputs_real = pairwise.classifier_inputs(z_real)
-    inputs_generated = pairwise.classifier_inputs(z_generated)
+    points, inputs = (
+        np.concatenate([view(z_NTD) for z_NTD in (z_real, z_generated)])
+        for view in (pairwise.flatten, pairwise.classifier_inputs)
+    )
     size = min(len(halves[0].first), len(halves[0].second))
     rows, classified = min(PAIR_ROWS, size), min(CLASSIFIER_ROWS, size)
     few = min(resampling.FAR_SAMPLE, max(3, len(z_real) // 4), size)
 
     def draw(half: Halves, rows: int) -> list[Array]:
-        return [rng.permutation(x)[:rows] for x in (half.first, half.second, half.generated)]
+        """Rows of `points` and `inputs`: two of real sequences, one of generated ones."""
+        first, second, generated = (
+            rng.permutation(x)[:rows] for x in (half.first, half.second, half.generated)
+        )
+        return [first, second, len(z_real) + generated]
 
     first, second, _ = draw(halves[0], rows)
-    middle = np.median(pairwise.squared_distances(points_real[first], points_real[second]))
+    middle = np.median(pairwise.squared_distances(points[first], points[second]))
     bandwidth = float(np.sqrt(middle)) or 1.0
     matched, floors, small = (defaultdict[str, list[float]](list) for _ in range(3))
 
@@ -72,28 +77,31 @@ def pair_metrics(
         for name, value in values.items():
             store[name].append(value)
 
+    def pair_of(a: Array, b: Array) -> _Pair:
+        return _Pair(points[a], points[b], bandwidth)
+
     def accuracy(a: Array, b: Array) -> dict[str, float]:
-        hits = np.concatenate(pairwise.classifier_hits(a, b))
+        hits = np.concatenate(pairwise.classifier_hits(inputs[a], inputs[b]))
         return {"classifier_accuracy": float(hits.mean())}
 
-    pairs: list[tuple[_Pair, Array]] = []
+    kept: list[tuple[_Pair, Array]] = []
     # Few rows: their floors vary more, and more splits cost nothing.
     for half in halves[: PAIR_SPLITS if rows == PAIR_ROWS else len(halves)]:
-        first, second, picked = draw(half, rows)
-        pair = _Pair(points_real[first], points_generated[picked], bandwidth)
-        pairs.append((pair, first))
+        first, second, generated = draw(half, rows)
+        pair = pair_of(first, generated)
+        kept = kept or [(pair, first)]
         add(matched, pair.figures())
-        add(floors, _Pair(points_real[first], points_real[second], bandwidth).figures())
-        first, second, picked = draw(half, classified)
-        add(matched, accuracy(inputs_real[first], inputs_generated[picked]))
-        add(floors, accuracy(inputs_real[first], inputs_real[second]))
+        add(floors, pair_of(first, second).figures())
+        first, second, generated = draw(half, classified)
+        add(matched, accuracy(first, generated))
+        add(floors, accuracy(first, second))
     for half in halves:
         first, second, _ = draw(half, few)
-        add(small, _Pair(points_real[first], points_real[second], bandwidth).figures())
+        add(small, pair_of(first, second).figures())
     # Between two real samples the classifier is right by chance: its spread is the binomial one.
     chance = 2 * resampling.FAR_SAMPLE
     small["classifier_accuracy"] = list(rng.binomial(chance, 0.5, size=200) / chance)
-    pair, first = pairs[0]
+    [(pair, first)] = kept
     boots = _pair_bootstraps(rng, pair, ids_N[first])
     tests, right = 2 * classified, float(np.mean(matched["classifier_accuracy"]))
     boots["classifier_accuracy"] = rng.binomial(tests, right, size=BOOTSTRAPS) / tests

@@ -131,19 +131,18 @@ def three():
 
 
 def all_figures(a, b):
-    basis = averages.fit_basis(a, b)
-    means = [
-        averages.sequence_means(basis, basis.standardise(x), np.full((1, len(x)), 1 / len(x)))
-        for x in (a, b)
-    ]
-    return basis, means, averages.figures(basis, *means)
+    units = averages.units(a)
+    z = [units.standardise(x) for x in (a, b)]
+    bins = averages.bins_of(*z)
+    means = [averages.sequence_means(bins, x, np.full((1, len(x)), 1 / len(x))) for x in z]
+    return z, means, averages.figures(bins, *means)
 
 
 def test_average_figures_equal_plain_ones(three):
     a, b = three
-    basis, means, found = all_figures(a, b)
+    z, means, found = all_figures(a, b)
     for d in range(3):
-        x, y = (basis.standardise(s)[..., d] for s in (a, b))
+        x, y = (s[..., d] for s in z)
         distance, transport = metrics.ks_and_wasserstein(x, y)
         assert found["ks"][0, d] == pytest.approx(distance, abs=0.01)
         assert found["wasserstein"][0, d] == pytest.approx(transport, rel=0.01)
@@ -192,12 +191,13 @@ def test_average_figures_equal_plain_ones(three):
 def test_weights_are_resamples(three):
     """One row of weights gives what the same rows, picked out, give."""
     a, b = three
-    basis = averages.fit_basis(a, b)
+    units = averages.units(a)
+    z_NTD = units.standardise(a)
+    bins = averages.bins_of(z_NTD, units.standardise(b))
     rows = np.array([3, 3, 17, 250, 41])
     weights = np.bincount(rows, minlength=len(a))[None] / len(rows)
-    z_NTD = basis.standardise(a)
-    found = averages.sequence_means(basis, z_NTD, weights)
-    picked = averages.sequence_means(basis, z_NTD[rows], np.full((1, 5), 0.2))
+    found = averages.sequence_means(bins, z_NTD, weights)
+    picked = averages.sequence_means(bins, z_NTD[rows], np.full((1, 5), 0.2))
     for name, block in found.items():
         np.testing.assert_allclose(block, picked[name], atol=1e-5, err_msg=name)
 

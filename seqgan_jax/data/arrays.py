@@ -1,4 +1,4 @@
-"""Reading arrays from .npy and .npz: never pickled, and no larger than they say or than fits."""
+"""Arrays from Python, and from .npy and .npz: never pickled, no larger than they say or fits."""
 
 import warnings
 import zipfile
@@ -70,6 +70,58 @@ def read_array(path: Path, may_miss: bool = False) -> np.ndarray:
             f"{shown}: {places} (first of {count} values that are not finite). {remedy}"
         )
     return x[..., None] if x.ndim == 2 else x
+
+
+NAMED = ("iloc", "columns", "coords", "to_frame")  # tables of pandas, polars, pyarrow, xarray
+
+
+def as_array(x: object, what: str = "x") -> np.ndarray:
+    """[N, T, D] float64 of [N, T] or [N, T, D], of anything that numpy makes an array of.
+
+    Args:
+      x: an array, nested lists, or anything with such an array as `x_NTD`.
+      what: its name, for messages.
+
+    Raises:
+      DataError: a table with named columns, masked, no numbers, of another shape, or not finite.
+    """
+    x = getattr(x, "x_NTD", x)
+    if any(hasattr(x, name) for name in NAMED):
+        raise DataError(
+            f"{what} is a {type(x).__name__}, and an array is wanted, since a row may be a step or "
+            "a sequence. If each row is a sequence, give x.to_numpy()[:, :, None]. If each is a "
+            "step of one long series, cut it into windows: np.lib.stride_tricks.sliding_window_view"
+            "(x.to_numpy(), 20, axis=0), with .transpose(0, 2, 1) where it has columns."
+        )
+    if np.ma.is_masked(x):
+        raise DataError(
+            f"{what} has masked values, which an array of numbers cannot hold. Fill them in, or "
+            "leave out the sequences that they are in: x.compress_rows() or x.filled(value)."
+        )
+    try:
+        array = np.asarray(x)
+        if array.dtype.kind in "cmM":
+            raise TypeError(f"it holds {'complex numbers' if array.dtype.kind == 'c' else 'dates'}")
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{what} cannot be read as an array of numbers: {error}. "
+            "Give [N, T] or [N, T, D]: all sequences of one length."
+        ) from error
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise DataError(
+            f"{what} has shape {list(array.shape)}; expected [N sequences, T steps] or [N, T, D "
+            "features], none of them 0."
+        )
+    bad = ~np.isfinite(array)
+    if bad.any():
+        place = np.argwhere(bad)[0].tolist()
+        raise DataError(
+            f"{what}{place} is {array[tuple(place)]} (first of {np.count_nonzero(bad)} values that "
+            "are not finite). Fill them in, or leave those sequences out."
+        )
+    return array[..., None] if array.ndim == 2 else array
 
 
 def _plain(file: IO[bytes], shown: str) -> np.ndarray:

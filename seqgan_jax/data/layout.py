@@ -41,6 +41,7 @@ BUNDLED = {"weather": Path(__file__).with_name("bundled") / "seattle_weather.csv
 BUNDLED_COLUMNS = {"weather": ("temp_max", "temp_min", "wind")}
 MIN_SEQUENCES = 20
 MIN_STEPS = 2
+WINDOWS = "np.lib.stride_tricks.sliding_window_view(x, 20, axis=0).transpose(0, 2, 1)"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -211,14 +212,14 @@ def as_sequences(x: Any) -> Sequences:
     (50, 8, 1)
     """
     x_NTD = arrays.as_array(x)
-    found = _table(x_NTD, "x", "error")
+    found = _table(x_NTD, "array", "error", remedy=f"Cut one long series into windows: {WINDOWS}.")
     n, steps, _ = x_NTD.shape
     if np.ndim(x) == 2 and found.windows is None and _is_series(x_NTD[..., 0]):
         raise DataError(
             f"x has shape {[n, steps]}: its rows follow each other smoothly and its columns "
             "have different scales, as in one long series with a step in each row. Cut it into "
-            "windows: np.lib.stride_tricks.sliding_window_view(x, 20, axis=0).transpose(0, 2, 1). "
-            f"If each row is a sequence of {steps} steps, say so: x[:, :, None]."
+            f"windows: {WINDOWS}. If each row is a sequence of {steps} steps, say "
+            "so: x[:, :, None]."
         )
     return found
 
@@ -262,9 +263,13 @@ def _simulate(name: str, window: int, num_sequences: int, seed: int) -> Sequence
 
 
 def _table(
-    x: np.ndarray, source: str, missing: Missing, names: tuple[str, ...] | None = None
+    x: np.ndarray,
+    source: str,
+    missing: Missing,
+    names: tuple[str, ...] | None = None,
+    remedy: str = "One long series is read from a .csv with a header line, a step a line.",
 ) -> Sequences:
-    """Sequences of an array [N, T, D] that is no series, with notes on gaps and exact copies."""
+    """Sequences of an array [N, T, D] that is no series, with notes on gaps, copies and overlap."""
     names = names or default_names(x.shape[2])
     notes: tuple[str, ...] = ()
     windows = overlap.find(x)  # before gaps are filled, differently in each window
@@ -276,14 +281,12 @@ def _table(
     shown = printable(source)
     if steps < MIN_STEPS:
         raise DataError(
-            f"{shown}: {steps} step in a sequence; at least {MIN_STEPS} are needed. One sequence a "
-            "line is expected here. One long series is read from a .csv with a header line."
+            f"{shown}: {steps} step in a sequence; at least {MIN_STEPS} are needed. {remedy}"
         )
     if n < MIN_SEQUENCES:
         raise DataError(
             f"{shown}: {n} sequence{'s' * (n != 1)}; at least {MIN_SEQUENCES} are needed, to train "
-            "on some and hold others out. Add sequences. One long series is read from a .csv with "
-            "a header line, a step a line, and cut into windows."
+            f"on some and hold others out. Add sequences. {remedy}"
         )
     copies = n - overlap.count_distinct(x)
     if copies:

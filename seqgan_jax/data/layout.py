@@ -142,34 +142,29 @@ def load(
     if missing not in gaps.MODES:
         raise UsageError(f"--missing {missing!r} is unknown. Choose {' or '.join(gaps.MODES)}.")
     columns = tuple(columns or ()) or None
-    several = (features or 1) > 1
     if source is None:
         source = str(DEFAULT_FILE) if DEFAULT_FILE.exists() else "weather"
     if source in BUNDLED:
-        if several:
-            raise UsageError(f"--features has no meaning for {source!r}: its columns have names.")
+        _no_features(features, source, "its columns have names")
         chosen = columns or BUNDLED_COLUMNS[source]
         return _load_csv(BUNDLED[source], window, stride, chosen, None, missing, source)
 
     path = Path(source)
     suffix = path.suffix.lower()
     if os.path.isdir(source) and (found := shards.find(source)):
-        shards.refuse_options("error", columns, features or 1)
+        _no_columns(columns, ".npy", "it has no column names")
+        _no_features(features, ".npy", "save an array [N, T, D]")
         shards.open_shards(found)  # all of one shape
         parts = [arrays.read_array(each, missing != "error") for each in found]
         return _table(np.concatenate(parts), source, missing)
     if suffix == ".csv":
         return _load_csv(path, window, stride, columns, features, missing, source)
-    if columns:
-        raise UsageError(
-            f"--columns has no meaning for {source!r}: only a .csv with a header has column names."
-        )
+    _no_columns(columns, source, "only a .csv with a header has column names")
     if not suffix and "/" not in source:  # the name of a simulator? JAX is only needed here
         from seqgan_jax.processes import simulators
 
         if source in simulators.NAMES:
-            if several:
-                raise UsageError(f"--features has no meaning for {source!r}: it has its own.")
+            _no_features(features, source, "it has its own")
             return _simulate(source, window, num_sequences, seed)
         if not path.exists():
             raise DataError(
@@ -177,8 +172,7 @@ def load(
                 f"{', '.join(BUNDLED)}; simulators: {', '.join(simulators.NAMES)}."
             )
     if suffix in (".npy", ".npz"):
-        if several:
-            raise UsageError(f"--features has no meaning for {suffix}: save an array [N, T, D].")
+        _no_features(features, suffix, "save an array [N, T, D]")
         return _table(arrays.read_array(path, missing != "error"), source, missing)
     return _load_lines(path, texts.read_text(path), features, missing, source)
 
@@ -194,8 +188,21 @@ def open_stream(settings: DataConfig) -> shards.Shards | None:
     opened = shards.open_shards(paths)
     if opened.num_bytes <= 1e9 * settings.memory:
         return None
-    shards.refuse_options(settings.missing, settings.columns, settings.features)
+    if settings.missing != "error":
+        raise UsageError("--missing: streamed data must be complete. Fill them in before.")
+    _no_columns(settings.columns, ".npy", "it has no column names")
+    _no_features(settings.features, ".npy", "save an array [N, T, D]")
     return opened
+
+
+def _no_columns(columns: Sequence[str] | None, source: str, why: str) -> None:
+    if columns:
+        raise UsageError(f"--columns has no meaning for {printable(source)}: {why}.")
+
+
+def _no_features(features: int | None, source: str, why: str) -> None:
+    if (features or 1) > 1:
+        raise UsageError(f"--features has no meaning for {printable(source)}: {why}.")
 
 
 def as_sequences(x: Any) -> Sequences:
@@ -332,15 +339,9 @@ def _load_csv(
     text = texts.read_text(path)
     header = reading.header_of(text)
     if header is None:
-        if columns:
-            raise UsageError(
-                f"--columns has no meaning for {printable(source)}: it has no header line."
-            )
+        _no_columns(columns, source, "it has no header line")
         return _load_lines(path, text, features, missing, source)
-    if (features or 1) > 1:
-        raise UsageError(
-            f"--features has no meaning for {printable(source)}: its header has names."
-        )
+    _no_features(features, source, "its header has names")
     if [name.lower() for name in header[:2]] == ["sequence", "step"]:
         return _load_long(path, text, header, columns, missing, source)
     names, x_LD, notes = reading.read_columns(path, text, columns, missing != "error")

@@ -18,7 +18,7 @@ from seqgan_jax.data import arrays, intervals, overlap
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.files import printable
 from seqgan_jax.data.scaling import Scaler
-from seqgan_jax.errors import DataError, UsageError
+from seqgan_jax.errors import DataError
 
 BLOCK = 256  # neighbouring rows that are read together
 MOST_APART = 10_000  # sequences at most in the validation and in the held-out part
@@ -76,7 +76,7 @@ class Shards:
             raise DataError(
                 f"{printable(self.source)}: sequences are overlapping windows, not in order of "
                 "time. Streamed data are split as they stand, and no step may be in two parts: "
-                "save them in order of time, or make --memory larger, so that they are read at once."
+                "save them in order of time, or make --memory larger: they are then read at once."
             )
         return True
 
@@ -262,13 +262,3 @@ def fit(
         if not breaking:
             return Fitted(scaler, sample)
         sample = np.concatenate([sample, *breaking])
-
-
-def refuse_options(missing: str, columns: object, features: int) -> None:
-    """Raise UsageError on settings that have no meaning for streamed data."""
-    if missing != "error":
-        raise UsageError("--missing: streamed data must be complete. Fill them in before.")
-    if columns:
-        raise UsageError("--columns has no meaning for .npy: it has no column names.")
-    if features > 1:
-        raise UsageError("--features has no meaning for .npy: save an array [N, T, D].")

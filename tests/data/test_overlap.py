@@ -172,8 +172,10 @@ def test_the_weather_is_split_alike_however_it_comes(tmp_path):
     for number, rows in enumerate(np.split(csv.x_NTD, [400, 700])):
         np.save(tmp_path / "folder" / f"{number}.npy", rows)
     np.savez(tmp_path / "a.npz", x=csv.x_NTD)
-    names = ("a.npy", "a.npz", "a.txt", "b.csv", "folder")
-    loaded = [load(str(tmp_path / n), features=3 if n == "a.txt" else None) for n in names]
+    (tmp_path / "a.csv").write_text((tmp_path / "a.txt").read_text().replace(" ", ","))
+    lines = ("a.txt", "a.csv")
+    names = ("a.npy", "a.npz", "b.csv", "folder", *lines)
+    loaded = [load(str(tmp_path / name), features=3 if name in lines else None) for name in names]
     expected = split(csv)
     for each in (*loaded, as_sequences(csv.x_NTD)):
         parts = split(each)

@@ -4,9 +4,10 @@ Row j continues row i at stride s where the last T - s steps of i are the first 
 stride, the ends of all rows are compared with the beginnings of all rows by hashes that roll from
 one stride to the next: O(N T log N) time, O(N) memory.
 
-Only an end that no other row has and a beginning that no other row has are linked: a stretch of
-zeros, or a short piece of a series with few values, says nothing. Where rows are independent, a
-piece p is the end of Poisson(a_p) rows and the beginning of Poisson(b_p) rows, so by Cauchy-Schwarz
+Only an end that no other row has and a beginning that no other row has are linked, or rows that
+stand one below the other: a stretch of zeros, or a short piece of few values, says nothing. Where
+rows are independent, a piece p is the end of Poisson(a_p) rows and the beginning of Poisson(b_p)
+rows, so by Cauchy-Schwarz
 
     E[links] = sum_p a_p b_p exp(-a_p - b_p) <= E[ends of two rows + beginnings of two rows]
 
@@ -90,11 +91,14 @@ def find(x_NTD: np.ndarray) -> Windows | None:
     pieces = _pieces(x_NTD)
     originals, original_N = _originals(next(pieces)[1])
     for stride, ends, beginnings in pieces:
-        i, j, twice = _links(ends, beginnings, originals, originals)
-        if np.count_nonzero((follows[i] < 0) & is_first[j]) > CHANCE + 2 * twice:
+        i, j, once, twice = _links(ends, beginnings, originals, originals)
+        many = np.count_nonzero((follows[i] < 0) & is_first[j]) > CHANCE + 2 * twice
+        believed = bool(many) or _are_in_order(x_NTD[:, stride:], ends, beginnings)
+        if believed:
             below = np.flatnonzero(ends[:-1] == beginnings[1:])
             link(below, below + 1, stride)  # need not be the only ones
-        link(i, j, stride)
+        if believed or 2 * once > len(originals):  # else pieces are too short to be told apart
+            link(i, j, stride)
         if np.count_nonzero(follows < 0) == 1:
             break
     below = np.flatnonzero(original_N[:-1] == original_N[1:])
@@ -116,8 +120,10 @@ def find(x_NTD: np.ndarray) -> Windows | None:
     series_N = np.unique(series_N, return_inverse=True)[1]
     if series_N.max() == len(series_N) - 1:
         return None
-    number = np.bincount(distance[distance > 0]).argmax()
-    return Windows(series_N, starts_N, int(number))
+    first = np.full(series_N.max() + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, series_N, starts_N)
+    commonest = int(np.bincount(distance[distance > 0]).argmax())
+    return Windows(series_N, starts_N - first[series_N], commonest)
 
 
 def _are_many_links(x_NTD: np.ndarray) -> bool:
@@ -132,14 +138,35 @@ def _are_many_links(x_NTD: np.ndarray) -> bool:
     looked_at = [(numbers, 0.0)]
     if 2 * len(originals) >= len(numbers) > len(originals):
         looked_at.append((originals, 0.5))
-    for _, ends, beginnings in pieces:
+    for stride, ends, beginnings in pieces:
+        if _are_in_order(x_NTD[:, stride:], ends, beginnings):
+            return True
         for rows, share in looked_at:
             # Sampled by the piece, so that equal ones stay together.
             some, others = (rows[each[rows] % every == 0] for each in (ends, beginnings))
-            i, _, twice = _links(ends, beginnings, some, others)
+            i, _, _, twice = _links(ends, beginnings, some, others)
             if len(i) > max(CHANCE + 2 * twice, share * len(some)):
                 return True
     return False
+
+
+def _are_in_order(ends_NLD: np.ndarray, ends: np.ndarray, beginnings: np.ndarray) -> bool:
+    """Whether most rows go on in the row below.
+
+    More than half of those whose end is no constant stretch must, and many more than by chance.
+    """
+    same = ends[:-1] == beginnings[1:]
+    if 2 * np.count_nonzero(same) < len(same):
+        return False
+    varies = np.any(ends_NLD[:-1, 1:] != ends_NLD[:-1, :-1], axis=(1, 2))
+    (values, counts), (others, numbers) = (
+        np.unique(each, return_counts=True) for each in (ends, beginnings)
+    )
+    _, a, b = np.intersect1d(values, others, assume_unique=True, return_indices=True)
+    chance = np.sum(counts[a] * numbers[b] / len(ends) ** 2)
+    number = np.count_nonzero(varies)
+    least = max(number / 2, CHANCE + 2 * chance * number)
+    return bool(np.count_nonzero(same & varies) > least)
 
 
 def _originals(hash_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -150,9 +177,9 @@ def _originals(hash_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _links(
     ends: np.ndarray, beginnings: np.ndarray, rows: np.ndarray, others: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """(i, j) of `rows` and `others` whose end and beginning are equal and there once; how many
-    are there twice."""
+) -> tuple[np.ndarray, np.ndarray, int, int]:
+    """(i, j) of `rows` and `others` whose end and beginning are equal, and there once; how many
+    ends are there once, and how many pieces twice."""
     once, places, twice = [], [], 0
     for pieces, each in ((ends[rows], rows), (beginnings[others], others)):
         values, first, counts = np.unique(pieces, return_index=True, return_counts=True)
@@ -161,7 +188,7 @@ def _links(
         twice += int(np.count_nonzero(counts == 2))
     _, a, b = np.intersect1d(once[0], once[1], assume_unique=True, return_indices=True)
     i, j = places[0][a], places[1][b]
-    return i[i != j], j[i != j], twice
+    return i[i != j], j[i != j], len(once[0]), twice
 
 
 def _chains(follows: np.ndarray, distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -111,10 +111,10 @@ class SeqGAN:
     def fit(self, x: ArrayLike | Sequences, *, listener: Listener | None = None) -> Self:
         """Train on real sequences [N, T] or [N, T, D] in their own units.
 
-        A tenth is held out and a tenth decides when to stop (`held_out`, `validation`); the scaling
-        is fitted on the rest. Writes no files. Raises DataError on what cannot be learned from,
-        UsageError on settings that only have a meaning for files, DivergedError where training
-        breaks down.
+        A tenth is held out and a tenth decides when to stop (`held_out`, `validation`): at random,
+        or by time where rows are overlapping windows. The scaling is fitted on the rest. Writes no
+        files. Raises DataError on what cannot be learned from, UsageError on settings that only
+        have a meaning for files, DivergedError where training breaks down.
         """
         if given := sorted(self._given & OF_FILES):
             raise UsageError(

@@ -90,7 +90,8 @@ def as_array(x: object, what: str = "x") -> np.ndarray:
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise DataError(
             f"{what} has shape {list(array.shape)}; expected [N sequences, T steps] or [N, T, D "
-            "features], none of them 0."
+            "features], none of them 0. One long series [T] is cut into windows by "
+            "np.lib.stride_tricks.sliding_window_view(x, 20)."
         )
     bad = ~np.isfinite(array)
     if bad.any():

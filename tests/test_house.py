@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 # A module may import only what stands before it.
 ORDER = [
     *("errors", "data.files", "data.bounds", "config"),
-    *("data.texts", "data.parsing", "data.missing", "data.arrays", "data.reading"),
+    *("data.texts", "data.parsing", "data.missing", "data.overlap", "data.arrays", "data.reading"),
     *("data.intervals", "data.scaling", "data.shards", "data.writing"),
     *("processes.base", "processes.linear", "processes.regime", "processes.lstm"),
     *("processes.simulators", "data.layout"),

@@ -11,6 +11,8 @@ from seqgan_jax.analysis import averages, metrics, resampling, sequences
 from seqgan_jax.analysis.catalogue import CATALOGUE
 from seqgan_jax.analysis.report import Metric, Report
 from seqgan_jax.analysis.resampling import Halves
+from seqgan_jax.data import overlap
+from seqgan_jax.data.arrays import as_array
 from seqgan_jax.data.layout import default_names
 from seqgan_jax.errors import DataError
 
@@ -59,8 +61,8 @@ def analyze(
     """
     started = time.perf_counter()
     progress = progress or (lambda _what, _share: None)
-    real_NTD, generated_NTD = as_sequences(real, "real"), as_sequences(generated, "generated")
-    train_NTD = None if train is None else as_sequences(train, "training")
+    real_NTD, generated_NTD = as_array(real, "real"), as_array(generated, "generated")
+    train_NTD = None if train is None else as_array(train, "train")
     check_pair(real_NTD, generated_NTD, train_NTD)
     counts = len(real_NTD), len(generated_NTD)
     features = real_NTD.shape[2]
@@ -70,13 +72,14 @@ def analyze(
     rng = np.random.default_rng(seed)
     notes: list[str] = []
     progress("reading", 0.0)
-    stride = resampling.overlap_stride(real_NTD)
-    ids_N = resampling.block_ids(real_NTD, stride)
-    if stride is not None:
+    ids_N = np.arange(len(real_NTD))
+    windows = overlap.find(real_NTD)
+    if windows is not None:
+        order_N, ids_N = windows.blocks(real_NTD.shape[1])
+        real_NTD = real_NTD[order_N]
         notes.append(
-            f"The real data are overlapping windows (stride {stride}): they are split and "
-            f"resampled in {ids_N[-1] + 1} blocks of neighbouring windows, since single windows "
-            "depend on each other."
+            f"Of the real data, {windows}: they are split and resampled in {ids_N[-1] + 1} blocks "
+            "of neighbouring windows, since single windows depend on each other."
         )
     real_NTD, ids_N = _thin(rng, real_NTD, ids_N, max_sequences, "real", notes)
     generated_NTD, _ = _thin(
@@ -90,7 +93,7 @@ def analyze(
     z_real, z_generated = units.standardise(real_NTD), units.standardise(generated_NTD)
     bins = averages.bins_of(z_real, z_generated)
     found, curves = _average_metrics(rng, bins, z_real, z_generated, ids_N, halves, labels)
-    if stride is None:
+    if windows is None:
         p_value = _ks_permutation(rng, bins, z_real, z_generated)
         found["ks"] = found["ks"].replace(p_value=p_value)
     progress("whole sequences", 0.6)
@@ -143,32 +146,6 @@ def analyze(
         seed=seed,
         seconds=time.perf_counter() - started,
     )
-
-
-def as_sequences(x: object, what: str) -> Array:
-    """An array [N, T, D] of finite float64 from an array [N, T, D] or [N, T], or DataError."""
-    x = getattr(x, "x_NTD", x)
-    try:
-        array = np.asarray(x, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"the {what} data are no array of numbers: {error}") from error
-    if array.ndim == 2:
-        array = array[:, :, None]
-    if array.ndim != 3:
-        raise DataError(
-            f"the {what} data have shape {array.shape}; wanted are [sequences, steps, features] "
-            "or [sequences, steps]"
-        )
-    if 0 in array.shape:
-        raise DataError(f"the {what} data are empty (shape {array.shape})")
-    if not np.isfinite(array).all():
-        n, t, d = np.argwhere(~np.isfinite(array))[0]
-        raise DataError(
-            f"the {what} data hold {array[n, t, d]} at sequence {n}, step {t}, feature {d} "
-            f"({int((~np.isfinite(array)).sum())} values that are not finite in all); "
-            "remove or fill these sequences first"
-        )
-    return array
 
 
 def check_pair(real_NTD: Array, generated_NTD: Array, train_NTD: Array | None) -> None:

@@ -5,7 +5,6 @@ single value: steps within a sequence depend on each other, and so do windows th
 """
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,38 +40,6 @@ class Halves:
     first: Index
     second: Index
     generated: Index
-
-
-def overlap_stride(x_NTD: Array) -> int | None:
-    """The stride s at which rows are overlapping windows of one long series, or None.
-
-    Windows overlap where row i + 1 without its last s steps equals row i without its first s. At
-    least half of the neighbours must, so that gaps between parts do not matter.
-    """
-    rows = min(len(x_NTD), 257)
-    if rows < 3 or x_NTD.shape[1] < 3:
-        return None
-    varied = x_NTD[:rows].reshape(rows, -1)
-    if np.all(varied == varied[0]):
-        return None
-    for stride in range(1, x_NTD.shape[1] - 1):
-        same = np.all(
-            x_NTD[: rows - 1, stride:] == x_NTD[1:rows, : x_NTD.shape[1] - stride], axis=(1, 2)
-        )
-        if same.mean() > 0.5:
-            return stride
-    return None
-
-
-def block_ids(x_NTD: Array, stride: int | None) -> Index:
-    """Which block each row belongs to: itself, or its group of overlapping windows -> [N].
-
-    Blocks are as long as one window, or longer if fewer than half a window's worth would be left.
-    """
-    rows = np.arange(len(x_NTD))
-    if stride is None:
-        return rows
-    return rows // math.ceil(x_NTD.shape[1] / stride)
 
 
 def random_halves(

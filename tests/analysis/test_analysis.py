@@ -205,10 +205,10 @@ def test_many_sequences_are_thinned_and_the_report_says_so():
         (np.zeros((20, 5)), np.zeros((20, 6)), "5 steps of 1 features, the generated data 6 of 1"),
         (np.zeros((20, 5, 2)), np.zeros((20, 5, 3)), "--features"),
         (np.zeros((3, 5)), np.zeros((20, 5)), "only 3 real sequences"),
-        (np.zeros((20, 5)), np.full((20, 5), np.nan), "nan at sequence 0, step 0, feature 0"),
+        (np.zeros((20, 5)), np.full((20, 5), np.nan), r"generated\[0, 0\] is nan"),
         (np.zeros(5), np.zeros(5), "shape"),
-        ([["a"] * 5] * 20, np.zeros((20, 5)), "no array of numbers"),
-        (np.zeros((0, 5)), np.zeros((20, 5)), "empty"),
+        ([["a"] * 5] * 20, np.zeros((20, 5)), "real cannot be read as an array of numbers"),
+        (np.zeros((0, 5)), np.zeros((20, 5)), r"real has shape \[0, 5\]"),
     ],
 )
 def test_data_that_cannot_be_compared_are_refused(a, b, message):

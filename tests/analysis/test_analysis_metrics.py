@@ -312,20 +312,6 @@ def test_halves_are_disjoint_and_matched():
         assert len(half.first) == 70
 
 
-def test_blocks_of_windows_stay_together():
-    series = np.random.default_rng(13).normal(size=500)
-    windows = np.stack([series[i : i + 24] for i in range(0, 476, 3)])[:, :, None]
-    assert resampling.overlap_stride(windows) == 3
-    ids = resampling.block_ids(windows, 3)
-    assert np.bincount(ids).max() == 8
-    for half in resampling.random_halves(np.random.default_rng(0), ids, 1000, 4):
-        assert not set(ids[half.first]) & set(ids[half.second])
-        assert len(half.first) + len(half.second) == len(windows)
-    shuffled = windows[np.random.default_rng(1).permutation(len(windows))]
-    assert resampling.overlap_stride(shuffled) is None
-    assert resampling.overlap_stride(np.ones((20, 10, 1))) is None
-
-
 def test_bootstrap_interval_of_a_mean_is_the_textbook_one():
     rng = np.random.default_rng(14)
     x = rng.normal(size=400)

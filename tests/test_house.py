@@ -13,7 +13,7 @@ import seqgan_jax
 ROOT = Path(__file__).parent.parent
 # A module may import only what stands before it.
 ORDER = [
-    *("errors", "data.files", "data.bounds", "config"),
+    *("errors", "data.files", "data.bounds", "data.form", "config"),
     *("data.texts", "data.parsing", "data.missing", "data.overlap", "data.arrays", "data.reading"),
     *("data.intervals", "data.scaling", "data.shards", "data.writing"),
     *("processes.base", "processes.linear", "processes.regime", "processes.lstm"),

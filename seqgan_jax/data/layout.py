@@ -17,6 +17,7 @@ from seqgan_jax.data import arrays, intervals, overlap, reading, shards, texts
 from seqgan_jax.data import missing as gaps
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.files import printable
+from seqgan_jax.data.form import Form
 from seqgan_jax.data.missing import Missing
 from seqgan_jax.data.overlap import Windows
 from seqgan_jax.data.scaling import Scaler
@@ -56,6 +57,7 @@ class Sequences:
       notes: what the user should know, such as a column that was ignored.
       windows: where rows are in the series that they overlap in, where a table turned out to be
         windows; they are then split by it.
+      form: of the input; None of simulators.
     """
 
     x_NTD: np.ndarray
@@ -64,6 +66,7 @@ class Sequences:
     starts_N: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     windows: Windows | None = None
+    form: Form | None = None
 
     def check(self, limits_D: Sequence[Limits | None]) -> None:
         """Raise DataError at a value that --log or --bounds does not allow."""

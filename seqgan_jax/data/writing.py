@@ -247,6 +247,40 @@ def to_frame(x_NTD: np.ndarray, form: Form) -> "pd.DataFrame":
     return frame.set_index(index) if named & set(index) else frame
 
 
+def from_frame(frame: "pd.DataFrame", form: Form, steps: int) -> np.ndarray:
+    """[N, T, D] float64 of whole sequences in the form of `to_frame`; the inverse of it.
+
+    Raises:
+      DataError: a column is missing, or a sequence has not `steps` rows.
+    """
+    if any(frame.index.names):
+        frame = frame.reset_index()
+    wide = _wide_names(form, steps * len(form.columns))
+    ids, time = ((), None) if wide else index_columns(form)
+    names = wide or [column.name for column in form.columns]
+    needed = [*names, *(each.name for each in ids)]
+    missing = [name for name in needed if name not in frame.columns]
+    if missing:
+        raise DataError(
+            f"the frame has no column {missing[0]!r} (there are {', '.join(map(str, frame))}). "
+            f"Give whole sequences in the form that sample() returns: {', '.join(needed)}."
+        )
+    x = frame[names].to_numpy(np.float64, na_value=np.nan)
+    if wide:
+        return x.reshape(len(x), steps, -1)
+    number_L = frame.groupby([each.name for each in ids], sort=False).ngroup().to_numpy()
+    sizes = np.bincount(number_L)
+    if np.any(sizes != steps):
+        raise DataError(
+            f"sequences of {sizes.min()} to {sizes.max()} rows, and the model was fitted on "
+            f"{steps} steps. Give whole sequences of that length."
+        )
+    keys = [number_L]
+    if time and time.name in frame.columns:
+        keys.insert(0, frame[time.name].to_numpy())
+    return x[np.lexsort(keys)].reshape(-1, steps, len(names))
+
+
 # ------------------------------------------------------------------ text
 
 

@@ -74,7 +74,8 @@ class Sample:
     temperature: float = 1.0
     """Factor on the standard deviation of every step."""
     out: Annotated[str, arg(aliases=["-o"])] = "samples.txt"
-    """File to write: .txt (a sequence a line), .csv (long format with column names) or .npy."""
+    """File to write: .csv, .tsv or .parquet (a table like the input: its columns, dtypes, decimals,
+    an id for each sequence, regular times), .txt (a sequence a line) or .npy."""
     step: int | None = None
     """Checkpoint to use. Default: the last."""
     gpu: bool = False
@@ -283,10 +284,12 @@ def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:
 
 
 def _sample(options: Sample) -> int:
+    from seqgan_jax.data import writing
+
     out = Path(options.out)
+    writing.check_suffix(out)
     if out.exists() and not options.overwrite:
         raise UsageError(f"{out}: is there already. Name another with -o, or add --overwrite.")
-    from seqgan_jax.data import layout
     from seqgan_jax.model import SeqGAN
     from seqgan_jax.run import device
     from seqgan_jax.run.terminal import warn
@@ -294,8 +297,8 @@ def _sample(options: Sample) -> int:
     device.choose(options.gpu)
     device.use_cache()
     model = SeqGAN.load(options.run, step=options.step, say=warn)
-    x_NTD = model.sample(options.n, seed=options.seed, temperature=options.temperature)
-    layout.save_sequences(out, x_NTD, model.description.names)
+    x_NTD = model.sample_array(options.n, seed=options.seed, temperature=options.temperature)
+    model.description.save_sequences(out, x_NTD)
     print(f"wrote {options.n:,} sequences to {printable(out)}")
     return 0
 

@@ -100,7 +100,7 @@ class _Listener:
     def _write(self, name: str, samples_NTD: np.ndarray) -> None:
         description = self._model.description
         x_NTD = description.scaler.inverse(samples_NTD.astype(np.float64))
-        layout.save_sequences(self._run_dir / name, x_NTD, description.names)
+        description.save_sequences(self._run_dir / name, x_NTD)
 
 
 class _Follower(loop.Silent):
@@ -249,7 +249,8 @@ def check_space(run_dir: Path, model: SeqGAN, held_out_NTD: np.ndarray) -> None:
     kept = settings.keep + 1  # the new one is written before the oldest is removed
     saved = kept * (checkpoint.num_bytes(model.state) + 200_000)
     numbers = (settings.generated_num + 2 * SAMPLES_SHOWN) * description.length
-    written = 25 * numbers * len(description.names) + held_out_NTD.nbytes
+    written = 25 * numbers * len(description.names) * (1 + description.is_table)
+    written += held_out_NTD.nbytes
     needed, free = saved + written, shutil.disk_usage(run_dir).free
     if needed > free:
         raise DiskError(
@@ -297,9 +298,10 @@ def _finish(model: SeqGAN, held_out_NTD: np.ndarray, run_dir: Path, say: Say) ->
     say(f"held-out negative log-likelihood: {nll:.4f} nats a step, in data units")
     if settings.num_seeds > 1:
         _report_runs(model, held_out_NTD[inside], run_dir, say)
-    x_NTD = model.sample(settings.generated_num, seed=settings.seed)
-    layout.save_sequences(run_dir / "final_samples.txt", x_NTD, description.names)
-    say(f"wrote {settings.generated_num:,} sequences to {run_dir / 'final_samples.txt'}")
+    x_NTD = model.sample_array(settings.generated_num, seed=settings.seed)
+    for name in ("final_samples.txt", *["final_samples.csv"] * description.is_table):
+        description.save_sequences(run_dir / name, x_NTD)
+        say(f"wrote {settings.generated_num:,} sequences to {run_dir / name}")
     from seqgan_jax.analysis import command  # matplotlib: half a second, wanted only here
 
     for path in command.training_picture(run_dir, run_dir):

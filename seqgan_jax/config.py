@@ -96,8 +96,8 @@ class GeneratorConfig:
     """LSTM layers."""
     policy: Literal["mixture", "gaussian", "student", "auto"] = "mixture"
     """Distribution of a step: mixture of Gaussians, each column given the earlier ones; gaussian;
-    student, with heavier tails; auto tries each for ten epochs and takes the likeliest on the validation
-    part."""
+    student, with heavier tails; auto tries each for ten epochs and takes the likeliest on the
+    validation part."""
     components: Annotated[int, Range(1, 1000)] = 5
     """Gaussians of a mixture."""
     covariance: Literal["full", "diagonal"] = "full"
@@ -112,7 +112,7 @@ class GeneratorConfig:
     patience: Annotated[int, Range(1, 1e9)] = 10
     """Pretraining stops after this many epochs without a better validation likelihood."""
     average: Decay = 0.998
-    """Decay, a step, of the exponential moving average of the weights, which is validated and kept."""
+    """Decay, a step, of the exponential moving average of the weights, validated and kept."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class AdversarialConfig:
     entropy_bonus: Weight = 0.0
     """Weight of the policy's entropy (nats a step) in the policy's loss."""
     average_rounds: Decay = 0.95
-    """Decay, a round, of the exponential moving average of the policy, which is compared and kept."""
+    """Decay, a round, of the exponential moving average of the policy, compared and kept."""
     adv_patience: Annotated[int, Range(1, 1e9)] = 60
     """Adversarial training stops after this many rounds without a better policy (looked for every
     20 rounds)."""

@@ -19,18 +19,11 @@ import jax
 import measure
 import numpy as np
 import scipy.stats
-<<<<<<< HEAD
-from seqgan_jax.core.steps import TrainState
-
-from seqgan_jax import SeqGAN, __version__
-from seqgan_jax.analysis import exact
-=======
 import work
 
 from seqgan_jax import SeqGAN, __version__
 from seqgan_jax.analysis import exact
 from seqgan_jax.core.batch import TrainState
->>>>>>> h-benchmarks
 from seqgan_jax.data.layout import Sequences, Split, load
 from seqgan_jax.processes import simulators
 

@@ -1,25 +1,29 @@
 """The scalars that are minimised: closed forms, exact gradients, expectations by quadrature."""
 
+from functools import partial
+
 import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
-from seqgan_jax.config import AdversarialConfig, GeneratorConfig
-from seqgan_jax.core import estimators, losses, networks, rollout
-from seqgan_jax.core.networks import Frame
+from seqgan_jax.config import AdversarialConfig
+from seqgan_jax.core import gradients, sampling
+from seqgan_jax.core.baseline import Baseline
+from seqgan_jax.core.batch import Batch
+from seqgan_jax.core.policy import bind
 
 NO_ANCHOR = AdversarialConfig(anchor=0.0)
 
 
-def unit_policy(features=1):
-    """x_t = e_t with e ~ N(0, 1): the frame is the identity, the head zero."""
-    zero, one = jnp.zeros(features), jnp.eye(features)
-    frame = Frame(zero, one, jnp.zeros((features, features)), zero, one)
-    return networks.policy(
-        jax.random.key(0), GeneratorConfig(hidden_dim=3, policy="gaussian"), frame
-    )
+def scalar_policy(matrix):
+    """x_t = matrix x_{t-1} + e_t with e ~ N(0, 1): its binding and its parameters."""
+    zero, one = jnp.zeros(1), jnp.eye(1)
+    fitted = Baseline(zero, one, jnp.array([[matrix]]), zero, one)
+    definition, params, constants = helpers.policy_of(fitted, hidden=3)
+    return partial(bind, definition, constants=constants), params
 
 
 def gauss_hermite(n=40):
@@ -29,15 +33,15 @@ def gauss_hermite(n=40):
 
 def test_reinforce_at_one_step_is_exactly_minus_one():
     """T = 1, reward = x: d/dmu of -E[x] is -1; the reference's own samples gave 0."""
-    definition, params = unit_policy()
+    bind, params = scalar_policy(0.0)
     nodes, weights = gauss_hermite()
 
     def loss(p, detach):
-        policy = networks.bind(definition, p)
-        x = policy.first_step(len(nodes))[1].sample(nodes[:, None])[0]
+        policy = bind(p)
+        x = policy.begin(len(nodes))[1].sample(nodes[:, None])[0]
         x = jax.lax.stop_gradient(x) if detach else x
-        log_prob = policy.log_prob(x[:, None])
-        each = jax.vmap(lambda a, b: losses.policy_gradient(a[None], b[None]))(log_prob, x)
+        log_prob = policy.log_prob(Batch.complete(x[:, None]))[:, :, 0]
+        each = jax.vmap(lambda a, b: gradients.policy_gradient(a[None], b[None]))(log_prob, x)
         return jnp.sum(jnp.asarray(weights, jnp.float32) * each)
 
     gradient = jax.grad(loss)(params, detach=True)["first"][0]
@@ -46,13 +50,19 @@ def test_reinforce_at_one_step_is_exactly_minus_one():
 
 
 def test_reinforce_detaches_its_samples():
-    """The same through `estimators.reinforce`, with samples that depend on the parameters."""
-    definition, params = unit_policy()
-    noise = jax.random.normal(jax.random.key(0), (1, 4000, 1))
+    """Samples of `reinforce_batch` are held fixed: through them the gradient would be 0."""
+    bind, params = scalar_policy(0.0)
 
     def loss(p):
-        x = rollout.sample_from_noise(networks.bind(definition, p), noise)
-        return estimators.reinforce(definition, x, x[:, :, 0], x, NO_ANCHOR)(p)[0]
+        def reward(batch):
+            return batch.x[:, 0, 0]
+
+        config = AdversarialConfig(anchor=0.0, rollout_num=1)
+        key, number = jax.random.key(0), 4000
+        found = gradients.reinforce_batch(bind(p), bind(p), reward, key, 1, number, config)
+        samples, advantage_BT, _ = found
+        assert advantage_BT.shape == (number, 1)
+        return gradients.reinforce(bind, samples, advantage_BT, samples, config)(p)[0]
 
     gradient = float(jax.grad(loss)(params)["first"][0])
     standard_error = np.sqrt(2 / 4000)  # x^2 has variance 2
@@ -93,16 +103,16 @@ def test_policy_gradient_of_a_linear_quadratic_case_of_three_steps():
             mean, variance = a * mean + b, a**2 * variance + 1
             past = past - mean**2 - variance
         q[:, t - 1] = past
-    advantage = np.asarray(rollout.advantages(jnp.asarray(q, jnp.float32)), np.float64)
+    advantage = np.asarray(sampling.advantages(jnp.asarray(q, jnp.float32)), np.float64)
     returns = np.tile(q[:, -1:], (1, 3))
 
-    def gradients(weights):
+    def of_each(weights):
         """d/d(a, b) of the surrogate for each sequence, by jax."""
 
         def surrogate(theta, x, w):
             previous, value = x[:-1], x[1:]
             log_prob = -0.5 * (value - theta[0] * previous - theta[1]) ** 2
-            return -losses.policy_gradient(log_prob[None], w[None])
+            return -gradients.policy_gradient(log_prob[None], w[None])
 
         each = jax.vmap(jax.grad(surrogate), in_axes=(None, 0, 0))
         theta = jnp.array([a, b], jnp.float32)
@@ -110,7 +120,7 @@ def test_policy_gradient_of_a_linear_quadratic_case_of_three_steps():
             each(theta, jnp.asarray(x, jnp.float32), jnp.asarray(weights, jnp.float32)), np.float64
         )
 
-    by_advantage, by_return = gradients(advantage), gradients(returns)
+    by_advantage, by_return = of_each(advantage), of_each(returns)
     for each in (by_advantage, by_return):
         error = np.abs(each.mean(0) - wanted)
         assert np.all(error < 4 * each.std(0) / np.sqrt(n))
@@ -118,93 +128,112 @@ def test_policy_gradient_of_a_linear_quadratic_case_of_three_steps():
 
 
 def test_constant_reward_gives_no_gradient():
-    q = jnp.full((8, 5), 0.7)
-    advantage = losses.normalised(rollout.advantages(q))
+    advantage = sampling.advantages(jnp.full((8, 5), 0.7))
     assert np.all(np.asarray(advantage) == 0)
-    definition, params = helpers.policy(1, length=5)
-    x = jnp.asarray(helpers.series(8, 5, 1), jnp.float32)
-    loss = estimators.reinforce(definition, x, advantage, x, NO_ANCHOR)
+    definition, params, constants = helpers.small_policy(1, length=5)
+    x = helpers.batch(helpers.series(8, 5, 1))
+    bound = partial(bind, definition, constants=constants)
+    loss = gradients.reinforce(bound, x, advantage, x, NO_ANCHOR)
     gradient = jax.jit(jax.grad(lambda p: loss(p)[0]))(params)
     assert all(np.all(np.asarray(leaf) == 0) for leaf in jax.tree.leaves(gradient))
 
 
 def test_a_constant_added_to_every_reward_changes_nothing():
     q = jax.random.normal(jax.random.key(0), (8, 5))
-    assert np.allclose(rollout.advantages(q), rollout.advantages(q + 3.0), atol=1e-5)
+    assert np.allclose(sampling.advantages(q), sampling.advantages(q + 3.0), atol=1e-5)
 
 
 def test_anchor_and_entropy_bonus_enter_the_loss_with_their_weights():
-    definition, params = helpers.policy(2, length=5)
-    x = jnp.asarray(helpers.series(8, 5, 2), jnp.float32)
-    real = jnp.asarray(helpers.series(8, 5, 2, seed=1), jnp.float32)
+    definition, params, constants = helpers.small_policy(2, length=5)
+    x, real = (helpers.batch(helpers.series(8, 5, 2, seed)) for seed in (0, 1))
     advantage = jax.random.normal(jax.random.key(0), (8, 5))
-    policy = networks.bind(definition, params)
-    log_prob, entropy = policy.log_prob_and_entropy(x)
-    nll = -policy.log_prob(real).mean()
-    expected = -(advantage * log_prob).sum(1).mean() / 5 + 0.7 * nll - 0.2 * entropy.mean()
+    bound = partial(bind, definition, constants=constants)
+    log_prob, entropy = bound(params).log_prob_and_entropy(x)
+    entropy = entropy.sum(axis=2).mean()
+    nll = -bound(params).log_prob(real).sum(axis=2).mean()
+    expected = -(advantage * log_prob.sum(axis=2)).sum(1).mean() / 5 + 0.7 * nll - 0.2 * entropy
     config = AdversarialConfig(anchor=0.7, entropy_bonus=0.2)
-    value, metrics = estimators.reinforce(definition, x, advantage, real, config)(params)
+    value, metrics = gradients.reinforce(bound, x, advantage, real, config)(params)
     assert float(value) == pytest.approx(float(expected), rel=1e-4)
     assert float(metrics["train_nll"]) == pytest.approx(float(nll), rel=1e-4)
-    assert float(metrics["entropy"]) == pytest.approx(float(entropy.mean()), rel=1e-4)
+    assert float(metrics["entropy"]) == pytest.approx(float(entropy), rel=1e-4)
 
 
 def test_the_pathwise_gradient_of_a_linear_reward_is_exact():
     """Reward = sum_t x_t of a VAR(1) with matrix a: d/db of its mean is known in a closed form."""
-    zero, one, a = jnp.zeros(1), jnp.eye(1), jnp.array([[0.5]])
-    frame = Frame(zero, one, a, zero, one)
-    definition, params = networks.policy(
-        jax.random.key(0), GeneratorConfig(hidden_dim=3, policy="gaussian"), frame
-    )
+    bind, params = scalar_policy(0.5)
     noise = jax.random.normal(jax.random.key(1), (3, 7, 1))
-    real = jnp.zeros((7, 3, 1))
-    loss = estimators.pathwise(definition, lambda x: x.sum((1, 2)), noise, real, NO_ANCHOR)
+    real = Batch.complete(jnp.zeros((7, 3, 1)))
+    loss = gradients.pathwise(bind, lambda batch: batch.x.sum((1, 2)), noise, real, NO_ANCHOR)
     gradient = jax.grad(lambda p: loss(p)[0])(params)
     # A shift of every step's mean by b: b + (a b + b) + (a^2 b + a b + b) in all, over T = 3.
     assert float(gradient["head_bias"][0]) == pytest.approx(-(1 + 1.5 + 1.75) / 3, rel=1e-5)
 
 
-def test_normalised_has_unit_size_and_keeps_signs():
-    a = jax.random.normal(jax.random.key(0), (8, 5)) + 2.0
-    scaled = np.asarray(losses.normalised(a))
-    assert np.sqrt((scaled**2).mean()) == pytest.approx(1.0, rel=1e-5)
-    assert np.array_equal(np.sign(scaled), np.sign(np.asarray(a)))
+# ------------------------------------------------------------------ both estimators
+
+LENGTH, BATCH, KEYS = 3, 64, 300
 
 
-def test_discriminator_loss_is_ln2_when_blind_and_the_formula_otherwise():
-    assert float(losses.discriminator(jnp.zeros(4), jnp.array([1.0, 0.0, 1.0, 0.0]))) == (
-        pytest.approx(np.log(2))
-    )
-    logits, real = np.array([2.0, -1.0]), np.array([1.0, 1.0])
-    expected = -np.log(1 / (1 + np.exp(-logits))).mean()
-    actual = losses.discriminator(jnp.asarray(logits, jnp.float32), jnp.asarray(real, jnp.float32))
-    assert float(actual) == pytest.approx(expected, rel=1e-5)
+@pytest.fixture(scope="module")
+def estimates():
+    """Gradients `[KEYS, weights]` of a policy of 3 units by name: estimator, reward's factor."""
+    definition, params, constants = helpers.small_policy(1, hidden=3, length=LENGTH)
+    params |= {"head": 0.3 * params["head"]}
+    bound = partial(bind, definition, constants=constants)
+    real = helpers.batch(helpers.series(16, LENGTH, 1))
+
+    def of(estimator, factor, anchor):
+        config = AdversarialConfig(anchor=anchor, rollout_num=2)
+
+        def reward(batch):
+            return -factor * jnp.sum((batch.x - 1.0) ** 2, axis=(1, 2))
+
+        def one(key):
+            if estimator == "reinforce":
+                policy = bound(params)
+                samples, advantage_BT, _ = gradients.reinforce_batch(
+                    policy, policy, reward, key, LENGTH, BATCH, config
+                )
+                loss = gradients.reinforce(bound, samples, advantage_BT, real, config)
+            else:
+                noise_TBP = jax.random.normal(key, (LENGTH, BATCH, 1))
+                loss = gradients.pathwise(bound, reward, noise_TBP, real, config)
+            return ravel_pytree(jax.grad(lambda p: loss(p)[0])(params))[0]
+
+        keys = jax.random.split(jax.random.key(7), KEYS)
+        return np.asarray(jax.jit(lambda keys: jax.lax.map(one, keys))(keys), np.float64)
+
+    return of
 
 
-@pytest.mark.parametrize("size", ["small", "reference"])
-def test_l2_is_on_the_output_layer_only(size):
-    _, params = networks.discriminator(jax.random.key(0), size, 6, 1, 1.0, (1.0,))
-    gradient = jax.grad(losses.output_l2)(params)
-    for name, part in gradient.items():
-        for got, weight in zip(jax.tree.leaves(part), jax.tree.leaves(params[name]), strict=True):
-            expected = np.asarray(weight) if name == "output" else np.zeros_like(weight)
-            assert np.array_equal(got, expected)
+def errors_apart(a, b):
+    """Largest difference of two mean gradients, in standard errors of it."""
+    error = np.sqrt((a.var(axis=0) + b.var(axis=0)) / KEYS)
+    return np.max(np.abs(a.mean(axis=0) - b.mean(axis=0)) / (error + 1e-6))
 
 
-def test_r1_of_a_quadratic_logit_is_its_closed_form():
-    """logit = w . x^2: the gradient is 2 w x."""
-    rng = np.random.default_rng(0)
-    w, x = rng.normal(size=(4, 2)), rng.normal(size=(6, 4, 2))
+def test_both_estimators_have_one_mean_gradient_with_one_anchor(estimates):
+    by_score, by_path = estimates("reinforce", 1.0, 0.7), estimates("pathwise", 1.0, 0.7)
+    assert by_score.shape == by_path.shape
+    assert by_score.shape[1] > 50
+    assert errors_apart(by_score, by_path) < 4.5
+    # The controls: another weight of the reward or of the anchor is seen.
+    assert errors_apart(1.2 * by_score, by_path) > 6
+    assert errors_apart(by_score, estimates("pathwise", 1.0, 0.3)) > 6
 
-    def logit(x_BTD):
-        return jnp.sum(jnp.asarray(w, jnp.float32)[None] * x_BTD**2, axis=(1, 2))
 
-    expected = 0.5 * np.sum((2 * w * x) ** 2) / 6
-    actual = losses.r1(logit, jnp.asarray(x, jnp.float32))
-    assert float(actual) == pytest.approx(expected, rel=1e-5)
+@pytest.mark.parametrize("estimator", ["reinforce", "pathwise"])
+def test_ten_times_the_reward_is_ten_times_its_gradient(estimates, estimator):
+    """REINFORCE divided it out before, so that the anchor's weight meant another thing."""
+    once, tenfold = (estimates(estimator, factor, 0.0) for factor in (1.0, 10.0))
+    size = np.abs(once).max(axis=1, keepdims=True)
+    assert np.all(np.abs(tenfold - 10 * once) < 1e-4 * size * 10)
+    anchored = estimates(estimator, 10.0, 0.7) - tenfold
+    assert np.allclose(anchored, estimates(estimator, 1.0, 0.7) - once, atol=1e-3 * size.max() * 10)
 
 
 def test_rewards():
     logits = jnp.array([0.0, 100.0, -100.0])
-    assert np.allclose(losses.reward(logits, "probability"), [0.5, 1.0, 0.0])
-    assert np.array_equal(losses.reward(logits, "logit"), logits)
+    assert np.allclose(gradients.reward_of(logits, "probability"), [0.5, 1.0, 0.0])
+    assert np.array_equal(gradients.reward_of(logits, "logit"), logits)

@@ -134,7 +134,8 @@ def compare(
     def pair(carry: Any) -> Any:
         r, real_N, gaps_R2 = carry
         own = jax.random.fold_in(pair_key, r)
-        logits = [_logits(policy, parts, own, state) for policy in (new, old)]
+        # The same random numbers for both: that is what makes them a pair.
+        logits = [_logits(policy, parts, jax.random.clone(own), state) for policy in (new, old)]
         gaps = jnp.stack([real.mean() - fake.mean() for real, fake in logits])
         return r + 1, real_N + logits[0][0] - logits[1][0], gaps_R2.at[r].set(gaps)
 

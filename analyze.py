@@ -2,7 +2,7 @@
 
 import sys
 
-from seqgan_jax.analysis.cli import main
+from seqgan_jax.run.cli import analyze_main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(analyze_main())

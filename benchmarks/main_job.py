@@ -17,10 +17,10 @@ import jax
 import measure
 import numpy as np
 import scipy.stats
+from seqgan_jax.core.steps import TrainState
 
 from seqgan_jax import SeqGAN, __version__
 from seqgan_jax.analysis import exact
-from seqgan_jax.core.steps import TrainState
 from seqgan_jax.data.layout import Sequences, Split, load
 from seqgan_jax.processes import simulators
 from seqgan_jax.run.loop import Silent

@@ -3,10 +3,11 @@
     python benchmarks/quality.py --data DIR          sines, DIR/stock_data.csv, DIR/ETTh1.csv
     python benchmarks/quality.py --data DIR --sets stocks --seeds 5 --repeats 5 --json FILE
 
-Windows of 24 with stride 1, min-max scaled by the real data (TimeGAN, Yoon et al. 2019). A tenth of
-a series, in blocks of 60 steps, is never trained on; windows that touch a block are left out of
-training. Each figure is the mean over training seeds with a 95% interval of that mean (t); the
-likelihood row is the same runs before adversarial training, and `paired` their difference.
+Windows of 24 with stride 1 (TimeGAN, Yoon et al. 2019). For the scores each column is min-max
+scaled by the whole series; sines stay as they are, in [0.5, 1]. A tenth of a series, in blocks of
+60 steps, is never trained on; windows that touch a block are left out of training. Each figure is
+the mean over training seeds with a 95% interval of that mean (t); the likelihood row is the same
+runs before adversarial training, and `paired` their difference.
   disc       discriminative score against all real windows, as published; lower is better
   held-out   the same against the windows inside the held-out blocks (as many generated)
   floor      the same between held-out real windows and real windows that were trained on
@@ -33,7 +34,7 @@ import scipy.stats
 from experiments import trained
 
 from seqgan_jax import SeqGAN
-from seqgan_jax.analysis import metrics, pairwise, scores, ts2vec
+from seqgan_jax.analysis import metrics, pairwise, published, scores, ts2vec
 from seqgan_jax.data.layout import Sequences, default_names, load
 
 WINDOW, BLOCK, HELD_OUT = 24, 60, 0.1
@@ -67,7 +68,12 @@ def parts_of(name: str, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return x, x[~inside.any(0)], x[inside.all(0)]
 
 
-def told_apart(real: np.ndarray, others: Sequence[np.ndarray], repeats: int) -> np.ndarray:
+def in_score_units(name: str, every: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """x as the scores take it, float32: min-max scaled by all real windows; sines as they are."""
+    return x.astype(np.float32) if name == "sines" else published.min_max(every, x)
+
+
+def discriminative(real: np.ndarray, others: Sequence[np.ndarray], repeats: int) -> np.ndarray:
     """Discriminative score of each of `others` against `real`, mean of repeats, `[S]`."""
     joined = np.concatenate([real, *others])
     borders = np.cumsum([0, len(real), *(len(other) for other in others)])
@@ -76,7 +82,8 @@ def told_apart(real: np.ndarray, others: Sequence[np.ndarray], repeats: int) -> 
     return scores.discriminative(joined, pairs, 0).reshape(len(others), repeats).mean(1)
 
 
-def judged(
+def figures_of(
+    name: str,
     model: SeqGAN,
     every: np.ndarray,
     train: np.ndarray,
@@ -85,17 +92,12 @@ def judged(
     encoder: Any,
 ) -> dict[str, np.ndarray]:
     """Every figure of each run, `[S]`."""
-    low, high = every.min((0, 1)), every.max((0, 1))
-
-    def scale(x: np.ndarray) -> np.ndarray:
-        return ((x - low) / np.maximum(high - low, 1e-12)).astype(np.float32)
-
     runs = range(model.config.run.num_seeds)
     made = [model.sample(len(every), seed=1, run=run) for run in runs]
-    samples = [scale(x) for x in made]
-    real, few = scale(every), scale(held)
-    found = {"disc": told_apart(real, samples, repeats)}
-    found["held-out"] = told_apart(few, [x[: len(few)] for x in samples], repeats)
+    everything = (every, train, held, *made)
+    real, known, few, *samples = (in_score_units(name, every, x) for x in everything)
+    found = {"disc": discriminative(real, samples, repeats)}
+    found["held-out"] = discriminative(few, [x[: len(few)] for x in samples], repeats)
     number = len(real)
     errors = scores.predictive(
         np.concatenate(samples), [np.arange(number) + number * run for run in runs], real, 0
@@ -106,7 +108,7 @@ def judged(
         [ts2vec.frechet_distance(of_real, ts2vec.embed(encoder, x)[0]) for x in samples]
     )
     found["corr"] = np.array([metrics.correlational_score(real, x) for x in samples])
-    points = pairwise.flatten(scale(train))
+    points = pairwise.flatten(known)
     near_held = pairwise.nearest(pairwise.flatten(few), points)
     near = [pairwise.nearest(pairwise.flatten(x[: len(few)]), points) for x in samples]
     found["copies"] = np.array([pairwise.copy_share(x, near_held) for x in near])
@@ -115,19 +117,19 @@ def judged(
     return found
 
 
-def about(values: np.ndarray) -> str:
+def with_interval(values: np.ndarray) -> str:
     """Mean and half the width of its 95% interval, by Student's t."""
     half = scipy.stats.t.ppf(0.975, len(values) - 1) * scipy.stats.sem(values)
     return f"{values.mean():.4f} +-{half:.4f}" if len(values) > 1 else f"{values.mean():.4f}"
 
 
-def floors(every: np.ndarray, train: np.ndarray, held: np.ndarray, repeats: int) -> dict[str, Any]:
+def floors(
+    name: str, every: np.ndarray, train: np.ndarray, held: np.ndarray, repeats: int
+) -> dict[str, float]:
     """What real data show of themselves."""
-    low, high = every.min((0, 1)), every.max((0, 1))
-    scale = np.maximum(high - low, 1e-12)
-    real, few = (every - low) / scale, (held - low) / scale
     order = np.random.default_rng(2).permutation(len(train))[: len(held)]
-    between = told_apart(few, [(train[order] - low) / scale], repeats)
+    real, few, known = (in_score_units(name, every, x) for x in (every, held, train[order]))
+    between = discriminative(few, [known], repeats)
     own = scores.predictive(real, [np.arange(len(real))], real, 0).mean()
     return {"held-out": float(between[0]), "pred": float(own)}
 
@@ -153,18 +155,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         off = {"skip_dis_pretrain": True, "skip_adversarial": True}
         before, _, first = trained(sequences, shared | off, None)
         after, _, second = trained(sequences, shared, before)
-        low, high = every.min((0, 1)), every.max((0, 1))
-        real = ((every - low) / np.maximum(high - low, 1e-12)).astype(np.float32)
         began = time.monotonic()
-        encoder = ts2vec.train(real, 1, 0)
+        encoder = ts2vec.train(in_score_units(name, every, every), 1, 0)
         rows = {
-            "likelihood": judged(before, every, train, held, options.repeats, encoder),
-            "adversarial": judged(after, every, train, held, options.repeats, encoder),
+            "likelihood": figures_of(name, before, every, train, held, options.repeats, encoder),
+            "adversarial": figures_of(name, after, every, train, held, options.repeats, encoder),
         }
-        floor = floors(every, train, held, options.repeats)
-        cells = [[row, *(about(values[f]) for f in FIGURES)] for row, values in rows.items()]
+        floor = floors(name, every, train, held, options.repeats)
+        cells = [
+            [row, *(with_interval(values[f]) for f in FIGURES)] for row, values in rows.items()
+        ]
         changes = {f: rows["adversarial"][f] - rows["likelihood"][f] for f in FIGURES}
-        cells.append(["paired", *(about(changes[f]) for f in FIGURES)])
+        cells.append(["paired", *(with_interval(changes[f]) for f in FIGURES)])
         cells.append(["real", "", f"{floor['held-out']:.4f}", f"{floor['pred']:.4f}", *[""] * 4])
         kept = [run["kept_round"] for run in after.runs()]
         measure.show(

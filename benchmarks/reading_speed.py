@@ -16,7 +16,7 @@ import numpy as np
 CHILD = """
 import resource, sys, time
 import scipy.io
-from seqgan_jax.data import load
+from seqgan_jax.data.layout import load
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 before, start = peak(), time.perf_counter()
 load(sys.argv[1], window=24, stride=24)

@@ -1,19 +1,52 @@
 """Every setting, its default, its unit and its limits: frozen dataclasses, no array code.
 
 The flags of the command line are made from these classes: a field `hidden_dim` is `--hidden-dim`,
-and the text under a field is its help.
+its type says which values are possible, and the text under it is its help.
 """
 
 import dataclasses
-import json
 import math
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from seqgan_jax.data import bounds
 from seqgan_jax.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where a number may lie: `low` to `high`, both possible unless `above` or `below` says not.
+
+    >>> 0 in Range(0, 1, above=True), str(Range(0, 1, above=True))
+    (False, 'above 0 and at most 1')
+    """
+
+    low: float
+    high: float
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        if isinstance(value, int) and abs(value) >= 10**300:  # no float can hold it
+            return False
+        enough = value > self.low if self.above else value >= self.low
+        return enough and (value < self.high if self.below else value <= self.high)
+
+    def __str__(self) -> str:
+        words = f"{'above' if self.above else 'at least'} {self.low:.12g}"
+        if math.isfinite(self.high):
+            words += f" and {'below' if self.below else 'at most'} {self.high:.12g}"
+        return words
+
+
+Rate = Annotated[float, Range(0, 1, above=True)]
+Share = Annotated[float, Range(0, 0.5, above=True)]
+Decay = Annotated[float, Range(0, 1, below=True)]
+Weight = Annotated[float, Range(0, math.inf, below=True)]
+Seed = Annotated[int, Range(0, 2**32 - 1)]
+Missing = Literal["error", "drop", "interpolate"]
 
 
 @dataclass(frozen=True)
@@ -23,9 +56,9 @@ class DataConfig:
     data: str | None = None
     """File (.txt, .csv, .npy, .npz), bundled set (weather) or simulator (ar1, var1, seasonal,
     regime, lstm). Default: save/real_data.txt if it is there, else the bundled set."""
-    window: int = 20
+    window: Annotated[int, Range(2, 1e6)] = 20
     """Steps in a sequence, where the source is one long series or a simulator; else the file's."""
-    stride: int = 1
+    stride: Annotated[int, Range(1, 1e9)] = 1
     """Steps from one window to the next, where the source is one long series."""
     columns: tuple[str, ...] = ()
     """Columns of a .csv to learn, in this order. Default: all that are numbers."""
@@ -33,23 +66,23 @@ class DataConfig:
     """Columns (names, or all) that are learned as logarithms: every value must be above 0."""
     bounds: tuple[str, ...] = ()
     """COLUMN:LOW:HIGH (or all:LOW:HIGH): samples never leave LOW to HIGH. One may be empty."""
-    features: int = 1
+    features: Annotated[int, Range(1, 1e4)] = 1
     """Numbers a step, where a text file holds several: T x D numbers a line, step after step."""
-    num_sequences: int = 10_000
+    num_sequences: Annotated[int, Range(30, 1e8)] = 10_000
     """Sequences to draw, where the source is a simulator."""
-    missing: Literal["error", "drop", "interpolate"] = "error"
+    missing: Missing = "error"
     """Missing values (nan, NA, N/A, null, none, -, an empty .csv cell): error refuses them, drop
     leaves out the sequences or windows that they are in, interpolate fills them in along time."""
-    memory: float = 2.0
+    memory: Annotated[float, Range(0, 1e6)] = 2.0
     """GB of numbers that are read at once. A larger .npy, or folder of .npy files, is streamed."""
-    buffer: int = 65_536
+    buffer: Annotated[int, Range(256, 1e9)] = 65_536
     """Sequences on the device at a time where data are streamed; an epoch is a pass over one such
     buffer."""
-    held_out: float = 0.1
+    held_out: Share = 0.1
     """Fraction never trained on and only reported on: the end of a long series, else at random."""
-    data_seed: int | None = None
+    data_seed: Seed | None = None
     """Seed of the split, and of a simulator's sequences. Default: --seed."""
-    validation: float = 0.1
+    validation: Share = 0.1
     """Fraction never trained on that decides when to stop."""
 
 
@@ -57,29 +90,29 @@ class DataConfig:
 class GeneratorConfig:
     """The LSTM policy and its pretraining by maximum likelihood."""
 
-    hidden_dim: int = 32
+    hidden_dim: Annotated[int, Range(1, 8192)] = 32
     """LSTM units."""
-    layers: int = 1
+    layers: Annotated[int, Range(1, 100)] = 1
     """LSTM layers."""
     policy: Literal["mixture", "gaussian", "student", "auto"] = "mixture"
-    """Law of a step: mixture of Gaussians, each feature given the earlier ones; gaussian; student,
-    with heavier tails; auto tries each for ten epochs and takes the likeliest on the validation
-    part."""
-    components: int = 5
+    """Distribution of a step: mixture of Gaussians, each column given the earlier ones; gaussian;
+    student, with heavier tails; auto tries each for ten epochs and takes the likeliest on the
+    validation part."""
+    components: Annotated[int, Range(1, 1000)] = 5
     """Gaussians of a mixture."""
     covariance: Literal["full", "diagonal"] = "full"
     """Covariance of one step's features: full by a Cholesky factor, or diagonal."""
     frame: Literal["var", "increments", "levels"] = "var"
-    """What the policy predicts is the distance from: a VAR(1) fitted by least squares, the value
-    before, or the mean."""
-    pre_epoch_num: int = 120
+    """The linear baseline, from which the policy predicts the distance: a VAR(1) fitted by ridge
+    regression, the value before, or the mean."""
+    pre_epoch_num: Annotated[int, Range(0, 1e9)] = 120
     """Most passes over the training part in pretraining."""
-    gen_lr: float = 1e-3
+    gen_lr: Rate = 1e-3
     """Adam learning rate in pretraining."""
-    patience: int = 10
+    patience: Annotated[int, Range(1, 1e9)] = 10
     """Pretraining stops after this many epochs without a better validation likelihood."""
-    average: float = 0.998
-    """Decay, a step, of the running average of the weights that is validated and kept."""
+    average: Decay = 0.998
+    """Decay, a step, of the exponential moving average of the weights, validated and kept."""
 
 
 @dataclass(frozen=True)
@@ -88,61 +121,62 @@ class DiscriminatorConfig:
 
     dis_size: Literal["small", "reference"] = "small"
     """small: 14 thousand weights at D = 1; reference: the PyTorch project's own, 3.0 million."""
-    dis_dropout_keep_prob: float = 0.75
+    dis_dropout_keep_prob: Rate = 0.75
     """Probability of keeping a unit in training (never dropped when rewarding)."""
-    dis_l2_reg_lambda: float = 0.2
+    dis_l2_reg_lambda: Weight = 0.2
     """Weight of 1/2 ||W||^2 of the output layer."""
-    dis_lr: float = 1e-3
+    dis_lr: Rate = 1e-3
     """Adam learning rate."""
-    dis_r1: float = 1.0
-    """Weight of 1/2 ||d logit / d x||^2 at real sequences (R1): against learning them by heart."""
-    num_negatives: int = 1024
+    dis_r1: Weight = 1.0
+    """Weight of 1/2 ||d logit / d x||^2 at real sequences (R1): against memorising them."""
+    num_negatives: Annotated[int, Range(1, 1e7)] = 1024
     """Generated sequences drawn afresh, and real ones beside them, each time it is trained."""
-    dis_passes: int = 1
+    dis_passes: Annotated[int, Range(1, 1e6)] = 1
     """Passes over those sequences."""
-    dis_pre_refreshes: int = 30
-    """Pretraining: how many times sequences are drawn and passed over."""
-    dis_refreshes: int = 1
-    """Adversarial training: the same in each round."""
+    dis_pre_refreshes: Annotated[int, Range(0, 1e9)] = 30
+    """Epochs of pretraining: in each, sequences are drawn afresh and passed over."""
+    dis_refreshes: Annotated[int, Range(1, 1e6)] = 1
+    """Epochs in each round of adversarial training."""
 
 
 @dataclass(frozen=True)
 class AdversarialConfig:
     """Adversarial training of the policy."""
 
-    total_batch: int = 200
+    total_batch: Annotated[int, Range(0, 1e9)] = 200
     """Rounds, each of gen_updates policy updates and dis_refreshes discriminator trainings."""
-    gradient: Literal["pathwise", "reinforce"] = "pathwise"
+    gradient: Literal["reinforce", "pathwise"] = "pathwise"
     """Policy gradient: through the samples, or REINFORCE with Monte Carlo rollouts."""
-    gen_updates: int = 5
+    gen_updates: Annotated[int, Range(1, 1e6)] = 5
     """Policy updates a round."""
-    gen_adv_lr: float = 1e-3
+    gen_adv_lr: Rate = 1e-3
     """Adam learning rate of the policy."""
-    rollout_num: int = 16
+    rollout_num: Annotated[int, Range(1, 1e4)] = 16
     """Monte Carlo continuations of every prefix."""
-    rollout_every: int = 1
+    rollout_every: Annotated[int, Range(1, 1e6)] = 1
     """Continue every K-th prefix only (LeakGAN): the steps between share a reward. For long
     sequences, whose rollouts cost T^2."""
-    rollout_update_rate: float = 0.8
-    """Decay, a round, of the rollout policy's running average of the policy."""
-    reward: Literal["logit", "probability"] = "logit"
+    rollout_update_rate: Decay = 0.8
+    """Decay, a round, of the rollout policy: a moving average of the policy's weights."""
+    reward: Literal["probability", "logit"] = "logit"
     """What a sequence earns: the discriminator's logit, or its probability of 'real'."""
-    rollouts_at_once: int = 0
+    rollouts_at_once: Annotated[int, Range(0, 1e9)] = 0
     """Rollouts made in one go at most: bounds memory, changes no result. 0: some on a CPU, by their
     size, all on a GPU."""
-    anchor: float = 1.0
-    """Weight of the likelihood of real sequences in the policy's loss."""
-    entropy_bonus: float = 0.0
+    anchor: Weight = 1.0
+    """Weight of the likelihood of real sequences (nats a step) against the reward a step in the
+    policy's loss; means the same with both gradients."""
+    entropy_bonus: Weight = 0.0
     """Weight of the policy's entropy (nats a step) in the policy's loss."""
-    average_rounds: float = 0.95
-    """Decay, a round, of the running average of the policy that is kept."""
-    adv_patience: int = 60
+    average_rounds: Decay = 0.95
+    """Decay, a round, of the exponential moving average of the policy, compared and kept."""
+    adv_patience: Annotated[int, Range(1, 1e9)] = 60
     """Adversarial training stops after this many rounds without a better policy (looked for every
     20 rounds)."""
-    tolerance: float = 0.05
-    """Nats a step by which that average may be less likely than the pretrained policy on the
-    validation part. It is kept where it is within that, and a fresh discriminator tells it less
-    well from unseen sequences than what was kept before."""
+    tolerance: Weight = 0.05
+    """Nats a step by which the validation part may be less likely under that average than before
+    adversarial training. It is kept where it is within that, new discriminators separate its
+    samples less well from unseen sequences, beyond doubt, and they stay near the data's range."""
 
 
 @dataclass(frozen=True)
@@ -153,14 +187,14 @@ class RunConfig:
     """reference: the PyTorch project's discriminator and schedule (hours on a CPU)."""
     run_dir: str = "save"
     """Folder for samples, metrics and checkpoints; made if missing."""
-    batch_size: int = 64
+    batch_size: Annotated[int, Range(2, 65536)] = 64
     """Sequences in a batch, in all phases."""
-    seed: int = 88
+    seed: Seed = 88
     """Seed of all random numbers: same seed, same bits on a CPU."""
-    num_seeds: int = 1
-    """Independent runs in one program, with the seeds seed, seed + 1, ...; the one whose policy
-    finds the validation part most likely is kept. Insurance against a run that goes wrong."""
-    devices: int = 1
+    num_seeds: Annotated[int, Range(1, 10_000)] = 1
+    """Independent runs in one program, with the seeds seed, seed + 1, ...; the best one's policy
+    samples: the likeliest, unless another is beyond doubt harder to tell from unseen data."""
+    devices: Annotated[int, Range(0, 1e6)] = 1
     """Devices that share the seeds, or with one seed the batch; 0 for all there are."""
     skip_gen_pretrain: bool = False
     """Skip pretraining of the generator."""
@@ -168,11 +202,11 @@ class RunConfig:
     """Skip pretraining of the discriminator."""
     skip_adversarial: bool = False
     """Skip adversarial training."""
-    generated_num: int = 10_000
+    generated_num: Annotated[int, Range(1, 1e9)] = 10_000
     """Sequences in final_samples.txt."""
-    checkpoint_every: float = 60.0
+    checkpoint_every: Annotated[float, Range(0, math.inf)] = 60.0
     """Seconds between checkpoints; one is always written at the end of a phase."""
-    keep: int = 3
+    keep: Annotated[int, Range(1, 1e6)] = 3
     """Checkpoints kept."""
 
 
@@ -206,6 +240,7 @@ PRESETS: Mapping[str, Config] = {
             reward="probability",
             gen_adv_lr=1e-4,
             gen_updates=1,
+            anchor=0.05,  # rewards of probabilities differ by some hundredths
             average_rounds=0.98,
             adv_patience=200,
         ),
@@ -213,17 +248,10 @@ PRESETS: Mapping[str, Config] = {
 }
 
 
-def _flat(config: Any) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for item in fields(config):
-        value = getattr(config, item.name)
-        values |= _flat(value) if dataclasses.is_dataclass(value) else {item.name: value}
-    return values
-
-
 def flat(config: Config) -> dict[str, Any]:
     """Every setting by its flat name, in order."""
-    return _flat(config)
+    parts = (getattr(config, part.name) for part in fields(config))
+    return {item.name: getattr(part, item.name) for part in parts for item in fields(part)}
 
 
 def from_flat(values: Mapping[str, Any]) -> Config:
@@ -268,74 +296,11 @@ def fixed(config: Config) -> dict[str, Any]:
     }
 
 
-def to_json(config: Config) -> str:
-    """The settings as JSON, by flat name."""
-    return json.dumps(flat(config), indent=2)
-
-
-# Limits of each number: (lowest, highest, is the lowest allowed, is the highest allowed).
-_LIMITS: dict[str, tuple[float, float, bool, bool]] = {
-    "window": (2, 1e6, True, True),
-    "stride": (1, 1e9, True, True),
-    "features": (1, 1e4, True, True),
-    "num_sequences": (30, 1e8, True, True),
-    "memory": (0, 1e6, True, True),
-    "buffer": (256, 1e9, True, True),
-    "held_out": (0, 0.5, False, True),
-    "validation": (0, 0.5, False, True),
-    "hidden_dim": (1, 8192, True, True),
-    "layers": (1, 100, True, True),
-    "components": (1, 1000, True, True),
-    "pre_epoch_num": (0, 1e9, True, True),
-    "gen_lr": (0, 1, False, True),
-    "patience": (1, 1e9, True, True),
-    "average": (0, 1, True, False),
-    "dis_dropout_keep_prob": (0, 1, False, True),
-    "dis_l2_reg_lambda": (0, math.inf, True, False),
-    "dis_lr": (0, 1, False, True),
-    "dis_r1": (0, math.inf, True, False),
-    "num_negatives": (1, 1e7, True, True),
-    "dis_passes": (1, 1e6, True, True),
-    "dis_pre_refreshes": (0, 1e9, True, True),
-    "dis_refreshes": (1, 1e6, True, True),
-    "total_batch": (0, 1e9, True, True),
-    "gen_updates": (1, 1e6, True, True),
-    "gen_adv_lr": (0, 1, False, True),
-    "rollout_num": (1, 1e4, True, True),
-    "rollout_every": (1, 1e6, True, True),
-    "rollout_update_rate": (0, 1, True, False),
-    "rollouts_at_once": (0, 1e9, True, True),
-    "anchor": (0, math.inf, True, False),
-    "entropy_bonus": (0, math.inf, True, False),
-    "average_rounds": (0, 1, True, False),
-    "adv_patience": (1, 1e9, True, True),
-    "tolerance": (0, math.inf, True, False),
-    "batch_size": (2, 65536, True, True),
-    "seed": (0, 2**32 - 1, True, True),
-    "data_seed": (0, 2**32 - 1, True, True),
-    "num_seeds": (1, 10_000, True, True),
-    "devices": (0, 1e6, True, True),
-    "generated_num": (1, 1e9, True, True),
-    "checkpoint_every": (0, math.inf, True, True),
-    "keep": (1, 1e6, True, True),
-}
-_CHOICES = {
-    "missing": ("error", "drop", "interpolate"),
-    "policy": ("mixture", "gaussian", "student", "auto"),
-    "frame": ("var", "increments", "levels"),
-    "covariance": ("full", "diagonal"),
-    "dis_size": ("small", "reference"),
-    "gradient": ("reinforce", "pathwise"),
-    "reward": ("probability", "logit"),
-    "preset": ("default", "reference"),
-}
-
-
 def validate(config: Config) -> None:
     """Raise UsageError where a value is of the wrong kind, impossible, or contradicts another."""
     for part in fields(Config):
         for item in fields(getattr(config, part.name)):
-            _validate_value(item.name, item.type, getattr(getattr(config, part.name), item.name))
+            _check(item.name, item.type, getattr(getattr(config, part.name), item.name))
     data = config.data
     if data.held_out + data.validation > 0.8:
         raise UsageError(
@@ -349,36 +314,31 @@ def validate(config: Config) -> None:
         )
 
 
-def _validate_value(name: str, kind: Any, value: Any) -> None:
+def _check(name: str, kind: Any, value: Any) -> None:
+    """Raise UsageError where a value is not of the kind and within the limits of its setting."""
     flag, shown = "--" + name.replace("_", "-"), reprlib.repr(value)
-    if name in _CHOICES:
-        if value not in _CHOICES[name]:
-            raise UsageError(f"{flag} {shown} is unknown. Choose {' or '.join(_CHOICES[name])}.")
-    elif name == "data_seed" and value is None:
-        return
-    elif name in _LIMITS:
-        whole = kind is not float
-        number = isinstance(value, int) if whole else isinstance(value, int | float)
-        if not number or isinstance(value, bool):
-            raise UsageError(f"{flag} must be a {'whole ' * whole}number, not {shown}.")
-        low, high, with_low, with_high = _LIMITS[name]
-        small = isinstance(value, float) or abs(value) < 10**300  # a float can hold it
-        above = value >= low if with_low else value > low
-        inside = small and above and (value <= high if with_high else value < high)
-        if not inside:
-            words = f"{'at least' if with_low else 'above'} {low:.12g}"
-            if math.isfinite(high):
-                words += f" and {'at most' if with_high else 'below'} {high:.12g}"
-            raise UsageError(f"{flag} {shown} is out of range. It must be {words}.")
+    if type(None) in get_args(kind):  # Seed | None
+        if value is None:
+            return
+        kind = get_args(kind)[0]
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise UsageError(f"{flag} {shown} is unknown. Choose {' or '.join(get_args(kind))}.")
+    elif get_origin(kind) is Annotated:
+        number, limits = get_args(kind)
+        if not isinstance(value, int if number is int else int | float) or isinstance(value, bool):
+            raise UsageError(f"{flag} must be a {'whole ' * (number is int)}number, not {shown}.")
+        if value not in limits:
+            raise UsageError(f"{flag} {shown} is out of range. It must be {limits}.")
     elif kind is bool:
         if not isinstance(value, bool):
             raise UsageError(f"{flag} must be true or false, not {shown}.")
-    elif name in ("columns", "log", "bounds"):
+    elif get_origin(kind) is tuple:
         if not isinstance(value, tuple) or not all(isinstance(column, str) for column in value):
             raise UsageError(f"{flag} must be a list of names, not {shown}.")
         for text in value if name == "bounds" else ():
             bounds.parse(text)
-    elif value is not None and not isinstance(value, str):
+    elif not isinstance(value, str):
         raise UsageError(f"{flag} must be text, not {shown}.")
     elif name == "run_dir" and not value:
         raise UsageError(f"{flag} is empty. Name a folder.")

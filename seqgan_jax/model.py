@@ -3,7 +3,7 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,12 @@ from seqgan_jax import __version__, config
 from seqgan_jax.config import Config
 from seqgan_jax.core import baseline, keys, networks, parallel, selection
 from seqgan_jax.core.baseline import Baseline
-from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, run_of, sequence_blocks
+from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, run_of
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.policy import bind, log_prob_of_sequences
-from seqgan_jax.data import bounds, shards
-from seqgan_jax.data.layout import MIN_SEQUENCES, Scaler, Sequences, Split, default_names, split
+from seqgan_jax.data import bounds, overlap, shards
+from seqgan_jax.data.arrays import as_array
+from seqgan_jax.data.layout import Scaler, Sequences, Split, as_sequences, default_names, split
 from seqgan_jax.data.shards import Shards, StreamSplit
 from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageError
 from seqgan_jax.run import checkpoint, directory, loop
@@ -30,6 +31,8 @@ from seqgan_jax.run.loader import AllData, BatchLoader, StreamedData, on_device,
 from seqgan_jax.run.loop import Listener, Problem, Silent
 
 Value = TypeVar("Value")
+OF_FILES = {"data", "window", "stride", "columns", "features", "num_sequences", "missing"}
+OF_FILES |= {"memory", "buffer"}  # settings
 MOST_COLUMNS = 10_000
 AUTO_EPOCHS = 10  # of each policy that --policy auto tries
 BLOCK = 1024  # sequences sampled or scored in one call: one compilation for every n
@@ -94,6 +97,7 @@ class SeqGAN:
     """
 
     def __init__(self, settings: Config | None = None, **changes: Any) -> None:
+        self._given = frozenset(changes)
         base = config.flat(settings) if settings is not None else {}
         self.config: Config = config.from_flat({**base, **changes})
         self._description: Description | None = None
@@ -107,12 +111,17 @@ class SeqGAN:
     def fit(self, x: ArrayLike | Sequences, *, listener: Listener | None = None) -> Self:
         """Train on real sequences [N, T] or [N, T, D] in their own units.
 
-        A tenth is held out and a tenth decides when to stop (`held_out`, `validation`); the scaling
-        is fitted on the rest. Writes no files. Raises DataError on what cannot be learned from,
-        DivergedError where training breaks down.
+        A tenth is held out and a tenth decides when to stop (`held_out`, `validation`): at random,
+        or by time where rows are overlapping windows. The scaling is fitted on the rest. Writes no
+        files. Raises DataError on what cannot be learned from, UsageError on settings that only
+        have a meaning for files, DivergedError where training breaks down.
         """
-        sequences = x if isinstance(x, Sequences) else as_sequences(x)
-        prepared = self.prepare(sequences)
+        if given := sorted(self._given & OF_FILES):
+            raise UsageError(
+                f"{', '.join(given)}: settings of how a file is read, which have no meaning for x. "
+                "Leave them out, and give fit the sequences as they are to be learned."
+            )
+        prepared = self.prepare(x if isinstance(x, Sequences) else as_sequences(x))
         self.train(prepared, listener or Silent())
         return self
 
@@ -208,7 +217,7 @@ class SeqGAN:
         run, scaler = self.config.run, self.description.scaler
         mesh = parallel.make_mesh(run.devices, run.num_seeds, run.batch_size)
         validation = on_device(scaled(scaler, parts.validation_NTD, "validation"), mesh, None)
-        numbers = sequence_blocks(len(parts.validation_NTD))
+        numbers = overlap.independent_blocks(parts.validation_NTD)
         blocks = parallel.place(jnp.asarray(numbers), mesh, None)
         loader: BatchLoader
         if isinstance(parts, StreamSplit):
@@ -343,10 +352,8 @@ class SeqGAN:
 
     def _check_shape(self, x: ArrayLike) -> NDArray[np.float64]:
         length, features = self.description.length, len(self.description.names)
-        array = _as_array(x)
-        if array.ndim == 2 and features == 1:
-            array = array[:, :, None]
-        if array.ndim != 3 or array.shape[1:] != (length, features) or not len(array):
+        array = as_array(x)
+        if array.shape[1:] != (length, features):
             wanted = f"[N, {length}, {features}]" + (f" or [N, {length}]" if features == 1 else "")
             raise DataError(
                 f"x has shape {list(np.shape(x))}, the model was fitted on {wanted}. "
@@ -435,46 +442,6 @@ def _fitted(value: Value | None) -> Value:
     if value is None:
         raise NotFittedError("this model has not been fitted. Call fit(x) or SeqGAN.load(folder).")
     return value
-
-
-def _as_array(x: ArrayLike) -> NDArray[np.float64]:
-    try:
-        array = np.asarray(x)
-        if np.iscomplexobj(array):
-            raise TypeError("complex numbers")
-        array = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"x cannot be read as an array of numbers ({error}). "
-            "Give [N, T] or [N, T, D]: all sequences of one length."
-        ) from error
-    if not np.isfinite(array).all():
-        where = np.argwhere(~np.isfinite(array))[0].tolist()
-        raise DataError(
-            f"x{where} is {array[tuple(where)]}: every value must be finite. "
-            "Drop or fill such sequences first."
-        )
-    return array
-
-
-def as_sequences(x: ArrayLike, names: Sequence[str] | None = None) -> Sequences:
-    """An array [N, T] or [N, T, D] as `Sequences`; raises DataError on anything else."""
-    array = _as_array(x)
-    if array.ndim == 2:
-        array = array[:, :, None]
-    if array.ndim != 3 or min(array.shape) < 1 or array.shape[1] < 2:
-        raise DataError(
-            f"x has shape {list(np.shape(x))}; expected [N, T] or [N, T, D] with T of at least 2."
-        )
-    if len(array) < MIN_SEQUENCES:
-        raise DataError(
-            f"x holds {len(array)} sequences; at least {MIN_SEQUENCES} are needed, since some are "
-            "held out. Give more, or cut a long series into overlapping windows."
-        )
-    features = array.shape[2]
-    if names is None:
-        names = default_names(features)
-    return Sequences(array, tuple(names), "array", None, ())
 
 
 def _temperature(value: float) -> jax.Array:

@@ -78,7 +78,7 @@ def _whole() -> int:
 
 
 def _main(folder: str, *sizes: str) -> None:
-    import seqgan_jax.checkpoint  # noqa: F401
+    import seqgan_jax.run.checkpoint  # noqa: F401
 
     os.chdir(folder)
     os.makedirs("save", exist_ok=True)

@@ -6,7 +6,7 @@ halves and all bootstrap samples are one matrix product, weights [R, N] @ phi [N
 passes over the data.
 """
 
-from collections.abc import Callable
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +26,8 @@ EDGE_VALUES = 200_000
 
 
 @dataclass(frozen=True)
-class Basis:
-    """What both samples are measured with: units of the real data, and common bins.
+class Units:
+    """Units of the real data.
 
     `scale_D` is the real standard deviation; for a constant feature (`constant_D`) it is the size
     of the constant, and values within a millionth of it count as equal to it.
@@ -36,10 +36,6 @@ class Basis:
     mean_D: Array
     scale_D: Array
     constant_D: NDArray[Any]
-    value_edges_DK: Array  # [D, VALUE_BINS + 1], outer edges: the extremes of both samples
-    step_edges_DTK: Array  # [D, T, STEP_BINS + 1]
-    increment_edges_DK: Array  # [D, VALUE_BINS + 1]
-    lags: int
 
     def standardise(self, x_NTD: Array) -> Array:
         """(x - real mean) / real std, with constant features snapped to 0 where they agree."""
@@ -49,48 +45,49 @@ class Basis:
         return z_NTD
 
 
-def units(real_NTD: Array) -> tuple[Array, Array, NDArray[Any]]:
-    """Mean, scale and constancy of each real feature -> [D], [D], [D]."""
-    mean_D = real_NTD.mean(axis=(0, 1))
-    std_D = real_NTD.std(axis=(0, 1))
+def units(real_NTD: Array) -> Units:
+    """Mean, scale and constancy of each real feature."""
+    mean_D, std_D = real_NTD.mean(axis=(0, 1)), real_NTD.std(axis=(0, 1))
     size_D = np.abs(real_NTD).max(axis=(0, 1))
     constant_D = std_D <= 1e-9 * size_D
-    return mean_D, np.where(constant_D, np.maximum(size_D, 1.0), std_D), constant_D
+    return Units(mean_D, np.where(constant_D, np.maximum(size_D, 1.0), std_D), constant_D)
 
 
-def _edges(pooled: Array, bins: int) -> Array:
-    """Interior quantile edges with the two extremes around them -> [bins + 1]."""
-    inner = metrics.quantile_edges(pooled, bins)
-    return np.concatenate([[pooled.min()], inner, [pooled.max()]])
+@dataclass(frozen=True)
+class Bins:
+    """Bins that both samples share: edges in real standard deviations."""
+
+    values_DK: Array  # [D, VALUE_BINS + 1], outer edges: the extremes of both samples
+    steps_DTK: Array  # [D, T, STEP_BINS + 1]
+    increments_DK: Array  # [D, VALUE_BINS + 1]
 
 
-def fit_basis(real_NTD: Array, generated_NTD: Array) -> Basis:
-    """Units and bins for this pair of samples [N, T, D] and [M, T, D]."""
-    mean_D, scale_D, constant_D = units(real_NTD)
-    steps, features = real_NTD.shape[1:]
-    draft = Basis(mean_D, scale_D, constant_D, *(np.empty(0),) * 3, min(MAX_LAGS, steps - 1))
-    # Evenly spaced rows are enough for the inner edges; the extremes are widened below.
+def _edges(pooled_ND: Array, bins: int) -> Array:
+    """Quantile edges of each column, outer edges at its extremes -> [D, bins + 1]."""
+    edges = np.quantile(pooled_ND, np.arange(bins + 1) / bins, axis=0, method="higher")
+    return np.ascontiguousarray(edges.T)
+
+
+def bins_of(z_real: Array, z_generated: Array) -> Bins:
+    """Bins for this pair of standardised samples [N, T, D] and [M, T, D]."""
+    steps, features = z_real.shape[1:]
+    # Evenly spaced rows are enough for the inner edges.
     rows = max(1, EDGE_VALUES // steps)
-    parts = [draft.standardise(x[:: max(1, len(x) // rows)]) for x in (real_NTD, generated_NTD)]
+    parts = [z[:: max(1, len(z) // rows)] for z in (z_real, z_generated)]
     balanced = min(len(p) for p in parts)
     z_NTD = np.concatenate([p[:balanced] for p in parts])
-    low_D = np.minimum(real_NTD.min(axis=(0, 1)), generated_NTD.min(axis=(0, 1)))
-    high_D = np.maximum(real_NTD.max(axis=(0, 1)), generated_NTD.max(axis=(0, 1)))
-    value = np.stack([_edges(z_NTD[..., d].ravel(), VALUE_BINS) for d in range(features)])
-    extremes = draft.standardise(np.stack([low_D, high_D])[:, None, :])[:, 0]
-    value[:, 0], value[:, -1] = extremes
-    sorted_TND = np.sort(z_NTD, axis=0).transpose(1, 0, 2)
+    value = _edges(z_NTD.reshape(-1, features), VALUE_BINS)
+    value[:, 0] = np.minimum(*(z.min(axis=(0, 1)) for z in (z_real, z_generated)))
+    value[:, -1] = np.maximum(*(z.max(axis=(0, 1)) for z in (z_real, z_generated)))
     picks = np.linspace(0, len(z_NTD) - 1, STEP_BINS + 1).round().astype(int)
-    step = sorted_TND[:, picks].transpose(2, 0, 1)
+    step = np.sort(z_NTD, axis=0)[picks].transpose(2, 1, 0)
+    change = np.zeros((features, VALUE_BINS + 1))
     if steps > 1:
-        change_NTD = np.diff(z_NTD, axis=1)
-        change = np.stack([_edges(change_NTD[..., d].ravel(), VALUE_BINS) for d in range(features)])
-    else:
-        change = np.zeros((features, VALUE_BINS + 1))
-    return Basis(mean_D, scale_D, constant_D, value, step, change, draft.lags)
+        change = _edges(np.diff(z_NTD, axis=1).reshape(-1, features), VALUE_BINS)
+    return Bins(value, step, change)
 
 
-def _counts(z: Array, edges: Array, bins: int) -> Array:
+def bin_shares(z: Array, edges: Array, bins: int) -> Array:
     """Share of each row's values in each bin -> [n, bins]; a value on an edge goes below it."""
     n = len(z)
     bin_index = np.searchsorted(edges[1:-1], z)
@@ -150,62 +147,57 @@ def _powers(z_NT: Array) -> Array:
     return np.stack([p.mean(axis=1) for p in (z_NT, square, square * z_NT, square**2)], axis=1)
 
 
-def _spectrum(z_NT: Array) -> Array:
-    """Per sequence: periodogram at frequencies 1..T//2 cycles a window -> [n, T // 2]."""
-    return np.abs(np.fft.rfft(z_NT, axis=1)[:, 1:]) ** 2 / z_NT.shape[1]
-
-
-def _feature_blocks(basis: Basis, d: int) -> dict[str, Callable[[Array], Array]]:
+def _phi(bins: Bins, d: int, z_NT: Array) -> dict[str, Array]:
+    """Everything of feature d whose means over sequences are wanted -> blocks [n, K]."""
+    change = np.diff(z_NT, axis=1) if z_NT.shape[1] > 1 else z_NT
     return {
-        "values": lambda z: _counts(z, basis.value_edges_DK[d], VALUE_BINS),
-        "steps": lambda z: _step_counts(z, basis.step_edges_DTK[d]),
-        "increments": lambda z: _counts(
-            np.diff(z, axis=1) if z.shape[1] > 1 else z, basis.increment_edges_DK[d], VALUE_BINS
-        ),
-        "powers": _powers,
-        "lags": lambda z: _lag_products(z, basis.lags),
-        "dynamics": _dynamics,
-        "spectrum": _spectrum,
+        "values": bin_shares(z_NT, bins.values_DK[d], VALUE_BINS),
+        "steps": _step_counts(z_NT, bins.steps_DTK[d]),
+        "increments": bin_shares(change, bins.increments_DK[d], VALUE_BINS),
+        "powers": _powers(z_NT),
+        "lags": _lag_products(z_NT, min(MAX_LAGS, z_NT.shape[1] - 1)),
+        "dynamics": _dynamics(z_NT),
+        # Periodogram at frequencies of 1..T//2 cycles a window.
+        "spectrum": np.abs(np.fft.rfft(z_NT, axis=1)[:, 1:]) ** 2 / z_NT.shape[1],
     }
 
 
-def sequence_means(basis: Basis, x_NTD: Array, weights_RN: Array) -> dict[str, Array]:
+def sequence_means(bins: Bins, z_NTD: Array, weights_RN: Array) -> dict[str, Array]:
     """Means over sequences of every phi, for each row of weights -> blocks [R, D, ...].
 
-    Histograms are summed in float32 (shares, exact to 1e-6), everything else in float64.
+    `z_NTD` is standardised. Histograms are summed in float32 (shares, exact to 1e-6), all else in
+    float64.
     """
-    features = x_NTD.shape[2]
+    total, steps, features = z_NTD.shape
     # The variances below are differences of means: these need weights that sum to 1 in float64.
     weights_RN = weights_RN.astype(np.float64)
     weights_RN /= weights_RN.sum(axis=1, keepdims=True)
-    out: dict[str, list[Array]] = {}
-    cross: list[Array] = []
-    for start in range(0, len(x_NTD), CHUNK):
-        z_NTD = basis.standardise(x_NTD[start : start + CHUNK])
+    sums: dict[str, list[Any]] = defaultdict(lambda: [0.0] * features)
+    cross: dict[str, Any] = defaultdict(float)
+    for start in range(0, total, CHUNK):
+        z = z_NTD[start : start + CHUNK]
         weights = weights_RN[:, start : start + CHUNK]
         for d in range(features):
-            z_NT = np.ascontiguousarray(z_NTD[:, :, d])
-            for name, block in _feature_blocks(basis, d).items():
-                phi = block(z_NT)
-                sums = out.setdefault(name, [])
-                total = weights.astype(phi.dtype, copy=False) @ phi
-                if len(sums) > d:
-                    sums[d] += total
-                else:
-                    sums.append(total)
+            for name, phi in _phi(bins, d, np.ascontiguousarray(z[:, :, d])).items():
+                sums[name][d] += weights.astype(phi.dtype, copy=False) @ phi
         if features > 1:
-            products: list[Array] = [
-                np.einsum("nti,ntj->nij", z_NTD, z_NTD, optimize=True) / z_NTD.shape[1]
-            ]
-            if basis.lags:
-                late, early = z_NTD[:, 1:], z_NTD[:, :-1]
-                products.append(np.matmul(early.transpose(0, 2, 1), late) / (z_NTD.shape[1] - 1))
-            totals = [weights.astype(p.dtype) @ p.reshape(len(p), -1) for p in products]
-            cross = [a + b for a, b in zip(cross, totals, strict=True)] if cross else totals
-    means = {name: np.stack(sums, axis=1) for name, sums in out.items()}
-    for name, total in zip(("products", "lagged_products"), cross, strict=False):
-        means[name] = total.reshape(-1, features, features)
-    return means
+            products = np.einsum("nti,ntj->nij", z, z, optimize=True) / steps
+            cross["products"] += weights @ products.reshape(len(products), -1)
+            if steps > 1:
+                products = np.matmul(z[:, :-1].transpose(0, 2, 1), z[:, 1:]) / (steps - 1)
+                cross["lagged_products"] += weights @ products.reshape(len(products), -1)
+    means = {name: np.stack(blocks, axis=1) for name, blocks in sums.items()}
+    return means | {name: x.reshape(-1, features, features) for name, x in cross.items()}
+
+
+def group_means(bins: Bins, z_NTD: Array, groups: dict[str, Array]) -> dict[str, dict[str, Array]]:
+    """`sequence_means` of several groups of rows of weights, computed in one pass over the data."""
+    means = sequence_means(bins, z_NTD, np.concatenate(list(groups.values())))
+    ends = np.cumsum([len(weights) for weights in groups.values()])
+    return {
+        group: {name: block[end - len(weights) : end] for name, block in means.items()}
+        for (group, weights), end in zip(groups.items(), ends, strict=True)
+    }
 
 
 def _gap_figures(p: Array, q: Array, edges: Array) -> tuple[Array, Array]:
@@ -229,34 +221,31 @@ def _moments(powers: Array) -> tuple[Array, Array, Array, Array]:
     return m1, np.sqrt(variance), skew, kurtosis
 
 
+def _correlation(product: Array, a: Array, aa: Array, b: Array, bb: Array) -> Array:
+    """(E ab - E a E b) / sqrt(var a var b) from E ab, E a, E a^2, E b, E b^2; 0 for a constant."""
+    scale = np.sqrt(np.maximum(aa - a**2, 0)) * np.sqrt(np.maximum(bb - b**2, 0))
+    return np.where(scale > 1e-12, (product - a * b) / np.maximum(scale, 1e-12), 0.0)
+
+
 def autocorrelations(lag_means: Array) -> Array:
     """Pooled autocorrelations from the "lags" block [..., 5 L] -> [..., L + 1], lag 0 first."""
-    m = lag_means.reshape(*lag_means.shape[:-1], -1, 5)
-    early = m[..., 2] - m[..., 0] ** 2
-    late = m[..., 3] - m[..., 1] ** 2
-    scale = np.sqrt(np.maximum(early, 0) * np.maximum(late, 0))
-    rho = np.where(scale > 1e-12, (m[..., 4] - m[..., 0] * m[..., 1]) / np.maximum(scale, 1e-12), 0)
+    m = np.moveaxis(lag_means.reshape(*lag_means.shape[:-1], -1, 5), -1, 0)
+    rho = _correlation(m[4], m[0], m[2], m[1], m[3])
     return np.concatenate([np.ones_like(rho[..., :1]), rho], axis=-1)
 
 
 def correlations(means: dict[str, Array]) -> Array:
     """Feature correlation matrices over all values -> [R, D, D]; constant features give 0."""
-    m, square = means["powers"][..., 0], means["powers"][..., 1]
-    std = np.sqrt(np.maximum(square - m**2, 0))
-    cov = means["products"] - m[:, :, None] * m[:, None, :]
-    scale = std[:, :, None] * std[:, None, :]
-    return np.where(scale > 1e-12, cov / np.maximum(scale, 1e-12), 0.0)
+    m = np.moveaxis(means["powers"], -1, 0)
+    rows, columns = m[:2, :, :, None], m[:2, :, None, :]
+    return _correlation(means["products"], *rows, *columns)
 
 
 def lagged_correlations(means: dict[str, Array]) -> Array:
     """Correlation of feature i at t with feature j at t + 1 -> [R, D, D]."""
-    m = means["lags"][..., :5]
-    early, late = m[..., 0], m[..., 1]
-    std_early = np.sqrt(np.maximum(m[..., 2] - early**2, 0))
-    std_late = np.sqrt(np.maximum(m[..., 3] - late**2, 0))
-    cov = means["lagged_products"] - early[:, :, None] * late[:, None, :]
-    scale = std_early[:, :, None] * std_late[:, None, :]
-    return np.where(scale > 1e-12, cov / np.maximum(scale, 1e-12), 0.0)
+    m = np.moveaxis(means["lags"], -1, 0)
+    rows, columns = m[[0, 2], :, :, None], m[[1, 3], :, None, :]
+    return _correlation(means["lagged_products"], *rows, *columns)
 
 
 def own_autocorrelation(dynamics: Array) -> Array:
@@ -269,13 +258,13 @@ def _relative(p: Array, q: Array) -> Array:
     return np.abs(q - p) / np.where(p > 1e-9, p, 1.0)
 
 
-def figures(basis: Basis, p: dict[str, Array], q: dict[str, Array]) -> dict[str, Array]:
+def figures(bins: Bins, p: dict[str, Array], q: dict[str, Array]) -> dict[str, Array]:
     """Every figure for each pair of rows of two sets of means: [R, D], or [R] across features.
 
     p is real and q what is compared with it. All are >= 0 and 0 for two equal samples.
     """
     out: dict[str, Array] = {}
-    out["ks"], out["wasserstein"] = _gap_figures(p["values"], q["values"], basis.value_edges_DK)
+    out["ks"], out["wasserstein"] = _gap_figures(p["values"], q["values"], bins.values_DK)
     coarse = [
         x["values"].astype(np.float64).reshape(*x["values"].shape[:2], metrics.JS_BINS, -1).sum(-1)
         for x in (p, q)
@@ -285,12 +274,12 @@ def figures(basis: Basis, p: dict[str, Array], q: dict[str, Array]) -> dict[str,
     for name, a, b in zip(names, _moments(p["powers"]), _moments(q["powers"]), strict=True):
         out[name] = np.abs(a - b)
     shape = (*p["steps"].shape[:2], -1, STEP_BINS)
-    step = _gap_figures(p["steps"].reshape(shape), q["steps"].reshape(shape), basis.step_edges_DTK)
+    step = _gap_figures(p["steps"].reshape(shape), q["steps"].reshape(shape), bins.steps_DTK)
     out["step_ks"], out["step_wasserstein"] = (s.mean(axis=-1) for s in step)
-    if not basis.lags:
+    if not p["lags"].shape[-1]:  # sequences of one step
         return out
     out["increment_ks"], out["increment_wasserstein"] = _gap_figures(
-        p["increments"], q["increments"], basis.increment_edges_DK
+        p["increments"], q["increments"], bins.increments_DK
     )
     a, b = p["dynamics"], q["dynamics"]
     out["volatility_error"] = _relative(a[..., 4], b[..., 4])

@@ -1,19 +1,19 @@
-"""What each figure is called, its unit and range, and what it tells: one table for all outputs."""
+"""What each figure is called, its unit and range, and its meaning: one table for all outputs."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure's name in words, its group, its unit and one line on what it tells."""
+    """A figure's name in words, its group, its unit, its meaning in a line, and its range."""
 
     label: str
     group: str
     unit: str
-    tells: str
-    higher_is_better: bool = False
-    lower: float = 0.0
-    upper: float = float("inf")
+    meaning: str
+    lower: float
+    upper: float
+    higher_is_better: bool
 
 
 CLOSE, DIFFERENT, FAR = "close", "different", "far"
@@ -32,165 +32,89 @@ GROUPS = {
     "exact": "Exact gaps to the simulator's law",
 }
 
-CATALOGUE: dict[str, Entry] = {
-    "ks": Entry(
-        "Kolmogorov-Smirnov", "values", "", "largest gap between the two CDFs of values", upper=1.0
+INF = float("inf")
+# name, label, unit, meaning, lowest and highest value
+# fmt: off
+_ROWS: dict[str, tuple[tuple[str, str, str, str, float, float], ...]] = {
+    "values": (
+        ("ks", "Kolmogorov-Smirnov", "", "largest gap between the two CDFs of values", 0, 1),
+        ("wasserstein", "Wasserstein distance", "real std",
+         "how far values must move to match", 0, INF),
+        ("js", "Jensen-Shannon divergence", "bits",
+         "overlap of the two histograms of values", 0, 1),
+        ("mean_error", "Difference of means", "real std", "values too high or too low", 0, INF),
+        ("std_error", "Difference of stds", "real std", "values too narrow or too wide", 0, INF),
+        ("skew_error", "Difference of skewness", "", "values skewed differently", 0, INF),
+        ("kurtosis_error", "Difference of kurtosis", "", "tails too heavy or too light", 0, INF),
     ),
-    "wasserstein": Entry(
-        "Wasserstein distance", "values", "real std", "how far values must move to match"
+    "steps": (
+        ("step_ks", "KS at each step (mean)", "",
+         "values at one step, averaged over the steps", 0, 1),
+        ("step_wasserstein", "Wasserstein at each step (mean)", "real std",
+         "the same in distance", 0, INF),
     ),
-    "js": Entry(
-        "Jensen-Shannon divergence",
-        "values",
-        "bits",
-        "overlap of the two histograms of values",
-        upper=1.0,
+    "time": (
+        ("increment_ks", "KS of increments", "", "changes from one step to the next", 0, 1),
+        ("increment_wasserstein", "Wasserstein of increments", "real std",
+         "the same in distance", 0, INF),
+        ("volatility_error", "Difference of volatility", "relative",
+         "steps too large or too small", 0, INF),
+        ("trend_error", "Difference of mean trend", "std of real slopes",
+         "sequences drift in another direction", 0, INF),
+        ("trend_spread_error", "Difference of trend spread", "relative",
+         "drifts too similar or too varied", 0, INF),
+        ("asymmetry_error", "Difference of increments' skewness", "",
+         "rises and falls differ in speed: the direction of time", 0, INF),
+        ("autocorrelation_error", "Autocorrelation, pooled (mean |difference|)", "",
+         "memory, lags 1 to 20", 0, 2),
+        ("partial_autocorrelation_error", "Partial autocorrelation (mean |difference|)", "",
+         "memory of each lag beyond shorter ones", 0, 2),
+        ("biased_autocorrelation_error", "Autocorrelation at lag 1, per sequence", "",
+         "the reference's estimate, biased towards zero", 0, 2),
+        ("spectrum_error", "Log-spectral distance", "dB",
+         "power at each frequency, mean |difference|", 0, INF),
     ),
-    "mean_error": Entry("Difference of means", "values", "real std", "values too high or too low"),
-    "std_error": Entry("Difference of stds", "values", "real std", "values too narrow or too wide"),
-    "skew_error": Entry("Difference of skewness", "values", "", "lopsided in another way"),
-    "kurtosis_error": Entry("Difference of kurtosis", "values", "", "tails too heavy or too light"),
-    "step_ks": Entry(
-        "KS at each step (mean)",
-        "steps",
-        "",
-        "values at one step, averaged over the steps",
-        upper=1.0,
+    "features": (
+        ("cross_correlation_error", "Correlations at one step (mean |difference|)", "",
+         "features moving together at one step", 0, 2),
+        ("lagged_cross_correlation_error", "Correlations across steps (mean |difference|)", "",
+         "one feature leading another", 0, 2),
+        ("correlational", "Correlational score", "",
+         "as published: summed |differences| / 10", 0, INF),
     ),
-    "step_wasserstein": Entry(
-        "Wasserstein at each step (mean)", "steps", "real std", "the same in distance"
+    "sequences": (
+        ("mmd", "MMD squared, unbiased", "",
+         "whole sequences under a Gaussian kernel; about 0 if equal", -2, 2),
+        ("classifier_accuracy", "Classifier's accuracy", "",
+         "unseen sequences that are recognised as real or generated; 0.5: none", 0, 1),
+        ("precision", "Precision", "",
+         "share of samples among real neighbours: are they realistic", 0, 1),
+        ("recall", "Recall", "", "share of real sequences among generated neighbours", 0, 1),
+        ("coverage", "Coverage", "",
+         "share of real sequences with a sample nearby: is everything there", 0, 1),
+        ("diversity_error", "Difference of pairwise distances", "relative",
+         "sequences too similar or too scattered", 0, INF),
+        ("memorisation", "Memorisation", "",
+         "share of samples nearer to the training data than held-out data is", 0, 1),
     ),
-    "increment_ks": Entry(
-        "KS of increments", "time", "", "changes from one step to the next", upper=1.0
+    "published": (
+        ("discriminative", "Discriminative score", "",
+         "|0.5 - accuracy| of a GRU classifier", 0, 0.5),
+        ("predictive", "Predictive score", "MAE, min-max units",
+         "error on real data of a GRU trained on generated data", 0, INF),
+        ("context_fid", "Context-FID", "", "Frechet distance of TS2Vec embeddings", -1, INF),
     ),
-    "increment_wasserstein": Entry(
-        "Wasserstein of increments", "time", "real std", "the same in distance"
+    "exact": (
+        ("coverage_gap", "Coverage gap KL(p||q)", "nats a step",
+         "real sequences the model finds unlikely", -INF, INF),
+        ("quality_gap", "Quality gap KL(q||p)", "nats a step",
+         "samples that the simulator finds unlikely", -INF, INF),
     ),
-    "volatility_error": Entry(
-        "Difference of volatility", "time", "relative", "steps too large or too small"
-    ),
-    "trend_error": Entry(
-        "Difference of mean trend", "time", "std of real slopes", "sequences drift another way"
-    ),
-    "trend_spread_error": Entry(
-        "Difference of trend spread", "time", "relative", "drifts too alike or too varied"
-    ),
-    "asymmetry_error": Entry(
-        "Difference of increments' skewness", "time", "", "rises and falls: the arrow of time"
-    ),
-    "autocorrelation_error": Entry(
-        "Autocorrelation, pooled (mean |difference|)", "time", "", "memory, lags 1 to 20", upper=2.0
-    ),
-    "partial_autocorrelation_error": Entry(
-        "Partial autocorrelation (mean |difference|)",
-        "time",
-        "",
-        "memory of each lag beyond shorter ones",
-        upper=2.0,
-    ),
-    "biased_autocorrelation_error": Entry(
-        "Autocorrelation at lag 1, per sequence",
-        "time",
-        "",
-        "the reference's estimate, biased towards zero",
-        upper=2.0,
-    ),
-    "spectrum_error": Entry(
-        "Log-spectral distance", "time", "dB", "power at each frequency, mean |difference|"
-    ),
-    "cross_correlation_error": Entry(
-        "Correlations at one step (mean |difference|)",
-        "features",
-        "",
-        "features moving together at one step",
-        upper=2.0,
-    ),
-    "lagged_cross_correlation_error": Entry(
-        "Correlations across steps (mean |difference|)",
-        "features",
-        "",
-        "one feature leading another",
-        upper=2.0,
-    ),
-    "correlational": Entry(
-        "Correlational score", "features", "", "as published: summed |differences| / 10"
-    ),
-    "mmd": Entry(
-        "MMD squared, unbiased",
-        "sequences",
-        "",
-        "whole sequences under a Gaussian kernel; about 0 if equal",
-        lower=-2.0,
-        upper=2.0,
-    ),
-    "classifier_accuracy": Entry(
-        "Classifier's accuracy",
-        "sequences",
-        "",
-        "told apart on unseen sequences; 0.5 is chance",
-        upper=1.0,
-    ),
-    "precision": Entry(
-        "Precision",
-        "sequences",
-        "",
-        "share of samples among real neighbours: are they realistic",
-        higher_is_better=True,
-        upper=1.0,
-    ),
-    "recall": Entry(
-        "Recall",
-        "sequences",
-        "",
-        "share of real sequences among generated neighbours",
-        higher_is_better=True,
-        upper=1.0,
-    ),
-    "coverage": Entry(
-        "Coverage",
-        "sequences",
-        "",
-        "share of real sequences with a sample nearby: is everything there",
-        higher_is_better=True,
-        upper=1.0,
-    ),
-    "diversity_error": Entry(
-        "Difference of pairwise distances",
-        "sequences",
-        "relative",
-        "sequences too alike or too scattered",
-    ),
-    "memorisation": Entry(
-        "Memorisation",
-        "sequences",
-        "",
-        "share of samples nearer to the training data than held-out data is",
-        upper=1.0,
-    ),
-    "discriminative": Entry(
-        "Discriminative score", "published", "", "|0.5 - accuracy| of a GRU classifier", upper=0.5
-    ),
-    "predictive": Entry(
-        "Predictive score",
-        "published",
-        "MAE, min-max units",
-        "error on real data of a GRU trained on generated data",
-    ),
-    "context_fid": Entry(
-        "Context-FID", "published", "", "Frechet distance of TS2Vec embeddings", lower=-1.0
-    ),
-    "coverage_gap": Entry(
-        "Coverage gap KL(p||q)",
-        "exact",
-        "nats a step",
-        "real sequences the model finds unlikely",
-        lower=-float("inf"),
-    ),
-    "quality_gap": Entry(
-        "Quality gap KL(q||p)",
-        "exact",
-        "nats a step",
-        "samples that the simulator finds unlikely",
-        lower=-float("inf"),
-    ),
+}
+# fmt: on
+HIGHER_IS_BETTER = ("precision", "recall", "coverage")
+CATALOGUE = {
+    name: Entry(label, group, unit, meaning, float(lower), float(upper), name in HIGHER_IS_BETTER)
+    for group, rows in _ROWS.items()
+    for name, label, unit, meaning, lower, upper in rows
 }

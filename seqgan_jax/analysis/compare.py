@@ -11,14 +11,13 @@ from seqgan_jax.analysis import averages, metrics, resampling, sequences
 from seqgan_jax.analysis.catalogue import CATALOGUE
 from seqgan_jax.analysis.report import Metric, Report
 from seqgan_jax.analysis.resampling import Halves
+from seqgan_jax.data import overlap
+from seqgan_jax.data.arrays import as_array
+from seqgan_jax.data.layout import default_names
 from seqgan_jax.errors import DataError
 
 Array = NDArray[Any]
 
-SPLITS = 20
-BOOTSTRAPS = 100
-SMALL_PAIRS = 40
-PERMUTATIONS = 199
 MAX_SEQUENCES = 20_000
 MAX_VALUES = 4_000_000
 LEAST_SEQUENCES = 10
@@ -45,7 +44,7 @@ def analyze(
         real, generated: arrays [N, T, D] (or [N, T]) in data units. At least 10 sequences each.
         train: the training sequences [N, T, D]; with them, memorisation is judged against them
             and `real` must be held out. Without, it is judged against half of `real`.
-        names: names of the D features.
+        names: names of the D features; x, or x1, x2, ..., where none are given.
         seed: of the random halves, resamples and permutations.
         max_sequences: of each kind; more are thinned out at random (the report says so).
         scores: published scores to compute as well: "discriminative", "predictive",
@@ -61,44 +60,46 @@ def analyze(
     'far'
     """
     started = time.perf_counter()
-    tell = progress or (lambda _what, _share: None)
-    real_NTD, generated_NTD = as_sequences(real, "real"), as_sequences(generated, "generated")
-    train_NTD = None if train is None else as_sequences(train, "training")
+    progress = progress or (lambda _what, _share: None)
+    real_NTD, generated_NTD = as_array(real, "real"), as_array(generated, "generated")
+    train_NTD = None if train is None else as_array(train, "train")
     check_pair(real_NTD, generated_NTD, train_NTD)
     counts = len(real_NTD), len(generated_NTD)
     features = real_NTD.shape[2]
-    labels = tuple(names) if names else tuple(f"x{d}" for d in range(features))
+    labels = tuple(names) if names else default_names(features)
     if len(labels) != features:
         raise DataError(f"{len(labels)} names were given for {features} features: {labels}")
     rng = np.random.default_rng(seed)
     notes: list[str] = []
-    tell("reading", 0.0)
-    stride = resampling.overlap_stride(real_NTD)
-    ids_N = resampling.block_ids(real_NTD, stride)
-    if stride is not None:
+    progress("reading", 0.0)
+    ids_N = np.arange(len(real_NTD))
+    windows = overlap.find(real_NTD)
+    if windows is not None:
+        order_N, ids_N = windows.blocks(real_NTD.shape[1])
+        real_NTD = real_NTD[order_N]
         notes.append(
-            f"The real data are overlapping windows (stride {stride}): they are split and "
-            f"resampled in {ids_N[-1] + 1} blocks of neighbouring windows, since single windows "
-            "depend on each other."
+            f"Of the real data, {windows}: they are split and resampled in {ids_N[-1] + 1} blocks "
+            "of neighbouring windows, since single windows depend on each other."
         )
     real_NTD, ids_N = _thin(rng, real_NTD, ids_N, max_sequences, "real", notes)
     generated_NTD, _ = _thin(
         rng, generated_NTD, np.arange(len(generated_NTD)), max_sequences, "generated", notes
     )
-    tell("distributions", 0.1)
-    basis = averages.fit_basis(real_NTD, generated_NTD)
-    for d in np.flatnonzero(basis.constant_D):
+    progress("distributions", 0.1)
+    units = averages.units(real_NTD)
+    for d in np.flatnonzero(units.constant_D):
         notes.append(f"{labels[d]} is constant in the real data; its unit is its own size.")
-    halves = resampling.random_halves(rng, ids_N, len(generated_NTD), SPLITS)
-    found, curves = _average_metrics(rng, basis, real_NTD, generated_NTD, ids_N, halves, labels)
-    if stride is None:
-        p_value = _ks_permutation(rng, basis, real_NTD, generated_NTD)
+    halves = resampling.random_halves(rng, ids_N, len(generated_NTD), resampling.SPLITS)
+    z_real, z_generated = units.standardise(real_NTD), units.standardise(generated_NTD)
+    bins = averages.bins_of(z_real, z_generated)
+    found, curves = _average_metrics(rng, bins, z_real, z_generated, ids_N, halves, labels)
+    if windows is None:
+        p_value = _ks_permutation(rng, bins, z_real, z_generated)
         found["ks"] = found["ks"].replace(p_value=p_value)
-    tell("whole sequences", 0.6)
-    z_real, z_generated = basis.standardise(real_NTD), basis.standardise(generated_NTD)
-    z_train = None if train_NTD is None else basis.standardise(train_NTD)
+    progress("whole sequences", 0.6)
+    z_train = None if train_NTD is None else units.standardise(train_NTD)
     found |= sequences.pair_metrics(rng, z_real, z_generated, ids_N, halves)
-    tell("memorisation", 0.85)
+    progress("memorisation", 0.85)
     found["memorisation"], extra = sequences.memorisation(
         rng, z_real, z_generated, z_train, halves[0]
     )
@@ -116,10 +117,10 @@ def analyze(
             halves=halves,
             repeats=repeats,
             seed=seed,
-            progress=tell,
+            progress=progress,
             notes=notes,
         )
-    tell("done", 1.0)
+    progress("done", 1.0)
     diversity = {
         kind: sequences.diversity(rng, x)
         for kind, x in (("real", z_real), ("generated", z_generated))
@@ -145,32 +146,6 @@ def analyze(
         seed=seed,
         seconds=time.perf_counter() - started,
     )
-
-
-def as_sequences(x: object, what: str) -> Array:
-    """An array [N, T, D] of finite float64 from an array [N, T, D] or [N, T], or DataError."""
-    x = getattr(x, "x_NTD", x)
-    try:
-        array = np.asarray(x, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"the {what} data are no array of numbers: {error}") from error
-    if array.ndim == 2:
-        array = array[:, :, None]
-    if array.ndim != 3:
-        raise DataError(
-            f"the {what} data have shape {array.shape}; wanted are [sequences, steps, features] "
-            "or [sequences, steps]"
-        )
-    if 0 in array.shape:
-        raise DataError(f"the {what} data are empty (shape {array.shape})")
-    if not np.isfinite(array).all():
-        n, t, d = np.argwhere(~np.isfinite(array))[0]
-        raise DataError(
-            f"the {what} data hold {array[n, t, d]} at sequence {n}, step {t}, feature {d} "
-            f"({int((~np.isfinite(array)).sum())} values that are not finite in all); "
-            "remove or fill these sequences first"
-        )
-    return array
 
 
 def check_pair(real_NTD: Array, generated_NTD: Array, train_NTD: Array | None) -> None:
@@ -214,94 +189,88 @@ def _thin(
 
 def _average_metrics(
     rng: np.random.Generator,
-    basis: averages.Basis,
-    real_NTD: Array,
-    generated_NTD: Array,
+    bins: averages.Bins,
+    z_real: Array,
+    z_generated: Array,
     ids_N: NDArray[Any],
     halves: list[Halves],
     labels: tuple[str, ...],
 ) -> tuple[dict[str, Metric], dict[str, Array]]:
     """Everything in `averages.figures`, with floors, intervals and verdicts; and curves to plot."""
-    small_rows = min(resampling.FAR_SAMPLE, max(3, len(real_NTD) // 4), len(generated_NTD))
-    pairs = resampling.small_pairs(rng, halves, SMALL_PAIRS, small_rows)
-    total, count = len(real_NTD), len(generated_NTD)
-    everything = np.full((1, total), 1 / total, dtype=np.float32)
-    rows = [h.first for h in halves] + [h.second for h in halves]
-    rows += [a for a, _ in pairs] + [b for _, b in pairs]
-    drawn = resampling.bootstrap_weights(rng, ids_N, BOOTSTRAPS)
-    real = averages.sequence_means(
-        basis, real_NTD, np.concatenate([everything, resampling.mean_weights(rows, total), drawn])
-    )
-    everything = np.full((1, count), 1 / count, dtype=np.float32)
-    matched_rows = resampling.mean_weights([h.generated for h in halves], count)
-    drawn = resampling.bootstrap_weights(rng, np.arange(count), BOOTSTRAPS)
-    generated = averages.sequence_means(
-        basis, generated_NTD, np.concatenate([everything, matched_rows, drawn])
-    )
+    small_rows = min(resampling.FAR_SAMPLE, max(3, len(z_real) // 4), len(z_generated))
+    pairs = resampling.small_pairs(rng, halves, resampling.SMALL_PAIRS, small_rows)
+    count = len(z_generated)
 
-    def part(means: dict[str, Array], start: int, size: int) -> dict[str, Array]:
-        return {name: block[start : start + size] for name, block in means.items()}
+    def means(z_NTD: Array, rows: dict[str, list[Any]], ids_N: Array) -> dict[str, Any]:
+        groups = {name: resampling.mean_weights(each, len(z_NTD)) for name, each in rows.items()}
+        groups["boots"] = resampling.bootstrap_weights(rng, ids_N, resampling.BOOTSTRAPS)
+        return averages.group_means(bins, z_NTD, groups)
 
-    s, m = len(halves), len(pairs)
-    first, second = part(real, 1, s), part(real, 1 + s, s)
-    floors = averages.figures(basis, first, second)
-    matched = averages.figures(basis, first, part(generated, 1, s))
-    small = averages.figures(basis, part(real, 1 + 2 * s, m), part(real, 1 + 2 * s + m, m))
-    boot_real = part(real, 1 + 2 * s + 2 * m, BOOTSTRAPS)
-    boot_generated = part(generated, 1 + s, BOOTSTRAPS)
-    boots = averages.figures(basis, boot_real, boot_generated)
-    full = averages.figures(basis, part(real, 0, 1), part(generated, 0, 1))
-    z_real, z_generated = basis.standardise(real_NTD), basis.standardise(generated_NTD)
+    real = means(
+        z_real,
+        {
+            "all": [np.arange(len(z_real))],
+            "first": [half.first for half in halves],
+            "second": [half.second for half in halves],
+            "small": [a for a, _ in pairs],
+            "other small": [b for _, b in pairs],
+        },
+        ids_N,
+    )
+    matched_rows = {"all": [np.arange(count)], "matched": [half.generated for half in halves]}
+    generated = means(z_generated, matched_rows, np.arange(count))
+    full = averages.figures(bins, real["all"], generated["all"])
+    matched = averages.figures(bins, real["first"], generated["matched"])
+    floors = averages.figures(bins, real["first"], real["second"])
+    small = averages.figures(bins, real["small"], real["other small"])
+    boots = averages.figures(bins, real["boots"], generated["boots"])
     exact = [
         metrics.ks_and_wasserstein(z_real[..., d], z_generated[..., d]) for d in range(len(labels))
     ]
     full["ks"], full["wasserstein"] = np.array(exact).T[:, None]
     found = {
-        name: resampling.judged(
+        name: resampling.with_verdict(
             name, full[name], matched[name], floors[name], small[name], boots[name], labels
         )
         for name in full
     }
-    return found, _curves(real, generated, boot_real, boot_generated)
+    return found, _curves({"real": real, "generated": generated})
 
 
-def _curves(
-    real: dict[str, Array],
-    generated: dict[str, Array],
-    boot_real: dict[str, Array],
-    boot_generated: dict[str, Array],
-) -> dict[str, Array]:
+def _curves(samples: dict[str, dict[str, dict[str, Array]]]) -> dict[str, Array]:
     """Autocorrelations and spectra with 95% bands, [D, L + 1] and [D, F], for the plots."""
+
+    def made(means: dict[str, Array]) -> dict[str, Array]:
+        rho = averages.autocorrelations(means["lags"])
+        partial = metrics.partial_autocorrelation(rho)
+        return {
+            "autocorrelation": rho,
+            "partial_autocorrelation": partial,
+            "spectrum": means["spectrum"],
+        }
+
     curves: dict[str, Array] = {}
-    for kind, means, boot in (("real", real, boot_real), ("generated", generated, boot_generated)):
-        for name, make in {
-            "autocorrelation": lambda x: averages.autocorrelations(x["lags"]),
-            "partial_autocorrelation": lambda x: metrics.partial_autocorrelation(
-                averages.autocorrelations(x["lags"])
-            ),
-            "spectrum": lambda x: x["spectrum"],
-        }.items():
-            curves[f"{kind}_{name}"] = make({k: v[:1] for k, v in means.items()})[0]
-            low, high = np.quantile(make(boot), [0.025, 0.975], axis=0)
+    for kind, groups in samples.items():
+        resampled = made(groups["boots"])
+        for name, curve in made(groups["all"]).items():
+            curves[f"{kind}_{name}"] = curve[0]
+            low, high = np.quantile(resampled[name], [0.025, 0.975], axis=0)
             curves[f"{kind}_{name}_low"], curves[f"{kind}_{name}_high"] = low, high
-        if "products" in means:
-            curves[f"{kind}_correlation"] = averages.correlations(
-                {k: v[:1] for k, v in means.items()}
-            )[0]
+        if "products" in groups["all"]:
+            curves[f"{kind}_correlation"] = averages.correlations(groups["all"])[0]
     return curves
 
 
 def _ks_permutation(
-    rng: np.random.Generator, basis: averages.Basis, real_NTD: Array, generated_NTD: Array
+    rng: np.random.Generator, bins: averages.Bins, z_real: Array, z_generated: Array
 ) -> float:
     """p-value of KS (mean over features) under exchange of whole sequences."""
-    size = min(len(real_NTD), len(generated_NTD), 2000)
-    pooled = np.concatenate([x[rng.permutation(len(x))[:size]] for x in (real_NTD, generated_NTD)])
-    first = [np.arange(size)] + [rng.permutation(2 * size)[:size] for _ in range(PERMUTATIONS)]
+    size, repeats = min(len(z_real), len(z_generated), 2000), resampling.PERMUTATIONS
+    pooled = np.concatenate([z[rng.permutation(len(z))[:size]] for z in (z_real, z_generated)])
+    first = [np.arange(size)] + [rng.permutation(2 * size)[:size] for _ in range(repeats)]
     weights = 2 * resampling.mean_weights(first, 2 * size) - np.float32(1 / size)
     statistic = np.zeros(len(first))
-    for d in range(real_NTD.shape[2]):
-        z = (pooled[..., d] - basis.mean_D[d]) / basis.scale_D[d]
-        counts = averages._counts(z, basis.value_edges_DK[d], averages.VALUE_BINS)
-        statistic += np.abs(np.cumsum(weights @ counts, axis=1)).max(axis=1)
-    return float((1 + np.sum(statistic[1:] >= statistic[0] - 1e-9)) / (1 + PERMUTATIONS))
+    for z_NT, edges in zip(np.moveaxis(pooled, 2, 0), bins.values_DK, strict=True):
+        shares = averages.bin_shares(z_NT, edges, averages.VALUE_BINS)
+        statistic += np.abs(np.cumsum(weights @ shares, axis=1)).max(axis=1)
+    return float((1 + np.sum(statistic[1:] >= statistic[0] - 1e-9)) / (1 + repeats))

@@ -1,17 +1,12 @@
 """The report as one HTML page: no network, no scripts, figures embedded, everything escaped."""
 
 import base64
-import io
 from collections.abc import Mapping
 from html import escape
-from typing import TYPE_CHECKING
 
 from seqgan_jax.analysis.catalogue import CATALOGUE, WORDS
 from seqgan_jax.analysis.report import Report, grouped, number
 from seqgan_jax.analysis.text import BASIC, MOST_FEATURES, TEMPORAL
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SYMBOLS = {"close": "✓", "different": "≠", "far": "✗"}
 ALTERNATIVES = {
@@ -42,16 +37,8 @@ figure { margin: 1rem 0; overflow-x: auto; } summary { cursor: pointer; padding:
 """
 
 
-def _embedded(figure: "Figure") -> str:
-    from seqgan_jax.analysis import plots
-
-    buffer = io.BytesIO()
-    plots.save(figure, buffer)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def render(report: Report, figures: "Mapping[str, Figure] | Mapping[str, bytes]") -> str:
-    """The page. Figures may be matplotlib figures, or PNG files already read."""
+def render(report: Report, pngs: Mapping[str, bytes]) -> str:
+    """The page; `pngs` are the pictures by their names in ALTERNATIVES."""
     steps, features = report.real_NTD.shape[1:]
     parts = [
         "<!doctype html>",
@@ -73,20 +60,16 @@ def render(report: Report, figures: "Mapping[str, Figure] | Mapping[str, bytes]"
         "</p>",
         *(f'<p class="small">{escape(note)}</p>' for note in report.notes),
     ]
-    for name, figure in figures.items():
-        data = (
-            base64.b64encode(figure).decode("ascii")
-            if isinstance(figure, bytes)
-            else _embedded(figure)
-        )
+    for name, content in pngs.items():
+        data = base64.b64encode(content).decode("ascii")
         parts.append(
-            f'<figure><img alt="{escape(ALTERNATIVES.get(name, name))}" '
+            f'<figure><img alt="{escape(ALTERNATIVES[name])}" '
             f'src="data:image/png;base64,{data}"></figure>'
         )
     parts.append(
         "<h2>Every figure beside its floor</h2><p>The floor is the same figure between random "
-        "halves of the real data: nothing can be told from real below it. Low and high are a 95% "
-        "bootstrap interval over sequences. Distances are means over features.</p>"
+        "halves of the real data: a figure at or below it shows no difference. Low and high are a "
+        "95% bootstrap interval over sequences. Distances are means over features.</p>"
     )
     for title, members in grouped(report).items():
         parts.append(
@@ -99,7 +82,7 @@ def render(report: Report, figures: "Mapping[str, Figure] | Mapping[str, bytes]"
             unit = f" <small>({escape(entry.unit)})</small>" if entry.unit else ""
             p_value = "" if m.p_value is None else f" <small>p = {m.p_value:.3f}</small>"
             parts.append(
-                f"<tr><td>{escape(entry.label)}{unit}<br><small>{escape(entry.tells)}</small></td>"
+                f"<tr><td>{escape(entry.label)}{unit}<br><small>{escape(entry.meaning)}</small></td>"
                 f'<td class="n">{number(m.value)}</td><td class="n">{number(m.floor)}</td>'
                 f'<td class="n">{number(m.low)}, {number(m.high)}</td>'
                 f'<td class="{m.verdict}">{SYMBOLS[m.verdict]} '

@@ -1,15 +1,16 @@
 """Figures of whole sequences: distances between them, neighbours, a kernel test, a classifier.
 
 Distances are Euclidean over all T * D values in units of each feature's real standard deviation,
-divided by sqrt(T * D), so that two independent sequences lie about sqrt(2) apart whatever T and D.
+divided by sqrt(T * D): two independent sequences are about sqrt(2) apart for any T and D.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
+
+from seqgan_jax.analysis import metrics
 
 Array = NDArray[Any]
 
@@ -32,19 +33,16 @@ def squared_distances(a: Array, b: Array) -> Array:
     return np.maximum(out, 0.0, out=out)
 
 
-def nearest(probes: Array, references: Array, *, same: bool = False, chunk: int = 4096) -> Array:
+def nearest(probes: Array, references: Array, chunk: int = 4096) -> Array:
     """Distance of each probe to its nearest reference -> [len(probes)].
 
-    With `same`, the two are one array and a row is not its own neighbour. Distances come from the
-    differences themselves (not from products), so that an exact copy is at exactly 0.
+    Distances come from the differences themselves (not from products), so that an exact copy is at
+    exactly 0.
     """
     best = np.full(len(probes), np.inf, dtype=np.float32)
     where = np.zeros(len(probes), dtype=np.int64)
     for start in range(0, len(references), chunk):
         block = squared_distances(probes, references[start : start + chunk])
-        if same:
-            rows = np.arange(start, min(start + chunk, len(probes)))
-            block[rows, rows - start] = np.inf
         index = block.argmin(axis=1)
         value = block[np.arange(len(probes)), index]
         closer = value < best
@@ -58,40 +56,35 @@ def copy_share(generated_N: Array, held_out_N: Array) -> float:
     max_d F_generated(d) - F_held_out(d) over nearest-neighbour distances d, in [0, 1]: 0.1 means
     that a tenth of the samples are too near. 0 for an honest generator, up to noise.
     """
-    values = np.sort(np.concatenate([generated_N, held_out_N]))
-    gap = np.searchsorted(np.sort(generated_N), values, side="right") / len(generated_N)
-    gap -= np.searchsorted(np.sort(held_out_N), values, side="right") / len(held_out_N)
-    return float(max(gap.max(), 0.0))
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """Indicators whose means are precision, recall and coverage (n rows each)."""
-
-    precise: NDArray[Any]  # generated rows inside some real row's ball
-    recalled: NDArray[Any]  # real rows inside some generated row's ball
-    covered: NDArray[Any]  # real rows whose ball holds a generated row
+    return float(max(metrics.cdf_gaps(generated_N, held_out_N)[0].max(), 0.0))
 
 
 def neighbourhood(
     real_real: Array, real_generated: Array, generated_generated: Array, k: int = NEIGHBOURS
-) -> Neighbours:
+) -> dict[str, Array]:
     """Precision and recall (Kynkaanniemi et al. 2019), coverage (Naeem et al. 2020).
 
-    Arguments are squared distance matrices. The ball of a row reaches to its k-th nearest
-    neighbour in its own sample.
+    The ball of a row reaches to its k-th nearest neighbour in its own sample.
+
+    Args:
+        real_real, real_generated, generated_generated: squared distance matrices, diagonals 0.
+        k: neighbours.
+    Returns:
+        "precision": which generated rows are inside some real row's ball; "recall": which real rows
+        are inside some generated row's; "coverage": which real rows' balls hold a generated row.
+        The figures are the means.
     """
-    k_real = min(k, len(real_real) - 1)
-    k_generated = min(k, len(generated_generated) - 1)
     # The diagonal is 0, so that position k is the k-th neighbour other than the row itself.
-    real_ball = np.partition(real_real, k_real, axis=1)[:, k_real]
-    generated_ball = np.partition(generated_generated, k_generated, axis=1)[:, k_generated]
-    inside_real: Array = real_generated <= real_ball[:, None]
-    return Neighbours(
-        precise=np.any(inside_real, axis=0),
-        recalled=np.any(real_generated <= generated_ball[None, :], axis=1),
-        covered=np.any(inside_real, axis=1),
+    real_ball, generated_ball = (
+        np.partition(x, min(k, len(x) - 1), axis=1)[:, min(k, len(x) - 1)]
+        for x in (real_real, generated_generated)
     )
+    inside_real: Array = real_generated <= real_ball[:, None]
+    return {
+        "precision": np.any(inside_real, axis=0),
+        "recall": np.any(real_generated <= generated_ball[None, :], axis=1),
+        "coverage": np.any(inside_real, axis=1),
+    }
 
 
 def kernel_matrix(squared: Array, bandwidth: float) -> Array:
@@ -116,16 +109,12 @@ def permutation_p_value(kernel: Array, first: int, repeats: int, rng: np.random.
     (1 + number of relabellings at least as large) / (1 + repeats). All relabellings are one matrix
     product: up to terms that do not change, MMD^2 = s' K s with s = +1/n and -1/m.
     """
-    total = len(kernel)
-    second = total - first
     # Without the diagonal the statistic is the unbiased one with weights 1/n^2: the same order when
     # n = m, which is how it is called here.
     bare = kernel - np.diag(np.diag(kernel))
-    signs = np.empty((repeats + 1, total), dtype=np.float32)
-    base = np.concatenate([np.full(first, 1 / first), np.full(second, -1 / second)])
-    signs[0] = base
-    for r in range(repeats):
-        signs[r + 1] = rng.permutation(base)
+    second = len(kernel) - first
+    base = np.repeat([1 / first, -1 / second], [first, second])
+    signs = np.array([base, *(rng.permutation(base) for _ in range(repeats))], np.float32)
     values = np.einsum("rn,rn->r", signs @ bare, signs)
     return float((1 + np.sum(values[1:] >= values[0])) / (1 + repeats))
 
@@ -133,12 +122,7 @@ def permutation_p_value(kernel: Array, first: int, repeats: int, rng: np.random.
 def pairwise_statistics(squared: Array) -> dict[str, float]:
     """Mean, std, min and max of the distances between different rows of one sample."""
     distances = np.sqrt(squared[np.triu_indices(len(squared), 1)])
-    return {
-        "mean": float(distances.mean()),
-        "std": float(distances.std()),
-        "min": float(distances.min()),
-        "max": float(distances.max()),
-    }
+    return {name: float(getattr(distances, name)()) for name in ("mean", "std", "min", "max")}
 
 
 def classifier_inputs(z_NTD: Array, seed: int = 0) -> Array:
@@ -146,44 +130,39 @@ def classifier_inputs(z_NTD: Array, seed: int = 0) -> Array:
 
     At most 4 * CLASSIFIER_INPUTS columns: longer sequences are projected at random first.
     """
-    products = z_NTD[:, 1:] * z_NTD[:, :-1]
     changes = np.diff(z_NTD, axis=1)
-    parts = [z_NTD, z_NTD**2, products, changes * np.abs(changes)]
     rng = np.random.default_rng(seed)
     out = []
-    for part in parts:
+    for part in (z_NTD, z_NTD**2, z_NTD[:, 1:] * z_NTD[:, :-1], changes * np.abs(changes)):
         flat = np.clip(part.reshape(len(part), -1), -30, 30).astype(np.float32)
         if flat.shape[1] > CLASSIFIER_INPUTS:
             mix = rng.normal(size=(flat.shape[1], CLASSIFIER_INPUTS)) / np.sqrt(flat.shape[1])
             flat = flat @ mix.astype(np.float32)
-        if flat.shape[1]:
-            out.append(flat)
+        out.append(flat)
     return np.concatenate(out, axis=1)
 
 
 def classifier_hits(first: Array, second: Array) -> tuple[Array, Array]:
-    """Whether each row is told apart correctly by a classifier that did not see it -> [n], [m].
+    """Whether a classifier that did not see a row recognises its sample -> [n], [m].
 
     A classifier two-sample test (Lopez-Paz and Oquab 2017) with Fisher's linear discriminant on
     `classifier_inputs`, cross-fitted on two folds (even and odd rows). Rows come in random order.
     """
     x = np.concatenate([first, second]).astype(np.float64)
-    y = np.concatenate([np.ones(len(first)), -np.ones(len(second))])
-    fold = np.concatenate([np.arange(len(first)) % 2, np.arange(len(second)) % 2]).astype(bool)
+    y = np.repeat([1.0, -1.0], [len(first), len(second)])
+    fold = np.concatenate([np.arange(len(rows)) % 2 == 1 for rows in (first, second)])
     hits = np.zeros(len(x))
     for test in (fold, ~fold):
         train = ~test
         mean, std = x[train].mean(axis=0), x[train].std(axis=0)
         scaled = (x - mean) / np.where(std > 1e-9, std, 1.0)
-        part, target = scaled[train], y[train]
-        ridge = 1e-3 * len(part) + 1.0
-        centre = target.mean()
-        gram = part.T @ part + ridge * np.eye(part.shape[1])
-        weights = np.linalg.solve(gram, part.T @ (target - centre))
+        part, centre = scaled[train], y[train].mean()
+        gram = part.T @ part + (1e-3 * len(part) + 1.0) * np.eye(part.shape[1])
+        weights = np.linalg.solve(gram, part.T @ (y[train] - centre))
         hits[test] = (scaled[test] @ weights + centre) * y[test] > 0
     return hits[: len(first)], hits[len(first) :]
 
 
 def binomial_p_value(accuracy: float, tests: int) -> float:
-    """P(accuracy at least this | classes cannot be told apart), Gaussian approximation."""
+    """P(accuracy at least this | both classes have one law), Gaussian approximation."""
     return float(ndtr(-(accuracy - 0.5) * 2 * np.sqrt(tests)))

@@ -25,12 +25,13 @@ from seqgan_jax.analysis.style import (
     heading,
     new_figure,
     outside,
+    png,
     save,
     short,
     view,
 )
 
-__all__ = ["distributions", "save", "temporal", "training_metrics"]
+__all__ = ["distributions", "png", "save", "temporal", "training_metrics"]
 
 if TYPE_CHECKING:
     from seqgan_jax.analysis.report import Report
@@ -48,13 +49,13 @@ def _units(report: "Report") -> tuple[Array, Array, str]:
         return real, generated, _value_label(report.names[0])
     from seqgan_jax.analysis.averages import units
 
-    mean_D, scale_D, _ = units(real)
-    return (real - mean_D) / scale_D, (generated - mean_D) / scale_D, "value (real std from mean)"
+    scales = units(real)
+    z_real, z_generated = ((x - scales.mean_D) / scales.scale_D for x in (real, generated))
+    return z_real, z_generated, "value (real std from mean)"
 
 
 def _value_label(name: str) -> str:
-    plain = name in ("x0", "x", "x1", "value")
-    return "value (data units)" if plain else f"{short(name, 26)} (data units)"
+    return f"{'value' if name == 'x' else short(name, 26)} (data units)"
 
 
 def distributions(report: "Report") -> Figure:
@@ -64,56 +65,46 @@ def distributions(report: "Report") -> Figure:
         real, generated, label = _units(report)
         flat = real.ravel(), generated.ravel()
         low, high = view(*flat)
-        _histogram(axes[0], flat, low, high, label)
-        _densities(axes[1], flat, low, high, label)
+        _histogram(axes[0], flat, low, high)
+        _densities(axes[1], flat, low, high)
         _quantiles(axes[2], flat, low, high, label)
         _boxes(axes[3], report, real, generated, label)
-        _cdf(axes[4], report, flat, low, high, label)
+        _cdf(axes[4], report, flat, low, high)
         _statistics(axes[5], report)
+        for ax in (axes[0], axes[1], axes[4]):
+            ax.set(xlabel=label, xlim=(low, high))
         heading(figure, report)
     return figure
 
 
-def _histogram(ax: Axes, flat: tuple[Array, Array], low: float, high: float, label: str) -> None:
+def _histogram(ax: Axes, flat: tuple[Array, Array], low: float, high: float) -> None:
     edges = np.linspace(low, high, 51)
     # Shares of all values, so that what lies beyond the picture does not lift what is in it.
     heights = [np.histogram(x, edges)[0] / (x.size * (edges[1] - edges[0])) for x in flat]
     ax.stairs(heights[0], edges, fill=True, color=BLUE, alpha=0.35)
     ax.stairs(heights[1], edges, **GENERATED)
-    ax.set(
-        title="Histogram" + outside(flat[1], low, high),
-        xlabel=label,
-        ylabel="density",
-        xlim=(low, high),
-    )
+    ax.set(title="Histogram" + outside(flat[1], low, high), ylabel="density")
 
 
-def _densities(ax: Axes, flat: tuple[Array, Array], low: float, high: float, label: str) -> None:
+def _densities(ax: Axes, flat: tuple[Array, Array], low: float, high: float) -> None:
     for values, line, colour in zip(flat, LINES, COLOURS, strict=True):
         x, y = density(values, low, high)
         ax.plot(x, y, **line)
         ax.fill_between(x, y, color=colour, alpha=0.12, linewidth=0)
-    ax.set(title="Kernel density", xlabel=label, ylabel="density", xlim=(low, high))
+    ax.set(title="Kernel density", ylabel="density")
     ax.set_ylim(bottom=0)
 
 
 def _quantiles(ax: Axes, flat: tuple[Array, Array], low: float, high: float, label: str) -> None:
     levels = np.concatenate([[0.001, 0.003], np.linspace(0.01, 0.99, 99), [0.997, 0.999]])
     ax.plot([low, high], [low, high], color=GREY, linewidth=1.2, linestyle=":")
-    ax.plot(
-        np.quantile(flat[0], levels),
-        np.quantile(flat[1], levels),
-        "o",
-        color=VERMILLION,
-        markersize=4.5,
-        markerfacecolor="none",
-    )
+    pairs = (np.quantile(x, levels) for x in flat)
+    ax.plot(*pairs, "o", color=VERMILLION, markersize=4.5, markerfacecolor="none")
     ax.set(title="Q-Q (0.1% to 99.9%)", xlabel="real quantiles", ylabel="generated quantiles")
     ax.set(xlim=(low, high), ylim=(low, high))
-    ax.annotate(
-        label.replace("value ", "").strip("()"), (0.97, 0.03), xycoords="axes fraction", ha="right",
-        fontsize=9, color=GREY,
-    )  # fmt: skip
+    unit = label.replace("value ", "").strip("()")
+    style: Any = {"ha": "right", "fontsize": 9, "color": GREY}
+    ax.annotate(unit, (0.97, 0.03), xycoords="axes fraction", **style)
 
 
 def _shown_features(report: "Report", most: int = MOST_FEATURES) -> tuple[list[int], str]:
@@ -128,49 +119,43 @@ def _shown_features(report: "Report", most: int = MOST_FEATURES) -> tuple[list[i
 
 def _boxes(ax: Axes, report: "Report", real: Array, generated: Array, label: str) -> None:
     shown, remark = _shown_features(report)
-    features = len(report.names)
     low, high = view(real[..., shown], generated[..., shown])
-    span = high - low
-    for column, d in enumerate(shown):
-        for offset, values, colour, line in zip(
-            (-0.19, 0.19), (real[..., d], generated[..., d]), COLOURS, ("-", "--"), strict=True
-        ):
-            # A dashed line that ends far outside the picture takes minutes to draw.
-            q = np.quantile(values, [0.01, 0.25, 0.5, 0.75, 0.99]).clip(low - span, high + span)
-            box = {"med": q[2], "q1": q[1], "q3": q[3], "whislo": q[0], "whishi": q[4]}
-            style = {"color": colour, "linestyle": line, "linewidth": 1.6}
-            ax.bxp(
-                [box],
-                positions=[column + offset],
-                widths=0.3,
-                showfliers=False,
-                boxprops=style,
-                whiskerprops=style,
-                capprops={"color": colour, "linewidth": 1.6},
-                medianprops={"color": colour, "linewidth": 2.6},
-                manage_ticks=False,
-            )
-    ax.set(title=f"Quartiles, 1% and 99%{remark}", ylabel=label)
-    ax.set_ylim(low, high)
-    if features == 1:
+    span, x = high - low, np.arange(len(shown))
+    for offset, values, colour, line in zip(
+        (-0.19, 0.19), (real, generated), COLOURS, ("-", "--"), strict=True
+    ):
+        q = np.quantile(values[..., shown], [0.01, 0.25, 0.5, 0.75, 0.99], axis=(0, 1))
+        # A dashed line that ends far outside the picture takes minutes to draw.
+        columns = q.clip(low - span, high + span).T
+        names = ("whislo", "q1", "med", "q3", "whishi")
+        style = {"color": colour, "linestyle": line, "linewidth": 1.6}
+        ax.bxp(
+            [dict(zip(names, column, strict=True)) for column in columns],
+            positions=x + offset,
+            widths=0.3,
+            showfliers=False,
+            boxprops=style,
+            whiskerprops=style,
+            capprops=style | {"linestyle": "-"},
+            medianprops={"color": colour, "linewidth": 2.6},
+            manage_ticks=False,
+        )
+    ax.set(title=f"Quartiles, 1% and 99%{remark}", ylabel=label, ylim=(low, high))
+    if len(report.names) == 1:
         ax.set_xticks([-0.19, 0.19], KINDS)
         ax.set_xlim(-0.6, 0.6)
     else:
-        names = [short(report.names[d]) for d in shown]
-        ax.set_xticks(range(len(shown)), names, rotation=40, ha="right")
+        ax.set_xticks(x, [short(report.names[d]) for d in shown], rotation=40, ha="right")
 
 
-def _cdf(
-    ax: Axes, report: "Report", flat: tuple[Array, Array], low: float, high: float, label: str
-) -> None:
+def _cdf(ax: Axes, report: "Report", flat: tuple[Array, Array], low: float, high: float) -> None:
     grid = np.linspace(low, high, 800)
     for values, line in zip(flat, LINES, strict=True):
         share = np.searchsorted(np.sort(values), grid, side="right") / values.size
         ax.plot(grid, share, **line)
     ks = report.metrics["ks"]
-    title = f"CDF: KS {ks.value:.3f}, floor {ks.floor:.3f}"
-    ax.set(title=title, xlabel=label, ylabel="share of values below")
-    ax.set(xlim=(low, high), ylim=(-0.02, 1.02))
+    ax.set(title=f"CDF: KS {ks.value:.3f}, floor {ks.floor:.3f}", ylim=(-0.02, 1.02))
+    ax.set_ylabel("share of values below")
 
 
 def _statistics(ax: Axes, report: "Report") -> None:
@@ -222,97 +207,91 @@ def temporal(report: "Report") -> Figure:
             d = max(range(len(report.names)), key=lambda k: worst[report.names[k]])
         real, generated = report.real_NTD[..., d], report.generated_NTD[..., d]
         label = _value_label(report.names[d])
-        _samples(axes[0], real, generated, label, report.seed)
-        _bands(axes[1], real, generated, label)
+        _samples(axes[0], real, generated, report.seed)
+        _bands(axes[1], real, generated)
         _autocorrelation(axes[2], report, d)
-        _violins(axes[3], real, generated, label)
+        _violins(axes[3], real, generated)
+        for ax in (axes[0], axes[1], axes[3]):
+            ax.set(xlabel="step", ylabel=label)
+        for ax in axes[:3]:
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(report.names) > 1:
             title = f"{short(report.names[d], 40)}: worst of {len(report.names)} features by KS"
         heading(figure, report, title)
     return figure
 
 
-def _samples(ax: Axes, real: Array, generated: Array, label: str, seed: int) -> None:
+def _samples(ax: Axes, real: Array, generated: Array, seed: int) -> None:
     rng = np.random.default_rng(seed)
     shown = min(5, len(real), len(generated))
     steps = np.arange(1, real.shape[1] + 1)
-    marker = "o" if len(steps) == 1 else None
     for values, line in zip((real, generated), LINES, strict=True):
-        rows = rng.permutation(len(values))[:shown]
-        style = line | {"linewidth": 1.4, "alpha": 0.85, "marker": marker}
-        for row in rows:
-            ax.plot(steps, values[row], **style)
-    ax.set(title=f"Sample sequences ({shown} of each, at random)", xlabel="step", ylabel=label)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        style = line | {"linewidth": 1.4, "alpha": 0.85, "marker": _marker(steps)}
+        ax.plot(steps, values[rng.permutation(len(values))[:shown]].T, **style)
+    ax.set(title=f"Sample sequences ({shown} of each, at random)")
 
 
-def _bands(ax: Axes, real: Array, generated: Array, label: str) -> None:
+def _marker(steps: Array) -> str | None:
+    """A single step would be no line."""
+    return "o" if len(steps) == 1 else None
+
+
+def _bands(ax: Axes, real: Array, generated: Array) -> None:
     steps = np.arange(1, real.shape[1] + 1)
-    for values, line, colour, hatch in zip(
-        (real, generated), LINES, COLOURS, (None, "///"), strict=True
-    ):
+    for values, line, hatch in zip((real, generated), LINES, (None, "///"), strict=True):
         mean, std = values.mean(axis=0), values.std(axis=0)
-        ax.plot(steps, mean, **line, marker="o" if len(steps) == 1 else None)
-        ax.fill_between(
-            steps, mean - std, mean + std, alpha=0.18, facecolor=colour, edgecolor=colour,
-            hatch=hatch, linewidth=0.8, linestyle=line["linestyle"],
-        )  # fmt: skip
-    ax.set(title="Mean with one std on each side", xlabel="step", ylabel=label)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.plot(steps, mean, **line, marker=_marker(steps))
+        style = line | {"hatch": hatch, "alpha": 0.18, "linewidth": 0.8}
+        ax.fill_between(steps, mean - std, mean + std, **style)
+    ax.set(title="Mean with one std on each side")
 
 
 def _autocorrelation(ax: Axes, report: "Report", d: int) -> None:
     curves = report.curves
     if "real_autocorrelation" not in curves or curves["real_autocorrelation"].shape[1] < 2:
         ax.set(title="Autocorrelation")
-        ax.annotate("needs at least two steps", (0.5, 0.5), xycoords="axes fraction", ha="center")
+        _remark(ax, "needs at least two steps")
         return
     lags = np.arange(curves["real_autocorrelation"].shape[1])
     for kind, line, colour in zip(KINDS, LINES, COLOURS, strict=True):
-        ax.plot(lags, curves[f"{kind}_autocorrelation"][d], **line)
-        ax.fill_between(
-            lags, curves[f"{kind}_autocorrelation_low"][d],
-            curves[f"{kind}_autocorrelation_high"][d], color=colour, alpha=0.2, linewidth=0,
-        )  # fmt: skip
-    for values, marker, colour in zip(
-        (report.real_NTD[..., d], report.generated_NTD[..., d]), ("o", "x"), COLOURS, strict=True
-    ):
+        middle, low, high = (
+            curves[f"{kind}_autocorrelation{end}"][d] for end in ("", "_low", "_high")
+        )
+        ax.plot(lags, middle, **line)
+        ax.fill_between(lags, low, high, color=colour, alpha=0.2, linewidth=0)
+    samples = report.real_NTD[..., d], report.generated_NTD[..., d]
+    for values, marker, colour in zip(samples, ("o", "x"), COLOURS, strict=True):
         own = metrics.temporal_statistics(values[:5000])["autocorr_lag1"]
         ax.plot(1, own, marker, color=colour, markersize=8, markerfacecolor="none")
     ax.axhline(0, color=GREY, linewidth=0.8)
     ax.set(title="Autocorrelation, pooled, with 95% bands", ylabel="correlation")
     ax.set_xlabel("lag (steps); markers: each sequence's own, biased")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _violins(ax: Axes, real: Array, generated: Array, label: str) -> None:
+def _violins(ax: Axes, real: Array, generated: Array) -> None:
     """Half-violins at up to ten steps: real to the left, generated to the right."""
-    length = real.shape[1]
-    steps = np.arange(0, length, -(-length // 10))
+    steps = np.arange(0, real.shape[1], -(-real.shape[1] // 10))
     low, high = view(real, generated, 0.0005)
     gap = (steps[1] - steps[0]) if len(steps) > 1 else 1
-    shapes = [[density(x[:, t], low, high, 200) for t in steps] for x in (real, generated)]
-    for side, samples, drawn, colour, hatch in zip(
-        (-1, 1), (real, generated), shapes, COLOURS, (None, "////"), strict=True
+    for side, samples, colour, hatch in zip(
+        (-1, 1), (real, generated), COLOURS, (None, "////"), strict=True
     ):
-        for t, (grid, height) in zip(steps, drawn, strict=True):
+        style: Any = {"facecolor": colour, "edgecolor": colour, "hatch": hatch}
+        for t in steps:
+            grid, height = density(samples[:, t], low, high, 200)
             seen = height > 0.01 * height.max()
             if seen.any():
                 edge = t + 1 + side * 0.44 * gap * height[seen] / height.max()
-                ax.fill_betweenx(
-                    grid[seen], t + 1, edge, facecolor=colour, alpha=0.45, edgecolor=colour,
-                    hatch=hatch, linewidth=0.6,
-                )  # fmt: skip
+                ax.fill_betweenx(grid[seen], t + 1, edge, alpha=0.45, linewidth=0.6, **style)
             median = np.median(samples[:, t])
             ax.plot([t + 1, t + 1 + side * 0.3 * gap], [median, median], color="black", lw=1.6)
     ax.set_xticks(steps + 1)
-    ax.set(title="Values at single steps (bar: median)", xlabel="step", ylabel=label)
-    ax.set_ylim(low, high)
+    ax.set(title="Values at single steps (bar: median)", ylim=(low, high))
 
 
 PHASES = {
     "gen_pretrain": ("G pretraining", "#E8EEF5", "epochs"),
-    "dis_pretrain": ("D pretraining", "#F7EDE2", "refreshes"),
+    "dis_pretrain": ("D pretraining", "#F7EDE2", "epochs"),
     "adversarial": ("adversarial", "#FFFFFF", "rounds"),
 }
 TRAINING_PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
@@ -331,7 +310,11 @@ TRAINING_PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
         (("dis_accuracy", "in training"), ("dis_validation_accuracy", "on unseen sequences")),
     ),
     ("Reward", "a sequence", (("reward", "reward"),)),
-    ("Told apart by a fresh discriminator", "nats a sequence", (("told_apart", "told apart"),)),
+    (
+        "Logit gap of new discriminators",
+        "nats a sequence",
+        (("logit_gap", "this policy"), ("logit_gap_best", "best so far")),
+    ),
 )
 
 
@@ -339,68 +322,54 @@ def training_metrics(rows: Sequence[dict[str, Any]]) -> Figure:
     """Eight panels over a whole training run, from the rows of metrics.jsonl.
 
     KS, Wasserstein, Jensen-Shannon and moment errors of samples against the validation part;
-    likelihood; discriminator; reward; how well samples are told from unseen data. The phases stand
+    likelihood; discriminator; reward; distance between samples and unseen data. The phases stand
     one after the other, each as wide as the others whatever its number of steps, shaded and named.
     Keys that are absent or not finite are left out.
     """
-    order = [p for p in PHASES if any(row.get("phase") == p for row in rows)]
+    phases = {name: [row for row in rows if row.get("phase") == name] for name in PHASES}
     last = {
-        phase: max(float(row.get("step", 0)) for row in rows if row.get("phase") == phase)
-        for phase in order
+        name: max(float(row.get("step", 0)) for row in those)
+        for name, those in phases.items()
+        if those
     }
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure(2, 4, (16.0, 7.0))
         for ax, (title, unit, series) in zip(axes, TRAINING_PANELS, strict=True):
-            drawn = [
-                name
-                for (key, name), line in zip(series, LINES, strict=False)
-                if _training_line(ax, rows, order, last, key, name, line)
-            ]
-            ax.set(title=title, ylabel=unit, xlim=(0, max(len(order), 1)))
-            if len(drawn) > 1:
-                ax.legend()
-            if not drawn:
-                ax.annotate(
-                    "not recorded", (0.5, 0.5), xycoords="axes fraction", ha="center", color=GREY
-                )
-            _mark_phases(ax, order, last)
+            for (key, name), line in zip(series, LINES, strict=False):
+                for k, (phase, end) in enumerate(last.items()):
+                    points = [
+                        (k + 0.03 + 0.94 * float(row.get("step", 0)) / (end or 1.0), row[key])
+                        for row in phases[phase]
+                        if isinstance(row.get(key), int | float) and np.isfinite(row[key])
+                    ]
+                    if points:
+                        marker = ("o" if line is REAL else "s") if len(points) < 25 else None
+                        style = line | {"label": name, "marker": marker, "markersize": 4}
+                        ax.plot(*np.array(points, float).T, **style)
+            ax.set(title=title, ylabel=unit, xlim=(0, max(len(last), 1)))
+            lines, names = ax.get_legend_handles_labels()
+            named = dict(zip(names, lines, strict=True))  # one of each name
+            if len(named) > 1:
+                ax.legend(named.values(), named)
+            if not named:
+                _remark(ax, "not recorded", color=GREY)
+            _mark_phases(ax, last)
     return figure
 
 
-def _training_line(
-    ax: Axes,
-    rows: Sequence[dict[str, Any]],
-    order: list[str],
-    last: dict[str, float],
-    key: str,
-    name: str,
-    line: dict[str, Any],
-) -> bool:
-    """Draw one quantity, a separate line for each phase; whether there was anything to draw."""
-    drawn = False
-    for k, phase in enumerate(order):
-        points = [
-            (float(row.get("step", 0)) / (last[phase] or 1.0), float(row[key]))
-            for row in rows
-            if row.get("phase") == phase
-            and isinstance(row.get(key), int | float)
-            and np.isfinite(row[key])
-        ]
-        if not points:
-            continue
-        share, y = np.array(points).T
-        marker = ("o" if line is REAL else "s") if len(points) < 25 else None
-        label = None if drawn else name
-        ax.plot(k + 0.03 + 0.94 * share, y, label=label, marker=marker, markersize=4, **line)
-        drawn = True
-    return drawn
+def _remark(ax: Axes, words: str, **style: Any) -> None:
+    """Words in the middle of a panel that has nothing to show."""
+    ax.annotate(words, (0.5, 0.5), xycoords="axes fraction", ha="center", **style)
 
 
-def _mark_phases(ax: Axes, order: list[str], last: dict[str, float]) -> None:
-    for k, phase in enumerate(order):
-        ax.axvspan(k, k + 1, color=PHASES[phase][1], zorder=0, linewidth=0)
+def _mark_phases(ax: Axes, last: dict[str, float]) -> None:
+    """Shade and name the phases; `last` has the number of the last step of each."""
+    labels = []
+    for k, (phase, steps) in enumerate(last.items()):
+        name, colour, unit = PHASES[phase]
+        labels.append(f"{name}\n({steps:g} {unit})")
+        ax.axvspan(k, k + 1, color=colour, zorder=0, linewidth=0)
         if k:
             ax.axvline(k, color=GREY, linewidth=0.8, linestyle=":")
-    labels = [f"{PHASES[phase][0]}\n({last[phase]:g} {PHASES[phase][2]})" for phase in order]
-    ax.set_xticks(np.arange(len(order)) + 0.5, labels, fontsize=9.5)
+    ax.set_xticks(np.arange(len(last)) + 0.5, labels, fontsize=9.5)
     ax.tick_params(axis="x", length=0)

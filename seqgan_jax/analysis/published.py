@@ -1,6 +1,7 @@
 """The published scores as metrics: every repeat and every floor of a score in one vmap."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,128 +40,116 @@ def metrics(
 
     `halves` are random splits of the real data; repeat r uses split r for its floor.
     """
-    real, generated = min_max(real_NTD, real_NTD), min_max(real_NTD, generated_NTD)
-    splits = [halves[r % len(halves)] for r in range(repeats)]
-    rng = np.random.default_rng(seed)
-    found = {}
-    if "discriminative" in names:
-        found["discriminative"] = _discriminative(rng, real, generated, splits, seed, progress)
-    if "predictive" in names:
-        found["predictive"] = _predictive(rng, real, generated, splits, seed, progress)
-        if real.shape[2] == 1:
-            notes.append(
-                "The predictive score is not defined for one feature: here the series predicts "
-                "its own next step."
-            )
-    if "context_fid" in names:
-        found["context_fid"] = _context_fid(rng, real, generated, splits, seed, progress)
-    return found
+    scores = {
+        "discriminative": _discriminative,
+        "predictive": _predictive,
+        "context_fid": _context_fid,
+    }
+    case = _Case(
+        np.random.default_rng(seed),
+        min_max(real_NTD, real_NTD),
+        min_max(real_NTD, generated_NTD),
+        [halves[r % len(halves)] for r in range(repeats)],
+        seed,
+        progress,
+    )
+    if "predictive" in names and real_NTD.shape[2] == 1:
+        notes.append(
+            "The predictive score is not defined for one feature: here the series predicts its own "
+            "next step."
+        )
+    return {name: score(case) for name, score in scores.items() if name in names}
 
 
-def _discriminative(
-    rng: np.random.Generator,
-    real: Array,
-    generated: Array,
-    splits: list[Halves],
-    seed: int,
-    progress: Progress,
-) -> Metric:
+@dataclass(frozen=True)
+class _Case:
+    """Two min-max scaled samples [N, T, D], and the splits of the real one, one a repeat."""
+
+    rng: np.random.Generator
+    real: Array
+    generated: Array
+    splits: list[Halves]
+    seed: int
+    progress: Progress
+
+    @property
+    def both(self) -> Array:
+        """The real sequences, then the generated ones."""
+        return np.concatenate([self.real, self.generated])
+
+    @property
+    def generated_rows(self) -> Array:
+        """Row numbers of the generated sequences in `both`."""
+        return len(self.real) + np.arange(len(self.generated))
+
+    def stage(self, what: str, scale: float = 1.0) -> Callable[[float], None]:
+        return lambda share: self.progress(what, scale * share)
+
+
+def _discriminative(case: _Case) -> Metric:
     from seqgan_jax.analysis import scores
 
-    repeats, count = len(splits), len(real)
-    everything = (np.arange(count), count + np.arange(len(generated)))
-    pairs = [everything] * repeats + [(half.first, half.second) for half in splits]
-    values = scores.discriminative(
-        np.concatenate([real, generated]),
-        pairs,
-        seed,
-        tell=lambda share: progress("discriminative score", share),
-    )
+    rng, repeats, count = case.rng, len(case.splits), len(case.real)
+    pairs = [(np.arange(count), case.generated_rows)] * repeats
+    pairs += [(half.first, half.second) for half in case.splits]
+    progress = case.stage("discriminative score")
+    values = scores.discriminative(case.both, pairs, case.seed, progress=progress)
     own, floors = values[:repeats], values[repeats:]
-    tested = int(0.2 * count) + int(0.2 * len(generated))
-    # Few repeats tell little about the floor's spread; that of chance on the test sequences of two
+    # A few repeats do not show the spread of the floor; that of chance on the test sequences of two
     # halves is known, and is taken where it is the larger.
-    chance = rng.binomial(max(1, int(0.2 * count)), 0.5, size=400) / max(1, int(0.2 * count))
-    chance = np.abs(chance - 0.5)
+    tests = max(1, int(0.2 * count))
+    chance = np.abs(rng.binomial(tests, 0.5, size=400) / tests - 0.5)
     if chance.std() > floors.std(ddof=1 if repeats > 1 else 0):
         floors = floors.mean() + chance - chance.mean()
     # A difference of FAR_SAMPLE sequences is tested on a fifth of them, of each kind.
     few = 2 * max(1, FAR_SAMPLE // 5)
     small = np.abs(rng.binomial(few, 0.5, size=400) / few - 0.5)
+    tested = int(0.2 * count) + int(0.2 * len(case.generated))
     noise = rng.normal(scale=0.5 / np.sqrt(max(tested, 1)), size=BOOTSTRAPS)
     boots = rng.choice(own, (BOOTSTRAPS, repeats)).mean(axis=1) + noise
-    return resampling.judged("discriminative", own, own, floors, small, boots)
+    return resampling.with_verdict("discriminative", own, own, floors, small, boots)
 
 
-def _predictive(
-    rng: np.random.Generator,
-    real: Array,
-    generated: Array,
-    splits: list[Halves],
-    seed: int,
-    progress: Progress,
-) -> Metric:
+def _predictive(case: _Case) -> Metric:
     from seqgan_jax.analysis import scores
 
-    repeats, count = len(splits), len(real)
-    rows = [count + np.arange(len(generated))] * repeats + [half.first for half in splits]
-    errors = scores.predictive(
-        np.concatenate([real, generated]),
-        rows,
-        real,
-        seed,
-        tell=lambda share: progress("predictive score", share),
-    )
-    own = errors[:repeats].mean(axis=1)
+    rng, repeats, count = case.rng, len(case.splits), len(case.real)
+    rows = [case.generated_rows] * repeats + [half.first for half in case.splits]
+    progress = case.stage("predictive score")
+    errors = scores.predictive(case.both, rows, case.real, case.seed, progress=progress)
+    of_generated, of_halves = errors[:repeats], errors[repeats:]
+    own = of_generated.mean(axis=1)
     # Like with like: the predictors trained on real halves are tested on the other halves.
-    pairs = [(errors[r], errors[repeats + r], half.second) for r, half in enumerate(splits)]
-    matched = np.array(
-        [trained_on_generated[rows].mean() for trained_on_generated, _, rows in pairs]
+    seconds = [half.second for half in case.splits]
+    matched, floors = (
+        [error_N[rows].mean() for error_N, rows in zip(side, seconds, strict=True)]
+        for side in (of_generated, of_halves)
     )
-    floors = np.array([trained_on_real[rows].mean() for _, trained_on_real, rows in pairs])
     drawn = rng.integers(count, size=(BOOTSTRAPS, min(FAR_SAMPLE, count)))
-    small = errors[repeats][drawn].mean(axis=1)
-    mean_N = errors[:repeats].mean(axis=0)
-    boots = rng.choice(mean_N, (BOOTSTRAPS, count)).mean(axis=1)
+    small = of_halves[0][drawn].mean(axis=1)
+    boots = rng.choice(of_generated.mean(axis=0), (BOOTSTRAPS, count)).mean(axis=1)
     boots = boots + rng.choice(own, (BOOTSTRAPS, repeats)).mean(axis=1) - own.mean()
-    return resampling.judged("predictive", own, matched, floors, small, boots)
+    return resampling.with_verdict("predictive", own, matched, floors, small, boots)
 
 
-def _context_fid(
-    rng: np.random.Generator,
-    real: Array,
-    generated: Array,
-    splits: list[Halves],
-    seed: int,
-    progress: Progress,
-) -> Metric:
+def _context_fid(case: _Case) -> Metric:
     from seqgan_jax.analysis import ts2vec
 
-    repeats, count = len(splits), len(generated)
-    params = ts2vec.train(
-        real, repeats, seed, tell=lambda share: progress("Context-FID", 0.9 * share)
-    )
-    of_real, of_generated = (ts2vec.embed(params, x) for x in (real, generated))
-    distance = ts2vec.frechet_distance
+    rng, distance = case.rng, ts2vec.frechet_distance
+    progress = case.stage("Context-FID", 0.9)
+    params = ts2vec.train(case.real, len(case.splits), case.seed, progress=progress)
+    of_real, of_generated = (ts2vec.embed(params, x) for x in (case.real, case.generated))
     own, matched, floors, small, boots = [], [], [], [], []
-    few = min(FAR_SAMPLE, max(3, len(real) // 4))
-    for r, half in enumerate(splits):
-        a, b = of_real[r], of_generated[r]
+    few = min(FAR_SAMPLE, max(3, len(case.real) // 4))
+    for a, b, half in zip(of_real, of_generated, case.splits, strict=True):
         own.append(distance(a, b))
         matched.append(distance(a[half.first], b[half.generated]))
         floors.append(distance(a[half.first], a[half.second]))
         for _ in range(FID_DRAWS):
             one, other = (rng.permutation(side)[:few] for side in (half.first, half.second))
             small.append(distance(a[one], a[other]))
-            drawn = rng.integers(len(a), size=len(a)), rng.integers(count, size=count)
+            drawn = [x[rng.integers(len(x), size=len(x))] for x in (a, b)]
             # About the repeat's own value: encoders differ in scale, which is no noise of the data.
-            boots.append(distance(a[drawn[0]], b[drawn[1]]) - own[-1])
-    progress("Context-FID", 1.0)
-    return resampling.judged(
-        "context_fid",
-        np.array(own),
-        np.array(matched),
-        np.array(floors),
-        np.array(small),
-        np.array(boots),
-    )
+            boots.append(distance(*drawn) - own[-1])
+    case.progress("Context-FID", 1.0)
+    return resampling.with_verdict("context_fid", own, matched, floors, small, boots)

@@ -43,6 +43,13 @@ class Metric:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
+    def to_dict(self) -> dict[str, Any]:
+        """What the JSON document says of it."""
+        entry = CATALOGUE[self.name]
+        own = {key: value for key, value in vars(self).items() if key != "name"}
+        shared = ("group", "unit", "higher_is_better")
+        return own | {key: getattr(entry, key) for key in shared}
+
 
 @dataclass(frozen=True)
 class Report:
@@ -102,7 +109,7 @@ class Report:
         return out
 
     def _diagnoses(self) -> list[str]:
-        """Named ailments that several figures point to together."""
+        """Known failures that several figures show together."""
         out = []
         off = {m.name for m in self.metrics.values() if m.verdict != CLOSE}
         far = {m.name for m in self.metrics.values() if m.verdict == FAR}
@@ -138,27 +145,10 @@ class Report:
             "reasons": self.reasons(),
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
-            "metrics": {
-                name: {
-                    "value": m.value,
-                    "floor": m.floor,
-                    "low": m.low,
-                    "high": m.high,
-                    "verdict": m.verdict,
-                    "excess": m.excess,
-                    "p_value": m.p_value,
-                    "group": CATALOGUE[name].group,
-                    "unit": CATALOGUE[name].unit,
-                    "higher_is_better": CATALOGUE[name].higher_is_better,
-                    "per_feature": dict(m.per_feature),
-                }
-                for name, m in self.metrics.items()
-            },
-            "statistics": {
-                f: {k: dict(s) for k, s in x.items()} for f, x in self.statistics.items()
-            },
-            "diversity": {k: dict(s) for k, s in self.diversity.items()},
-            "memorisation": dict(self.extra),
+            "metrics": {name: metric.to_dict() for name, metric in self.metrics.items()},
+            "statistics": self.statistics,
+            "diversity": self.diversity,
+            "memorisation": self.extra,
             "curves": {name: np.asarray(c).tolist() for name, c in self.curves.items()},
             "data": {
                 "names": list(self.names),
@@ -174,7 +164,8 @@ class Report:
 
     def to_json(self) -> str:
         """The report as JSON: strict (a value that is not finite is null), schema in the docs."""
-        return json.dumps(_finite(self.to_dict()), indent=1, allow_nan=False) + "\n"
+        finite = json.loads(json.dumps(self.to_dict()), parse_constant=lambda _: None)
+        return json.dumps(finite, indent=1, allow_nan=False) + "\n"
 
     def to_text(self) -> str:
         """The report as plain text, 100 columns."""
@@ -188,21 +179,17 @@ class Report:
 
         return {"distributions": plots.distributions(self), "temporal": plots.temporal(self)}
 
-    def to_html(self, figures: "Mapping[str, Figure] | Mapping[str, bytes] | None" = None) -> str:
-        """One self-contained page with the figures embedded; drawn here unless given."""
+    def pngs(self) -> dict[str, bytes]:
+        """The two pictures as PNG files in memory."""
+        from seqgan_jax.analysis import plots
+
+        return {name: plots.png(figure) for name, figure in self.figures().items()}
+
+    def to_html(self, pngs: Mapping[str, bytes] | None = None) -> str:
+        """One self-contained page with the pictures embedded; drawn here unless given."""
         from seqgan_jax.analysis.html import render
 
-        return render(self, self.figures() if figures is None else figures)
-
-
-def _finite(x: Any) -> Any:
-    if isinstance(x, dict):
-        return {k: _finite(v) for k, v in x.items()}
-    if isinstance(x, list):
-        return [_finite(v) for v in x]
-    if isinstance(x, float) and not math.isfinite(x):
-        return None
-    return x
+        return render(self, self.pngs() if pngs is None else pngs)
 
 
 def number(x: float) -> str:

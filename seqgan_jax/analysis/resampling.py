@@ -4,13 +4,13 @@ The unit that is drawn is always a whole sequence (or a block of overlapping win
 single value: steps within a sequence depend on each other, and so do windows that share steps.
 """
 
-import math
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from seqgan_jax.analysis.catalogue import CATALOGUE, CLOSE, DIFFERENT, FAR
 from seqgan_jax.analysis.report import Metric
@@ -24,6 +24,10 @@ Index = NDArray[Any]
 DETECTION_SDS = 4.0
 # "far": it would be detected just so with no more than this many sequences of each kind.
 FAR_SAMPLE = 100
+SPLITS = 20
+BOOTSTRAPS = 100
+SMALL_PAIRS = 40
+PERMUTATIONS = 199
 
 
 @dataclass(frozen=True)
@@ -38,47 +42,6 @@ class Halves:
     generated: Index
 
 
-def overlap_stride(x_NTD: Array) -> int | None:
-    """The stride s at which rows are overlapping windows of one long series, or None.
-
-    Windows overlap where row i + 1 without its last s steps equals row i without its first s. At
-    least half of the neighbours must, so that gaps between parts do not matter.
-    """
-    rows = min(len(x_NTD), 257)
-    if rows < 3 or x_NTD.shape[1] < 3:
-        return None
-    varied = x_NTD[:rows].reshape(rows, -1)
-    if np.all(varied == varied[0]):
-        return None
-    for stride in range(1, x_NTD.shape[1] - 1):
-        same = np.all(
-            x_NTD[: rows - 1, stride:] == x_NTD[1:rows, : x_NTD.shape[1] - stride], axis=(1, 2)
-        )
-        if same.mean() > 0.5:
-            return stride
-    return None
-
-
-def block_ids(x_NTD: Array, stride: int | None) -> Index:
-    """Which block each row belongs to: itself, or its group of overlapping windows -> [N].
-
-    Blocks are as long as one window, or longer if fewer than half a window's worth would be left.
-    """
-    rows = np.arange(len(x_NTD))
-    if stride is None:
-        return rows
-    return rows // math.ceil(x_NTD.shape[1] / stride)
-
-
-def _rows_of_blocks(ids_N: Index, order: Index) -> Index:
-    """Row numbers, block after block in the given order of blocks."""
-    starts = np.searchsorted(ids_N, order, side="left")
-    ends = np.searchsorted(ids_N, order, side="right")
-    sizes = ends - starts
-    offsets = np.repeat(starts - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes)
-    return np.arange(sizes.sum()) + offsets
-
-
 def random_halves(
     rng: np.random.Generator, ids_N: Index, generated: int, repeats: int
 ) -> list[Halves]:
@@ -87,24 +50,19 @@ def random_halves(
     The second part stands for the generated data: it has as many rows as there are generated ones,
     but at most half of the real rows, so that the floor and the figure are compared like with like.
     """
-    total = len(ids_N)
+    total, blocks = len(ids_N), int(ids_N[-1]) + 1
     size = max(1, min(total // 2, generated))
-    blocks = int(ids_N[-1]) + 1
+    lengths = np.bincount(ids_N)
     out = []
     for _ in range(repeats):
-        if blocks == total:
-            rows = rng.permutation(total)
-            cut = size
-        else:
-            order = rng.permutation(blocks)
-            rows = _rows_of_blocks(ids_N, order)
-            sizes = np.cumsum(np.bincount(ids_N)[order])
-            # At least one whole block on each side.
-            last = min(int(np.searchsorted(sizes, size)), max(blocks - 2, 0))
-            cut = int(sizes[last]) if blocks > 1 else size
-        second = rows[:cut]
-        picked = rng.permutation(generated)[: len(second)]
-        out.append(Halves(first=rows[cut:], second=second, generated=picked))
+        order = rng.permutation(blocks)
+        rows = order if blocks == total else np.argsort(np.argsort(order)[ids_N], kind="stable")
+        ends = np.cumsum(lengths[order])
+        # At least one whole block on each side.
+        last = min(int(np.searchsorted(ends, size)), blocks - 2)
+        cut = int(ends[last]) if blocks > 1 else size
+        picked = rng.permutation(generated)[:cut]
+        out.append(Halves(first=rows[cut:], second=rows[:cut], generated=picked))
     return out
 
 
@@ -112,16 +70,12 @@ def small_pairs(
     rng: np.random.Generator, halves: list[Halves], repeats: int, size: int
 ) -> list[tuple[Index, Index]]:
     """Pairs of small disjoint samples of real rows, `size` each where there are enough."""
-    out = []
-    for k in range(repeats):
-        half = halves[k % len(halves)]
-        out.append(
-            (
-                rng.choice(half.first, min(size, len(half.first)), replace=False),
-                rng.choice(half.second, min(size, len(half.second)), replace=False),
-            )
-        )
-    return out
+
+    def some(rows: Index) -> Index:
+        return rng.choice(rows, min(size, len(rows)), replace=False)
+
+    splits = itertools.islice(itertools.cycle(halves), repeats)
+    return [(some(half.first), some(half.second)) for half in splits]
 
 
 def mean_weights(rows: Sequence[Index], total: int) -> Array:
@@ -153,7 +107,7 @@ def interval(value: float, resampled_R: Array, lower: float, upper: float) -> tu
     return max(lower, value + float(low)), min(upper, value + float(high))
 
 
-def judge(
+def verdict_of(
     matched: float,
     floors_R: Array,
     small_floors_R: Array,
@@ -167,18 +121,17 @@ def judge(
 
     - close: not above the floors by DETECTION_SDS of their standard deviations (or of `noise`, the
       figure's own under the bootstrap, where that is larger: one outlier in the generated data
-      moves a kurtosis more than halves of the real data can tell), or an interval [low, high] that
+      moves a kurtosis more than halves of the real data show), or an interval [low, high] that
       reaches the floor;
     - far: above what two real samples of only FAR_SAMPLE sequences show between them;
     - different: in between, seen only because there is so much data.
     """
     sign = -1.0 if higher_is_better else 1.0
-    floors, small = sign * floors_R, sign * small_floors_R
+    floors, small, nearest = sign * floors_R, sign * small_floors_R, min(sign * low, sign * high)
     # The factor widens the limit for the noise in a standard deviation from few splits.
-    spread = float(floors.std(ddof=1)) * (1 + 2 / len(floors)) if len(floors) > 1 else 0.0
+    spread = _spread(floors) * (1 + 2 / len(floors))
     limit = float(floors.mean()) + DETECTION_SDS * max(spread, noise)
     tolerance = 1e-9 + 1e-6 * abs(limit)
-    nearest = low if not higher_is_better else -high
     if sign * matched <= limit + tolerance or nearest <= float(floors.mean()):
         return CLOSE
     if sign * matched > float(small.mean()) + DETECTION_SDS * float(small.std()) + tolerance:
@@ -186,13 +139,18 @@ def judge(
     return DIFFERENT
 
 
-def judged(
+def _spread(floors_R: Array) -> float:
+    """Standard deviation over splits; 0 where there is one."""
+    return float(floors_R.std(ddof=1)) if len(floors_R) > 1 else 0.0
+
+
+def with_verdict(
     name: str,
-    value: Array,
-    matched: Array,
-    floors: Array,
-    small: Array,
-    boots: Array,
+    value: ArrayLike,
+    matched: ArrayLike,
+    floors: ArrayLike,
+    small: ArrayLike,
+    boots: ArrayLike,
     labels: Sequence[str] = (),
 ) -> Metric:
     """A Metric from its arrays, [R, D] or [R] each (averaged over features here).
@@ -205,33 +163,25 @@ def judged(
         boots: bootstrap values, for the interval.
         labels: feature names, to keep the figure of each feature.
     """
+    arrays = [np.asarray(x) for x in (value, matched, floors, small, boots)]
     per_feature = {}
-    if value.ndim == 2 and len(labels) > 1:
-        per_feature = dict(zip(labels, value[0].tolist(), strict=True))
-    value, matched, floors, small, boots = (
-        x.mean(axis=1) if x.ndim == 2 else x for x in (value, matched, floors, small, boots)
+    if arrays[0].ndim == 2 and len(labels) > 1:
+        per_feature = dict(zip(labels, arrays[0][0].tolist(), strict=True))
+    own_R, matched_R, floors_R, small_R, boots_R = (
+        x.mean(axis=1) if x.ndim == 2 else x for x in arrays
     )
     entry = CATALOGUE[name]
-    low, high = interval(float(value.mean()), boots, entry.lower, entry.upper)
-    verdict = judge(
-        float(matched.mean()),
-        floors,
-        small,
+    own, matching, floor = (float(x.mean()) for x in (own_R, matched_R, floors_R))
+    low, high = interval(own, boots_R, entry.lower, entry.upper)
+    verdict = verdict_of(
+        matching,
+        floors_R,
+        small_R,
         low=low,
         high=high,
-        noise=float(boots.std()),
+        noise=float(boots_R.std()),
         higher_is_better=entry.higher_is_better,
     )
-    spread = float(floors.std(ddof=1)) if len(floors) > 1 else 0.0
     sign = -1 if entry.higher_is_better else 1
-    excess = sign * float(matched.mean() - floors.mean()) / (spread + 1e-9)
-    return Metric(
-        name=name,
-        value=float(value.mean()),
-        floor=float(floors.mean()),
-        low=low,
-        high=high,
-        verdict=verdict,
-        excess=excess,
-        per_feature=per_feature,
-    )
+    excess = sign * (matching - floor) / (_spread(floors_R) + 1e-9)
+    return Metric(name, own, floor, low, high, verdict, excess, per_feature=per_feature)

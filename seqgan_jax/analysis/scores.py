@@ -1,29 +1,30 @@
 """Discriminative and predictive scores as published (TimeGAN, Yoon et al. 2019), in JAX.
 
-All repeats of a score, and those of its floor, are one vmap over E experiments, trained in scanned
-chunks. An experiment is a set of row numbers into one common array of sequences, so that samples
-of different sizes share one compiled program.
+An experiment is a set of row numbers into one common array of sequences, so that samples of
+different sizes share one compiled program (`training.py`).
 
 Shapes: E experiments, N sequences, B batch, T time, D features, H hidden, P padded row numbers.
-Keys are consumed by `discriminative` and `predictive` alone.
 """
 
-import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
-Params = dict[str, jax.Array]
-Tell = Callable[[float], None]
+from seqgan_jax.analysis.training import (
+    Array,
+    Loss,
+    Params,
+    Progress,
+    in_blocks,
+    no_progress,
+    train,
+)
 
 BATCH = 128
-RATE = 1e-3
+ADAM = optax.adam(1e-3)
 DISCRIMINATIVE_STEPS = 2000
 PREDICTIVE_STEPS = 5000
 CHUNK = 250
@@ -116,21 +117,17 @@ def predictions(params: Params, x_BTD: jax.Array) -> jax.Array:
     return jax.nn.sigmoid(raw[..., 0])
 
 
-def _draw(key: jax.Array, index_P: jax.Array, count: jax.Array) -> jax.Array:
-    """BATCH row numbers, drawn at random among the first `count` of index_P; consumes the key."""
-    return index_P[jax.random.randint(key, (BATCH,), 0, count)]
+def _draw(key: jax.Array, rows: Rows) -> jax.Array:
+    """BATCH row numbers of one experiment, drawn at random; consumes the key."""
+    return rows.index_EP[jax.random.randint(key, (BATCH,), 0, rows.count_E)]
 
 
 def _classifier_loss(
-    params: Params, key: jax.Array, x_NTD: jax.Array, data: tuple[Any, ...]
+    params: Params, key: jax.Array, _number: jax.Array, x_NTD: jax.Array, data: tuple[Rows, Rows]
 ) -> jax.Array:
-    real, real_count, other, other_count = data
     keys = jax.random.split(key)
-    x_real, x_other = (
-        x_NTD[_draw(keys[0], real, real_count)],
-        x_NTD[_draw(keys[1], other, other_count)],
-    )
-    found = logits(params, jnp.concatenate([x_real, x_other]))
+    drawn = [x_NTD[_draw(k, rows)] for k, rows in zip(keys, data, strict=True)]
+    found = logits(params, jnp.concatenate(drawn))
     on_real = optax.sigmoid_binary_cross_entropy(found[:BATCH], jnp.ones(BATCH))
     on_other = optax.sigmoid_binary_cross_entropy(found[BATCH:], jnp.zeros(BATCH))
     return on_real.mean() + on_other.mean()
@@ -146,63 +143,24 @@ def split_target(x_NTD: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _predictor_loss(
-    params: Params, key: jax.Array, x_NTD: jax.Array, data: tuple[Any, ...]
+    params: Params, key: jax.Array, _number: jax.Array, x_NTD: jax.Array, rows: Rows
 ) -> jax.Array:
-    inputs, target = split_target(x_NTD[_draw(key, *data)])
+    inputs, target = split_target(x_NTD[_draw(key, rows)])
     return jnp.abs(predictions(params, inputs) - target).mean()
 
 
-@functools.partial(jax.jit, static_argnames=("loss", "steps"), donate_argnums=(0,))
-def _train_chunk(
-    carry: tuple[Any, ...],
-    x_NTD: jax.Array,
-    data_E: tuple[jax.Array, ...],
-    start: jax.Array,
-    *,
-    loss: Callable[..., jax.Array],
-    steps: int,
-) -> tuple[Any, ...]:
-    """`steps` Adam steps of every experiment; the key of a step is folded in from its number."""
-    optimizer = optax.adam(RATE)
-
-    def one(params: Params, opt: Any, key: jax.Array, data: tuple[jax.Array, ...]) -> Any:
-        def step(state: tuple[Params, Any], number: jax.Array) -> tuple[tuple[Params, Any], None]:
-            params, opt = state
-            gradient = jax.grad(loss)(params, jax.random.fold_in(key, number), x_NTD, data)
-            with jax.numpy_dtype_promotion("standard"):  # optax is not written for strict dtypes
-                updates, opt = optimizer.update(gradient, opt)
-            return (optax.apply_updates(params, updates), opt), None
-
-        state, _ = jax.lax.scan(step, (params, opt), start + jnp.arange(steps, dtype=jnp.int32))
-        return state
-
-    params_E, opt_E, key_E = carry
-    params_E, opt_E = jax.vmap(one)(params_E, opt_E, key_E, data_E)
-    return params_E, opt_E, key_E
-
-
 def _train(
-    keys_E: jax.Array,
-    x_NTD: jax.Array,
-    data_E: tuple[jax.Array, ...],
-    inputs: int,
-    steps: int,
-    loss: Callable[..., jax.Array],
-    tell: Tell,
+    loss: Loss, inputs: int, x_NTD: Array, rows: Any, seed: int, steps: int, progress: Progress
 ) -> Params:
+    """GRUs of `inputs` inputs, one for each experiment of `rows`."""
     hidden = units(x_NTD.shape[2])
-    both = jax.vmap(jax.random.split)(keys_E)
-    params_E = jax.vmap(lambda key: init_gru(key, inputs, hidden))(both[:, 0])
-    carry: tuple[Any, ...] = (params_E, jax.vmap(optax.adam(RATE).init)(params_E), both[:, 1])
-    done = 0
-    while done < steps:
-        size = min(CHUNK, steps - done)
-        start = jnp.asarray(done, dtype=jnp.int32)
-        carry = _train_chunk(carry, x_NTD, data_E, start, loss=loss, steps=size)
-        jax.block_until_ready(carry[0])
-        done += size
-        tell(done / steps)
-    return carry[0]
+
+    def init(key: jax.Array) -> Params:
+        return init_gru(key, inputs, hidden)
+
+    return train(
+        init, loss, ADAM, x_NTD, rows, seed=seed, steps=steps, chunk=CHUNK, progress=progress
+    )
 
 
 @jax.jit
@@ -218,28 +176,13 @@ def _all_errors(params_E: Params, x_NTD: jax.Array) -> jax.Array:
     return jnp.abs(found - target[None]).mean(axis=2)
 
 
-def _in_blocks(
-    score: Callable[[Params, jax.Array], jax.Array], params_E: Params, x_NTD: Array
-) -> Array:
-    """Scores of all sequences, a block at a time -> [E, N]; the last block is padded."""
-    parts = []
-    size = min(BLOCK, len(x_NTD))
-    for start in range(0, len(x_NTD), size):
-        block = x_NTD[start : start + size]
-        padded = np.concatenate(
-            [block, np.zeros((size - len(block), *block.shape[1:]), np.float32)]
-        )
-        parts.append(np.asarray(score(params_E, jnp.asarray(padded)))[:, : len(block)])
-    return np.concatenate(parts, axis=1)
-
-
 def discriminative(
     x_NTD: Array,
     pairs: list[tuple[Array, Array]],
     seed: int,
     *,
     steps: int = DISCRIMINATIVE_STEPS,
-    tell: Tell = lambda _share: None,
+    progress: Progress = no_progress,
 ) -> Array:
     """|0.5 - test accuracy| of a GRU classifier, one for each pair of samples -> [E].
 
@@ -251,7 +194,7 @@ def discriminative(
         pairs: for each experiment the rows of the real and of the generated sample.
         seed: decides splits, starts and batches; experiment e uses seed + e.
         steps: of training.
-        tell: called with the share done.
+        progress: called with the share done.
     """
     trained: tuple[list[Array], list[Array]] = ([], [])
     tested: list[tuple[Array, Array]] = []
@@ -264,18 +207,9 @@ def discriminative(
             trained[kind].append(order[:cut])
             test.append(order[cut:])
         tested.append((test[0], test[1]))
-    real, other = (pack(rows) for rows in trained)
-    x_NTD = np.asarray(x_NTD, dtype=np.float32)
-    params_E = _train(
-        _keys(seed, len(pairs)),
-        jnp.asarray(x_NTD),
-        (*real, *other),
-        x_NTD.shape[2],
-        steps,
-        _classifier_loss,
-        tell,
-    )
-    found_EN = _in_blocks(_all_logits, params_E, x_NTD)
+    packed = tuple(pack(rows) for rows in trained)
+    params_E = _train(_classifier_loss, x_NTD.shape[2], x_NTD, packed, seed, steps, progress)
+    found_EN = in_blocks(_all_logits, params_E, x_NTD, BLOCK)
     scores = []
     for e, (real_rows, other_rows) in enumerate(tested):
         right = np.concatenate([found_EN[e, real_rows] > 0, found_EN[e, other_rows] <= 0])
@@ -290,7 +224,7 @@ def predictive(
     seed: int,
     *,
     steps: int = PREDICTIVE_STEPS,
-    tell: Tell = lambda _share: None,
+    progress: Progress = no_progress,
 ) -> Array:
     """Error on real sequences of predictors trained on each sample -> [E, N of tested_NTD].
 
@@ -302,21 +236,8 @@ def predictive(
         x_NTD: all sequences, min-max scaled to [0, 1] by the real data.
         rows: for each experiment the rows to train on.
         tested_NTD: real sequences, scaled alike.
-        seed, steps, tell: as in `discriminative`.
+        seed, steps, progress: as in `discriminative`.
     """
-    x_NTD = np.asarray(x_NTD, dtype=np.float32)
-    params_E = _train(
-        _keys(seed, len(rows)),
-        jnp.asarray(x_NTD),
-        tuple(pack(rows)),
-        max(1, x_NTD.shape[2] - 1),
-        steps,
-        _predictor_loss,
-        tell,
-    )
-    return _in_blocks(_all_errors, params_E, np.asarray(tested_NTD, dtype=np.float32))
-
-
-def _keys(seed: int, count: int) -> jax.Array:
-    root = jax.random.key(seed)
-    return jax.vmap(lambda e: jax.random.fold_in(root, e))(jnp.arange(count, dtype=jnp.int32))
+    inputs = max(1, x_NTD.shape[2] - 1)
+    params_E = _train(_predictor_loss, inputs, x_NTD, pack(rows), seed, steps, progress)
+    return in_blocks(_all_errors, params_E, tested_NTD, BLOCK)

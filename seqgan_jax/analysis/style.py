@@ -4,6 +4,7 @@ Real is a solid dark blue, generated a dashed vermillion (after Okabe and Ito): 
 in lightness and in line style, so that they survive colour-blindness and a black-and-white printer.
 """
 
+import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 if TYPE_CHECKING:
     from seqgan_jax.analysis.report import Report
@@ -50,6 +52,13 @@ def save(figure: Figure, path: Any) -> None:
     figure.savefig(path, format="png", dpi=STYLE["savefig.dpi"])
 
 
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG file in memory."""
+    buffer = io.BytesIO()
+    save(figure, buffer)
+    return buffer.getvalue()
+
+
 def view(real: Array, generated: Array, tail: float = 0.001) -> tuple[float, float]:
     """A range that shows all but the outermost 0.1% of each sample, never empty.
 
@@ -62,10 +71,9 @@ def view(real: Array, generated: Array, tail: float = 0.001) -> tuple[float, flo
     if span > 1e-9 * max(abs(low), abs(high), 1e-300):
         other_low, other_high = max(other_low, low - span), min(other_high, high + span)
     low, high = min(low, other_low), max(high, other_high)
+    pad = 0.03 * (high - low)
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-300):
         pad = max(abs(low), 1.0) * 0.05
-        return float(low - pad), float(high + pad)
-    pad = 0.03 * (high - low)
     return float(low - pad), float(high + pad)
 
 
@@ -82,15 +90,11 @@ def density(values: Array, low: float, high: float, points: int = 512) -> tuple[
     """
     width = (high - low) / points
     counts, edges = np.histogram(values, bins=points, range=(low, high))
-    spread = values.std()
-    quartiles = np.quantile(values, [0.25, 0.75])
+    spread, quartiles = values.std(), np.quantile(values, [0.25, 0.75])
     robust = (quartiles[1] - quartiles[0]) / 1.34
     spread = min(spread, robust) if robust > 0 else spread
     bandwidth = min(max(0.9 * spread * values.size**-0.2, width), high - low)
-    reach = int(np.ceil(4 * bandwidth / width))
-    offsets = np.arange(-reach, reach + 1) * width
-    kernel = np.exp(-0.5 * (offsets / bandwidth) ** 2)
-    smooth = np.convolve(counts, kernel / kernel.sum(), mode="full")[reach : reach + points]
+    smooth = gaussian_filter1d(counts.astype(float), bandwidth / width, mode="constant")
     return (edges[:-1] + edges[1:]) / 2, smooth / (values.size * width)
 
 

@@ -6,6 +6,7 @@ from seqgan_jax.analysis.catalogue import CATALOGUE, WORDS
 from seqgan_jax.analysis.report import Report, grouped, number
 
 WIDTH = 100
+HEADER = f"{'':<24}{'Real':>15}{'Generated':>15}{'Difference':>15}"
 MOST_FEATURES = 12
 BASIC = ("mean", "std", "min", "max", "median", "q25", "q75", "skewness", "kurtosis")
 TEMPORAL = ("autocorr_lag1", "autocorr_lag1_pooled", "volatility", "mean_trend", "std_trend")
@@ -45,16 +46,13 @@ def render(report: Report) -> str:
                 f"{m.verdict}{p_value}"
             )
     for feature in report.names[:MOST_FEATURES]:
-        lines += ["", *_statistics(report, feature)]
+        lines += _statistics(report, feature)
     if features > MOST_FEATURES:
         lines += ["", f"{features - MOST_FEATURES} more features: see the JSON file."]
     lines += ["", "DIVERSITY: DISTANCE BETWEEN SEQUENCES (real std, root mean square)", "-" * WIDTH]
-    lines.append(f"{'':<24}{'Real':>15}{'Generated':>15}{'Difference':>15}")
-    for name in ("mean", "std", "min", "max"):
-        label = f"{name} pairwise distance"
-        lines.append(
-            _row(label, report.diversity["real"][name], report.diversity["generated"][name])
-        )
+    lines.append(HEADER)
+    real, generated = (report.diversity[kind] for kind in ("real", "generated"))
+    lines += [_row(f"{name} pairwise distance", real[name], generated[name]) for name in real]
     lines += [
         f"samples that repeat a reference sequence: {report.extra.get('copies', 0):.1%} "
         f"(held-out: {report.extra.get('copies_held_out', 0):.1%})",
@@ -69,11 +67,13 @@ def _row(name: str, real: float, generated: float) -> str:
 
 
 def _statistics(report: Report, feature: str) -> list[str]:
-    title = "BASIC STATISTICS" + (f": {feature}" if len(report.names) > 1 else "")
     real, generated = (report.statistics[feature][kind] for kind in ("real", "generated"))
-    lines = [title, "-" * WIDTH, f"{'':<24}{'Real':>15}{'Generated':>15}{'Difference':>15}"]
-    lines += [_row(name, real[name], generated[name]) for name in BASIC]
-    title = "TEMPORAL PROPERTIES" + (f": {feature}" if len(report.names) > 1 else "")
-    lines += ["", title, "-" * WIDTH]
-    lines += [_row(name, real[name], generated[name]) for name in TEMPORAL]
+    lines = []
+    for title, head, names in (
+        ("BASIC STATISTICS", [HEADER], BASIC),
+        ("TEMPORAL PROPERTIES", [], TEMPORAL),
+    ):
+        suffix = f": {feature}" if len(report.names) > 1 else ""
+        lines += ["", title + suffix, "-" * WIDTH, *head]
+        lines += [_row(name, real[name], generated[name]) for name in names]
     return lines

@@ -9,24 +9,20 @@ published Context-FID: 320 dimensions, hidden 64, depth 10, batch 8, AdamW 1e-3,
 over the steps, 200 steps up to 100,000 values and 600 above, max-pooled over time.
 """
 
-import functools
 import math
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import scipy.linalg
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
-Params = dict[str, Any]
-Tell = Callable[[float], None]
+from seqgan_jax.analysis import training
+from seqgan_jax.analysis.training import Array, Params, Progress, no_progress
 
 DIMENSIONS, HIDDEN, DEPTH, KERNEL = 320, 64, 10, 3
-BATCH, RATE, WEIGHT_DECAY, DROPOUT = 8, 1e-3, 0.01, 0.1
+BATCH, DROPOUT = 8, 0.1
+ADAMW = optax.adamw(1e-3, weight_decay=0.01)
 CHUNK = 25
 BLOCK = 1024
 
@@ -191,54 +187,39 @@ def _contrastive_loss(params: Params, key: jax.Array, x_BTD: jax.Array) -> jax.A
     return hierarchical_loss(z1_BTC, z2_BTC, length)
 
 
-@functools.partial(jax.jit, donate_argnums=(0,))
-def _train_chunk(carry: tuple[Any, ...], x_NTD: jax.Array, index_ESB: jax.Array) -> tuple[Any, ...]:
-    optimizer = optax.adamw(RATE, weight_decay=WEIGHT_DECAY)
-
-    def one(state: tuple[Any, ...], index_SB: jax.Array) -> tuple[Any, ...]:
-        key = state[4]
-
-        def step(inner: tuple[Any, ...], index_B: jax.Array) -> tuple[tuple[Any, ...], None]:
-            params, average, opt, number = inner
-            step_key = jax.random.fold_in(key, number)
-            gradient = jax.grad(_contrastive_loss)(params, step_key, x_NTD[index_B])
-            with jax.numpy_dtype_promotion("standard"):  # optax is not written for strict dtypes
-                updates, opt = optimizer.update(gradient, opt, params)
-            params = optax.apply_updates(params, updates)
-            share = 1.0 / (number + 1).astype(jnp.float32)
-            average = jax.tree.map(lambda a, p: a + (p - a) * share, average, params)
-            return (params, average, opt, number + 1), None
-
-        inner, _ = jax.lax.scan(step, state[:4], index_SB)
-        return (*inner, key)
-
-    return jax.vmap(one)(carry, index_ESB)
+def _batch_loss(
+    params: Params, key: jax.Array, number: jax.Array, x_NTD: jax.Array, index_SB: jax.Array
+) -> jax.Array:
+    return _contrastive_loss(params, key, x_NTD[index_SB[number]])
 
 
 def train(
-    x_NTD: Array, repeats: int, seed: int, *, steps: int | None = None, tell: Tell | None = None
+    x_NTD: Array,
+    repeats: int,
+    seed: int,
+    *,
+    steps: int | None = None,
+    progress: Progress = no_progress,
 ) -> Params:
     """Encoders trained on real sequences, one for each repeat (all leaves get an axis E in front).
 
     The weights are averages over all steps, as published (stochastic weight averaging).
     """
-    x_NTD = np.asarray(x_NTD, dtype=np.float32)
     steps = training_steps(x_NTD.size) if steps is None else steps
-    batch = min(BATCH, len(x_NTD))
+    batch, features = min(BATCH, len(x_NTD)), x_NTD.shape[2]
     index = np.stack([_batches(seed + e, len(x_NTD), batch, steps) for e in range(repeats)])
-    root = jax.random.key(seed)
-    keys = jax.vmap(lambda e: jax.random.split(jax.random.fold_in(root, e)))(jnp.arange(repeats))
-    params = jax.vmap(lambda key: init_encoder(key, x_NTD.shape[2]))(keys[:, 0])
-    average = jax.tree.map(jnp.copy, params)
-    opt = jax.vmap(optax.adamw(RATE, weight_decay=WEIGHT_DECAY).init)(params)
-    carry: Any = (params, average, opt, jnp.zeros(repeats, jnp.int32), keys[:, 1])
-    data = jnp.asarray(x_NTD)
-    for start in range(0, steps, CHUNK):
-        carry = _train_chunk(carry, data, jnp.asarray(index[:, start : start + CHUNK]))
-        jax.block_until_ready(carry[3])
-        if tell is not None:
-            tell(min(1.0, (start + CHUNK) / steps))
-    return carry[1]
+    return training.train(
+        lambda key: init_encoder(key, features),
+        _batch_loss,
+        ADAMW,
+        x_NTD,
+        jnp.asarray(index),
+        seed=seed,
+        steps=steps,
+        chunk=CHUNK,
+        averaged=True,
+        progress=progress,
+    )
 
 
 def _batches(seed: int, count: int, batch: int, steps: int) -> Array:
@@ -259,16 +240,7 @@ def _embed_block(params_E: Params, x_NTD: jax.Array) -> jax.Array:
 
 def embed(params_E: Params, x_NTD: Array) -> Array:
     """Embeddings, max-pooled over time -> [E, N, DIMENSIONS]."""
-    x_NTD = np.asarray(x_NTD, dtype=np.float32)
-    size = min(BLOCK, len(x_NTD))
-    parts = []
-    for start in range(0, len(x_NTD), size):
-        block = x_NTD[start : start + size]
-        padded = np.concatenate(
-            [block, np.zeros((size - len(block), *block.shape[1:]), np.float32)]
-        )
-        parts.append(np.asarray(_embed_block(params_E, jnp.asarray(padded)))[:, : len(block)])
-    return np.concatenate(parts, axis=1)
+    return training.in_blocks(_embed_block, params_E, x_NTD, BLOCK)
 
 
 def frechet_distance(a_NC: Array, b_NC: Array) -> float:

@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 Params = dict[str, Any]  # weights by name
@@ -136,8 +135,3 @@ def run_of(state: TrainState, i: int) -> TrainState:
 @jax.jit
 def _row(state: TrainState, i: jax.Array) -> TrainState:
     return jax.tree.map(lambda leaf: leaf[i], state)
-
-
-def sequence_blocks(number: int) -> np.ndarray:
-    """Blocks of sequences that are independent of each other: each its own, `[N]` int32."""
-    return np.arange(number, dtype=np.int32)

@@ -36,7 +36,7 @@ from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, in_blocks, j
 from seqgan_jax.core.discriminator import Discriminator
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import adam, apply, over_seeds
-from seqgan_jax.core.policy import LSTMPolicy, bind, log_prob_of_sequences
+from seqgan_jax.core.policy import LSTMPolicy, bind
 
 LEVEL = 0.05  # chance that a run of no gain keeps anything, over all its looks
 REPEATS = 6  # pairs of discriminators at most
@@ -52,11 +52,11 @@ class Comparison:
     """A candidate against the best policy so far; [] each."""
 
     keep: jax.Array  # bool: the candidate takes its place
-    nll: jax.Array  # of the validation part under the candidate, nats a step
     outside: jax.Array  # share of its samples that leave what the data allow
     gap: jax.Array  # the candidate's logit gap, nats a sequence
     best_gap: jax.Array  # that of the best policy so far: what must be beaten
-    error: jax.Array  # standard error of their difference
+    pairs: jax.Array  # how many pairs of discriminators were trained
+    error: jax.Array  # standard error of their difference, where all REPEATS pairs were
     needed: jax.Array  # errors by which it must be smaller
 
 
@@ -81,6 +81,7 @@ def keep_harder_to_tell(
     state: TrainState,
     parts: Parts,
     key: jax.Array,
+    nll: jax.Array,
     repeats: jax.Array,
     *,
     nets: Networks,
@@ -90,26 +91,36 @@ def keep_harder_to_tell(
 ) -> tuple[TrainState, Comparison]:
     """The rule in adversarial training: the EMA becomes `best` where `compare` says so.
 
-    `looks` is how often it is asked in the whole run; `repeats` is REPEATS, or 0 to compile only.
+    Args:
+      state: with several seeds, every leaf and the key have a leading axis S.
+      parts: the data.
+      key: of the run; the round gives the look's own.
+      nll: validation loss of the EMA, nats a step, [] or [S].
+      repeats: REPEATS, or 0 to compile only.
+      nets: definitions.
+      tolerance: nats a step.
+      looks: how often it is asked in the whole run.
+      seeds: S.
     """
 
-    def one(state: TrainState, key: jax.Array) -> tuple[TrainState, Comparison]:
+    def one(state: TrainState, key: jax.Array, nll: jax.Array) -> tuple[TrainState, Comparison]:
         own = keys.unit_key(key, keys.SELECTION, state.round)
-        found = compare(state, state.ema, parts, own, repeats, nets, tolerance, looks)
+        found = compare(state, state.ema, nll, parts, own, repeats, nets, tolerance, looks)
         state = replace(
             state,
             best=_where(found.keep, state.ema, state.best),
-            best_nll=jnp.where(found.keep, found.nll, state.best_nll),
+            best_nll=jnp.where(found.keep, nll, state.best_nll),
             kept_round=jnp.where(found.keep, state.round, state.kept_round),
         )
         return state, found
 
-    return over_seeds(one, seeds, 0, 0)(state, key)
+    return over_seeds(one, seeds, 0, 0, 0)(state, key, nll)
 
 
 def compare(
     state: TrainState,
     candidate: Params,
+    nll: jax.Array,
     parts: Parts,
     key: jax.Array,
     repeats: jax.Array,
@@ -117,37 +128,36 @@ def compare(
     tolerance: float,
     looks: int,
 ) -> Comparison:
-    """The candidate against `state.best`, by the rule above. Consumes `key`.
+    """The candidate with validation loss `nll` against `state.best`, by the rule above.
 
     Stops after the pair of discriminators at which the candidate is no better on average: it is
-    then not kept, whatever the others would say.
+    then not kept, whatever the others would say. Consumes `key`.
     """
-    new, old = (nets.bind_policy(params, state) for params in (candidate, state.best))
-    number = len(parts.validation)
-    steps = jnp.maximum(jnp.sum(jnp.any(parts.validation.mask, axis=-1)), 1)
-    nll = -jnp.sum(log_prob_of_sequences(new, parts.validation)) / steps.astype(jnp.float32)
-    sample_key, pair_key = jax.random.split(key)
-    samples = sampling.sample(new, sample_key, TESTED, parts.train.length)
-    outside = share_outside(samples, parts.train)
-    possible = (nll <= state.pretrained_nll + tolerance) & (outside <= OUTSIDE)
+    both = jax.tree.map(lambda a, b: jnp.stack([a, b]), candidate, state.best)
+    likely = nll <= state.pretrained_nll + tolerance
 
     def pair(carry: Any) -> Any:
-        r, real_N, gaps_R2 = carry
-        own = jax.random.fold_in(pair_key, r)
-        # The same random numbers for both: that is what makes them a pair.
-        logits = [_logits(policy, parts, jax.random.clone(own), state) for policy in (new, old)]
-        gaps = jnp.stack([real.mean() - fake.mean() for real, fake in logits])
-        return r + 1, real_N + logits[0][0] - logits[1][0], gaps_R2.at[r].set(gaps)
+        r, real_N, gaps_R2, outside = carry
+        own = jax.random.fold_in(key, r)
+
+        def one(params: Params) -> tuple[jax.Array, jax.Array, jax.Array]:
+            return _asked(nets.bind_policy(params, state), parts, own, state)
+
+        real_2N, gaps_2, outside_2 = lax.map(one, both)
+        gaps_R2 = gaps_R2.at[r].set(gaps_2)
+        return r + 1, real_N + real_2N[0] - real_2N[1], gaps_R2, outside + outside_2[0]
 
     def go_on(carry: Any) -> jax.Array:
-        r, _, gaps_R2 = carry
-        better = jnp.sum(gaps_R2[:, 0] - gaps_R2[:, 1]) < 0
-        return (r < repeats) & ((r == 0) | (better & possible))
+        r, _, gaps_R2, outside = carry
+        hope = (jnp.sum(gaps_R2[:, 0] - gaps_R2[:, 1]) < 0) & (outside <= r * OUTSIDE)
+        return (r < repeats) & ((r == 0) | (hope & likely))
 
-    start = (jnp.array(0), jnp.zeros(number), jnp.zeros((REPEATS, 2)))
-    made, real_N, gaps_R2 = lax.while_loop(go_on, pair, start)
+    number = len(parts.validation)
+    start = (jnp.array(0), jnp.zeros(number), jnp.zeros((REPEATS, 2)), jnp.array(0.0))
+    made, real_N, gaps_R2, outside = lax.while_loop(go_on, pair, start)
     done = jnp.maximum(made, 1).astype(jnp.float32)
     gap, best_gap = gaps_R2.sum(axis=0) / done
+    outside = outside / done
     blocks_error, blocks = error_by_blocks(real_N / done, parts.blocks)
     spread = jnp.std(gaps_R2[:, 0] - gaps_R2[:, 1], ddof=1)  # used where all were made
     error = jnp.sqrt(blocks_error**2 + spread**2 / REPEATS)
@@ -155,8 +165,9 @@ def compare(
     freedom = jnp.clip(blocks - 1, 1, REPEATS - 1)
     quantiles = stats.t.ppf(1 - LEVEL / looks, np.arange(1, REPEATS))
     needed = jnp.asarray(quantiles, jnp.float32)[freedom - 1]
-    keep = possible & (made == REPEATS) & (blocks > 1) & (gap + needed * error < best_gap)
-    return Comparison(keep, nll, outside, gap, best_gap, error, needed)
+    beyond_doubt = (made == REPEATS) & (blocks > 1) & (gap + needed * error < best_gap)
+    keep = beyond_doubt & likely & (outside <= OUTSIDE)
+    return Comparison(keep, outside, gap, best_gap, made, error, needed)
 
 
 def share_outside(samples_NTD: jax.Array, train: Batch) -> jax.Array:
@@ -183,13 +194,15 @@ def error_by_blocks(values_N: jax.Array, blocks_N: jax.Array) -> tuple[jax.Array
     return jnp.sqrt(groups / (groups - 1.0) * jnp.sum(sums**2)) / number, blocks
 
 
-def _logits(
+def _asked(
     policy: LSTMPolicy, parts: Parts, key: jax.Array, state: TrainState
-) -> tuple[jax.Array, jax.Array]:
-    """Logits of the validation part `[N]` and of TESTED samples by a fresh discriminator.
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What a fresh discriminator says of a policy; consumes `key`.
 
-    It learns on the training part against one draw of samples and is asked about others. Consumes
-    `key`.
+    It learns on the training part against one draw of samples and is asked about others.
+
+    Returns:
+      Its logits of the validation part, [N]; the logit gap, []; the share of samples outside, [].
     """
     optimiser = adam(RATE)
     size, length = len(parts.train), parts.train.length
@@ -220,7 +233,7 @@ def _logits(
     # One pass for both: a second shape would be compiled as well.
     logits = in_blocks(bind(definition, params, constants), join(parts.validation, test))
     real_N, fake_M = jnp.split(logits, [len(parts.validation)])
-    return real_N, fake_M
+    return real_N, real_N.mean() - fake_M.mean(), share_outside(test.x, parts.train)
 
 
 def _increment_scale(train: Batch, state: TrainState) -> jax.Array:
@@ -283,4 +296,5 @@ def _is_harder_to_tell(
     looks: int,
 ) -> jax.Array:
     repeats = jnp.array(REPEATS)
-    return compare(best, other.best, parts, key, repeats, nets, tolerance, looks).keep
+    nll = other.best_nll
+    return compare(best, other.best, nll, parts, key, repeats, nets, tolerance, looks).keep

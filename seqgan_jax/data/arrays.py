@@ -1,7 +1,10 @@
-"""Reading arrays from .npy and .npz: never pickled, and no larger than they say or than fits."""
+"""Arrays from Python, and from .npy and .npz: never pickled, no larger than they say or fits."""
 
+import contextlib
+import math
 import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -29,34 +32,9 @@ def read_array(path: Path, may_miss: bool = False) -> np.ndarray:
     """
     texts.check_is_file(path)
     shown = printable(path)
-    try:
-        with open(path, "rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
-            x = _unpacked(file, shown) if file.read(4) == b"PK\x03\x04" else _plain(file, shown)
-    except DataError:
-        raise
-    except PermissionError as error:
-        raise DataError(
-            f"{shown}: cannot be read: {error.strerror}. Check that you may read it."
-        ) from None
-    except Exception as error:  # a damaged file raises nearly anything
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        if "pickle" in reason or "Object arrays" in reason:
-            reason = "it holds Python objects, or is no array file; only plain numbers are read"
-        raise DataError(
-            f"{shown}: cannot be read as an array: {printable(reason)}. Save it again with "
-            "numpy.save."
-        ) from None
-    if x.dtype.kind not in "iuf":
-        raise DataError(
-            f"{shown}: holds {printable(str(x.dtype))}, and real numbers are wanted. Convert it: "
-            "x.astype(float)."
-        )
-    if x.ndim not in (2, 3) or 0 in x.shape:
-        raise DataError(
-            f"{shown}: has shape {x.shape}, and [N sequences, T steps] or [N, T, D features] is "
-            "wanted. One long series is read from a .csv with a header line."
-        )
+    with _explained(shown), open(path, "rb") as file:
+        x = _unpacked(file, shown) if file.read(4) == b"PK\x03\x04" else _plain(file, shown)
+    _check(x.shape, x.dtype, shown)
     # A long double may become inf, which is refused below.
     with np.errstate(over="ignore", invalid="ignore"):
         x = np.ascontiguousarray(x, np.float64)
@@ -72,11 +50,143 @@ def read_array(path: Path, may_miss: bool = False) -> np.ndarray:
     return x[..., None] if x.ndim == 2 else x
 
 
+NAMED = ("iloc", "columns", "coords", "to_frame")  # tables of pandas, polars, pyarrow, xarray
+
+
+def as_array(x: object, what: str = "x") -> np.ndarray:
+    """[N, T, D] float64 of [N, T] or [N, T, D], of anything that numpy makes an array of.
+
+    Args:
+      x: an array, nested lists, or anything with such an array as `x_NTD`.
+      what: its name, for messages.
+
+    Raises:
+      DataError: a table with named columns, masked, no numbers, of another shape, or not finite.
+    """
+    x = getattr(x, "x_NTD", x)
+    if any(hasattr(x, name) for name in NAMED):
+        raise DataError(
+            f"{what} is a {type(x).__name__}, and an array is wanted, since a row may be a step or "
+            "a sequence. If each row is a sequence, give x.to_numpy()[:, :, None]. If each is a "
+            "step of one long series, cut it into windows: np.lib.stride_tricks.sliding_window_view"
+            "(x.to_numpy(), 20, axis=0), with .transpose(0, 2, 1) where it has columns."
+        )
+    if np.ma.is_masked(x):
+        raise DataError(
+            f"{what} has masked values, which an array of numbers cannot hold. Fill them in, or "
+            "leave out the sequences that they are in: x.compress_rows() or x.filled(value)."
+        )
+    try:
+        array = np.asarray(x)
+        if array.dtype.kind in "cmM":
+            raise TypeError(f"it holds {'complex numbers' if array.dtype.kind == 'c' else 'dates'}")
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{what} cannot be read as an array of numbers: {error}. "
+            "Give [N, T] or [N, T, D]: all sequences of one length."
+        ) from error
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise DataError(
+            f"{what} has shape {list(array.shape)}; expected [N sequences, T steps] or [N, T, D "
+            "features], none of them 0. One long series [T] is cut into windows by "
+            "np.lib.stride_tricks.sliding_window_view(x, 20)."
+        )
+    bad = ~np.isfinite(array)
+    if bad.any():
+        place = np.argwhere(bad)[0].tolist()
+        raise DataError(
+            f"{what}{place} is {array[tuple(place)]} (first of {np.count_nonzero(bad)} values that "
+            "are not finite). Fill them in, or leave those sequences out."
+        )
+    return array[..., None] if array.ndim == 2 else array
+
+
+def read_header(path: Path) -> tuple[tuple[int, ...], np.dtype, bool, int]:
+    """Shape, dtype, whether it is stored column by column, and bytes before the numbers of an .npy.
+
+    Raises:
+      DataError: not such a file, cut off, or not [N, T] or [N, T, D] of real numbers.
+    """
+    shown = printable(path)
+    with _explained(shown), open(path, "rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        shape, is_fortran, dtype = _header(file, size)
+        start = file.tell()
+    _check(shape, dtype, shown)
+    return shape, dtype, is_fortran, start
+
+
+@contextlib.contextmanager
+def _explained(shown: str) -> Iterator[None]:
+    """Raise DataError for whatever a file that is no array raises."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
+            yield
+    except DataError:
+        raise
+    except PermissionError as error:
+        raise DataError(
+            f"{shown}: cannot be read: {error.strerror}. Check that you may read it."
+        ) from None
+    except Exception as error:  # a damaged file raises nearly anything
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        if "pickle" in reason or "Object arrays" in reason:
+            reason = "it holds Python objects, or is no array file; only plain numbers are read"
+        raise DataError(
+            f"{shown}: cannot be read as an array: {printable(reason)}. Save it again with "
+            "numpy.save."
+        ) from None
+
+
+def _check(shape: tuple[int, ...], dtype: np.dtype, shown: str) -> None:
+    """Refuse what is not [N, T] or [N, T, D] of real numbers."""
+    if dtype.kind not in "iuf":
+        raise DataError(
+            f"{shown}: holds {printable(str(dtype))}, and real numbers are wanted. Convert it: "
+            "x.astype(float)."
+        )
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise DataError(
+            f"{shown}: has shape {shape}, and [N sequences, T steps] or [N, T, D features] is "
+            "wanted. One long series is read from a .csv with a header line."
+        )
+
+
+def _header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether in Fortran order, and dtype; ValueError where the file has another size."""
+    first = np.lib.format.read_magic(file) == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+    shape, is_fortran, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError("Object arrays")
+    if any(length < 0 for length in shape):
+        raise ValueError(f"its shape is {shape}")
+    said = file.tell() + math.prod(shape) * dtype.itemsize
+    if said != size:
+        raise ValueError(f"it is {size:,} bytes long and should be {said:,}, as if cut off")
+    return shape, is_fortran, dtype
+
+
+def _check_memory(file: IO[bytes], size: int, shown: str) -> None:
+    """Refuse, before any memory is asked for, what is cut off or does not fit."""
+    shape, _, dtype = _header(file, size)
+    needed = size + 8 * math.prod(shape) * (dtype != np.float64)
+    if needed > texts.memory() // 2:
+        raise DataError(
+            f"{shown}: {needed / 1e9:.1f} GB of values, and this machine has "
+            f"{texts.memory() / 1e9:.1f} GB of memory. Give fewer sequences."
+        )
+
+
 def _plain(file: IO[bytes], shown: str) -> np.ndarray:
     """The array of an .npy file whose size is what its header says."""
     size = file.seek(0, 2)
     file.seek(0)
-    _check_size(file, size, shown)
+    _check_memory(file, size, shown)
     file.seek(0)
     return np.asarray(np.load(file, allow_pickle=False))
 
@@ -101,35 +211,6 @@ def _unpacked(file: IO[bytes], shown: str) -> np.ndarray:
                 "data. If they are, save the array as .npy."
             )
         with archive.open(info) as member:
-            _check_size(member, size, shown)
+            _check_memory(member, size, shown)
         with archive.open(info) as member:
             return np.lib.format.read_array(member, allow_pickle=False)
-
-
-def _check_size(file: IO[bytes], size: int, shown: str) -> None:
-    """Refuse, before any memory is asked for, what is cut off or does not fit.
-
-    Raises:
-      DataError, ValueError: where it is not `size` bytes long, or more than fits.
-    """
-    version = np.lib.format.read_magic(file)
-    read_header = np.lib.format.read_array_header_1_0
-    if version != (1, 0):
-        read_header = np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_header(file)
-    if dtype.hasobject:
-        raise ValueError("Object arrays")
-    if any(length < 0 for length in shape):
-        raise ValueError(f"its shape is {shape}")
-    values = 1
-    for length in shape:
-        values *= length
-    said = file.tell() + values * dtype.itemsize
-    if said != size:
-        raise ValueError(f"it is {size:,} bytes long and should be {said:,}")
-    needed = size + 8 * values * (dtype != np.float64)
-    if needed > texts.memory() // 2:
-        raise DataError(
-            f"{shown}: {needed / 1e9:.1f} GB of values, and this machine has "
-            f"{texts.memory() / 1e9:.1f} GB of memory. Give fewer sequences."
-        )

@@ -8,15 +8,17 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from seqgan_jax.config import DataConfig
-from seqgan_jax.data import arrays, intervals, reading, shards, texts
+from seqgan_jax.data import arrays, intervals, overlap, reading, shards, texts
 from seqgan_jax.data import missing as gaps
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.files import printable
 from seqgan_jax.data.missing import Missing
+from seqgan_jax.data.overlap import Windows
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.data.writing import save_sequences
 from seqgan_jax.errors import DataError, UsageError
@@ -25,6 +27,7 @@ __all__ = [
     "Scaler",
     "Sequences",
     "Split",
+    "as_sequences",
     "default_names",
     "load",
     "open_stream",
@@ -38,6 +41,7 @@ BUNDLED = {"weather": Path(__file__).with_name("bundled") / "seattle_weather.csv
 BUNDLED_COLUMNS = {"weather": ("temp_max", "temp_min", "wind")}
 MIN_SEQUENCES = 20
 MIN_STEPS = 2
+WINDOWS = "np.lib.stride_tricks.sliding_window_view(x, 20, axis=0).transpose(0, 2, 1)"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,6 +54,8 @@ class Sequences:
       source: path or name, for messages.
       starts_N: where each window starts in its series; None for a table of sequences.
       notes: what the user should know, such as a column that was ignored.
+      windows: where rows are in the series that they overlap in, where a table turned out to be
+        windows; they are then split by it.
     """
 
     x_NTD: np.ndarray
@@ -57,6 +63,7 @@ class Sequences:
     source: str
     starts_N: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    windows: Windows | None = None
 
     def check(self, limits_D: Sequence[Limits | None]) -> None:
         """Raise DataError at a value that --log or --bounds does not allow."""
@@ -135,34 +142,29 @@ def load(
     if missing not in gaps.MODES:
         raise UsageError(f"--missing {missing!r} is unknown. Choose {' or '.join(gaps.MODES)}.")
     columns = tuple(columns or ()) or None
-    several = (features or 1) > 1
     if source is None:
         source = str(DEFAULT_FILE) if DEFAULT_FILE.exists() else "weather"
     if source in BUNDLED:
-        if several:
-            raise UsageError(f"--features has no meaning for {source!r}: its columns have names.")
+        _no_features(features, source, "its columns have names")
         chosen = columns or BUNDLED_COLUMNS[source]
         return _load_csv(BUNDLED[source], window, stride, chosen, None, missing, source)
 
     path = Path(source)
     suffix = path.suffix.lower()
     if os.path.isdir(source) and (found := shards.find(source)):
-        shards.refuse_options("error", columns, features or 1)
+        _no_columns(columns, ".npy", "it has no column names")
+        _no_features(features, ".npy", "save an array [N, T, D]")
         shards.open_shards(found)  # all of one shape
         parts = [arrays.read_array(each, missing != "error") for each in found]
         return _table(np.concatenate(parts), source, missing)
     if suffix == ".csv":
         return _load_csv(path, window, stride, columns, features, missing, source)
-    if columns:
-        raise UsageError(
-            f"--columns has no meaning for {source!r}: only a .csv with a header has column names."
-        )
+    _no_columns(columns, source, "only a .csv with a header has column names")
     if not suffix and "/" not in source:  # the name of a simulator? JAX is only needed here
         from seqgan_jax.processes import simulators
 
         if source in simulators.NAMES:
-            if several:
-                raise UsageError(f"--features has no meaning for {source!r}: it has its own.")
+            _no_features(features, source, "it has its own")
             return _simulate(source, window, num_sequences, seed)
         if not path.exists():
             raise DataError(
@@ -170,8 +172,7 @@ def load(
                 f"{', '.join(BUNDLED)}; simulators: {', '.join(simulators.NAMES)}."
             )
     if suffix in (".npy", ".npz"):
-        if several:
-            raise UsageError(f"--features has no meaning for {suffix}: save an array [N, T, D].")
+        _no_features(features, suffix, "save an array [N, T, D]")
         return _table(arrays.read_array(path, missing != "error"), source, missing)
     return _load_lines(path, texts.read_text(path), features, missing, source)
 
@@ -187,8 +188,66 @@ def open_stream(settings: DataConfig) -> shards.Shards | None:
     opened = shards.open_shards(paths)
     if opened.num_bytes <= 1e9 * settings.memory:
         return None
-    shards.refuse_options(settings.missing, settings.columns, settings.features)
+    if settings.missing != "error":
+        raise UsageError("--missing: streamed data must be complete. Fill them in before.")
+    _no_columns(settings.columns, ".npy", "it has no column names")
+    _no_features(settings.features, ".npy", "save an array [N, T, D]")
     return opened
+
+
+def _no_columns(columns: Sequence[str] | None, source: str, why: str) -> None:
+    if columns:
+        raise UsageError(f"--columns has no meaning for {printable(source)}: {why}.")
+
+
+def _no_features(features: int | None, source: str, why: str) -> None:
+    if (features or 1) > 1:
+        raise UsageError(f"--features has no meaning for {printable(source)}: {why}.")
+
+
+def as_sequences(x: Any) -> Sequences:
+    """An array [N, T] or [N, T, D], or anything that numpy makes one of, as sequences.
+
+    Args:
+      x: values in units of the data, without gaps.
+
+    Raises:
+      DataError: not an array of numbers, a value that is not finite, too few sequences or steps, or
+        [L, D] that is evidently one long series with a step in each row.
+
+    >>> as_sequences(np.random.default_rng(0).normal(size=(50, 8))).x_NTD.shape
+    (50, 8, 1)
+    """
+    x_NTD = arrays.as_array(x)
+    found = _table(x_NTD, "array", "error", remedy=f"Cut one long series into windows: {WINDOWS}.")
+    n, steps, _ = x_NTD.shape
+    if np.ndim(x) == 2 and found.windows is None and _is_series(x_NTD[..., 0]):
+        raise DataError(
+            f"x has shape {[n, steps]}: its rows follow each other smoothly and its columns "
+            "have different scales, as in one long series with a step in each row. Cut it into "
+            f"windows: {WINDOWS}. If each row is a sequence of {steps} steps, say "
+            "so: x[:, :, None]."
+        )
+    return found
+
+
+def _is_series(x_LD: np.ndarray) -> bool:
+    """Whether rows are evidently steps of a series.
+
+    Its columns have different levels or scales and change little from row to row, while a row
+    changes much from column to column (24 columns for the hours of a day do not).
+
+    By von Neumann's ratio, mean (x_i - x_{i-1})^2 / 2 var x, 1 where neighbours are independent.
+    """
+    varying = x_LD.std(axis=0) > 0
+    if x_LD.shape[1] < 2 or not varying.any():
+        return False
+    mean_D, std_D = x_LD.mean(axis=0), x_LD.std(axis=0)
+    apart = mean_D.std() > std_D.mean() or std_D.max() > 3 * std_D.min()
+    down = np.mean(np.diff(x_LD, axis=0) ** 2, axis=0)[varying] / (2 * std_D[varying] ** 2)
+    across = np.mean(np.diff(x_LD, axis=1) ** 2) / (2 * x_LD.var(axis=1).mean())
+    chance = 4 / np.sqrt(len(x_LD))  # the ratio's standard deviation is a quarter of it
+    return bool(apart and np.median(down) < min(0.5, 1 - chance) and across > 0.5)
 
 
 def _simulate(name: str, window: int, num_sequences: int, seed: int) -> Sequences:
@@ -211,44 +270,37 @@ def _simulate(name: str, window: int, num_sequences: int, seed: int) -> Sequence
 
 
 def _table(
-    x: np.ndarray, source: str, missing: Missing, names: tuple[str, ...] | None = None
+    x: np.ndarray,
+    source: str,
+    missing: Missing,
+    names: tuple[str, ...] | None = None,
+    remedy: str = "One long series is read from a .csv with a header line, a step a line.",
 ) -> Sequences:
-    """Sequences of an array [N, T, D] that is no series, with notes on gaps and exact copies."""
+    """Sequences of an array [N, T, D] that is no series, with notes on gaps, copies and overlap."""
     names = names or default_names(x.shape[2])
     notes: tuple[str, ...] = ()
+    windows = overlap.find(x)  # before gaps are filled, differently in each window
     if missing != "error":
         gaps.check_columns(x.reshape(-1, x.shape[2]), names, source)
-        x, _, notes = gaps.resolve(x, missing, source)
+        x, kept_N, notes = gaps.resolve(x, missing, source)
+        windows = windows and windows[kept_N]
     n, steps, _ = x.shape
     shown = printable(source)
     if steps < MIN_STEPS:
         raise DataError(
-            f"{shown}: {steps} step in a sequence; at least {MIN_STEPS} are needed. One sequence a "
-            "line is expected here. One long series is read from a .csv with a header line."
+            f"{shown}: {steps} step in a sequence; at least {MIN_STEPS} are needed. {remedy}"
         )
     if n < MIN_SEQUENCES:
         raise DataError(
             f"{shown}: {n} sequence{'s' * (n != 1)}; at least {MIN_SEQUENCES} are needed, to train "
-            "on some and hold others out. Add sequences. One long series is read from a .csv with "
-            "a header line, a step a line, and cut into windows."
+            f"on some and hold others out. Add sequences. {remedy}"
         )
-    copies = _count_copies(x)
+    copies = n - overlap.count_distinct(x)
     if copies:
         notes += (f"{copies} of {n} sequences are exact copies of others",)
-    return Sequences(x, names, source, None, notes)
-
-
-def _count_copies(x: np.ndarray) -> int:
-    """How many of x's rows equal an earlier one, bit for bit; takes little memory."""
-    bits = x.reshape(len(x), -1).view(np.uint64)
-    weights = np.random.default_rng(0).integers(1 << 63, size=bits.shape[1], dtype=np.uint64) | 1
-    rows = max(1, (1 << 20) // bits.shape[1])
-    parts = [
-        ((b ^ (b >> 29)) * weights).sum(axis=1) for b in np.split(bits, range(rows, len(x), rows))
-    ]
-    _, index, counts = np.unique(np.concatenate(parts), return_inverse=True, return_counts=True)
-    suspects = bits[counts[index] > 1]  # equal rows, and with little chance others
-    return len(suspects) - len({row.tobytes() for row in suspects})
+    if windows is not None:
+        notes += (f"{windows}: they are split by time, so that no step is in two parts",)
+    return Sequences(x, names, source, None, notes, windows)
 
 
 def default_names(num_features: int) -> tuple[str, ...]:
@@ -287,15 +339,9 @@ def _load_csv(
     text = texts.read_text(path)
     header = reading.header_of(text)
     if header is None:
-        if columns:
-            raise UsageError(
-                f"--columns has no meaning for {printable(source)}: it has no header line."
-            )
+        _no_columns(columns, source, "it has no header line")
         return _load_lines(path, text, features, missing, source)
-    if (features or 1) > 1:
-        raise UsageError(
-            f"--features has no meaning for {printable(source)}: its header has names."
-        )
+    _no_features(features, source, "its header has names")
     if [name.lower() for name in header[:2]] == ["sequence", "step"]:
         return _load_long(path, text, header, columns, missing, source)
     names, x_LD, notes = reading.read_columns(path, text, columns, missing != "error")
@@ -419,30 +465,64 @@ def split(
             f"--held-out {held_out:g} and --validation {validation:g} leave less than a fifth to "
             "train on. Make one smaller."
         )
-    x, starts = sequences.x_NTD, sequences.starts_N
-    n = len(x)
-    order = np.arange(n) if starts is not None else np.random.default_rng(seed).permutation(n)
-    parts = []
-    for fraction in (held_out, validation):
-        count = max(1, round(fraction * n))
-        if count >= len(order):
-            raise _too_few(sequences)
-        rest, part = order[:-count], order[-count:]
-        if starts is not None:
-            rest = rest[starts[rest] + x.shape[1] <= starts[part[0]]]
-        if len(rest) == 0:
-            raise _too_few(sequences)
-        parts.append(np.sort(part))
-        order = rest
-    held_out_N, validation_N = parts
-    return Split(x[np.sort(order)], x[validation_N], x[held_out_N])
+    x, windows = sequences.x_NTD, sequences.windows
+    wanted = [max(1, round(fraction * len(x))) for fraction in (held_out, validation)]
+    if sequences.starts_N is not None:
+        windows = Windows(np.zeros(len(x), int), sequences.starts_N, 0)
+    if windows is None:
+        parts = _whole_series(np.arange(len(x)), wanted, seed)
+    else:
+        sizes = np.bincount(windows.series_N)
+        many = len(sizes) >= MIN_SEQUENCES and sizes.max() <= min(wanted)
+        whole = _whole_series(windows.series_N, wanted, seed)
+        by_time = _by_time(windows, x.shape[1], held_out, validation)
+        parts = (many and whole) or by_time or (2 * sizes.max() <= len(x) and whole) or None
+    if not parts:
+        n, steps, _ = x.shape
+        raise DataError(
+            f"{printable(sequences.source)}: {n} sequences of {steps} steps are too few to split: "
+            "no sequence is left for training when those that share values with the validation and "
+            "held-out parts are dropped. Use more data, a smaller --window, or smaller --held-out "
+            "and --validation."
+        )
+    return Split(*(x[np.sort(part)] for part in parts))
 
 
-def _too_few(sequences: Sequences) -> DataError:
-    n, steps, _ = sequences.x_NTD.shape
-    return DataError(
-        f"{printable(sequences.source)}: {n} sequences of {steps} steps are too few to split: no "
-        "sequence is left for training when those that share values with the validation and "
-        "held-out parts are dropped. Use more data, a smaller --window, or smaller --held-out "
-        "and --validation."
-    )
+Parts = list[np.ndarray]  # row numbers of the training, validation and held-out parts
+
+
+def _whole_series(series_N: np.ndarray, wanted: Sequence[int], seed: int) -> Parts | None:
+    """Whole series at random: as few as have the `wanted` rows, first held out; None where none is
+    left to train on."""
+    sizes = np.bincount(series_N)
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    parts: Parts = []
+    for count in wanted:
+        number = int(np.searchsorted(np.cumsum(sizes[order[::-1]]), count)) + 1
+        if number >= len(order):
+            return None
+        order, part = order[:-number], order[-number:]
+        parts.insert(0, np.flatnonzero(np.isin(series_N, part)))
+    return [np.flatnonzero(np.isin(series_N, order)), *parts]
+
+
+def _by_time(windows: Windows, length: int, *fractions: float) -> Parts | None:
+    """The end of each series held out, what is before it to validate, without windows that reach
+    across a border; None where a part is empty. Series too short to be cut are trained on."""
+    starts_N, one = windows.starts_N, windows.series_N.max() == 0
+    parts: list[Parts] = [[], [], []]
+    order = np.lexsort((starts_N, windows.series_N))
+    for series in np.split(order, np.cumsum(np.bincount(windows.series_N))[:-1]):
+        left, cut = series, list[np.ndarray]()
+        for fraction in fractions:
+            part = left[-max(1, round(fraction * len(series))) :]
+            left = left[starts_N[left] + length <= starts_N[part[0]]]
+            cut.insert(0, part)
+            if len(left) == 0:
+                break
+        if len(left) > 0 and (one or len(series) >= MIN_SEQUENCES):
+            for rows, each in zip(parts, [left, *cut], strict=True):
+                rows.append(each)
+        else:
+            parts[0].append(series)
+    return [np.concatenate(rows) for rows in parts] if all(parts) else None

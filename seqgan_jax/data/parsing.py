@@ -33,7 +33,7 @@ _MAY_FOLLOW = {
 _PAIRS = {8 * first + then for first, thens in _MAY_FOLLOW.items() for then in thens}
 _GOOD_PAIRS = bytes(_PAIRS)
 _TIGHT_PAIRS = bytes(_PAIRS - {8 * first + then for first in _SEPARATORS for then in _SEPARATORS})
-# And a digit before every point: what nearly every file has, in one look.
+# And a digit before every point, as in nearly every file.
 _PLAIN_PAIRS = bytes(pair for pair in _TIGHT_PAIRS if pair % 8 != _POINT or pair // 8 == _DIGIT)
 _TWICE = tuple(bytes(pair) for pair in ((_POINT, _POINT), (_EXP, _POINT), (_EXP, _EXP)))
 _ALL_BUT_COLUMNS = bytes(set(range(8)) - {_COMMA, _LINE})
@@ -65,13 +65,13 @@ def rows(block: bytes, width: int) -> np.ndarray | None:
     if any(pair in marks for pair in _TWICE):
         return None
     between = _COMMA if b"," in block else _BLANK
-    if odd.translate(None, _TIGHT_PAIRS):  # blanks beside other separators: no wonder
+    if odd.translate(None, _TIGHT_PAIRS):  # blanks beside other separators
         inside = c > _LINE
         seen = np.where(inside[1:], (inside[1:] & ~inside[:-1]) * np.uint8(_DIGIT), c[1:])
         # Blanks are class 0 like the rest of a number; what is left is numbers, commas and lines.
         shape = seen.tobytes().translate(None, bytes([_BLANK]))
         row = ([_DIGIT, _COMMA] if between == _COMMA else [_DIGIT]) * (width - 1) + [_DIGIT, _LINE]
-    else:  # one separator between numbers: they say it all
+    else:  # one separator between numbers
         shape = marks.translate(None, bytes([_POINT, _EXP])) + bytes([_LINE])
         row = [between] * (width - 1) + [_LINE]
     if shape != bytes(row) * lines:

@@ -60,10 +60,7 @@ def _cells(line: str, only_commas: bool) -> list[tuple[int, str]]:
 
 
 def _unclosed_quote(line: str) -> int:
-    """Column of a cell that begins with a quote and does not end with one, 0 where there is none.
-
-    Where its cells end is anybody's guess.
-    """
+    """Column of a cell that begins with a quote and does not end with one, 0 if there is none."""
     position = 0
     while '"' in line and position <= len(line):
         match = _CELL.match(line, position)

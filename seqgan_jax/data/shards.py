@@ -7,21 +7,23 @@ meet in a batch of B with probability (B - 1) / (M - 1), instead of (B - 1) / (N
 """
 
 import dataclasses
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from seqgan_jax.data import intervals
+from seqgan_jax.data import arrays, intervals, overlap
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.files import printable
 from seqgan_jax.data.scaling import Scaler
-from seqgan_jax.errors import DataError, UsageError
+from seqgan_jax.errors import DataError
 
 BLOCK = 256  # neighbouring rows that are read together
 MOST_APART = 10_000  # sequences at most in the validation and in the held-out part
-SAMPLED = 20_000  # sequences that scaling and frame are fitted on
+SAMPLED = 20_000  # sequences that scaling and baseline are fitted on
+LOOKED_AT = 4 * BLOCK  # sequences that show whether they are overlapping windows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +33,7 @@ class File:
     path: Path
     offset: int  # bytes before the first number
     dtype: np.dtype
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]  # N, T, D
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +53,32 @@ class Shards:
     def notes(self) -> tuple[str, ...]:
         """What the user should know."""
         left = self.num_rows % BLOCK
-        notes = (f"streamed: more than --memory; {len(self.files)} files",)
-        return notes + (f"the last {left} sequences are left out",) * (left > 0)
+        notes = [f"streamed: more than --memory; {len(self.files)} files"]
+        notes += [f"the last {left} sequences are left out"] * (left > 0)
+        if self.are_windows:
+            notes.append(
+                "sequences are overlapping windows: they are split by time, and those that reach "
+                "across a border are left out, so that no step is in two parts"
+            )
+        return tuple(notes)
+
+    @functools.cached_property
+    def are_windows(self) -> bool:
+        """Whether the first rows are overlapping windows of long series, in order of time.
+
+        Raises DataError where they overlap in another order.
+        """
+        windows = overlap.find(self.rows(0, min(LOOKED_AT, self.num_rows)))
+        if windows is None:
+            return False
+        apart = np.abs(np.diff(windows.starts_N))[np.diff(windows.series_N) == 0]
+        if 2 * np.count_nonzero(apart < self.shape[0]) < len(windows.starts_N):
+            raise DataError(
+                f"{printable(self.source)}: sequences are overlapping windows, not in order of "
+                "time. Streamed data are split as they stand, and no step may be in two parts: "
+                "save them in order of time, or make --memory larger: they are then read at once."
+            )
+        return True
 
     @property
     def num_rows(self) -> int:
@@ -62,7 +88,8 @@ class Shards:
     @property
     def shape(self) -> tuple[int, int]:
         """T and D."""
-        return self.files[0].shape[1:]
+        _, length, features = self.files[0].shape
+        return length, features
 
     @property
     def num_bytes(self) -> int:
@@ -122,7 +149,17 @@ def open_shards(paths: tuple[Path, ...]) -> Shards:
     """Read the headers; raises DataError where a file is not numbers, or of another shape."""
     opened: list[File] = []
     for path in paths:
-        file = _header(path)
+        shape, dtype, is_fortran, offset = arrays.read_header(path)
+        if shape[1] < 2:
+            raise DataError(
+                f"{printable(path)}: has shape {shape}: at least 2 steps in a sequence are needed."
+            )
+        if is_fortran:
+            raise DataError(
+                f"{printable(path)}: is stored column by column (Fortran order), and sequences are "
+                "read one by one. Save it again with numpy.save(path, numpy.ascontiguousarray(x))."
+            )
+        file = File(path, offset, dtype, (*shape, 1)[:3])
         if opened and file.shape[1:] != opened[0].shape[1:]:
             raise DataError(
                 f"{printable(path)}: sequences are {list(file.shape[1:])}, and those of "
@@ -132,41 +169,6 @@ def open_shards(paths: tuple[Path, ...]) -> Shards:
         opened.append(file)
     starts = np.cumsum([0, *(file.shape[0] for file in opened)])
     return Shards(tuple(opened), tuple(int(n) for n in starts))
-
-
-def _header(path: Path) -> File:
-    shown = printable(path)
-    try:
-        with open(path, "rb") as file:
-            version = np.lib.format.read_magic(file)
-            first = version == (1, 0)
-            read = np.lib.format.read_array_header_1_0 if first else None
-            shape, fortran, dtype = (read or np.lib.format.read_array_header_2_0)(file)
-            offset, size = file.tell(), file.seek(0, 2)
-    except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(
-            f"{shown}: cannot be read as an array: {printable(reason)}. Save it again with "
-            "numpy.save."
-        ) from None
-    if dtype.kind not in "iuf" or dtype.hasobject:
-        raise DataError(f"{shown}: holds {printable(str(dtype))}, and real numbers are wanted.")
-    if len(shape) not in (2, 3) or 0 in shape or shape[1] < 2:
-        raise DataError(
-            f"{shown}: has shape {shape}, and [N sequences, T steps] or [N, T, D features] is "
-            "wanted."
-        )
-    if fortran:
-        raise DataError(
-            f"{shown}: is stored column by column (Fortran order), and sequences are read one by "
-            "one. Save it again with numpy.save(path, numpy.ascontiguousarray(x))."
-        )
-    if size - offset != dtype.itemsize * int(np.prod(shape, dtype=object)):
-        raise DataError(
-            f"{shown}: has {size - offset:,} bytes of numbers, and its header says {shape} of "
-            f"{dtype}. It is cut off or damaged: copy it again."
-        )
-    return File(path, offset, dtype, (shape[0], shape[1], shape[2] if len(shape) == 3 else 1))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -197,27 +199,31 @@ class StreamSplit:
 
 
 def split(shards: Shards, held_out: float, validation: float, seed: int) -> StreamSplit:
-    """Whole blocks at random for each part; the two that are kept apart are in memory.
+    """Whole blocks for each part; the two that are kept apart are in memory.
 
-    Rows after the last whole block are left out. Raises DataError where there are too few blocks.
+    Blocks are drawn at random. Overlapping windows are cut by time, and the blocks that share steps
+    with another part are left out. So are the rows after the last whole block. Raises DataError
+    where there are too few blocks.
     """
     count = shards.num_rows // BLOCK
-    order = np.random.default_rng(seed).permutation(count)
     sizes = [
         min(max(1, round(fraction * count)), -(-MOST_APART // BLOCK))
         for fraction in (held_out, validation)
     ]
-    if count < sum(sizes) + 1:
+    gap, order = 0, np.random.default_rng(seed).permutation(count)
+    if shards.are_windows:
+        gap, order = -(-shards.shape[0] // BLOCK), np.arange(count)[::-1]
+    ends = np.cumsum([sizes[0] + gap, sizes[1] + gap])
+    if count <= ends[1]:
         raise DataError(
             f"{printable(shards.files[0].path)}: {shards.num_rows:,} sequences are too few to be "
             f"streamed in blocks of {BLOCK}. Make --memory larger, so that they are read at once."
         )
-    apart = [np.sort(order[: sizes[0]]), np.sort(order[sizes[0] : sum(sizes)])]
+    apart = order[: sizes[0]], order[ends[0] : ends[1] - gap]
     held_out_NTD, validation_NTD = (
-        np.concatenate([shards.block(int(b)) for b in blocks]) for blocks in apart
+        np.concatenate([shards.block(int(b)) for b in np.sort(blocks)]) for blocks in apart
     )
-    train = np.sort(order[sum(sizes) :])
-    return StreamSplit(shards, train, validation_NTD, held_out_NTD)
+    return StreamSplit(shards, np.sort(order[ends[1] :]), validation_NTD, held_out_NTD)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -256,13 +262,3 @@ def fit(
         if not breaking:
             return Fitted(scaler, sample)
         sample = np.concatenate([sample, *breaking])
-
-
-def refuse_options(missing: str, columns: object, features: int) -> None:
-    """Raise UsageError on settings that have no meaning for streamed data."""
-    if missing != "error":
-        raise UsageError("--missing: streamed data must be complete. Fill them in before.")
-    if columns:
-        raise UsageError("--columns has no meaning for .npy: it has no column names.")
-    if features > 1:
-        raise UsageError("--features has no meaning for .npy: save an array [N, T, D].")

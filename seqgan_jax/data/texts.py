@@ -1,6 +1,6 @@
 """Text files as they stand: plain files of UTF-8 that fit into memory, or where they are not.
 
-Everything here is about characters and lines; numbers are the matter of `reading`.
+Everything here is about characters and lines; `reading` reads the numbers.
 """
 
 import os

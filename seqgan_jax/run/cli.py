@@ -1,23 +1,19 @@
-"""The command line: `seqgan train | sample | analyze`, and `train.py`.
+"""The command line: `seqgan train | sample | analyze`, `train.py` and `analyze.py`.
 
 Flags are made from the dataclasses of `config.py`. Nothing heavy is imported before the flags are
 read, so that --help and mistakes answer at once.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
-from tyro.conf import (
-    FlagCreatePairsOff,
-    OmitArgPrefixes,
-    Positional,
-    arg,
-)
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from seqgan_jax import __version__, config
 from seqgan_jax.config import Config
@@ -25,6 +21,8 @@ from seqgan_jax.data.files import printable, printable_lines
 from seqgan_jax.errors import SeqGANError, UsageError
 from seqgan_jax.run import signals
 
+NO_PAIRS = FlagCreatePairsOff  # --quiet, and no --no-quiet beside it
+OVER_LIMIT = 1  # exit code
 USAGE = f"""seqgan {__version__}: learn from real sequences, write new ones, say how good they are
 
   seqgan train    train on a file of sequences            (seqgan train --help)
@@ -87,88 +85,142 @@ class Sample:
     """Print a traceback with every error."""
 
 
+@dataclass(frozen=True)
+class Analyze:
+    """Compare generated sequences with real ones.
+
+    Writes PREFIX_metrics.txt, PREFIX_metrics.json, PREFIX_distributions.png, PREFIX_temporal.png
+    and PREFIX_report.html into the output directory; inputs are never modified. Without --real and
+    --generated: the last run (--run-dir), its held-out part against its final samples.
+
+    Exit codes: 0 fine, 1 a limit of --fail-over is exceeded, 2 usage, 3 data, 5 disk, 6 run
+    directory.
+    """
+
+    real: str | None = None
+    """Real sequences: .txt, .csv, .npy, .npz. Default: held_out.npy of the run."""
+    generated: str | None = None
+    """Generated sequences, in any of these formats. Default: final_samples.txt of the run."""
+    train: str | None = None
+    """Training sequences, to judge memorisation; then --real must be held out."""
+    run_dir: Annotated[str, arg(aliases=["--run"])] = "save"
+    """Run directory that stands in for --real or --generated where they are not given."""
+    output_dir: str = "./analysis_results"
+    """Where the results are written; made if missing."""
+    prefix: str = "analysis"
+    """First part of the names of the files written."""
+    plots: bool = True
+    """Draw the pictures and the HTML report. --no-plots: metrics only."""
+    scores: str = "default"
+    """Published scores to compute as well, separated by commas: discriminative, predictive,
+    context_fid, or all. They take from seconds to minutes."""
+    fail_over: Annotated[tuple[str, ...], arg(metavar="METRIC=VALUE"), UseAppendAction] = ()
+    """Exit with 1 if a figure is over its limit (precision, recall, coverage: under), for use in
+    scripts: --fail-over ks=0.05 --fail-over coverage=0.9. Names: as in PREFIX_metrics.json."""
+    window: int = 20
+    """Steps in a window, where a file holds one long series (.csv)."""
+    stride: int = 1
+    """Steps between windows, where a file holds one long series (.csv)."""
+    columns: str | None = None
+    """Columns of a .csv to use, separated by commas. Default: all."""
+    features: int | None = None
+    """Features a step, where a text file holds more than one: values are step after step."""
+    missing: config.Missing = "error"
+    """Missing values in a file: as train.py --missing."""
+    max_sequences: int = 20_000
+    """Sequences of each kind that are used; more are thinned out at random."""
+    repeats: int = 5
+    """Repeats (seeds) of each published score."""
+    seed: int = 0
+    """Seed of the random halves, resamples and published scores."""
+    quiet: bool = False
+    """Print nothing but errors."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """`seqgan`: the first word picks the command. Returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    command = words[0] if words else "--help"
-    if command in ("-h", "--help"):
-        print(USAGE)
+    command, rest = (words or ["--help"])[0], words[1:]
+    if command in ("-h", "--help", "--version"):
+        print(__version__ if command == "--version" else USAGE)
         return 0
-    if command == "--version":
-        print(__version__)
-        return 0
-    if command == "train":
-        return train_main(words[1:], "seqgan train")
-    if command == "sample":
-        return sample_main(words[1:])
-    if command == "analyze":
-        from seqgan_jax.analysis.cli import main as analyze_main
-
-        return analyze_main(words[1:], prog="seqgan analyze")
-    print(
-        f"seqgan: unknown command {command!r}. Commands: train, sample, analyze.", file=sys.stderr
-    )
+    commands = {"train": train_main, "sample": sample_main, "analyze": analyze_main}
+    if command in commands:
+        return commands[command](rest, f"seqgan {command}")
+    known = ", ".join(commands)
+    print(f"seqgan: unknown command {command!r}. Commands: {known}.", file=sys.stderr)
     return UsageError.exit_code
 
 
 def train_main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     """`train.py` and `seqgan train`. Returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    run_dir = _value_of(words, "--run-dir") or config.RunConfig().run_dir
-    again = f"{_program(prog)} --resume --run-dir {run_dir}"
+    program = "python train.py" if prog == "train.py" else prog
+    again = f"{program} --resume --run-dir {_run_dir(words)}"
     again += "".join(f" {flag}" for flag in ("--gpu", "--deterministic") if flag in words)
     # Before JAX is imported: that takes a second, in which a signal must not be a traceback.
     with signals.listening(again) as stop:
-        return _guarded(lambda: _train(words, prog, again, stop), "--debug" in words)
+        return _guarded(lambda: _train(words, prog, again, stop), words)
 
 
-def sample_main(argv: Sequence[str] | None = None) -> int:
+def sample_main(argv: Sequence[str] | None = None, prog: str = "seqgan sample") -> int:
     """`seqgan sample`. Returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return _guarded(lambda: _sample(_parse(Sample, words, "seqgan sample")), "--debug" in words)
+    return _guarded(
+        lambda: _sample(tyro.cli(Sample, args=words, prog=prog, config=(NO_PAIRS,))), words
+    )
 
 
-def _guarded(command: Callable[[], int], debug: bool) -> int:
+def analyze_main(argv: Sequence[str] | None = None, prog: str = "analyze.py") -> int:
+    """`analyze.py` and `seqgan analyze`. Returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    # Many small products: more threads than one slow them down, most of all on a busy machine.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    return _guarded(lambda: _analyze(tyro.cli(Analyze, args=words, prog=prog)), words)
+
+
+def _guarded(command: Callable[[], int], words: Sequence[str]) -> int:
     """Run a command; errors that the user can put right become a message and an exit code."""
     try:
         return command()
-    except SeqGANError as error:
-        if debug:
+    except SystemExit as stop:  # tyro's, after --help and where a flag is wrong
+        return stop.code if isinstance(stop.code, int) else UsageError.exit_code
+    except (SeqGANError, KeyboardInterrupt) as error:
+        if "--debug" in words:
             raise
+        if isinstance(error, KeyboardInterrupt):
+            print("stopped", file=sys.stderr)
+            return 128 + signal.SIGINT
         print(f"error: {printable_lines(str(error))}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        print("stopped", file=sys.stderr)
-        return 128 + signal.SIGINT
     except BrokenPipeError:
-        return 128 + signal.SIGPIPE
-
-
-def _parse(kind: Any, words: Sequence[str], prog: str, default: Any = None) -> Any:
-    options = {} if default is None else {"default": default}
-    return tyro.cli(kind, args=list(words), prog=prog, config=(FlagCreatePairsOff,), **options)
+        return 128 + 13  # SIGPIPE, of which Windows knows nothing
 
 
 def _value_of(words: Sequence[str], flag: str) -> str | None:
     """The value of a flag that decides about the defaults of the others."""
     for i, word in enumerate(words):
-        if word.replace("_", "-") == flag and i + 1 < len(words):
-            return words[i + 1]
-        if word.replace("_", "-").startswith(flag + "="):
-            return word.split("=", 1)[1]
+        name, equals, value = word.partition("=")
+        if name.replace("_", "-") == flag and (equals or i + 1 < len(words)):
+            return value if equals else words[i + 1]
     return None
+
+
+def _run_dir(words: Sequence[str]) -> str:
+    return _value_of(words, "--run-dir") or config.RunConfig().run_dir
 
 
 def _defaults(words: Sequence[str]) -> Config:
     """Defaults of the other flags: the run's own settings with --resume, else the preset's."""
+    if "-h" in words or "--help" in words:
+        return Config()
     if "--resume" in words:
-        from seqgan_jax.run.run import saved_config
+        from seqgan_jax.run.train import saved_config
 
-        return saved_config(_value_of(words, "--run-dir") or config.RunConfig().run_dir)
-    preset = _value_of(words, "--preset")
-    return config.PRESETS.get(preset or "default", Config())
+        return saved_config(_run_dir(words))
+    return config.PRESETS.get(_value_of(words, "--preset") or "default", Config())
 
 
 def _split_columns(settings: Config) -> Config:
@@ -182,9 +234,8 @@ def _split_columns(settings: Config) -> Config:
 
 
 def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:
-    help_wanted = "-h" in words or "--help" in words
-    default = Train(settings=Config() if help_wanted else _defaults(words))
-    options: Train = _parse(Train, words, prog, default)
+    default = Train(settings=_defaults(words))
+    options = tyro.cli(Train, args=words, prog=prog, default=default, config=(NO_PAIRS,))
     settings = _split_columns(options.settings)
     config.validate(settings)
     if options.show_config:
@@ -196,11 +247,10 @@ def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:
         raise UsageError("--resume goes on with a run, --overwrite replaces it: choose one.")
     if not options.quiet:
         run_dir = printable(settings.run.run_dir)
-        print(f"seqgan {__version__}, seed {settings.run.seed}, writes to {run_dir}/")
-        sys.stdout.flush()
+        print(f"seqgan {__version__}, seed {settings.run.seed}, writes to {run_dir}/", flush=True)
 
     from seqgan_jax.core import parallel
-    from seqgan_jax.run import device, loop, run
+    from seqgan_jax.run import device, loop, train
     from seqgan_jax.run.terminal import Display, warn
 
     if options.coordinator:
@@ -211,32 +261,25 @@ def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:
     if not options.gpu and device.has_nvidia_driver():
         warn("hint: this machine has a GPU; add --gpu to use it")
     if not parallel.is_first():
-        run.follow(settings)
+        train.follow(settings)
         return 0
-    display = Display(loop.TITLES, loop.UNITS, options.quiet)
     try:
-        run.train(
+        train.train(
             settings,
             device=described,
             resume=options.resume,
             overwrite=options.overwrite,
-            display=display,
+            display=Display(loop.TITLES, loop.UNITS, options.quiet),
             stop=stop,
         )
-    except run.Stopped as stopped:
+    except train.Stopped as stopped:
         print(f"{stopped}; go on with: {again}", file=sys.stderr)
         return stopped.exit_code
-    finally:
-        display.close()
     if not options.quiet:
         tail = "" if settings.run.run_dir == "save" else f" --run {settings.run.run_dir}"
         how = "python analyze.py" if prog == "train.py" else "seqgan analyze"
         print(f"how good are they: {how}{tail}")
     return 0
-
-
-def _program(prog: str) -> str:
-    return "python train.py" if prog == "train.py" else prog
 
 
 def _sample(options: Sample) -> int:
@@ -255,6 +298,53 @@ def _sample(options: Sample) -> int:
     layout.save_sequences(out, x_NTD, model.description.names)
     print(f"wrote {options.n:,} sequences to {printable(out)}")
     return 0
+
+
+def _analyze(options: Analyze) -> int:
+    from seqgan_jax.analysis import command
+
+    limits = command.parse_limits(options.fail_over)
+    scores = command.parse_scores(options.scores)
+    if options.window < 1 or options.stride < 1 or options.repeats < 1:
+        raise UsageError("--window, --stride and --repeats must be at least 1")
+    if Path(options.prefix).name != options.prefix:
+        raise UsageError(
+            f"--prefix {options.prefix!r} is no plain name; use --output-dir for paths"
+        )
+    from seqgan_jax.run.terminal import stages
+
+    run_dir, folder = Path(options.run_dir), Path(options.output_dir)
+    with stages(options.quiet) as progress:
+        report = command.compare(
+            options.real,
+            options.generated,
+            options.train,
+            run_dir,
+            {
+                "window": options.window,
+                "stride": options.stride,
+                "columns": options.columns or "",
+                "features": options.features,
+                "missing": options.missing,
+            },
+            seed=options.seed,
+            max_sequences=options.max_sequences,
+            scores=scores,
+            repeats=options.repeats,
+            progress=progress,
+        )
+    written = command.write(report, folder, options.prefix, plots=options.plots)
+    if options.plots and None in (options.real, options.generated):
+        written += command.training_picture(run_dir, folder)
+    if not options.quiet:
+        print(f"{report.verdict.upper()}: {report.headline}")
+        for line in (*report.reasons(), *(f"note: {note}" for note in report.notes)):
+            print(f"  {printable(line)}")
+        print("written: " + ", ".join(map(printable, written)))
+    over = command.over_limits(report, limits)
+    for line in over:
+        print(f"fail: {line}", file=sys.stderr)
+    return OVER_LIMIT if over else 0
 
 
 if __name__ == "__main__":

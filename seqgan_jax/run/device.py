@@ -84,7 +84,8 @@ def use_cache() -> str | None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        foreign = hasattr(os, "getuid") and found.st_uid != os.getuid()
+        if foreign or not stat.S_ISDIR(found.st_mode):
             return f"compilation cache off: {folder} is not a folder of this user"
         folder.chmod(0o700)
     except OSError as error:

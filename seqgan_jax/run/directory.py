@@ -4,20 +4,23 @@ save/  config.json  run.lock  metrics.jsonl  held_out.npy  checkpoints/STEP/
        final_samples.txt  generator_sample.txt  eval_file.txt  training_metrics.png
 """
 
-import fcntl
+import contextlib
 import json
 import os
 import re
 import reprlib
+import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
+
+import filelock
 
 from seqgan_jax.data import files
 from seqgan_jax.errors import BusyError, CheckpointError
 
-FORMAT = 1
+FORMAT = 2  # of config.json
 LARGEST_CONFIG = 1 << 22  # bytes
 MADE_BY_TRAINING = (
     "config.json",
@@ -43,41 +46,45 @@ def lock(run_dir: Path) -> IO[str]:
     Raises BusyError where another process holds it, DiskError where the folder cannot be made.
     """
     files.make_directory(run_dir)
-    try:  # a link is not followed: the file is emptied below
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-        descriptor = os.open(run_dir / "run.lock", flags, 0o666)
-        handle = open(descriptor, "a+", encoding="utf-8")  # noqa: SIM115
-    except OSError as error:
-        raise files.disk_error(run_dir / "run.lock", error) from error
+    path = run_dir / "run.lock"
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.ExitStack() as opened:
+            handle = open(path, "a+", encoding="utf-8", opener=_open_no_link)  # noqa: SIM115
+            opened.enter_context(handle)
+            if not filelock.lock_descriptor(handle.fileno(), blocking=False):
+                raise BusyError(
+                    f"{run_dir}: in use by {_holder(handle)}. Wait for it, or name another "
+                    "--run-dir."
+                )
+            handle.truncate(0)
+            handle.write(f"process {os.getpid()}\n")
+            handle.flush()
+            opened.pop_all()
     except OSError as error:
-        holder = _holder(handle)
-        handle.close()
-        raise BusyError(
-            f"{run_dir}: in use by {holder}. Wait for it, or name another --run-dir."
-        ) from error
-    try:
-        handle.truncate(0)
-        handle.write(f"process {os.getpid()}\n")
-        handle.flush()
-    except OSError as error:
-        raise files.disk_error(run_dir / "run.lock", error) from error
+        raise files.disk_error(path, error) from error
     return handle
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    """Open a file that is emptied next: what a link leads to must not be."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _holder(handle: IO[str]) -> str:
     """Who holds the lock, as written in its file; waits a moment for one that has just taken it."""
-    for _ in range(50):
-        handle.seek(0)
-        found = re.fullmatch(r"process ([1-9][0-9]{0,9})\n", handle.read(200))
-        if found and _is_alive(int(found[1])):  # else still the words of an earlier holder
-            return f"process {found[1]}"
-        time.sleep(0.02)
+    with contextlib.suppress(OSError):  # Windows lets nobody else read it
+        for _ in range(50):
+            handle.seek(0)
+            found = re.fullmatch(r"process ([1-9][0-9]{0,9})\n", handle.read(200))
+            if found and _is_alive(int(found[1])):  # else still the words of an earlier holder
+                return f"process {found[1]}"
+            time.sleep(0.02)
     return "another process"
 
 
 def _is_alive(pid: int) -> bool:
+    if os.name == "nt":  # where signal 0 is Ctrl-C
+        return True
     try:
         os.kill(pid, 0)
     except PermissionError:
@@ -90,6 +97,20 @@ def _is_alive(pid: int) -> bool:
 def present(run_dir: Path) -> list[str]:
     """Files of an earlier run in the folder."""
     return [name for name in MADE_BY_TRAINING if (run_dir / name).exists()]
+
+
+def clear(run_dir: Path) -> None:
+    """Remove what an earlier run made, and nothing else."""
+    for name in present(run_dir):
+        remove(run_dir / name)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder with all in it, if it is there; a link is not followed."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 def refuse_links(run_dir: Path) -> None:
@@ -162,21 +183,25 @@ def _refuse_constant(name: str) -> float:
 
 
 def append_metrics(run_dir: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Add rows to metrics.jsonl, one JSON object a line."""
-    try:
-        with open(run_dir / "metrics.jsonl", "a", encoding="utf-8") as handle:
-            handle.writelines(json.dumps(row) + "\n" for row in rows)
-    except OSError as error:
-        raise files.disk_error(run_dir / "metrics.jsonl", error) from error
+    """Add rows to metrics.jsonl, one JSON object a line. Raises DiskError."""
+    with _metrics(run_dir) as handle:
+        handle.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 def sync_metrics(run_dir: Path) -> None:
     """Put metrics.jsonl on the disk. Raises DiskError."""
+    with _metrics(run_dir) as handle:
+        os.fsync(handle.fileno())
+
+
+@contextlib.contextmanager
+def _metrics(run_dir: Path) -> Iterator[IO[str]]:
+    path = run_dir / "metrics.jsonl"
     try:
-        with open(run_dir / "metrics.jsonl", "a", encoding="utf-8") as handle:
-            os.fsync(handle.fileno())
+        with open(path, "a", encoding="utf-8") as handle:
+            yield handle
     except OSError as error:
-        raise files.disk_error(run_dir / "metrics.jsonl", error) from error
+        raise files.disk_error(path, error) from error
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:

@@ -236,7 +236,7 @@ def _of_rounds(rows: list[tuple[Metrics, list[Metrics]]], epochs: int) -> Column
 
 
 def _compare(
-    problem: Problem, state: TrainState, parts: Parts, repeats: int
+    problem: Problem, state: TrainState, parts: Parts, nll: np.ndarray, repeats: int
 ) -> tuple[TrainState, Row]:
     """The state after `selection`, and the comparison of the run that would be kept now."""
     config = problem.config
@@ -246,6 +246,7 @@ def _compare(
             state,
             parts,
             problem.key,
+            jnp.asarray(nll, jnp.float32),
             jnp.array(repeats),
             nets=problem.nets,
             tolerance=config.adversarial.tolerance,
@@ -259,14 +260,17 @@ def _compare(
             fields(found), jax.tree.leaves(parallel.all_gather(found)), strict=True
         )
     }
-    return state, {
+    row = {
         "logit_gap": float(values["gap"]),
-        "logit_gap_best": float(values["best_gap"]),
-        "logit_gap_error": float(values["error"]),
-        "logit_gap_needed": float(values["needed"] * values["error"]),
+        "logit_gap_best": float(values["best_gap"]),  # what must be beaten
         "samples_outside": float(values["outside"]),
+        "pairs": int(values["pairs"]),
         "kept": bool(values["keep"]),
     }
+    if row["pairs"] == selection.REPEATS:
+        row["logit_gap_error"] = float(values["error"])
+        row["logit_gap_needed"] = float(values["needed"] * values["error"])
+    return state, row
 
 
 # ------------------------------------------------------------------ the host loop
@@ -281,7 +285,8 @@ def _run_phase(problem: Problem, state: TrainState, phase: Phase, listener: List
     # No unit at all: compiles, computes nothing, and the next fit in this process finds it done.
     state, _ = _advance(problem, phase, state, finished, 0)
     if name == "adversarial":
-        state, _ = _compare(problem, state, loader.parts(name, finished), 0)
+        parts = loader.parts(name, finished)
+        state, _ = _compare(problem, state, parts, np.asarray(state.best_nll), 0)
     listener.compiled(name, time.monotonic() - started)
     seconds_each, kept = None, None
     while finished < total and not phase.stop(state):
@@ -304,7 +309,8 @@ def _run_phase(problem: Problem, state: TrainState, phase: Phase, listener: List
         if finished % every == 0 or ended:
             if name == "adversarial":
                 parts = loader.parts(name, finished - 1)
-                state, compared = _compare(problem, state, parts, selection.REPEATS)
+                nll = columns["validation_nll"][..., -1]
+                state, compared = _compare(problem, state, parts, nll, selection.REPEATS)
                 rows[-1] |= compared
                 kept = compared if compared["kept"] else kept
                 here = parallel.all_gather(state)

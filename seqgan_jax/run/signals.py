@@ -5,14 +5,14 @@ long. So a thread reads the wakeup descriptor, into which the interpreter writes
 """
 
 import os
-import select
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Windows knows no SIGHUP.
+NUMBERS = tuple(n for n in signal.Signals if n.name in ("SIGINT", "SIGTERM", "SIGHUP"))
 GRACE = 6.0  # seconds from a signal to the end, where no chunk ends before
 
 
@@ -26,22 +26,19 @@ def listening(again: str) -> Iterator[list[int]]:
     """
     stop: list[int] = []
     reader, writer = os.pipe()
-    os.set_blocking(writer, False)
+    if hasattr(os, "set_blocking"):  # Windows has it from Python 3.12 on
+        os.set_blocking(writer, False)
 
     def watch() -> None:
-        number = _next(reader, None)
-        if number:
+        if number := _next(reader):
             stop.append(number)
             _say("stopping at the end of this chunk; again to stop at once")
-            second = _next(reader, GRACE)
-            if second is None:
-                _say(
-                    f"stopped by {signal.Signals(number).name} without waiting for the end of the "
-                    f"chunk: what was saved last is good. Go on with: {again}"
-                )
-                _end(128 + number)
-            elif second:
+            timer = threading.Timer(GRACE, _give_up, (number, again))
+            timer.start()
+            if second := _next(reader):
                 _end(128 + second)
+            timer.cancel()
+            timer.join()
         os.close(reader)
 
     before = [signal.signal(number, lambda *_: None) for number in NUMBERS]
@@ -59,13 +56,19 @@ def listening(again: str) -> Iterator[list[int]]:
         watching.join(timeout=1.0)
 
 
-def _next(reader: int, seconds: float | None) -> int | None:
-    """The next signal of ours, 0 where listening has ended, None where `seconds` have passed."""
-    while select.select([reader], [], [], seconds)[0]:
-        number = (os.read(reader, 1) or b"\0")[0]
-        if not number or number in NUMBERS:
-            return number
-    return None
+def _next(reader: int) -> int:
+    """The next signal of ours; 0 where listening has ended."""
+    while (number := (os.read(reader, 1) or b"\0")[0]) and number not in NUMBERS:
+        pass
+    return number
+
+
+def _give_up(number: int, again: str) -> None:
+    _say(
+        f"stopped by {signal.Signals(number).name} without waiting for the end of the chunk: what "
+        f"was saved last is good. Go on with: {again}"
+    )
+    _end(128 + number)
 
 
 def _say(text: str) -> None:

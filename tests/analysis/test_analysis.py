@@ -8,7 +8,9 @@ from scipy import stats
 
 from seqgan_jax.analysis import analyze, metrics
 from seqgan_jax.analysis.catalogue import CATALOGUE
+from seqgan_jax.data.layout import load
 from seqgan_jax.errors import DataError
+from seqgan_jax.model import as_sequences
 
 
 def shots(rng, count, steps=20):
@@ -60,7 +62,7 @@ def test_values_are_those_of_the_plain_functions(real, honest):
 
 def test_floor_of_ks_is_what_two_fresh_samples_of_that_size_show(honest):
     rng = np.random.default_rng(2)
-    fresh = [metrics.ks(shots(rng, 750), shots(rng, 750)) for _ in range(30)]
+    fresh = [metrics.ks_and_wasserstein(shots(rng, 750), shots(rng, 750))[0] for _ in range(30)]
     error = np.std(fresh)  # the floor is itself estimated from one sample's halves
     assert honest.metrics["ks"].floor == pytest.approx(np.mean(fresh), abs=error)
 
@@ -203,15 +205,24 @@ def test_many_sequences_are_thinned_and_the_report_says_so():
         (np.zeros((20, 5)), np.zeros((20, 6)), "5 steps of 1 features, the generated data 6 of 1"),
         (np.zeros((20, 5, 2)), np.zeros((20, 5, 3)), "--features"),
         (np.zeros((3, 5)), np.zeros((20, 5)), "only 3 real sequences"),
-        (np.zeros((20, 5)), np.full((20, 5), np.nan), "nan at sequence 0, step 0, feature 0"),
+        (np.zeros((20, 5)), np.full((20, 5), np.nan), r"generated\[0, 0\] is nan"),
         (np.zeros(5), np.zeros(5), "shape"),
-        ([["a"] * 5] * 20, np.zeros((20, 5)), "no array of numbers"),
-        (np.zeros((0, 5)), np.zeros((20, 5)), "empty"),
+        ([["a"] * 5] * 20, np.zeros((20, 5)), "real cannot be read as an array of numbers"),
+        (np.zeros((0, 5)), np.zeros((20, 5)), r"real has shape \[0, 5\]"),
     ],
 )
 def test_data_that_cannot_be_compared_are_refused(a, b, message):
     with pytest.raises(DataError, match=message):
         analyze(a, b)
+
+
+@pytest.mark.parametrize(("features", "names"), [(1, ("x",)), (2, ("x1", "x2"))])
+def test_columns_without_names_are_called_as_in_a_run(tmp_path, features, names):
+    x = np.random.default_rng(14).normal(size=(30, 4, features))
+    np.save(tmp_path / "real.npy", x)
+    assert analyze(x, x).names == names
+    assert as_sequences(x).names == names
+    assert load(str(tmp_path / "real.npy")).names == names
 
 
 def test_json_has_the_documented_schema(honest):
@@ -224,7 +235,7 @@ def test_json_has_the_documented_schema(honest):
         assert {"value", "floor", "low", "high", "verdict"} <= set(metric)
         assert metric["verdict"] in ("close", "different", "far")
     assert found["data"]["length"] == 20
-    assert set(found["statistics"]["x0"]) == {"real", "generated"}
+    assert set(found["statistics"]["x"]) == {"real", "generated"}
 
 
 def test_text_has_everything_that_the_contract_lists(honest):

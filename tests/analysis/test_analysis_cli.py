@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqgan_jax.analysis import cli
 from seqgan_jax.data import layout
-from seqgan_jax.run import directory
+from seqgan_jax.run import cli, directory
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,7 +26,7 @@ def files(tmp_path):
 
 
 def run(folder, *more):
-    return cli.main(
+    return cli.analyze_main(
         [
             f"--real={folder / 'real.txt'}",
             f"--generated={folder / 'generated.txt'}",
@@ -94,7 +93,7 @@ def test_fail_over_turns_figures_into_exit_codes(files, capsys):
         (["--features", "5", "--generated", "real.npy"], 3, "features"),
     ],
 )
-def test_mistakes_are_told_with_the_documented_exit_code(
+def test_mistakes_are_answered_with_the_documented_exit_code(
     files, monkeypatch, capsys, flags, code, message
 ):
     monkeypatch.chdir(files)
@@ -102,7 +101,7 @@ def test_mistakes_are_told_with_the_documented_exit_code(
     base = ["--real", "real.txt", "--generated", "generated.txt", "--no-plots", "--quiet"]
     names = flags[::2]
     kept = [x for k in range(0, 4, 2) for x in base[k : k + 2] if base[k] not in names]
-    assert cli.main([*kept, *base[4:], *flags]) == code
+    assert cli.analyze_main([*kept, *base[4:], *flags]) == code
     captured = capsys.readouterr()
     assert message in captured.err + captured.out
     assert "Traceback" not in captured.err
@@ -126,7 +125,7 @@ def test_a_long_series_is_cut_into_windows(tmp_path):
     (tmp_path / "prices.csv").write_text("Open,Close\n" + rows + "\n")
     windows = np.stack([series[i : i + 12, 1] for i in range(289)])
     np.save(tmp_path / "generated.npy", windows[::3])
-    code = cli.main(
+    code = cli.analyze_main(
         [
             f"--real={tmp_path / 'prices.csv'}",
             f"--generated={tmp_path / 'generated.npy'}",
@@ -170,7 +169,7 @@ def a_run(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("a_run")
 def test_without_arguments_the_last_run_is_judged(capsys):
-    assert cli.main([]) == 0
+    assert cli.analyze_main([]) == 0
     found = json.loads(Path("analysis_results/analysis_metrics.json").read_text())
     assert found["data"]["names"] == ["a", "b"]
     assert (found["data"]["real"]["sequences"], found["data"]["generated"]["sequences"]) == (80, 90)
@@ -181,13 +180,13 @@ def test_without_arguments_the_last_run_is_judged(capsys):
 @pytest.mark.parametrize("name", ["held_out.npy", "final_samples.txt", "config.json"])
 def test_a_run_that_is_not_complete_is_exit_code_6(a_run, capsys, name):
     (a_run / name).unlink()
-    assert cli.main(["--no-plots"]) == 6
+    assert cli.analyze_main(["--no-plots"]) == 6
     assert name in capsys.readouterr().err
 
 
 def test_no_run_at_all_says_what_to_do(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main([]) == 6
+    assert cli.analyze_main([]) == 6
     err = capsys.readouterr().err
     assert "train.py" in err
     assert "--real" in err
@@ -195,7 +194,7 @@ def test_no_run_at_all_says_what_to_do(tmp_path, monkeypatch, capsys):
 
 def test_help_loads_neither_jax_nor_matplotlib():
     code = (
-        "import sys; from seqgan_jax.analysis.cli import main\n"
+        "import sys; from seqgan_jax.run.cli import analyze_main as main\n"
         "assert main(['--help']) == 0\n"
         "bad = {'jax', 'matplotlib', 'scipy'} & set(sys.modules)\n"
         "assert not bad, bad"

@@ -49,7 +49,7 @@ def test_a_process_that_dies_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
     program = (
-        "import os, sys\nfrom seqgan_jax.files import atomic_write\n"
+        "import os, sys\nfrom seqgan_jax.data.files import atomic_write\n"
         "with atomic_write(sys.argv[1]) as file:\n"
         "    file.write('x' * 1_000_000)\n    os._exit(9)\n"
     )
@@ -108,7 +108,7 @@ def test_the_message_says_path_reason_space_and_remedy(tmp_path, monkeypatch, co
 def test_a_real_limit_on_file_size_is_a_disk_error(tmp_path):
     program = (
         "import resource, signal, sys\n"
-        "from seqgan_jax.errors import DiskError\nfrom seqgan_jax.files import write_bytes\n"
+        "from seqgan_jax.errors import DiskError\nfrom seqgan_jax.data.files import write_bytes\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try:\n    write_bytes(sys.argv[1], bytes(100_000))\n"

@@ -275,7 +275,7 @@ def test_a_path_that_is_no_file(tmp_path, kind):
 LOAD = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
-from seqgan_jax.data import load
+from seqgan_jax.data.layout import load
 from seqgan_jax.errors import DataError
 try:
     load(sys.argv[1])

@@ -3,6 +3,7 @@
 import helpers
 import numpy as np
 import pytest
+from seqgan_jax.run.feed import StreamedData
 
 from seqgan_jax import SeqGAN
 from seqgan_jax.config import Config, DataConfig
@@ -10,7 +11,6 @@ from seqgan_jax.data import layout, shards
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.data.shards import BLOCK
 from seqgan_jax.errors import DataError, UsageError
-from seqgan_jax.run.feed import StreamedData
 
 X = 5.0 + 2.0 * helpers.series(10 * BLOCK + 37, 4, 2)
 
@@ -63,6 +63,38 @@ def test_the_parts_share_no_row_and_leave_out_only_the_rest(folder):
             np.lexsort(X[: 10 * BLOCK].reshape(10 * BLOCK, -1).T)
         ],
     )
+
+
+def test_overlapping_windows_are_split_by_time_with_a_gap(tmp_path):
+    series = np.random.default_rng(0).normal(size=(20 * BLOCK + 6, 2))
+    x = np.lib.stride_tricks.sliding_window_view(series, 7, axis=0).transpose(0, 2, 1)
+    for name, rows in (("a", x[:1300]), ("b", x[1300:])):
+        np.save(tmp_path / f"{name}.npy", np.ascontiguousarray(rows))
+    table = opened(tmp_path)
+    assert "sequences are overlapping windows: they are split by time" in table.notes[-1]
+    parts = shards.split(table, 0.2, 0.1, seed=1)
+    train = np.concatenate([parts.block(int(b)) for b in parts.train_blocks])
+    steps = [set(part.ravel()) for part in (train, parts.validation_NTD, parts.held_out_NTD)]
+    assert not steps[0] & (steps[1] | steps[2])
+    assert not steps[1] & steps[2]
+    assert [len(part) // BLOCK for part in (train, parts.validation_NTD, parts.held_out_NTD)] == [
+        *(12, 2, 4)
+    ]
+    assert series[-1, 0] in steps[2]
+    # The control: blocks at random share steps at their borders.
+    random = np.random.default_rng(1).permutation(20)
+    assert set(x[np.isin(np.arange(len(x)) // BLOCK, random[:4])].ravel()) & set(
+        x[~np.isin(np.arange(len(x)) // BLOCK, random[:4])].ravel()
+    )
+
+
+def test_overlapping_windows_in_another_order_are_not_streamed(tmp_path):
+    series = np.random.default_rng(0).normal(size=(8 * BLOCK + 6, 1))
+    x = np.lib.stride_tricks.sliding_window_view(series, 7, axis=0).transpose(0, 2, 1)
+    np.save(tmp_path / "x.npy", np.random.default_rng(1).permutation(x))
+    with pytest.raises(DataError, match=r"not in order of time.*make --memory larger"):
+        shards.split(opened(tmp_path), 0.1, 0.1, seed=1)
+    assert layout.load(str(tmp_path / "x.npy")).windows is not None
 
 
 def test_each_pass_visits_every_block_once_in_an_order_of_its_own(folder):
@@ -124,9 +156,9 @@ def test_files_whose_header_is_none_or_of_the_second_kind(folder):
     with open(folder / "d.npy", "wb") as file:
         np.lib.format.write_array(file, X[:5], version=(2, 0))
     assert np.array_equal(opened(folder).rows(len(X), len(X) + 5), X[:5])
-    for shape in ((5, 1), (0, 4, 2)):
+    for shape, said in (((5, 1), "at least 2 steps"), ((0, 4, 2), r"\[N sequences, T steps\]")):
         np.save(folder / "d.npy", np.zeros(shape))
-        with pytest.raises(DataError, match=r"d\.npy: has shape .* \[N sequences, T steps\]"):
+        with pytest.raises(DataError, match=rf"d\.npy: has shape .* {said}"):
             opened(folder)
 
 

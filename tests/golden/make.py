@@ -1,4 +1,4 @@
-"""Writes tests/golden/formatN, once for each format: `python tests/golden/make.py`."""
+"""Writes tests/golden/formatN of today's format: `python tests/golden/make.py`."""
 
 import hashlib
 import json

@@ -2,9 +2,12 @@
 
 import errno
 import fcntl
+import io
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,10 @@ import pytest
 from seqgan_jax.errors import BusyError, CheckpointError, DiskError
 from seqgan_jax.run import directory
 
+OLDER = (
+    '{"format": 1}',
+    "format 1, this version reads format 2. Use the version of seqgan-jax that",
+)
 ROWS = [{"phase": "gen_pretrain", "step": i, "train_nll": 0.5 * i} for i in (1, 2)]
 ROWS += [{"phase": "adversarial", "step": i, "reward": 0.1 * i} for i in (1, 2, 3)]
 
@@ -118,13 +125,13 @@ def test_settings_that_are_missing_no_file_or_huge(tmp_path):
     with pytest.raises(CheckpointError, match="it is no plain file"):
         directory.read_config(tmp_path)
     path.unlink()
-    text = '{"format": 1}'
+    text = '{"format": 2}'
     path.write_text(text + " " * (directory.LARGEST_CONFIG - len(text)))
-    assert directory.read_config(tmp_path) == {"format": 1}
+    assert directory.read_config(tmp_path) == {"format": 2}
     path.write_text(text + " " * (directory.LARGEST_CONFIG - len(text) + 1))
     with pytest.raises(CheckpointError, match="it has more than 4,194,304 bytes"):
         directory.read_config(tmp_path)
-    path.write_text('{"format": 1, "scale": NaN}')
+    path.write_text('{"format": 2, "scale": NaN}')
     with pytest.raises(CheckpointError, match="NaN is no number"):
         directory.read_config(tmp_path)
 
@@ -133,13 +140,12 @@ def test_a_lock_on_a_full_disk_says_so(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "x")
 
-    class Handle:
+    class Handle(io.StringIO):
         truncate = write = full
+        fileno = int
 
     monkeypatch.setattr(fcntl, "flock", lambda *_: None)
-    monkeypatch.setattr(
-        "builtins.open", lambda descriptor, *_, **__: os.close(descriptor) or Handle()
-    )
+    monkeypatch.setattr("builtins.open", lambda *_, **__: Handle())
     with pytest.raises(DiskError, match=r"run\.lock: cannot be written: No space left on device"):
         directory.lock(tmp_path)
 
@@ -183,7 +189,7 @@ def test_links_are_refused_wherever_they_lead(tmp_path, name):
 
 def test_settings_come_back_and_are_written_at_once(tmp_path):
     directory.write_config(tmp_path, {"settings": {"a": 1}, "scaler": [0.1]})
-    assert directory.read_config(tmp_path) == {"format": 1, "settings": {"a": 1}, "scaler": [0.1]}
+    assert directory.read_config(tmp_path) == {"format": 2, "settings": {"a": 1}, "scaler": [0.1]}
     text = (tmp_path / "config.json").read_text()
     assert text == json.dumps(json.loads(text), indent=2) + "\n"
     with pytest.raises(ValueError):
@@ -193,7 +199,12 @@ def test_settings_come_back_and_are_written_at_once(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("{", "cannot be read|not JSON"), ("[1]", "format|object"), ('{"format": 9}', "format 9")],
+    [
+        ("{", "cannot be read|not JSON"),
+        ("[1]", "format|object"),
+        ('{"format": 9}', "format 9"),
+        OLDER,
+    ],
 )
 def test_settings_of_another_kind_are_refused(tmp_path, text, words):
     (tmp_path / "config.json").write_text(text)
@@ -251,3 +262,25 @@ def test_metrics_that_cannot_be_written(tmp_path):
 
 def test_where_checkpoints_are():
     assert directory.checkpoints(Path("save")) == Path("save/checkpoints")
+
+
+def test_a_lock_that_a_file_system_does_not_have_is_no_other_process(tmp_path, monkeypatch):
+    def missing(*_):
+        raise OSError(errno.ENOLCK, "x")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    with pytest.raises(DiskError, match=r"run\.lock: cannot be written: No locks available"):
+        directory.lock(tmp_path)
+
+
+def test_the_package_can_be_imported_where_there_is_no_posix():
+    """As on Windows: neither fcntl nor what os and signal have on POSIX only."""
+    script = (
+        "import os, signal, sys\n"
+        "sys.modules['fcntl'] = None\n"
+        "for name in ('O_NOFOLLOW', 'getuid', 'fchmod', 'sysconf', 'mkfifo'): delattr(os, name)\n"
+        "for name in ('SIGHUP', 'SIGPIPE'): delattr(signal, name)\n"
+        "import seqgan_jax.model, seqgan_jax.run.cli, seqgan_jax.run.train, seqgan_jax.run.device\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()

@@ -17,11 +17,11 @@ from seqgan_jax.analysis.compare import analyze
 from seqgan_jax.errors import CheckpointError, SeqGANError, UsageError
 from seqgan_jax.model import SeqGAN
 from seqgan_jax.run import directory
-from seqgan_jax.run.run import saved_config
 from seqgan_jax.run.terminal import Display
+from seqgan_jax.run.train import saved_config
 
 ROOT = Path(__file__).parents[2]
-GOLDEN = ROOT / "tests" / "golden" / "format3"
+GOLDEN = ROOT / "tests" / "golden" / "format4"
 SECONDS = 2  # here in milliseconds; the rest is for busy machines
 
 
@@ -45,21 +45,21 @@ def refused(call, *arguments, **keywords) -> str:
         "[]",
         "7",
         '"format"',
-        '{"format": 1',
+        '{"format": 2',
         "[" * 100_000,
         '{"format": ' * 50_000,
-        '{"format": 1, "x": NaN}',
-        '{"format": 1, "x": -Infinity}',
-        '{"format": 2}',
+        '{"format": 2, "x": NaN}',
+        '{"format": 2, "x": -Infinity}',
+        '{"format": 1}',
         '{"format": "1"}',
         '{"format": {"a": [1, 2, 3]}}',
         '{"format": ' + "9" * 100_000 + "}",
         '{"format": "' + "x" * 100_000 + '"}',
         '{"format": "\\u001b[31m"}',
-        '{"format": 1}' + " " * (5 << 20),
+        '{"format": 2}' + " " * (5 << 20),
         b"\xff\xfe{}",
         b"\x80\x04\x95",
-        b'{"format": 1, "\0": 1',
+        b'{"format": 2, "\0": 1',
     ],
     ids=range(20),
 )
@@ -249,7 +249,7 @@ def test_through_the_command_line(golden, tmp_path, words, code, said):
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
-    if "--resume" in words:  # what is read because a config says so is told
+    if "--resume" in words:  # what is read because a config says so is named
         assert f"resume  reads {tmp_path}/secret.txt, as in run/config.json" in done.stdout
 
 

@@ -18,7 +18,8 @@ import pytest
 from seqgan_jax import SeqGAN
 from seqgan_jax.core import rounds
 from seqgan_jax.data import layout
-from seqgan_jax.run import checkpoint, directory, loop, run
+from seqgan_jax.run import checkpoint, directory, loop
+from seqgan_jax.run import train as run
 from seqgan_jax.run.cli import main, sample_main, train_main
 
 TINY = "--hidden-dim 6 --pre-epoch-num 4 --dis-pre-refreshes 2 --total-batch 3 --num-negatives 32"

@@ -14,13 +14,14 @@ from seqgan_jax.core import parallel
 from seqgan_jax.data import layout
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.errors import CheckpointError, UsageError
-from seqgan_jax.run import directory, run, signals
+from seqgan_jax.run import directory, signals
+from seqgan_jax.run import train as run
 
 TINY = {"hidden_dim": 4, "generated_num": 30, "data": "x.txt", "num_negatives": 32}
 
 
 class Said(list):
-    """A display that remembers what it was told."""
+    """A display that remembers what it should say."""
 
     say = list.append
 
@@ -75,7 +76,7 @@ def test_a_signal_in_the_last_chunk_leaves_the_samples_to_a_resume(monkeypatch):
     assert said[-1] == "closed"
 
 
-def test_several_features_and_constants_are_told(folder, monkeypatch):
+def test_several_features_and_constants_are_named(folder, monkeypatch):
     x = helpers.series(80, 4, 3)
     x[..., 1] = 7.0
     np.save(folder / "x.npy", x)
@@ -89,7 +90,7 @@ def test_several_features_and_constants_are_told(folder, monkeypatch):
     assert sum("carried exactly" in line for line in said) == 1
 
 
-def test_streamed_data_are_told_without_reading_them_all(folder, monkeypatch):
+def test_streamed_data_are_described_without_reading_them_all(folder, monkeypatch):
     x = helpers.series(2000, 4, 2)
     x[..., 1] = 7.0
     np.save(folder / "x.npy", x)
@@ -135,7 +136,7 @@ def x_NTD():
 
 def test_the_end_writes_samples_and_says_the_held_out_likelihood(tmp_path, x_NTD):
     said = Said()
-    run._finish(Model(x_NTD, generated_num=25, seed=2), x_NTD, tmp_path, said)
+    run._finish(Model(x_NTD, generated_num=25, seed=2), x_NTD, tmp_path, said.append)
     assert said == [
         "held-out negative log-likelihood: 2.0000 nats a step, in data units",
         f"wrote 25 sequences to {tmp_path / 'final_samples.txt'}",
@@ -149,7 +150,7 @@ def test_the_end_writes_samples_and_says_the_held_out_likelihood(tmp_path, x_NTD
 def test_held_out_sequences_that_break_a_constant_are_left_out(tmp_path, x_NTD, broken, figure):
     said, held_out = Said(), x_NTD.copy()
     held_out[:broken, 2, 1] = 4.0
-    run._finish(Model(x_NTD), held_out, tmp_path, said)
+    run._finish(Model(x_NTD), held_out, tmp_path, said.append)
     assert said[0].startswith(f"note: {broken} of 20 held-out sequences break a column that is ")
     assert said[1] == f"held-out negative log-likelihood: {figure} nats a step, in data units"
 
@@ -157,7 +158,7 @@ def test_held_out_sequences_that_break_a_constant_are_left_out(tmp_path, x_NTD, 
 def test_every_one_of_several_runs_is_reported(tmp_path, x_NTD):
     said, held_out = Said(), x_NTD.copy()
     held_out[0, 0, 1] = 4.0  # left out of all of them
-    run._finish(Model(x_NTD, num_seeds=3), held_out, tmp_path, said)
+    run._finish(Model(x_NTD, num_seeds=3), held_out, tmp_path, said.append)
     assert said[2].startswith(
         "3 runs: held-out 3.0000 on average, standard deviation 1.0000, 2.0000 to 4.0000; kept "
         "seed 7, the likeliest on the validation part; all in "
@@ -166,7 +167,7 @@ def test_every_one_of_several_runs_is_reported(tmp_path, x_NTD):
     assert [row["held_out_nll"] for row in rows] == [2.0, None, 4.0]
     said.clear()
     held_out[..., 1] = 4.0  # nothing is left
-    run._finish(Model(x_NTD, num_seeds=3), held_out, tmp_path, said)
+    run._finish(Model(x_NTD, num_seeds=3), held_out, tmp_path, said.append)
     assert not any("on average" in line for line in said)
 
 
@@ -228,7 +229,7 @@ def test_overwriting_removes_what_a_run_made_and_nothing_else(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "mine").write_text("1")
     (tmp_path / "held_out.npy").symlink_to(tmp_path / "elsewhere")
-    run._clear(tmp_path)
+    directory.clear(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere", "run.lock", "x.txt"]
     assert (tmp_path / "elsewhere" / "mine").exists()
 

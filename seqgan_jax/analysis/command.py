@@ -1,0 +1,183 @@
+"""What `seqgan analyze` does with its flags: find the two files, compare, write, judge.
+
+Nothing heavy is imported before it is needed: mistakes in flags are answered at once.
+"""
+
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqgan_jax.analysis.catalogue import CATALOGUE
+from seqgan_jax.config import Missing
+from seqgan_jax.data import files
+from seqgan_jax.errors import CheckpointError, UsageError
+from seqgan_jax.run import directory
+
+if TYPE_CHECKING:
+    from seqgan_jax.analysis.report import Report
+    from seqgan_jax.data.layout import Sequences
+
+SCORES = ("discriminative", "predictive", "context_fid")
+
+
+def compare(
+    real_path: str | None,
+    generated_path: str | None,
+    train_path: str | None,
+    run_dir: Path,
+    reading: Mapping[str, Any],
+    **how: Any,
+) -> "Report":
+    """The report on two files; with exact gaps where they are a run's whose process is known.
+
+    Args:
+        real_path, generated_path: the files; None for those of the run.
+        train_path: the training sequences, to judge memorisation; None where they are not given.
+        run_dir: the run.
+        reading: arguments of `read`.
+        how: seed, max_sequences, scores, repeats, progress, as of `analyze`.
+
+    Raises CheckpointError where the run is asked for and not there, DataError.
+    """
+    from seqgan_jax.analysis import exact
+    from seqgan_jax.analysis.compare import analyze
+
+    description: dict[str, Any] = {}
+    if real_path is None or generated_path is None:
+        if not run_dir.is_dir():
+            raise CheckpointError(
+                f"{run_dir}: there is no run directory. Train first (python train.py), or name "
+                "another with --run-dir, or two files with --real and --generated."
+            )
+        description = directory.data_of(run_dir)
+    sources = (
+        real_path or _run_file(run_dir, "held_out.npy", "--real"),
+        generated_path or _run_file(run_dir, "final_samples.txt", "--generated"),
+    )
+    reading = {**reading, "features": reading["features"] or description.get("features")}
+    real, generated = (read(source, **reading) for source in sources)
+    names = description.get("names")
+    report = analyze(
+        real.x_NTD,
+        generated.x_NTD,
+        train=None if train_path is None else read(train_path, **reading).x_NTD,
+        names=names if names and len(names) == real.x_NTD.shape[2] else real.names,
+        **how,
+    )
+    found = dict(report.metrics)
+    if real_path is None and generated_path is None:
+        source = str(description.get("source", ""))
+        found |= exact.metrics(run_dir, source, real.x_NTD, how["seed"])
+    return dataclasses.replace(report, metrics=found, sources=sources)
+
+
+def _run_file(run_dir: Path, name: str, flag: str) -> str:
+    path = run_dir / name
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path} is missing: the run has not come that far, or was made by something else. "
+            f"Finish it (python train.py --resume --run-dir {run_dir}) or name a file with {flag}"
+        )
+    return str(path)
+
+
+def read(
+    source: str, *, window: int, stride: int, columns: str, features: int | None, missing: Missing
+) -> "Sequences":
+    """Sequences from a file, with those of the settings that have a meaning for its format."""
+    from seqgan_jax.data import layout
+
+    suffix = Path(source).suffix.lower()
+    table = suffix == ".csv" or source in layout.BUNDLED
+    text = suffix not in (".csv", ".npy", ".npz") and Path(source).exists()
+    names = tuple(name.strip() for name in columns.split(",") if name.strip())
+    return layout.load(
+        source,
+        window=window,
+        stride=stride,
+        columns=names if table else None,
+        features=features if text else None,
+        missing=missing,
+    )
+
+
+def parse_scores(text: str) -> tuple[str, ...]:
+    """Names of published scores from --scores, or UsageError."""
+    names = {name.strip().replace("-", "_") for name in text.split(",") if name.strip()}
+    if wrong := sorted(names - {*SCORES, "default", "all"}):
+        raise UsageError(
+            f"--scores: {wrong[0]!r} is unknown; there are {', '.join(SCORES)} and all"
+        )
+    return tuple(name for name in SCORES if {name, "all"} & names)
+
+
+def parse_limits(items: Sequence[str]) -> dict[str, float]:
+    """Limits from --fail-over METRIC=VALUE ..., or UsageError."""
+    limits = {}
+    for item in (part for text in items for part in text.split(",") if part):
+        name, _, value = item.partition("=")
+        name = name.strip().replace("-", "_")
+        if name not in CATALOGUE:
+            raise UsageError(
+                f"--fail-over: there is no figure {name!r}; there are {', '.join(CATALOGUE)}"
+            )
+        try:
+            limits[name] = float(value)
+        except ValueError:
+            raise UsageError(
+                f"--fail-over {item}: {value!r} is not a number; write {name}=0.05, for example"
+            ) from None
+    return limits
+
+
+def over_limits(report: "Report", limits: Mapping[str, float]) -> list[str]:
+    """A line for each figure that is on the wrong side of its limit."""
+    lines = []
+    for name, limit in limits.items():
+        if name not in report.metrics:
+            raise UsageError(
+                f"--fail-over {name}: this figure was not computed "
+                "(it needs --scores, more than one feature, or more than one step)"
+            )
+        value, higher = report.metrics[name].value, CATALOGUE[name].higher_is_better
+        if not (value >= limit if higher else value <= limit):  # so that NaN is over every limit
+            lines.append(f"{name} = {value:.6g} is {'under' if higher else 'over'} {limit:g}")
+    return lines
+
+
+def write(report: "Report", folder: Path, prefix: str, *, plots: bool = True) -> list[Path]:
+    """Write the report's files and return their paths; DiskError where that fails."""
+    contents = {
+        f"{prefix}_metrics.txt": report.to_text().encode(),
+        f"{prefix}_metrics.json": report.to_json().encode(),
+    }
+    if plots:
+        pictures = {name: png(figure) for name, figure in report.figures().items()}
+        contents |= {f"{prefix}_{name}.png": picture for name, picture in pictures.items()}
+        contents[f"{prefix}_report.html"] = report.to_html(pictures).encode()
+    files.make_directory(folder)
+    for name, content in contents.items():
+        files.write_bytes(folder / name, content)
+    return [folder / name for name in contents]
+
+
+def png(figure: Any) -> bytes:
+    """A figure as a PNG file in memory."""
+    from seqgan_jax.analysis import plots
+
+    buffer = io.BytesIO()
+    plots.save(figure, buffer)
+    return buffer.getvalue()
+
+
+def training_picture(run_dir: Path, folder: Path) -> list[Path]:
+    """training_metrics.png in `folder`, from the metrics.jsonl of a run; none where it has none."""
+    from seqgan_jax.analysis import plots
+
+    rows, path = directory.read_metrics(run_dir), folder / "training_metrics.png"
+    if not rows:
+        return []
+    files.write_bytes(path, png(plots.training_metrics(rows)))
+    return [path]

@@ -39,8 +39,9 @@ from main_job import QUICK
 from seqgan_jax import SeqGAN
 from seqgan_jax.analysis import exact, scores
 from seqgan_jax.core import adversarial, discriminator, gradients, selection
-from seqgan_jax.core.batch import Parts, TrainState, run_of, sequence_blocks
+from seqgan_jax.core.batch import Parts, TrainState, run_of
 from seqgan_jax.core.networks import Networks
+from seqgan_jax.data import overlap
 from seqgan_jax.data.layout import Sequences, Split, load
 from seqgan_jax.processes import simulators
 from seqgan_jax.run.loader import on_device, scaled
@@ -146,7 +147,7 @@ def _gap(state: TrainState, parts: Parts, key: jax.Array, *, nets: Networks) -> 
 
 def logit_gap(model: SeqGAN, parts: Split) -> np.ndarray:
     """The logit gap of `selection` on held-out sequences, nats a sequence, `[S]`."""
-    scaler, blocks = model.description.scaler, sequence_blocks(len(parts.held_out_NTD))
+    scaler, blocks = model.description.scaler, overlap.independent_blocks(parts.held_out_NTD)
     train, held_out = (
         on_device(scaled(scaler, x_NTD, "held-out"), None, None)
         for x_NTD in (parts.train_NTD, parts.held_out_NTD)

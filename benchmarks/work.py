@@ -17,7 +17,7 @@ from jax import lax
 from seqgan_jax.config import PRESETS, AdversarialConfig, DiscriminatorConfig, GeneratorConfig
 from seqgan_jax.core import adversarial, baseline, gradients, keys, likelihood, networks, sampling
 from seqgan_jax.core.baseline import Baseline
-from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, sequence_blocks
+from seqgan_jax.core.batch import Batch, Params, Parts, TrainState
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.policy import LSTMPolicy, nll
 from seqgan_jax.run.loop import Silent
@@ -104,7 +104,7 @@ def problem(sizes: Sizes) -> Problem:
     train, validation = (
         Batch.complete(jnp.asarray(x, jnp.float32)) for x in (train_NTD, validation_NTD)
     )
-    parts = Parts(train, validation, jnp.asarray(sequence_blocks(len(validation))))
+    parts = Parts(train, validation, jnp.arange(len(validation)))
     # Anything but zero, the head's initial value, that keeps the policy near the data.
     head = 0.1 * jax.random.normal(jax.random.key(1), state.policy["head"].shape)
     params = state.policy | {"head": head}

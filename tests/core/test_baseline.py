@@ -47,9 +47,12 @@ def unseen_nll(fitted, x):
     first_offset, first_factor, matrix, offset, factor = (
         np.asarray(leaf, np.float64) for leaf in fitted.constants().values()
     )
-    residuals = (x[:, :1] - first_offset, first_factor), (
-        x[:, 1:] - x[:, :-1] @ matrix.T - offset,
-        factor,
+    residuals = (
+        (x[:, :1] - first_offset, first_factor),
+        (
+            x[:, 1:] - x[:, :-1] @ matrix.T - offset,
+            factor,
+        ),
     )
     total = sum(
         (0.5 * (residual @ np.linalg.inv(scale).T) ** 2 + np.log(np.diag(scale))).sum()

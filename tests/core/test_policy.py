@@ -233,7 +233,9 @@ def test_the_linear_baseline_is_no_parameter():
 def test_every_parameter_has_a_gradient():
     definition, params, constants = helpers.small_policy(2, policy="mixture", layers=2)
     x = helpers.batch(helpers.series(3, 6, 2))
-    grads = jax.jit(jax.grad(lambda p: policy.nll(policy.bind(definition, p, constants), x)))(params)
+    grads = jax.jit(jax.grad(lambda p: policy.nll(policy.bind(definition, p, constants), x)))(
+        params
+    )
     assert all(np.any(np.asarray(leaf) != 0) for leaf in jax.tree.leaves(grads))
 
 

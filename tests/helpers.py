@@ -6,7 +6,7 @@ import numpy as np
 
 from seqgan_jax.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig
 from seqgan_jax.core import baseline, discriminator, networks, policy
-from seqgan_jax.core.batch import Batch, Parts, sequence_blocks
+from seqgan_jax.core.batch import Batch, Parts
 from seqgan_jax.core.discriminator import Discriminator
 from seqgan_jax.core.reference_discriminator import ReferenceDiscriminator
 
@@ -84,7 +84,7 @@ def training(seed=0, features=2, dis=DIS):
     nets, state = networks.init(
         jax.random.key(seed), LENGTH, linear(train), jnp.ones(features), GEN, dis
     )
-    parts = Parts(batch(train), batch(validation), jnp.asarray(sequence_blocks(len(validation))))
+    parts = Parts(batch(train), batch(validation), jnp.arange(len(validation)))
     return nets, state, parts, jax.random.key(seed + 1)
 
 

@@ -141,7 +141,8 @@ def compare(
         own = jax.random.fold_in(key, r)
 
         def one(params: Params) -> tuple[jax.Array, jax.Array, jax.Array]:
-            return _asked(nets.bind_policy(params, state), parts, own, state)
+            # The same random numbers for both: that is what makes them a pair.
+            return _asked(nets.bind_policy(params, state), parts, jax.random.clone(own), state)
 
         real_2N, gaps_2, outside_2 = lax.map(one, both)
         gaps_R2 = gaps_R2.at[r].set(gaps_2)

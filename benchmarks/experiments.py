@@ -141,8 +141,7 @@ def figures(
 @partial(jax.jit, static_argnames="nets")
 def _gap(state: TrainState, parts: Parts, key: jax.Array, *, nets: Networks) -> jax.Array:
     policy = nets.bind_policy(state.best, state)
-    real_N, fake_M = selection._logits(policy, parts, key, state)
-    return real_N.mean() - fake_M.mean()
+    return selection.logit_gap(policy, parts, key, state)[1]
 
 
 def logit_gap(model: SeqGAN, parts: Split) -> np.ndarray:

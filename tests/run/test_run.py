@@ -176,6 +176,7 @@ def test_wrong_data_is_refused_before_any_training(folder, capsys):
         (["--gradient", "magic"], "reinforce"),
         (["--held-out", "0.5", "--validation", "0.5"], "fifth"),
         (["--resume", "--overwrite"], "no run here"),
+        (["--processes", "2"], "--coordinator"),
     ],
 )
 def test_impossible_flags_exit_2_with_a_remedy(capsys, words, expected):

@@ -158,13 +158,13 @@ def test_compiling_without_a_comparison_keeps_nothing(trained):
 
 @pytest.mark.slow
 def test_runs_without_a_gain_keep_nothing(trained):
-    """Under the null hypothesis, candidates that are the best policy and a trifle: 20 runs of 10
+    """Under the null hypothesis, candidates that are the best policy and a trifle: 20 runs of 5
     looks each. At a level of 5% for a whole run about one of them keeps something."""
     nets, state, parts, key = trained
     kept = 0
     for run in range(20):
         found = []
-        for look in range(10):
+        for look in range(5):
             candidate = helpers.random_params(state.best, 100 * run + look, 1e-3)
             one = dataclasses.replace(
                 state,
@@ -180,7 +180,7 @@ def test_runs_without_a_gain_keep_nothing(trained):
                 jnp.array(REPEATS),
                 nets=nets,
                 tolerance=TOLERANCE,
-                looks=10,
+                looks=5,
             )
             found.append(bool(comparison.keep))
         kept += any(found)

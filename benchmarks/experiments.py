@@ -3,28 +3,29 @@
     python benchmarks/experiments.py --data regime --recipes default reinforce
     python benchmarks/experiments.py --data regime --set "gradient=pathwise reward=logit"
     python benchmarks/experiments.py --data DIR/stock_data.csv --window 24 --base policy=mixture
+    python benchmarks/experiments.py --quick         two recipes, a few epochs and rounds
 
 Every recipe starts from the same policies, one for each seed, pretrained by maximum likelihood on
 the same data. Figures are of the policy that the run keeps, on sequences that were not trained on;
 lower is better in every column:
   coverage  simulators: KL(p||q), nats a step, by the exact density; files: held-out -log q a step
   quality   simulators: KL(q||p), nats a step, by the exact density
+  gap       logit gap of new discriminators, nats a sequence, as `core/selection.py` takes it
   told      the published discriminative score, |accuracy - 0.5|, against all real sequences
 `gain` is the paired difference to maximum likelihood over the seeds, with a 95% interval (t).
 `frontier` is the least quality gap of the likelihood model over temperatures whose coverage is at
 least as good as the recipe's: adversarial training has something to show only below it.
 Recipes constant, random and shuffled are controls: the reward, or the labels that D learns from,
-have nothing to do with being real.
+have nothing to do with being real. What is kept is decided as in every run.
 """
 
-import argparse
 import dataclasses
 import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -33,12 +34,17 @@ import jax.numpy as jnp
 import measure
 import numpy as np
 import scipy.stats
+from main_job import QUICK
 
 from seqgan_jax import SeqGAN
 from seqgan_jax.analysis import exact, scores
-from seqgan_jax.core import losses
+from seqgan_jax.core import adversarial, discriminator, gradients, selection
+from seqgan_jax.core.batch import Parts, TrainState, run_of
+from seqgan_jax.core.networks import Networks
+from seqgan_jax.data import overlap
 from seqgan_jax.data.layout import Sequences, Split, load
 from seqgan_jax.processes import simulators
+from seqgan_jax.run.loader import on_device, scaled
 from seqgan_jax.run.loop import Silent
 
 # What differs from the default settings; the names are those of the flags.
@@ -49,7 +55,6 @@ RECIPES: dict[str, dict[str, Any]] = {
     "random": {},
     "shuffled": {},
 }
-TRUE_LOSS = losses.discriminator
 
 
 def constant(logits_B: jax.Array, form: str) -> jax.Array:  # noqa: ARG001
@@ -64,14 +69,16 @@ def random(logits_B: jax.Array, form: str) -> jax.Array:  # noqa: ARG001
 
 def shuffled(logits_B: jax.Array, is_real_B: jax.Array) -> jax.Array:
     """Half of the real and half of the generated sequences have the other's label."""
-    return TRUE_LOSS(logits_B, jnp.roll(is_real_B, len(is_real_B) // 4))
+    return discriminator.cross_entropy(logits_B, jnp.roll(is_real_B, len(is_real_B) // 4))
 
 
+# In adversarial training alone: the discriminators of `selection` learn from true labels.
+SHUFFLED = SimpleNamespace(**vars(discriminator) | {"cross_entropy": shuffled})
 # Controls: the default recipe with one function replaced. No figure may gain.
 CONTROLS = {
-    "constant": ("reward", constant),
-    "random": ("reward", random),
-    "shuffled": ("discriminator", shuffled),
+    "constant": (gradients, "reward_of", constant),
+    "random": (gradients, "reward_of", random),
+    "shuffled": (adversarial, "discriminator", SHUFFLED),
 }
 TEMPERATURES = (0.85, 0.9, 0.94, 0.97, 0.985, 1.0, 1.02, 1.05)
 SAMPLES = 5000
@@ -95,9 +102,8 @@ def trained(
     """A model by these settings; with `start`, from its pretrained policies on."""
     if control:
         jax.clear_caches()  # compiled programs hold the function that is replaced
-        name, replacement = CONTROLS[control]
         try:
-            with mock.patch.object(losses, name, replacement):
+            with mock.patch.object(*CONTROLS[control]):
                 return trained(sequences, settings, start)
         finally:
             jax.clear_caches()
@@ -105,7 +111,7 @@ def trained(
     parts = model.prepare(sequences)
     if start is not None:
         given = jax.tree.map(lambda leaf: leaf.copy(), start.state)
-        names = ("generator", "generator_opt", "average", "final", "rollout", "final_nll", "epoch")
+        names = ("policy", "policy_opt", "ema", "best", "best_nll", "rollout", "epoch")
         kept = {name: getattr(given, name) for name in (*names, "stale_epochs")}
         model._state = dataclasses.replace(model.state, **kept)
     began = time.monotonic()
@@ -130,6 +136,26 @@ def figures(
             rows.append([r.mean() for r in exact.log_ratios(log_q, process, held_out, x)])
     names = ("coverage", "quality")
     return dict(zip(names, np.transpose(rows) / held_out.shape[1], strict=False))
+
+
+@partial(jax.jit, static_argnames="nets")
+def _gap(state: TrainState, parts: Parts, key: jax.Array, *, nets: Networks) -> jax.Array:
+    policy = nets.bind_policy(state.best, state)
+    return selection.logit_gap(policy, parts, key, state)[1]
+
+
+def logit_gap(model: SeqGAN, parts: Split) -> np.ndarray:
+    """The logit gap of `selection` on held-out sequences, nats a sequence, `[S]`."""
+    scaler, blocks = model.description.scaler, overlap.independent_blocks(parts.held_out_NTD)
+    train, held_out = (
+        on_device(scaled(scaler, x_NTD, "held-out"), None, None)
+        for x_NTD in (parts.train_NTD, parts.held_out_NTD)
+    )
+    asked = Parts(train, held_out, jnp.asarray(blocks))
+    keys = jax.random.split(jax.random.key(3), selection.REPEATS)
+    runs = [run_of(model.state, i) for i in range(model.config.run.num_seeds)]
+    gaps = [[_gap(run, asked, key, nets=model.nets) for key in keys] for run in runs]
+    return np.array(gaps).mean(axis=1)
 
 
 def discriminative_score(model: SeqGAN, real: np.ndarray, repeats: int) -> np.ndarray:
@@ -163,9 +189,7 @@ def frontier(points: Sequence[Mapping[str, np.ndarray]], found: Mapping[str, np.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print and write."""
-    flags = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    flags = measure.parser(__doc__, "gpu", lines=True)
     flags.add_argument("--data", default="regime", help="a simulator or a file (default: regime)")
     flags.add_argument("--window", type=int, default=20)
     flags.add_argument("--seeds", type=int, default=5)
@@ -177,9 +201,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     flags.add_argument("--told", type=int, default=0, help="repeats of the discriminative score")
     flags.add_argument("--most", type=int, default=10_000, help="sequences for it at most")
-    flags.add_argument("--json", type=Path, help="file to add a line for each recipe to")
-    options = flags.parse_args(arguments)
-    base = {"num_seeds": options.seeds, "seed": 88, "data_seed": 88} | options.base
+    options = measure.parse(flags, arguments)
+    base = {"num_seeds": options.seeds, "seed": 88, "data_seed": 88}
+    if options.quick:
+        base |= QUICK | {"num_seeds": 2}
+        options.recipes = options.recipes or ["default", "shuffled"]
+    base |= options.base
     name = options.data
     process = simulators.get(name, options.window) if name in simulators.NAMES else None
     sequences = load(name, window=options.window, seed=88)
@@ -191,13 +218,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def measured(model: SeqGAN) -> dict[str, np.ndarray]:
         found = figures(model, held_out, process)
+        found["gap"] = logit_gap(model, parts)
         if options.told:
             found["told"] = discriminative_score(model, every, options.told)
         return found
 
     before = measured(start)
     points = [figures(start, held_out, process, t) for t in TEMPERATURES] if process else []
-    print(f"{name}: {options.seeds} seeds; maximum likelihood in {seconds:.0f} s")
+    print(f"{name}: {base['num_seeds']} seeds; maximum likelihood in {seconds:.0f} s")
     for figure, values in before.items():
         low, high = values.min(), values.max()
         print(f"  likelihood {figure:<9} {values.mean():8.4f}  ({low:.4f} to {high:.4f})")

@@ -3,18 +3,18 @@
     python benchmarks/gradients.py --data regime --rollouts 1 4 16
 
 Both estimate the gradient of the mean reward a step, at the same policy (pretrained by maximum
-likelihood) and the same discriminator. The truth is taken to be the mean of all pathwise estimates,
-in two independent halves: their distance is the floor of what `bias` can show.
+likelihood) and the same discriminator, without anchor and entropy bonus, which are one term for
+both. The truth is taken to be the mean of all pathwise estimates.
   signal/noise  |mean|^2 / E|g - mean|^2 of one batch; 1 / it: batches to average for a ratio of one
   cosine        between the estimator's mean and the truth
   bias          |mean - truth| / |truth|
   floor         what `bias` would be by chance: the root of (noise / batches) over |truth|^2
-Q_t alone, as in the paper, and the advantage Q_t - Q_{t-1}, as here, without any normalisation.
+Q_t alone, as in the paper, and the advantage Q_t - Q_{t-1}, as here.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -26,7 +26,8 @@ from jax.flatten_util import ravel_pytree
 
 from seqgan_jax import SeqGAN
 from seqgan_jax.config import AdversarialConfig
-from seqgan_jax.core import estimators, losses, networks, noise, rollout
+from seqgan_jax.core import gradients, keys, sampling
+from seqgan_jax.core.batch import Batch
 from seqgan_jax.data.layout import load
 
 Estimate = Callable[[jax.Array], jax.Array]  # key -> gradient as one vector
@@ -34,39 +35,37 @@ Estimate = Callable[[jax.Array], jax.Array]  # key -> gradient as one vector
 
 def estimates(model: SeqGAN, rollouts: Sequence[int], batch: int) -> dict[str, Estimate]:
     """An estimator for each row of the table, of minus the mean reward a step."""
-    state, nets, length = model.state, model.nets, model.description.length
-    discriminator = networks.bind(nets.discriminator, state.discriminator)
-    plain = AdversarialConfig(anchor=0.0)
+    state, length = model.state, model.description.length
+    bind = partial(model.nets.bind_policy, state=state)
+    discriminator = model.nets.bind_discriminator(state.discriminator, state)
+    policy = bind(state.best)
+    reward_alone = AdversarialConfig(anchor=0.0, entropy_bonus=0.0)
+    real = Batch.complete(jnp.zeros((1, length, policy.features)))  # of no weight
 
-    def reward(x_BTD: jax.Array) -> jax.Array:
-        return losses.reward(discriminator(x_BTD), "logit")
+    def reward(samples: Batch) -> jax.Array:
+        return gradients.reward_of(discriminator(samples), "logit")
 
     def flat(loss: Any) -> jax.Array:
-        return ravel_pytree(jax.grad(loss, has_aux=True)(state.final)[0])[0]
+        return ravel_pytree(jax.grad(loss, has_aux=True)(state.best)[0])[0]
 
     def pathwise(key: jax.Array) -> jax.Array:
-        policy = networks.bind(nets.policy, state.final)
-        drawn = noise.normal(key, (length, batch, policy.noise_size))
-        nothing = jnp.zeros((1, length, policy.features))
-        return flat(estimators.pathwise(nets.policy, reward, drawn, nothing, plain))
+        noise_TBP = keys.normal(key, (length, batch, policy.num_noise))
+        return flat(gradients.pathwise(bind, reward, noise_TBP, real, reward_alone))
 
-    def reinforce(key: jax.Array, number: int, baseline: bool) -> jax.Array:
-        policy = networks.bind(nets.policy, state.final)
+    def reinforce(key: jax.Array, number: int, weight: Callable[..., jax.Array]) -> jax.Array:
         sample_key, rollout_key = jax.random.split(key)
-        x_BTD = lax.stop_gradient(rollout.sample(policy, sample_key, batch, length))
-        q_BT = rollout.q_values(policy, reward, x_BTD, rollout_key, number, 1)
-        weights_BT = rollout.advantages(q_BT) if baseline else q_BT
-
-        def loss(params: networks.Params) -> tuple[jax.Array, None]:
-            log_prob_BT = networks.bind(nets.policy, params).log_prob(x_BTD)
-            return losses.policy_gradient(log_prob_BT, weights_BT) / length, None
-
-        return flat(loss)
+        x_BTD = sampling.sample(policy, sample_key, batch, length)
+        weights_BT = weight(sampling.q_values(policy, reward, x_BTD, rollout_key, number))
+        samples = Batch.complete(x_BTD)
+        return flat(gradients.reinforce(bind, samples, weights_BT, real, reward_alone))
 
     found: dict[str, Estimate] = {"pathwise": pathwise}
     for number in rollouts:
-        found[f"REINFORCE, N = {number}, Q"] = lambda key, n=number: reinforce(key, n, False)
-        found[f"REINFORCE, N = {number}, advantage"] = lambda key, n=number: reinforce(key, n, True)
+        weights = {"Q": lambda q_BT: q_BT, "advantage": sampling.advantages}
+        for name, weight in weights.items():
+            found[f"REINFORCE, N = {number}, {name}"] = partial(
+                reinforce, number=number, weight=weight
+            )
     return found
 
 
@@ -88,12 +87,12 @@ def moments(estimate: Estimate, seed: int, batches: int) -> tuple[np.ndarray, fl
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print and write."""
-    flags = measure.parser(__doc__)
+    flags = measure.parser(__doc__, "gpu")
     flags.add_argument("--data", default="regime", help="a simulator or a file")
     flags.add_argument("--rollouts", type=int, nargs="+", default=[1, 4, 16])
     flags.add_argument("--batches", type=int, default=400)
     flags.add_argument("--policy", default="gaussian", choices=["gaussian", "mixture", "student"])
-    options: argparse.Namespace = measure.parse(flags, arguments)
+    options = measure.parse(flags, arguments)
     batches = 20 if options.quick else options.batches
     settings = {"policy": options.policy, "total_batch": 0}
     if options.quick:

@@ -3,40 +3,44 @@
     python benchmarks/main_job.py                    AR(1) and VAR(1)
     python benchmarks/main_job.py --data DIR         also DIR/stock_data.csv and DIR/ETTh1.csv
     python benchmarks/main_job.py --seeds 5          several seeds: mean, lowest and highest
+    python benchmarks/main_job.py --quick            a few epochs and rounds
 
 Everything is computed on sequences that were not trained on. Prints a table and writes JSON.
 """
 
-import argparse
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import measure
 import numpy as np
 import scipy.stats
-from seqgan_jax.core.steps import TrainState
+import work
 
 from seqgan_jax import SeqGAN, __version__
 from seqgan_jax.analysis import exact
+from seqgan_jax.core.batch import TrainState
 from seqgan_jax.data.layout import Sequences, Split, load
 from seqgan_jax.processes import simulators
-from seqgan_jax.run.loop import Silent
+
+FILES = ("stock_data.csv", "ETTh1.csv")
+QUICK = {"pre_epoch_num": 2, "dis_pre_refreshes": 2, "total_batch": 2}
 
 
-class Keeper(Silent):
+class Keeper(work.Clock):
     """Times compilation, and keeps the policy at the end of maximum likelihood."""
 
     def __init__(self, model: SeqGAN) -> None:
-        self.model, self.compile_seconds = model, 0.0
+        super().__init__()
+        self.model = model
         self.after_likelihood: SeqGAN | None = None
 
-    def compiled(self, phase: str, seconds: float) -> None:  # noqa: ARG002
-        self.compile_seconds += seconds
-
-    def phase_ended(self, phase: str, state: TrainState, note: str) -> None:  # noqa: ARG002
+    def phase_ended(self, phase: str, state: TrainState, note: str) -> None:
+        super().phase_ended(phase, state, note)
         if phase == "gen_pretrain":
             kept = SeqGAN(self.model.config)
             kept._description, kept._nets = self.model.description, self.model.nets
@@ -44,9 +48,9 @@ class Keeper(Silent):
             self.after_likelihood = kept
 
 
-def train(sequences: Sequences, seed: int) -> tuple[SeqGAN, Keeper, Split, float]:
-    """A model by default settings, with its held-out part and the seconds that it took in all."""
-    model = SeqGAN(seed=seed)
+def train(sequences: Sequences, **settings: Any) -> tuple[SeqGAN, Keeper, Split, float]:
+    """A model, all else by default, with its held-out part and the seconds that it took in all."""
+    model = SeqGAN(**settings)
     started = time.monotonic()
     parts = model.prepare(sequences)
     keeper = Keeper(model)
@@ -68,10 +72,10 @@ def pooled_correlations(x_NTD: np.ndarray, lag: int) -> np.ndarray:
     return now.reshape(-1, features).T @ before.reshape(-1, features) / now[:, :, 0].size
 
 
-def exact_process(name: str, seed: int) -> dict[str, float]:
+def exact_process(name: str, seed: int, **settings: Any) -> dict[str, float]:
     """Train on 10,000 sequences of length 20 of a simulator and compare with it."""
     process = simulators.get(name, 20)
-    model, keeper, parts, seconds = train(load(name, window=20, seed=seed), seed)
+    model, keeper, parts, seconds = train(load(name, window=20, seed=seed), seed=seed, **settings)
     before, _ = gaps(keeper.after_likelihood, process, parts.held_out_NTD)
     coverage, quality = gaps(model, process, parts.held_out_NTD)
     samples = model.sample(10_000, seed=2)
@@ -115,10 +119,10 @@ def var1_nll(train_NTD: np.ndarray, held_out_NTD: np.ndarray) -> float:
     return float(-total.mean() / held_out_NTD.shape[1])
 
 
-def real_series(path: Path, seed: int) -> dict[str, float]:
+def real_series(path: Path, seed: int, **settings: Any) -> dict[str, float]:
     """Windows of 24 of a long series: held-out likelihood against a VAR(1) of the same columns."""
     sequences = load(str(path), window=24)
-    model, keeper, parts, seconds = train(sequences, seed)
+    model, keeper, parts, seconds = train(sequences, seed=seed, **settings)
     scaler, x = model.description.scaler, parts.held_out_NTD
     # In scaled units, where volumes and prices are of one size; the Jacobian brings it back.
     linear = var1_nll(scaler.transform(parts.train_NTD), scaler.transform(x))
@@ -131,29 +135,29 @@ def real_series(path: Path, seed: int) -> dict[str, float]:
     }
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", help="one of the tasks: ar1, var1, stock_data.csv, ETTh1.csv")
-    parser.add_argument("--data", type=Path, help="folder with stock_data.csv and ETTh1.csv")
-    parser.add_argument("--seeds", type=int, default=1, help="training seeds, from 88 (default: 1)")
-    parser.add_argument("--json", type=Path, default=Path("main_job.json"), help="file to write")
-    options = parser.parse_args()
+    flags = measure.parser(__doc__, "gpu")
+    flags.add_argument("--only", choices=["ar1", "var1", *FILES], help="one of the tasks")
+    flags.add_argument("--data", type=Path, help=f"folder with {' and '.join(FILES)}")
+    flags.add_argument("--seeds", type=int, default=1, help="training seeds, from 88 (default: 1)")
+    flags.set_defaults(json=Path("main_job.json"))
+    options = measure.parse(flags, arguments)
     tasks = {name: partial(exact_process, name) for name in ("ar1", "var1")}
     if options.data:
-        files = ("stock_data.csv", "ETTh1.csv")
-        tasks |= {name: partial(real_series, options.data / name) for name in files}
+        tasks |= {name: partial(real_series, options.data / name) for name in FILES}
+    elif options.only in FILES:
+        flags.error(f"--only {options.only}: needs --data, the folder with the file")
+    settings = QUICK if options.quick else {}
     results: dict[str, list[dict[str, float]]] = {}
-    for name, task in tasks.items():
-        if options.only not in (None, name):
-            continue
-        results[name] = [task(88 + i) for i in range(options.seeds)]
+    for name in [options.only] if options.only else tasks:
+        results[name] = [tasks[name](88 + i, **settings) for i in range(options.seeds)]
         print(name)
         for figure in results[name][0]:
             values = [row[figure] for row in results[name]]
             spread = f"  ({min(values):.4f} to {max(values):.4f})" if len(values) > 1 else ""
             print(f"  {figure:<32} {np.mean(values):10.4f}{spread}", flush=True)
-    content = {"version": __version__, "settings": "defaults", "results": results}
+    content = {"version": __version__, "quick": options.quick, "results": results}
     measure.write(options.json, "main_job", content)
     return 0
 

@@ -1,11 +1,13 @@
-"""What all the speed scripts share: flags, timing, the description of the machine, tables, JSON."""
+"""What the scripts share: flags, child processes, timing, the machine's name, tables, JSON."""
 
 import argparse
 import importlib.metadata
 import json
 import os
 import platform
+import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -78,23 +80,31 @@ def timed(call: Call, repeats: int = MIN_REPEATS, at_least: float = 0.2, unit: i
     return alternate({"": call}, repeats, at_least, unit)[""]
 
 
-def parser(doc: str, gpu: bool = True) -> argparse.ArgumentParser:
-    """The flags that every script has."""
+def parser(doc: str, *more: str, lines: bool = False) -> argparse.ArgumentParser:
+    """The flags that every script has; of `repeats`, `gpu` and `child` those that are asked for.
+
+    With `lines` the script adds lines to its JSON file while it runs, by `append`.
+    """
     flags = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    flags.add_argument("--quick", action="store_true", help="small sizes, under a minute")
-    flags.add_argument("--json", type=Path, help="file to write the figures to")
-    flags.add_argument("--repeats", type=int, default=MIN_REPEATS, help="at least 5 (default: 5)")
-    if gpu:
+    flags.add_argument("--quick", action="store_true", help="small sizes, about a minute")
+    content = "add a line for each result to" if lines else "write the figures to"
+    flags.add_argument("--json", type=Path, help=f"file to {content}")
+    if "repeats" in more:
+        words = f"at least {MIN_REPEATS} (default: {MIN_REPEATS})"
+        flags.add_argument("--repeats", type=int, default=MIN_REPEATS, help=words)
+    if "gpu" in more:
         flags.add_argument("--gpu", action="store_true", help="measure on a GPU; no fall-back")
+    if "child" in more:
+        flags.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
     return flags
 
 
 def parse(flags: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> Any:
     """Parsed flags, with the device chosen; ends with 2 on bad flags, 4 without a usable GPU."""
     options = flags.parse_args(arguments)
-    if options.repeats < MIN_REPEATS:
+    if getattr(options, "repeats", MIN_REPEATS) < MIN_REPEATS:
         flags.error(f"--repeats must be at least {MIN_REPEATS}, not {options.repeats}")
     if options.json is not None and not options.json.resolve().parent.is_dir():
         flags.error(f"--json {options.json}: its folder does not exist. Make it first.")
@@ -104,6 +114,27 @@ def parse(flags: argparse.ArgumentParser, arguments: Sequence[str] | None = None
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
     return options
+
+
+def in_child(script: str, settings: Any, *flags: str, xla_flags: str = "") -> dict[str, Any]:
+    """What `script --child SETTINGS` prints on its last line; where it fails, the last line of why.
+
+    A process of its own has a peak memory of its own, and as many devices as `xla_flags` say.
+    """
+    environment = dict(os.environ)
+    environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {xla_flags}".strip()
+    command = [sys.executable, script, "--child", json.dumps(settings), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
+        return {"error": lines[-1]}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def peak_bytes() -> int:
+    """Peak resident memory of this process (getrusage has KiB, on macOS bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _cpu_name() -> str:
@@ -159,9 +190,9 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     console.print(table)
 
 
-def spread(timing: Timing) -> list[str]:
+def spread(row: Mapping[str, float]) -> list[str]:
     """Cells: min, median, max and the first call."""
-    return [duration(v) for v in (timing.min, timing.median, timing.max, timing.first)]
+    return [duration(row[name]) for name in ("min", "median", "max", "first")]
 
 
 def duration(value: float) -> str:

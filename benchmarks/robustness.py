@@ -3,6 +3,7 @@
     python benchmarks/robustness.py                  bundled weather, simulators, awkward sets
     python benchmarks/robustness.py --data DIR       also the series in DIR that quality.py knows
     python benchmarks/robustness.py --sets outliers constant --json FILE
+    python benchmarks/robustness.py --quick          two sets, a few epochs and rounds
 
 A tenth is held out (of a series, its end) and all figures are on it. Each is shown for generated
 sequences and, after the slash, for the sequences trained on in their place: the end of a series may
@@ -16,15 +17,15 @@ differ from all before it, and that is no fault of the generator.
   kept       the round that was kept of those run; 0: the pretrained policy
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import measure
 import numpy as np
-from main_job import train
+from main_job import QUICK, train
 from quality import FILES
 
 from seqgan_jax.analysis import analyze
@@ -64,10 +65,10 @@ SETS |= {
 }
 
 
-def row_of(sequences: Sequences, seed: int) -> dict[str, object]:
+def row_of(sequences: Sequences, **settings: Any) -> dict[str, object]:
     """Every figure of one run; `diverged` alone where it broke down."""
     try:
-        model, keeper, parts, seconds = train(sequences, seed)
+        model, keeper, parts, seconds = train(sequences, **settings)
     except DivergedError as error:
         return {"diverged": str(error)}
     held_out, trained_on = parts.held_out_NTD, np.asarray(parts.train_NTD)
@@ -110,14 +111,11 @@ def cell(name: str, value: object) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print and write."""
-    flags = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    flags = measure.parser(__doc__, "gpu", lines=True)
     flags.add_argument("--data", type=Path, help="folder with the series of quality.py")
     flags.add_argument("--sets", nargs="+", choices=[*SETS, *FILES])
     flags.add_argument("--seed", type=int, default=88)
-    flags.add_argument("--json", type=Path, help="file to add a line for each set to")
-    options = flags.parse_args(arguments)
+    options = measure.parse(flags, arguments)
     sets = dict(SETS)
     if options.data:
         there = {name: options.data / file for name, file in FILES.items()}
@@ -126,8 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing:
         flags.error(f"{', '.join(sorted(missing))}: needs --data, the folder with the file")
     rows = []
-    for name in options.sets or sets:
-        row = row_of(sets[name](), options.seed)
+    settings = {"seed": options.seed} | (QUICK if options.quick else {})
+    for name in options.sets or (["weather", "200"] if options.quick else sets):
+        row = row_of(sets[name](), **settings)
         if "diverged" in row:
             cells = [name, f"diverged: {row['diverged']}", *[""] * (len(COLUMNS) - 1)]
         else:

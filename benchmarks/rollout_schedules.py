@@ -19,34 +19,37 @@ import jax.numpy as jnp
 import measure
 import numpy as np
 import work
+from schedules import folded_schedule, masked_rollouts
 
-from seqgan_jax.core import networks, rollout
+from seqgan_jax.core import sampling
+from seqgan_jax.core.batch import TrainState
 
 TOLERANCE = 1e-3  # float32 over up to a hundred recurrent steps, values of unit variance
 
 
 def nested(problem: work.Problem) -> Callable[[jax.Array], jax.Array]:
-    """One rollout of every prefix by Python loops over prefixes and steps: `noise -> x_BPTD`."""
-    length = problem.sizes.length
-    bound = networks.bind(problem.nets.policy, problem.state().generator)
-    x_BTD = work.batch(problem)
+    """One rollout of every prefix by Python loops over prefixes and steps: `noise -> x_BJTD`."""
+    length, state = problem.sizes.length, problem.state()
+    policy = problem.nets.bind_policy(state.policy, state)
+    x_BTD = work.batch(problem).x
     x_TBD = [x_BTD[:, t] for t in range(length)]
-    given = jax.jit(partial(rollout.prefixes, bound))(x_BTD)
-    steps, lanes = rollout.folded_schedule(length)
+    given = jax.jit(partial(sampling.prefixes, policy))(x_BTD)
+    steps, lanes = folded_schedule(length)
 
     @jax.jit
-    def step(state: Any, u: jax.Array, noise_TBKD: jax.Array, s: Any, k: Any) -> Any:
-        state, law = bound.step(state, u)
-        x, e = law.sample(noise_TBKD[s, :, k])
+    def one(state: Any, inputs_BU: jax.Array, noise_TBLP: jax.Array, s: Any, lane: Any) -> Any:
+        state, step = policy.step(state, inputs_BU)
+        x, e = step.sample(noise_TBLP[s, :, lane])
         return state, jnp.concatenate([x, e], axis=-1), x
 
-    def run(noise_TBKD: jax.Array) -> jax.Array:
+    def run(noise_TBLP: jax.Array) -> jax.Array:
         out = []
         for p in range(1, length):
-            state, u = given.carry(p - 1)
+            state, inputs_BU = jax.tree.map(lambda leaf: leaf[p - 1], (given.states, given.inputs))  # noqa: B023
             values = x_TBD[:p]
             for t in range(p, length):
-                state, u, x = step(state, u, noise_TBKD, steps[p - 1, t], lanes[p - 1])
+                place = steps[p - 1, t], lanes[p - 1]
+                state, inputs_BU, x = one(state, inputs_BU, noise_TBLP, *place)
                 values.append(x)
             out.append(jnp.stack(values, axis=1))
         return jnp.stack(out, axis=1)
@@ -57,24 +60,21 @@ def nested(problem: work.Problem) -> Callable[[jax.Array], jax.Array]:
 def compare(sizes: work.Sizes, repeats: int, at_least: float, loops: bool) -> dict[str, Any]:
     """Times of one rollout of every prefix by each schedule, after an assertion that they agree."""
     problem = work.problem(sizes)
-    params, x_BTD = problem.state().generator, work.batch(problem)
-    noise_TBKD = work.noise(jax.random.key(1), sizes)[0]
+    state, x_BTD = problem.state(), work.batch(problem).x
+    noise_TBLP = work.noise(jax.random.key(1), sizes)[0]
 
     def schedule(function: Any) -> Callable[[], jax.Array]:
         @jax.jit
-        def run(params: Any, x: jax.Array, noise: jax.Array) -> jax.Array:
-            policy = networks.bind(problem.nets.policy, params)
-            return function(policy, rollout.prefixes(policy, x), noise)
+        def run(state: TrainState, x_BTD: jax.Array, noise_TBLP: jax.Array) -> jax.Array:
+            policy = problem.nets.bind_policy(state.policy, state)
+            return function(policy, sampling.prefixes(policy, x_BTD), noise_TBLP)
 
-        return lambda: jax.block_until_ready(run(params, x_BTD, noise_TBKD))
+        return lambda: jax.block_until_ready(run(state, x_BTD, noise_TBLP))
 
-    calls = {
-        "folded": schedule(rollout.rollouts),
-        "masked": schedule(rollout.masked_rollouts),
-    }
+    calls = {"folded": schedule(sampling.rollouts), "masked": schedule(masked_rollouts)}
     if loops:
         by_hand = nested(problem)
-        calls["nested"] = lambda: jax.block_until_ready(by_hand(noise_TBKD))
+        calls["nested"] = lambda: jax.block_until_ready(by_hand(noise_TBLP))
     samples = {name: np.asarray(call()) for name, call in calls.items()}
     for name, found in samples.items():
         difference = float(np.abs(found - samples["folded"]).max())
@@ -90,7 +90,7 @@ def compare(sizes: work.Sizes, repeats: int, at_least: float, loops: bool) -> di
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print and write."""
-    flags = measure.parser(__doc__)
+    flags = measure.parser(__doc__, "repeats", "gpu")
     flags.add_argument("--lengths", type=int, nargs="+", help="values of T, from 2")
     flags.add_argument("--batch", type=int, default=64, help="sequences (default: 64)")
     options = measure.parse(flags, arguments)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import measure
 import work
 
-from seqgan_jax.core import networks
+from seqgan_jax.core.batch import num_params
 
 FLOAT = 4  # bytes
 # Times that a parameter's size is moved in one step of Adam with a clipped gradient: read forwards
@@ -95,11 +95,11 @@ def kernels(sizes: work.Sizes, repeats: int, at_least: float, full: bool) -> lis
     """Time, FLOPs and bytes of each kernel for this discriminator; of the policy where `full`."""
     problem = work.problem(sizes)
     state = problem.state()
-    weights = networks.num_params(state.discriminator)
+    weights = num_params(state.discriminator)
     sequence = sizes.length * sizes.features
     lanes = sizes.batch * (sizes.length - 1)  # what D is given at once on a CPU
     forward = discriminator_flops(sizes)
-    d_call, d_steps = work.discriminating(problem, 3)
+    d_call, d_steps = work.discriminator_passes(problem, 3)
     scores = {number: work.compiled_scores(problem, number) for number in (sizes.batch, lanes)}
     found: list[tuple[str, Any, int, float, float | None, float]] = [
         (
@@ -115,8 +115,8 @@ def kernels(sizes: work.Sizes, repeats: int, at_least: float, full: bool) -> lis
     bytes_ = FLOAT * (ADAM_PASSES * weights + sizes.batch * sequence)
     found.append(("D step", d_call, d_steps, 3 * sizes.batch * forward, None, bytes_))
     if full:
-        g_call, g_steps = work.likelihood(problem)
-        weights = networks.num_params(state.generator)
+        g_call, g_steps = work.likelihood_epoch(problem)
+        weights = num_params(state.policy)
         gradient, rollouts = work.compiled_gradient(problem), work.compiled_rollouts(problem)
         least = FLOAT * ((ADAM_PASSES + 3) * weights + sizes.batch * sequence)  # and the average
         flops = gradient_flops(sizes)
@@ -138,7 +138,7 @@ def kernels(sizes: work.Sizes, repeats: int, at_least: float, full: bool) -> lis
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print and write."""
-    options = measure.parse(measure.parser(__doc__), arguments)
+    options = measure.parse(measure.parser(__doc__, "repeats", "gpu"), arguments)
     quick, at_least = options.quick, 0.05 if options.quick else 0.2
     large = () if quick else (2048, 4096)
     products, product_rows = matmul_ceiling((256, 512, 1024, *large), options.repeats)

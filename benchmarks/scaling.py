@@ -2,9 +2,9 @@
 
     python benchmarks/scaling.py                           all axes
     python benchmarks/scaling.py --axis length rollouts    some
-    python benchmarks/scaling.py --quick                   two lengths, under a minute
+    python benchmarks/scaling.py --quick                   two values of T, or of each --axis
 
-Each point runs in a process of its own, whose peak memory is its. G step: one of maximum
+Each point runs in a process of its own, for its peak memory. G step: one of maximum
 likelihood. Reward: N rollouts of every prefix, scored by the small discriminator. `temp` is what
 XLA reserves for intermediate values of the reward. Exponents are slopes of log time (memory) on
 log size by least squares; the last column of the table is the local one, from the point before.
@@ -12,19 +12,14 @@ log size by least squares; the last column of the table is the local one, from t
 
 import dataclasses
 import json
-import os
-import resource
-import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import measure
 import numpy as np
+import throughput
 import work
-
-from seqgan_jax.config import Config, flat
 
 # Small where an axis is large, so that the largest point fits in a few GB and in seconds.
 BASE: dict[str, dict[str, int]] = {
@@ -39,7 +34,7 @@ AXES: dict[str, tuple[int, ...]] = {
     "features": (1, 2, 4, 8, 16, 32, 64),
     "batch": (8, 16, 32, 64, 128, 256, 512),
 }
-QUICK: dict[str, tuple[int, ...]] = {"length": (12, 24)}
+QUICK = ("length",)
 RUNS: dict[str, tuple[int, ...]] = {"seeds": (1, 4, 16, 64), "devices": (1, 2, 4, 8)}
 FIGURES = ("g_step", "reward", "temp_bytes", "peak_rss_bytes")
 
@@ -48,7 +43,7 @@ def point(settings: dict[str, Any], repeats: int, at_least: float = 0.2) -> dict
     """Figures of one point, in this process."""
     batch = settings.get("batch", work.Sizes.batch)
     problem = work.problem(work.Sizes(number=4 * batch, **settings))
-    call, steps = work.likelihood(problem)
+    call, steps = work.likelihood_epoch(problem)
     reward = work.compiled_reward(problem)
     g_step = measure.timed(call, repeats, at_least, steps)
     scored = measure.timed(reward, repeats, at_least)
@@ -56,25 +51,14 @@ def point(settings: dict[str, Any], repeats: int, at_least: float = 0.2) -> dict
         {"g_step": g_step.median, "reward": scored.median}
         | g_step.json("g_step_")
         | scored.json("reward_")
-        | {"temp_bytes": reward.temporary_bytes(), "peak_rss_bytes": peak_rss()}
+        | {"temp_bytes": reward.temporary_bytes(), "peak_rss_bytes": measure.peak_bytes()}
     )
 
 
-def peak_rss() -> int:
-    """Peak resident memory of this process, bytes (getrusage has KiB, on macOS bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def in_child(settings: dict[str, Any], options: Any) -> dict[str, Any]:
-    """`point` in a process of its own; where it fails, the last line of why."""
-    command = [sys.executable, __file__, "--child", json.dumps(settings)]
-    command += ["--repeats", str(options.repeats), *(["--gpu"] if options.gpu else [])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
-        return {"error": lines[-1]}
-    return json.loads(done.stdout.splitlines()[-1])
+def in_child(settings: dict[str, Any], options: Any, xla_flags: str = "") -> dict[str, Any]:
+    """A point, or a short run, in a process of its own."""
+    flags = ["--repeats", str(options.repeats), *(["--gpu"] if options.gpu else [])]
+    return measure.in_child(__file__, settings, *flags, xla_flags=xla_flags)
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
@@ -97,48 +81,16 @@ def sweep(axis: str, values: Sequence[int], options: Any) -> list[dict[str, Any]
     return rows
 
 
-def seeds_and_devices(options: Any) -> list[dict[str, Any]]:
-    """Whole short runs with `--num-seeds` and `--devices`, as far as this version has them."""
-    rows = []
-    for axis, values in RUNS.items():
-        setting = {"seeds": "num_seeds", "devices": "devices"}[axis]
-        if setting not in flat(Config()):
-            print(f"{axis}: skipped, this version has no --{setting.replace('_', '-')}")
-            continue
-        for value in values[:2] if options.quick else values:
-            rows.append({"axis": axis, "value": value} | short_run(axis, value, options))
-    return rows
-
-
 def short_run(axis: str, value: int, options: Any) -> dict[str, Any]:
-    """Seconds of a cut default run in a process of its own, and those of them spent compiling."""
-    changes: dict[str, Any] = {
-        "pre_epoch_num": 10,
-        "patience": 10,
-        "dis_pre_refreshes": 5,
-        "total_batch": 10,
-    }
-    environment = dict(os.environ)
+    """Seconds of a short run of all phases in a child, and those of them spent compiling."""
+    changes, xla_flags = throughput.SHORT | {"num_seeds": value}, ""
     if axis == "devices":
         changes |= {"devices": value, "num_seeds": max(RUNS["devices"])}
         if not options.gpu:
-            fake = f"--xla_force_host_platform_device_count={value}"
-            environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {fake}"
-    else:
-        changes["num_seeds"] = value
-    script = (
-        "import json, throughput; from seqgan_jax import device\n"
-        f"device.choose({options.gpu})\n"
-        f"print(json.dumps(throughput.whole_run(2000, **json.loads({json.dumps(changes)!r}))))"
-    )
-    paths = [str(Path(__file__).parent), environment.get("PYTHONPATH", "")]
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False
-    )
-    if done.returncode:
-        return {"error": (done.stderr.strip().splitlines() or ["no reason given"])[-1]}
-    return json.loads(done.stdout.splitlines()[-1])
+            xla_flags = f"--xla_force_host_platform_device_count={value}"
+    found = in_child({"run": changes}, options, xla_flags)
+    print(f"{axis} {value}: {found.get('error', 'done')}", file=sys.stderr, flush=True)
+    return {"axis": axis, "value": value} | found
 
 
 def fits(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -177,21 +129,24 @@ def _times(run: dict[str, Any]) -> tuple[float, float, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print and write; with `--child` one point, as JSON on the last line."""
-    flags = measure.parser(__doc__)
+    flags = measure.parser(__doc__, "repeats", "gpu", "child")
     flags.add_argument("--axis", nargs="+", choices=[*AXES, *RUNS], help="default: all")
-    flags.add_argument("--child", help=measure.argparse.SUPPRESS)
     options = measure.parse(flags, arguments)
     if options.child:
-        print(json.dumps(point(json.loads(options.child), options.repeats)))
+        run = options.child.get("run")
+        found = throughput.whole_run(2000, **run) if run else point(options.child, options.repeats)
+        print(json.dumps(found))
         return 0
-    axes = QUICK if options.quick else AXES
-    rows: list[dict[str, Any]] = []
-    for axis, values in axes.items():
-        if options.axis is None or axis in options.axis:
-            rows += sweep(axis, values, options)
-    runs: list[dict[str, Any]] = []
-    if set(options.axis or ([] if options.quick else RUNS)) & set(RUNS):
-        runs = seeds_and_devices(options)
+    wanted = options.axis or (QUICK if options.quick else [*AXES, *RUNS])
+    most = 2 if options.quick else None
+    axes = {axis: values[:most] for axis, values in AXES.items() if axis in wanted}
+    rows = [row for axis, values in axes.items() for row in sweep(axis, values, options)]
+    runs = [
+        short_run(axis, value, options)
+        for axis, values in RUNS.items()
+        if axis in wanted
+        for value in values[:most]
+    ]
     slopes = fits(rows)
     if rows:
         columns = ("axis", "value", "G step", "reward", "temp", "peak memory", "local exponent")

@@ -1,9 +1,9 @@
 """The same algorithm in idiomatic, fast PyTorch, written for `versus_torch.py` only.
 
-Same arithmetic as the package: an LSTM policy in a fixed VAR(1) frame with a Gaussian head, the
-small and the reference discriminator, Adam on clipped gradients, running averages. What makes it
-fast: `nn.LSTM` (one fused call) for teacher forcing, all prefixes and rollouts in one batch,
-`inference_mode`, fused Adam, foreach averages. One feature or a diagonal covariance.
+Same arithmetic as the package: an LSTM policy on a linear baseline with a Gaussian head, the
+small and the reference discriminator, Adam on clipped gradients, exponential moving averages. What
+makes it fast: `nn.LSTM` (one fused call) for teacher forcing, all prefixes and rollouts in one
+batch, `inference_mode`, fused Adam, foreach averages. One feature or a diagonal covariance.
 """
 
 import itertools
@@ -21,22 +21,22 @@ LOG_2PI = math.log(2 * math.pi)
 class Policy(nn.Module):
     """The LSTM policy. Gates in torch's order: i, f, g, o; values and innovations side by side."""
 
-    def __init__(self, hidden: int, frame: dict[str, Tensor], unrolled: bool = False) -> None:
+    def __init__(self, hidden: int, baseline: dict[str, Tensor], unrolled: bool = False) -> None:
         super().__init__()
-        features = frame["offset"].shape[0]
+        features = baseline["offset"].shape[0]
         self.hidden, self.features, self.unrolled = hidden, features, unrolled
         self.lstm = nn.LSTM(2 * features, hidden)
         nn.init.zeros_(self.lstm.bias_hh_l0).requires_grad_(False)  # one bias is enough
         self.start = nn.Parameter(torch.zeros(4 * hidden))
         self.head = nn.Linear(hidden, 2 * features)
         self.first = nn.Parameter(torch.zeros(2 * features))
-        for name, value in frame.items():
+        for name, value in baseline.items():
             self.register_buffer(name, value)
         eye = torch.eye(features)
         for name in ("first_factor", "factor"):
-            inverse = torch.linalg.solve_triangular(frame[name], eye, upper=False)
+            inverse = torch.linalg.solve_triangular(baseline[name], eye, upper=False)
             self.register_buffer(f"{name}_inverse", inverse)
-            self.register_buffer(f"{name}_log_det", torch.log(torch.diagonal(frame[name])).sum())
+            self.register_buffer(f"{name}_log_det", torch.log(torch.diagonal(baseline[name])).sum())
 
     def cell(self, gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """h and c from the gates' sums."""
@@ -49,7 +49,7 @@ class Policy(nn.Module):
         gates = (self.start + self.lstm.bias_ih_l0).expand(batch, -1)
         return self.cell(gates, gates.new_zeros(batch, self.hidden))
 
-    def law(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+    def mean_and_scale(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of an innovation."""
         mean, log_variance = raw.chunk(2, dim=-1)
         return mean, torch.exp(0.5 * log_variance.clamp(-18.0, 8.0))
@@ -84,10 +84,10 @@ class Policy(nn.Module):
         return torch.cat([h[None], later]), e_TBD
 
     def log_prob_and_entropy(self, x_TBD: Tensor) -> tuple[Tensor, Tensor]:
-        """log pi(x_t | x_<t) and the entropies of those laws, [T, B] each."""
+        """log pi(x_t | x_<t) and the entropies of those distributions, [T, B] each."""
         h_TBH, e_TBD = self.states(x_TBD)
         raw = self.head(h_TBH)
-        mean, scale = self.law(torch.cat([raw[:1] + self.first, raw[1:]]))
+        mean, scale = self.mean_and_scale(torch.cat([raw[:1] + self.first, raw[1:]]))
         log_scale = torch.log(scale).sum(-1)
         log_det = torch.cat(
             [
@@ -104,7 +104,7 @@ class Policy(nn.Module):
         weight, bias = self.lstm.weight_ih_l0, self.lstm.bias_ih_l0
         gates = torch.addmm(torch.addmm(bias, u, weight.T), h, self.lstm.weight_hh_l0.T)
         h, c = self.cell(gates, c)
-        mean, scale = self.law(self.head(h))
+        mean, scale = self.mean_and_scale(self.head(h))
         e = mean + scale * noise
         x = u[:, : self.features] @ self.matrix.T + self.offset + e @ self.factor.T
         return h, c, torch.cat([x, e], dim=-1)
@@ -113,7 +113,7 @@ class Policy(nn.Module):
         """Free-running sequences, `x_TBD`."""
         step = step or self.step
         h, c = self.first_state(noise_TBD.shape[1])
-        mean, scale = self.law(self.head(h) + self.first)
+        mean, scale = self.mean_and_scale(self.head(h) + self.first)
         e = mean + scale * noise_TBD[0]
         u = torch.cat([self.first_offset + e @ self.first_factor.T, e], dim=-1)
         values = [u[:, : self.features]]
@@ -123,16 +123,16 @@ class Policy(nn.Module):
         return torch.stack(values)
 
     def rollouts(
-        self, x_TBD: Tensor, noise_TPLD: Tensor, step: Callable[..., Any] | None = None
+        self, x_TBD: Tensor, noise_TJLD: Tensor, step: Callable[..., Any] | None = None
     ) -> Tensor:
-        """Continuations of every prefix, L = n B lanes each: `x_PLTD`.
+        """Continuations of every prefix, L = n B lanes each: `x_JLTD`.
 
         The batch grows by one prefix a step: T (T - 1) / 2 prefix-steps, none of them wasted. Lane
         l of a prefix continues sequence l mod B; noise is by position and prefix.
         """
         step = step or self.step
         length, batch, features = x_TBD.shape
-        lanes = noise_TPLD.shape[2]
+        lanes = noise_TJLD.shape[2]
         given_h, given_c, given_u = self.teacher_forced(x_TBD)
         copies = lanes // batch
         out = x_TBD.transpose(0, 1).repeat((length - 1) * copies, 1, 1)
@@ -143,7 +143,7 @@ class Policy(nn.Module):
             h = torch.cat([h, given_h[t - 1].repeat(copies, 1)])
             c = torch.cat([c, given_c[t - 1].repeat(copies, 1)])
             u = torch.cat([u, given_u[t - 1].repeat(copies, 1)])
-            h, c, u = step(h, c, u, noise_TPLD[t, :t].reshape(-1, features))
+            h, c, u = step(h, c, u, noise_TJLD[t, :t].reshape(-1, features))
             out[:t, :, t] = u[:, :features].view(t, lanes, features)
         return out
 

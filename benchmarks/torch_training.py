@@ -20,9 +20,10 @@ def tensor(array: Any) -> Tensor:
 
 def policy(problem: work.Problem, unrolled: bool) -> torch_seqgan.Policy:
     """Our policy's parameters in torch: our gates are i, f, o, g; torch's i, f, g, o."""
-    params = problem.state().generator
-    frame = {name: tensor(value) for name, value in params["frame"].items()}
-    new = torch_seqgan.Policy(problem.sizes.hidden, frame, unrolled)
+    state = problem.state()
+    params, baseline = state.policy, state.policy_constants["baseline"]
+    constants = {name: tensor(value) for name, value in baseline.items()}
+    new = torch_seqgan.Policy(problem.sizes.hidden, constants, unrolled)
 
     def gates(name: str) -> Tensor:
         i, f, o, g = tensor(params[name]).chunk(4, dim=-1)
@@ -41,10 +42,11 @@ def policy(problem: work.Problem, unrolled: bool) -> torch_seqgan.Policy:
 
 def discriminator(problem: work.Problem) -> nn.Module:
     """Our discriminator's parameters in torch, for both sizes."""
-    sizes, params = problem.sizes, problem.state().discriminator
+    sizes, state = problem.sizes, problem.state()
+    params = state.discriminator
     keep = problem.discriminator.dis_dropout_keep_prob
     if sizes.dis_size == "small":
-        scale = tensor(work.increment_scale(sizes))
+        scale = tensor(state.discriminator_constants["increment_scale"])
         new: Any = torch_seqgan.SmallDiscriminator(sizes.length, sizes.features, keep, scale)
         layers = [(new.hidden, params["hidden"]), (new.output, params["output"])]
         layers += _highway(new.highway, params["highway"])
@@ -93,8 +95,8 @@ class Trainer:
         self.compiled, self.at_once = compiled, min(at_once, problem.sizes.rollouts)
         self.l2 = problem.discriminator.dis_l2_reg_lambda
         self.config, self.generator = problem.adversarial, problem.generator
-        self.x_NTD = tensor(problem.data.train_NTD)
-        self.validation_TBD = tensor(problem.data.validation_NTD).transpose(0, 1).contiguous()
+        self.x_NTD = tensor(problem.parts.train.x)
+        self.validation_TBD = tensor(problem.parts.validation.x).transpose(0, 1).contiguous()
         # nn.LSTM is faster than a Python loop, but is not compiled; a loop of cells is.
         self.policy = policy(problem, unrolled=compiled)
         self.rollout_policy = policy(problem, unrolled=compiled)
@@ -155,7 +157,7 @@ class Trainer:
                 self._apply(loss + self.l2 * l2, self.dis_params, self.dis_adam)
 
     def rollouts(self, x_TBD: Tensor) -> list[Tensor]:
-        """N rollouts of every prefix, `at_once` together: whole sequences, `x_PLTD` each."""
+        """N rollouts of every prefix, `at_once` together: whole sequences, `x_JLTD` each."""
         length, batch, features = x_TBD.shape
         made = []
         with torch.inference_mode():
@@ -171,8 +173,8 @@ class Trainer:
         self.discriminator.eval()
         with torch.inference_mode():
             total = torch.zeros(length - 1, batch)
-            for x_PLTD in self.rollouts(x_TBD):
-                scores = torch.sigmoid(self.scores(x_PLTD.view(-1, length, features)))
+            for x_JLTD in self.rollouts(x_TBD):
+                scores = torch.sigmoid(self.scores(x_JLTD.view(-1, length, features)))
                 total += scores.view(length - 1, -1, batch).sum(1)
             last = torch.sigmoid(self.scores(x_TBD.transpose(0, 1)))
             return torch.cat([total / self.sizes.rollouts, last[None]]).T
@@ -185,8 +187,7 @@ class Trainer:
             x_TBD = self.policy.sample(noise, self.policy_step)
         q_BT = self.reward(x_TBD)
         first = (q_BT[:, 0].sum() - q_BT[:, 0]) / max(sizes.batch - 1, 1)
-        advantage = q_BT - torch.cat([first[:, None], q_BT[:, :-1]], dim=1)
-        advantage = (advantage / (advantage.square().mean().sqrt() + 1e-8)).T.clone()
+        advantage = (q_BT - torch.cat([first[:, None], q_BT[:, :-1]], dim=1)).T.clone()
         real = self.x_NTD[torch.randint(len(self.x_NTD), (sizes.batch,))].transpose(0, 1)
         log_prob, entropy = self.likelihoods(torch.cat([x_TBD, real], dim=1))
         surrogate = -(advantage * log_prob[:, : sizes.batch]).sum(0).mean() / sizes.length

@@ -26,8 +26,9 @@ import jax
 import measure
 import numpy as np
 import work
+from schedules import folded_schedule
 
-from seqgan_jax.core import networks, rollout
+from seqgan_jax.core import sampling
 
 WORKS = ("g_step", "d_step", "rollouts", "reward", "round")
 
@@ -72,19 +73,19 @@ def check(problem: work.Problem) -> dict[str, float]:
     import torch_training
 
     sizes, state = problem.sizes, problem.state()
-    ours = networks.bind(problem.nets.policy, state.generator)
-    x_BTD, x_TBD = work.batch(problem), torch_training.tensor(work.batch(problem)).transpose(0, 1)
-    log_prob_BT = np.asarray(jax.jit(ours.log_prob)(x_BTD))
-    logits_B = np.asarray(
-        jax.jit(networks.bind(problem.nets.discriminator, state.discriminator))(x_BTD)
-    )
+    ours = problem.nets.bind_policy(state.policy, state)
+    discriminator = problem.nets.bind_discriminator(state.discriminator, state)
+    real = work.batch(problem)
+    x_TBD = torch_training.tensor(real.x).transpose(0, 1)
+    log_prob_BT = np.asarray(jax.jit(ours.log_prob)(real)).sum(axis=-1)
+    logits_B = np.asarray(jax.jit(discriminator)(real))
     noise = work.noise(jax.random.key(3), sizes)
     continued = jax.jit(
-        lambda x, n: work.many_rollouts(ours, x, n, rollout.rollouts, sizes.rollouts)
-    )(x_BTD, noise)
-    steps, lanes = rollout.folded_schedule(sizes.length)
-    by_place = np.asarray(noise).swapaxes(2, 3)[:, steps, lanes[:, None]]  # [N, P, T, B, D]
-    noise_TPLD = torch.tensor(
+        lambda x, n: work.many_rollouts(ours, x, n, sampling.rollouts, sizes.rollouts)
+    )(real.x, noise)
+    steps, lanes = folded_schedule(sizes.length)
+    by_place = np.asarray(noise).swapaxes(2, 3)[:, steps, lanes[:, None]]  # [M, J, T, B, D]
+    noise_TJLD = torch.tensor(
         by_place.transpose(2, 1, 0, 3, 4).reshape(sizes.length, sizes.length - 1, -1, 1)
     )
     found = {"log_prob": 0.0, "logits": 0.0, "rollouts": 0.0}
@@ -95,9 +96,9 @@ def check(problem: work.Problem) -> dict[str, float]:
             found["log_prob"] = max(found["log_prob"], relative(theirs, log_prob_BT))
         logits = torch_training.discriminator(problem).eval()(x_TBD.transpose(0, 1)).numpy()
         found["logits"] = relative(logits, logits_B)
-        x_PLTD = policy.rollouts(x_TBD, noise_TPLD).numpy()
-    x_PNBTD = x_PLTD.reshape(sizes.length - 1, sizes.rollouts, sizes.batch, sizes.length, 1)
-    found["rollouts"] = relative(x_PNBTD.transpose(1, 2, 0, 3, 4), np.asarray(continued))
+        x_JLTD = policy.rollouts(x_TBD, noise_TJLD).numpy()
+    x_JMBTD = x_JLTD.reshape(sizes.length - 1, sizes.rollouts, sizes.batch, sizes.length, 1)
+    found["rollouts"] = relative(x_JMBTD.transpose(1, 2, 0, 3, 4), np.asarray(continued))
     limits = {"log_prob": 1e-5, "logits": 1e-5, "rollouts": 1e-4}
     for name, difference in found.items():
         if not difference <= limits[name]:
@@ -117,8 +118,8 @@ def calls(
     import torch_training
 
     sizes = problem.sizes
-    g_call, g_steps = work.likelihood(problem)
-    d_call, d_steps = work.discriminating(problem, passes)
+    g_call, g_steps = work.likelihood_epoch(problem)
+    d_call, d_steps = work.discriminator_passes(problem, passes)
     found: dict[str, dict[str, tuple[Callable[[], Any], int]]] = {
         "g_step": {"ours": (g_call, g_steps)},
         "d_step": {"ours": (d_call, d_steps)},
@@ -128,7 +129,7 @@ def calls(
     }
     for column, compiled in (("torch_eager", False), ("torch_compiled", True)):
         trainer = torch_training.Trainer(problem, compiled)
-        x_TBD = torch_training.tensor(work.batch(problem)).transpose(0, 1).contiguous()
+        x_TBD = torch_training.tensor(work.batch(problem).x).transpose(0, 1).contiguous()
         works = {
             "g_step": (trainer.likelihood, sizes.number // sizes.batch),
             "d_step": (lambda t=trainer: t.discriminating(passes), d_steps),
@@ -202,7 +203,7 @@ def table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check, measure, print and write."""
-    flags = measure.parser(__doc__, gpu=False)
+    flags = measure.parser(__doc__, "repeats")
     flags.add_argument("--reference", type=Path, help="checkout of the reference to time as well")
     flags.add_argument("--negatives", type=int, help="sequences drawn for D (default: 1000)")
     options = measure.parse(flags, arguments)

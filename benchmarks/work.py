@@ -3,8 +3,10 @@
 Every function gives a call without arguments that returns when the device has finished.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,10 +15,12 @@ import numpy as np
 from jax import lax
 
 from seqgan_jax.config import PRESETS, AdversarialConfig, DiscriminatorConfig, GeneratorConfig
-from seqgan_jax.core import losses, networks, rollout, rounds, steps
-from seqgan_jax.core import noise as draws
-from seqgan_jax.core.networks import LSTMPolicy, Params
-from seqgan_jax.core.steps import Data, Networks, TrainState
+from seqgan_jax.core import adversarial, baseline, gradients, keys, likelihood, networks, sampling
+from seqgan_jax.core.baseline import Baseline
+from seqgan_jax.core.batch import Batch, Params, Parts, TrainState
+from seqgan_jax.core.networks import Networks
+from seqgan_jax.core.policy import LSTMPolicy, nll
+from seqgan_jax.run.loop import Silent
 
 NEVER = 10**9  # epochs without improvement before pretraining stops
 
@@ -32,7 +36,7 @@ class Sizes:
     number: int = 10_000
     hidden: int = 32
     dis_size: str = "small"
-    at_once: int = 0  # rollouts made in one go; 0: as `rollout.at_once` has it
+    at_once: int = 0  # rollouts made in one go; 0: as `sampling.at_once` has it
     r1: float = 0.0
     negatives: int = 1000  # sequences drawn for the discriminator each time, of a round
     passes: int = 3
@@ -48,7 +52,7 @@ class Problem:
     discriminator: DiscriminatorConfig
     adversarial: AdversarialConfig
     nets: Networks
-    data: Data
+    parts: Parts
     key: jax.Array
 
     def state(self) -> TrainState:
@@ -70,15 +74,11 @@ def series(number: int, length: int, features: int, seed: int = 0) -> np.ndarray
     return x
 
 
-def increment_scale(sizes: Sizes) -> tuple[float, ...]:
-    """Standard deviation of the data's first differences, which the small discriminator needs."""
-    x = series(sizes.number + sizes.batch, sizes.length, sizes.features)
-    return tuple(float(np.float32(v)) for v in np.diff(x, axis=1).std(axis=(0, 1)))
-
-
 def problem(sizes: Sizes) -> Problem:
     """Everything that the calls below need; deterministic."""
-    x = series(sizes.number + sizes.batch, sizes.length, sizes.features)
+    x_NTD = series(sizes.number + sizes.batch, sizes.length, sizes.features)
+    # One batch of validation, so that an epoch is its steps and hardly anything else.
+    train_NTD, validation_NTD = x_NTD[: sizes.number], x_NTD[sizes.number :]
     # The Gaussian policy and REINFORCE, as in the PyTorch project, with either discriminator.
     base = PRESETS["reference"]
     generator = replace(base.generator, hidden_dim=sizes.hidden, patience=NEVER)
@@ -90,74 +90,74 @@ def problem(sizes: Sizes) -> Problem:
         dis_passes=sizes.passes,
         dis_refreshes=sizes.refreshes,
     )
-    adversarial = replace(
-        base.adversarial, rollout_num=sizes.rollouts, rollouts_at_once=sizes.at_once
-    )
-    key = jax.random.key(0)
-    frame = networks.fit_frame(x, generator.covariance)
-    increments = increment_scale(sizes)
+    settings = replace(base.adversarial, rollout_num=sizes.rollouts, rollouts_at_once=sizes.at_once)
     found: list[Networks] = []
 
     @jax.jit  # op by op this compiles dozens of little programs
-    def initial(key: jax.Array, frame: networks.Frame) -> TrainState:
-        nets, state = steps.init(key, sizes.length, frame, increments, generator, discriminator)
+    def initial(key: jax.Array, linear: Baseline, scale_D: jax.Array) -> TrainState:
+        nets, state = networks.init(key, sizes.length, linear, scale_D, generator, discriminator)
         found.append(nets)
         return state
 
-    state = initial(key, frame)
-    # One batch of validation, so that an epoch is its steps and hardly anything else.
-    train, validation = x[: sizes.number], x[sizes.number :]
-    data = Data(jnp.asarray(train, jnp.float32), jnp.asarray(validation, jnp.float32))
+    linear = baseline.fit(train_NTD, validation_NTD, generator.covariance)
+    state = initial(jax.random.key(0), linear, jnp.asarray(baseline.increment_scale(train_NTD)))
+    train, validation = (
+        Batch.complete(jnp.asarray(x, jnp.float32)) for x in (train_NTD, validation_NTD)
+    )
+    parts = Parts(train, validation, jnp.arange(len(validation)))
     # Anything but zero, the head's initial value, that keeps the policy near the data.
-    head = 0.1 * jax.random.normal(jax.random.key(1), state.generator["head"].shape)
-    params = state.generator | {"head": head}
-    state = replace(state, generator=params, average=params, final=params, rollout=params)
+    head = 0.1 * jax.random.normal(jax.random.key(1), state.policy["head"].shape)
+    params = state.policy | {"head": head}
+    state = replace(state, policy=params, ema=params, best=params, rollout=params)
     key = jax.random.key(2)
-    return Problem(sizes, generator, discriminator, adversarial, found[0], data, key, state)
+    return Problem(sizes, generator, discriminator, settings, found[0], parts, key, state)
 
 
-def _advance(
-    function: Callable[..., Any], problem: Problem, work: Any, **settings: Any
-) -> Callable[[], Any]:
-    """A call that runs one unit of a phase and keeps the state for the next call."""
+Phase = Callable[..., Any]  # state, parts, key -> state, metrics
+
+
+def _in_turn(problem: Problem, *phases: Phase) -> Callable[[], Any]:
+    """A call that runs each phase and keeps the state for the next call."""
     state = problem.state()
-    shared = {"nets": problem.nets, "batch_size": problem.sizes.batch} | settings
 
     def call() -> Any:
         nonlocal state
-        state, metrics = function(state, problem.data, problem.key, work, **shared)
+        for phase in phases:
+            state, metrics = phase(
+                state, problem.parts, problem.key, nets=problem.nets, batch_size=problem.sizes.batch
+            )
         return jax.block_until_ready(metrics)
 
     return call
 
 
-def likelihood(problem: Problem) -> tuple[Callable[[], Any], int]:
-    """An epoch of maximum likelihood (gather, gradient, clip, Adam, average), and its steps."""
-    steps_ = problem.sizes.number // problem.sizes.batch
-    function = steps.likelihood_epochs
-    return _advance(function, problem, jnp.array(1), config=problem.generator), steps_
+def likelihood_epoch(problem: Problem) -> tuple[Callable[[], Any], int]:
+    """An epoch of maximum likelihood (gather, gradient, clip, Adam, EMA), and its steps."""
+    phase = partial(likelihood.epochs, count=jnp.array(1), config=problem.generator)
+    return _in_turn(problem, phase), problem.sizes.number // problem.sizes.batch
 
 
-def discriminating(problem: Problem, passes: int = 10) -> tuple[Callable[[], Any], int]:
+def _discriminator(config: DiscriminatorConfig, epochs: int) -> Phase:
+    numbers = {"purpose": jnp.array(keys.ADVERSARY), "first": jnp.array(0)}
+    count = jnp.array(epochs)
+    return partial(adversarial.discriminator_epochs, **numbers, count=count, config=config)
+
+
+def discriminator_passes(problem: Problem, passes: int = 10) -> tuple[Callable[[], Any], int]:
     """Passes of the discriminator over one draw of sequences, and the steps in them.
 
     The draw itself, once in `passes` passes, is a few per cent of the time and is left in.
     """
     config = replace(problem.discriminator, dis_passes=passes)
-    steps_ = passes * (2 * config.num_negatives // problem.sizes.batch)
-    return _rounds(replace(problem, discriminator=config), updates=0, refreshes=1), steps_
+    half = problem.sizes.batch // 2
+    return _in_turn(problem, _discriminator(config, 1)), passes * (config.num_negatives // half)
 
 
 def adversarial_round(problem: Problem) -> Callable[[], Any]:
     """One round: policy updates by REINFORCE, then the discriminator on fresh samples."""
+    updates = partial(adversarial.policy_updates, count=jnp.array(1), config=problem.adversarial)
     config = problem.discriminator
-    return _rounds(problem, problem.adversarial.gen_updates, config.dis_refreshes)
-
-
-def _rounds(problem: Problem, updates: int, refreshes: int) -> Callable[[], Any]:
-    configs = {"config": problem.adversarial, "dis_config": problem.discriminator}
-    work = rounds.Work(jnp.array(1), jnp.array(updates), jnp.array(refreshes))
-    return _advance(rounds.rounds, problem, work, **configs)
+    return _in_turn(problem, updates, _discriminator(config, config.dis_refreshes))
 
 
 class Program:
@@ -195,74 +195,86 @@ def lazily(make: Callable[[], Program]) -> Callable[[], Any]:
 
 
 def many_rollouts(
-    policy: LSTMPolicy, x_BTD: jax.Array, noise_NTBKD: jax.Array, schedule: Any, at_once: int
+    policy: LSTMPolicy, x_BTD: jax.Array, noise_MTBLP: jax.Array, schedule: Any, at_once: int
 ) -> jax.Array:
-    """N rollouts of every prefix by a schedule of `rollout`, `at_once` in one go: `x_NBPTD`."""
-    given = rollout.prefixes(policy, x_BTD)
-
-    def one(noise: jax.Array) -> jax.Array:
-        return schedule(policy, given, noise)
-
-    return lax.map(one, noise_NTBKD, batch_size=at_once)
+    """M rollouts of every prefix by a schedule, `at_once` in one go: `x_MBJTD`."""
+    given = sampling.prefixes(policy, x_BTD)
+    return lax.map(partial(schedule, policy, given), noise_MTBLP, batch_size=at_once)
 
 
 def noise(key: jax.Array, sizes: Sizes) -> jax.Array:
-    """Standard normal noise of N rollouts, `[N, T, B, K, D]`."""
-    lanes = rollout.num_lanes(sizes.length)
+    """Standard normal noise of M rollouts, `[M, T, B, L, D]`."""
+    lanes = sampling.num_lanes(sizes.length)
     shape = (sizes.rollouts, sizes.length, sizes.batch, lanes, sizes.features)
-    return draws.normal(key, shape)
+    return keys.normal(key, shape)
 
 
-def compiled_rollouts(problem: Problem, schedule: Any = rollout.rollouts) -> Program:
-    """Noise and N rollouts of every prefix, not scored."""
+def compiled_rollouts(problem: Problem, schedule: Any = sampling.rollouts) -> Program:
+    """Noise and M rollouts of every prefix, not scored."""
     sizes = problem.sizes
-    at_once = rollout.at_once(sizes.at_once, sizes.rollouts, sizes.batch, sizes.length)
+    at_once = sampling.at_once(sizes.at_once, sizes.rollouts, sizes.batch, sizes.length)
 
-    def run(params: Params, x_BTD: jax.Array, key: jax.Array) -> jax.Array:
-        policy = networks.bind(problem.nets.policy, params)
+    def run(state: TrainState, x_BTD: jax.Array, key: jax.Array) -> jax.Array:
+        policy = problem.nets.bind_policy(state.policy, state)
         drawn = noise(jax.random.fold_in(key, 0), sizes)  # the same in every call
         return many_rollouts(policy, x_BTD, drawn, schedule, at_once)
 
-    return _compiled(run, problem.state().generator, batch(problem), problem.key)
+    return _compiled(run, problem.state(), batch(problem).x, problem.key)
 
 
 def compiled_reward(problem: Problem) -> Program:
-    """Q of every prefix by N rollouts, each scored by D's probability of 'real'."""
-    sizes = problem.sizes
+    """Q of every prefix by M rollouts, each scored by D's probability of 'real'."""
+    sizes, nets = problem.sizes, problem.nets
 
-    def run(params: Params, dis: Params, x_BTD: jax.Array, key: jax.Array) -> jax.Array:
-        policy = networks.bind(problem.nets.policy, params)
-        discriminator = networks.bind(problem.nets.discriminator, dis)
+    def run(state: TrainState, x_BTD: jax.Array, key: jax.Array) -> jax.Array:
+        policy = nets.bind_policy(state.policy, state)
+        discriminator = nets.bind_discriminator(state.discriminator, state)
 
-        def reward(x: jax.Array) -> jax.Array:
-            return losses.reward(discriminator(x), "probability")
+        def reward(sequences: Batch) -> jax.Array:
+            return gradients.reward_of(discriminator(sequences), "probability")
 
         same = jax.random.fold_in(key, 0)  # in every call
-        return rollout.q_values(policy, reward, x_BTD, same, sizes.rollouts, sizes.at_once)
+        return sampling.q_values(policy, reward, x_BTD, same, sizes.rollouts, sizes.at_once)
 
-    state = problem.state()
-    return _compiled(run, state.generator, state.discriminator, batch(problem), problem.key)
+    return _compiled(run, problem.state(), batch(problem).x, problem.key)
 
 
 def compiled_scores(problem: Problem, number: int) -> Program:
     """D's logits of `number` sequences, without dropout."""
 
-    def run(dis: Params, x_BTD: jax.Array) -> jax.Array:
-        return networks.bind(problem.nets.discriminator, dis)(x_BTD)
+    def run(state: TrainState, sequences: Batch) -> jax.Array:
+        return problem.nets.bind_discriminator(state.discriminator, state)(sequences)
 
     x_BTD = jnp.asarray(series(number, problem.sizes.length, problem.sizes.features), jnp.float32)
-    return _compiled(run, problem.state().discriminator, x_BTD)
+    return _compiled(run, problem.state(), Batch.complete(x_BTD))
 
 
 def compiled_gradient(problem: Problem) -> Program:
     """Gradient of the likelihood of one batch: the arithmetic of a G step."""
 
-    def run(params: Params, x_BTD: jax.Array) -> Params:
-        return jax.grad(lambda p: losses.nll(networks.bind(problem.nets.policy, p), x_BTD))(params)
+    def run(state: TrainState, real: Batch) -> Params:
+        return jax.grad(lambda params: nll(problem.nets.bind_policy(params, state), real))(
+            state.policy
+        )
 
-    return _compiled(run, problem.state().generator, batch(problem))
+    return _compiled(run, problem.state(), batch(problem))
 
 
-def batch(problem: Problem) -> jax.Array:
-    """The first batch of the data, `x_BTD`."""
-    return problem.data.train_NTD[: problem.sizes.batch]
+def batch(problem: Problem) -> Batch:
+    """The first batch of the data."""
+    return problem.parts.train.take(slice(problem.sizes.batch))
+
+
+class Clock(Silent):
+    """Seconds of compilation, and of each phase, of a run."""
+
+    def __init__(self) -> None:
+        self.compile_seconds, self.phases = 0.0, {}
+        self._last = time.perf_counter()
+
+    def compiled(self, phase: str, seconds: float) -> None:  # noqa: ARG002
+        self.compile_seconds += seconds
+
+    def phase_ended(self, phase: str, state: TrainState, note: str) -> None:  # noqa: ARG002
+        now = time.perf_counter()
+        self.phases[phase], self._last = now - self._last, now

@@ -95,16 +95,16 @@ class GeneratorConfig:
     layers: Annotated[int, Range(1, 100)] = 1
     """LSTM layers."""
     policy: Literal["mixture", "gaussian", "student", "auto"] = "mixture"
-    """Law of a step: mixture of Gaussians, each feature given the earlier ones; gaussian; student,
-    with heavier tails; auto tries each for ten epochs and takes the likeliest on the validation
-    part."""
+    """Distribution of a step: mixture of Gaussians, each column given the earlier ones; gaussian;
+    student, with heavier tails; auto tries each for ten epochs and takes the likeliest on the
+    validation part."""
     components: Annotated[int, Range(1, 1000)] = 5
     """Gaussians of a mixture."""
     covariance: Literal["full", "diagonal"] = "full"
     """Covariance of one step's features: full by a Cholesky factor, or diagonal."""
     frame: Literal["var", "increments", "levels"] = "var"
-    """What the policy predicts is the distance from: a VAR(1) fitted by least squares, the value
-    before, or the mean."""
+    """The linear baseline, from which the policy predicts the distance: a VAR(1) fitted by ridge
+    regression, the value before, or the mean."""
     pre_epoch_num: Annotated[int, Range(0, 1e9)] = 120
     """Most passes over the training part in pretraining."""
     gen_lr: Rate = 1e-3
@@ -112,7 +112,7 @@ class GeneratorConfig:
     patience: Annotated[int, Range(1, 1e9)] = 10
     """Pretraining stops after this many epochs without a better validation likelihood."""
     average: Decay = 0.998
-    """Decay, a step, of the running average of the weights that is validated and kept."""
+    """Decay, a step, of the exponential moving average of the weights, validated and kept."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,9 @@ class DiscriminatorConfig:
     dis_passes: Annotated[int, Range(1, 1e6)] = 1
     """Passes over those sequences."""
     dis_pre_refreshes: Annotated[int, Range(0, 1e9)] = 30
-    """Pretraining: how many times sequences are drawn and passed over."""
+    """Epochs of pretraining: in each, sequences are drawn afresh and passed over."""
     dis_refreshes: Annotated[int, Range(1, 1e6)] = 1
-    """Adversarial training: the same in each round."""
+    """Epochs in each round of adversarial training."""
 
 
 @dataclass(frozen=True)
@@ -157,25 +157,26 @@ class AdversarialConfig:
     """Continue every K-th prefix only (LeakGAN): the steps between share a reward. For long
     sequences, whose rollouts cost T^2."""
     rollout_update_rate: Decay = 0.8
-    """Decay, a round, of the rollout policy's running average of the policy."""
+    """Decay, a round, of the rollout policy: a moving average of the policy's weights."""
     reward: Literal["probability", "logit"] = "logit"
     """What a sequence earns: the discriminator's logit, or its probability of 'real'."""
     rollouts_at_once: Annotated[int, Range(0, 1e9)] = 0
     """Rollouts made in one go at most: bounds memory, changes no result. 0: some on a CPU, by their
     size, all on a GPU."""
     anchor: Weight = 1.0
-    """Weight of the likelihood of real sequences in the policy's loss."""
+    """Weight of the likelihood of real sequences (nats a step) against the reward a step in the
+    policy's loss; means the same with both gradients."""
     entropy_bonus: Weight = 0.0
     """Weight of the policy's entropy (nats a step) in the policy's loss."""
     average_rounds: Decay = 0.95
-    """Decay, a round, of the running average of the policy that is kept."""
+    """Decay, a round, of the exponential moving average of the policy, compared and kept."""
     adv_patience: Annotated[int, Range(1, 1e9)] = 60
     """Adversarial training stops after this many rounds without a better policy (looked for every
     20 rounds)."""
     tolerance: Weight = 0.05
-    """Nats a step by which that average may be less likely than the pretrained policy on the
-    validation part. It is kept where it is within that, and a fresh discriminator distinguishes
-    it less well from unseen sequences than what was kept before."""
+    """Nats a step by which the validation part may be less likely under that average than before
+    adversarial training. It is kept where it is within that, new discriminators separate its
+    samples less well from unseen sequences, beyond doubt, and they stay near the data's range."""
 
 
 @dataclass(frozen=True)
@@ -191,8 +192,8 @@ class RunConfig:
     seed: Seed = 88
     """Seed of all random numbers: same seed, same bits on a CPU."""
     num_seeds: Annotated[int, Range(1, 10_000)] = 1
-    """Independent runs in one program, with the seeds seed, seed + 1, ...; the one whose policy
-    finds the validation part most likely is kept. Insurance against a run that goes wrong."""
+    """Independent runs in one program, with the seeds seed, seed + 1, ...; the best one's policy
+    samples: the likeliest, unless another is beyond doubt harder to tell from unseen data."""
     devices: Annotated[int, Range(0, 1e6)] = 1
     """Devices that share the seeds, or with one seed the batch; 0 for all there are."""
     skip_gen_pretrain: bool = False
@@ -239,6 +240,7 @@ PRESETS: Mapping[str, Config] = {
             reward="probability",
             gen_adv_lr=1e-4,
             gen_updates=1,
+            anchor=0.05,  # rewards of probabilities differ by some hundredths
             average_rounds=0.98,
             adv_patience=200,
         ),

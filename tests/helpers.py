@@ -4,8 +4,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqgan_jax.config import GeneratorConfig
-from seqgan_jax.core import networks
+from seqgan_jax.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig
+from seqgan_jax.core import baseline, discriminator, networks, policy
+from seqgan_jax.core.batch import Batch, Parts
+from seqgan_jax.core.discriminator import Discriminator
+from seqgan_jax.core.reference_discriminator import ReferenceDiscriminator
+
+LENGTH = 5
+GEN = GeneratorConfig(hidden_dim=6, patience=3, policy="gaussian")
+DIS = DiscriminatorConfig(num_negatives=64, dis_r1=0.0)  # the penalty is slow to compile
+ADV = AdversarialConfig(
+    gen_updates=1,
+    rollout_num=3,
+    gradient="reinforce",
+    reward="probability",
+    average_rounds=0.98,
+    gen_adv_lr=1e-4,
+)
 
 
 def series(n, length, features, seed=0):
@@ -20,25 +35,65 @@ def series(n, length, features, seed=0):
     return x
 
 
+def batch(x):
+    """Complete sequences in float32."""
+    return Batch.complete(jnp.asarray(x, jnp.float32))
+
+
 def random_params(params, seed, scale=0.3):
-    """The same tree with every leaf but the frame perturbed, so that nothing is at its zero."""
-    leaves, structure = jax.tree_util.tree_flatten_with_path(params)
+    """The same tree with every leaf perturbed, so that nothing is at its zero."""
     rng = np.random.default_rng(seed)
-    return jax.tree_util.tree_unflatten(
-        structure,
-        [
-            leaf
-            if "frame" in jax.tree_util.keystr(path)
-            else leaf + jnp.asarray(scale * rng.normal(size=leaf.shape), leaf.dtype)
-            for path, leaf in leaves
-        ],
+    return jax.tree.map(
+        lambda leaf: leaf + jnp.asarray(scale * rng.normal(size=leaf.shape), leaf.dtype), params
     )
 
 
-def policy(features=2, hidden=5, length=6, covariance="full", seed=0, **settings):
-    """Definition and perturbed parameters of a small policy."""
-    frame = networks.fit_frame(series(200, length, features, seed), covariance)
+def linear(x, covariance="full", kind="var"):
+    """The linear baseline of sequences, by plain least squares."""
+    return baseline.fit(x, x, covariance, kind)
+
+
+def policy_of(fitted, hidden=4, **settings):
+    """An untrained policy: definition, parameters, constants."""
     settings = {"policy": "gaussian", "components": 3} | settings
-    config = GeneratorConfig(hidden_dim=hidden, covariance=covariance, **settings)
-    definition, params = networks.policy(jax.random.key(seed), config, frame)
-    return definition, random_params(params, seed)
+    config = GeneratorConfig(hidden_dim=hidden, **settings)
+    return policy.init(jax.random.key(0), config, fitted)
+
+
+def small_policy(features=2, hidden=5, length=6, seed=0, **settings):
+    """Definition, perturbed parameters and constants of a small policy."""
+    fitted = linear(series(200, length, features, seed), settings.get("covariance", "full"))
+    definition, params, constants = policy_of(fitted, hidden, **settings)
+    return definition, random_params(params, seed), constants
+
+
+def small_discriminator(size, length, features=1, keep_prob=1.0, seed=0):
+    """Definition, fresh parameters and constants of a discriminator."""
+    module = (
+        Discriminator(length, keep_prob, jnp.ones(features))
+        if size == "small"
+        else ReferenceDiscriminator(length, features, keep_prob)
+    )
+    return discriminator.init(jax.random.key(seed), module)
+
+
+def training(seed=0, features=2, dis=DIS):
+    """Networks, the state from which training starts, data and a key."""
+    x = series(160, LENGTH, features, seed)
+    train, validation = x[:128], x[128:]
+    nets, state = networks.init(
+        jax.random.key(seed), LENGTH, linear(train), jnp.ones(features), GEN, dis
+    )
+    parts = Parts(batch(train), batch(validation), jnp.arange(len(validation)))
+    return nets, state, parts, jax.random.key(seed + 1)
+
+
+def on_host(tree):
+    """Copies that a donated state leaves as they are."""
+    return jax.tree.map(np.array, tree)
+
+
+def same(a, b):
+    """Whether two trees are equal to the bit."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs)

@@ -3,23 +3,39 @@
 Bounds are generous and times are the least of several, since other work may share the machine.
 """
 
+import doctest
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
 
+import experiments
+import gradients
 import jax
 import jax.numpy as jnp
+import main_job
 import measure
+import numpy as np
 import optax
 import pytest
 import robustness
 import rollout_schedules
 import roofline
 import scaling
+import schedules
 import throughput
 import versus_torch
 import work
 
-from seqgan_jax.core import losses, networks, steps
+from seqgan_jax import SeqGAN
+from seqgan_jax.core import adversarial, discriminator, policy, selection
+from seqgan_jax.core.batch import LSTMState
+from seqgan_jax.core.optimiser import adam
+from seqgan_jax.data.layout import load
 
+ROOT = Path(__file__).parent.parent
 TINY = work.Sizes(
     length=5,
     batch=4,
@@ -44,6 +60,13 @@ def test_folded_rollouts_beat_masked_ones_and_loops():
     assert row["nested_min"] > 2.0 * row["folded_min"]
 
 
+@pytest.mark.parametrize("module", [measure, scaling, schedules], ids=lambda m: m.__name__)
+def test_examples_of_the_scripts(module):
+    found = doctest.testmod(module)
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
 def test_schedules_that_differ_are_not_timed(monkeypatch):
     monkeypatch.setattr(rollout_schedules, "TOLERANCE", -1.0)
     with pytest.raises(AssertionError, match="differs from folded"):
@@ -52,22 +75,21 @@ def test_schedules_that_differ_are_not_timed(monkeypatch):
 
 def test_scanned_training_beats_a_python_loop_of_compiled_steps():
     problem = work.problem(work.replace(TINY, number=512))
-    scanned, count = work.likelihood(problem)
-    optimiser = steps.adam(problem.generator.gen_lr)
+    scanned, count = work.likelihood_epoch(problem)
+    optimiser, state = adam(problem.generator.gen_lr), problem.state()
 
     @jax.jit
-    def step(params, opt, x_BTD):
-        grads = jax.grad(lambda p: losses.nll(networks.bind(problem.nets.policy, p), x_BTD))(params)
+    def step(params, opt, real):
+        grads = jax.grad(lambda p: policy.nll(problem.nets.bind_policy(p, state), real))(params)
         changes, opt = optimiser.update(grads, opt, params)
         return optax.apply_updates(params, changes), opt
 
-    state, x_NTD = problem.state(), problem.data.train_NTD
-    batches = [x_NTD[i : i + 4] for i in range(0, 4 * count, 4)]
+    batches = [problem.parts.train.take(slice(i, i + 4)) for i in range(0, 4 * count, 4)]
 
     def loop():
-        params, opt = state.generator, state.generator_opt
-        for x_BTD in batches:
-            params, opt = step(params, opt, x_BTD)
+        params, opt = state.policy, state.policy_opt
+        for real in batches:
+            params, opt = step(params, opt, real)
         jax.block_until_ready(params)
 
     times = fastest({"scanned": scanned, "loop": loop})
@@ -96,7 +118,7 @@ def test_throughput_measures_every_work():
     assert throughput.extrapolated(by, reference, 8000) == expected
 
 
-def test_scaling_measures_a_point_and_fits_exponents(capsys):
+def test_scaling_measures_a_point_and_fits_exponents():
     small = scaling.point({"length": 5, "batch": 4, "rollouts": 2}, 5, at_least=0.0)
     large = {name: 16.0 * value for name, value in small.items()}
     rows = [
@@ -109,9 +131,6 @@ def test_scaling_measures_a_point_and_fits_exponents(capsys):
     assert small["temp_bytes"] > 4 * 4 * 4 * 5 * 4  # the rollouts themselves
     assert small["peak_rss_bytes"] > 50e6
     assert [len(cells) for cells in scaling.cells(rows)] == [7, 7, 7]
-    if "num_seeds" not in scaling.flat(scaling.Config()):
-        assert scaling.seeds_and_devices(None) == []
-        assert "skipped" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("size", ["small", "reference"])
@@ -128,12 +147,12 @@ def test_flops_of_the_policy_by_hand_are_xlas(features):
     sizes = work.Sizes(features=features, length=2, batch=64, number=64)
     problem = work.problem(sizes)
 
-    def read(params, hc, u):
-        policy = networks.bind(problem.nets.policy, params)
-        hc, law = policy.step(hc, u)
-        return hc, law.law.mean
+    def read(state, before, inputs):
+        after, step = problem.nets.bind_policy(state.policy, state).step(before, inputs)
+        return after, step.raw
 
-    arguments = (problem.state().generator, jnp.zeros((2, 64, 32)), jnp.zeros((64, 2 * features)))
+    before = LSTMState(jnp.zeros((64, 32)), jnp.zeros((64, 32)))
+    arguments = (problem.state(), before, jnp.zeros((64, 2 * features)))
     by_xla = jax.jit(read).lower(*arguments).compile().cost_analysis()["flops"] / 64
     assert 0.9 * roofline.policy_flops(sizes) < by_xla < 1.3 * roofline.policy_flops(sizes)
 
@@ -157,12 +176,86 @@ def test_json_names_the_machine(tmp_path):
     assert "XLA_FLAGS" in content["flags"]
 
 
+def test_a_child_gives_its_last_line_or_why_not(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import json, os, sys\n"
+        "given = json.loads(sys.argv[2])\n"
+        "print('a line before')\n"
+        "print(json.dumps({'double': 2 * given['n'], 'xla': os.environ['XLA_FLAGS']}))\n"
+    )
+    found = measure.in_child(str(script), {"n": 21}, xla_flags="--xla_some=1")
+    assert found["double"] == 42
+    assert found["xla"].endswith("--xla_some=1")
+    assert "KeyError" in measure.in_child(str(script), {})["error"]
+
+
 @pytest.mark.parametrize("flags", [["--repeats", "4"], ["--json", "/nowhere/there/x.json"]])
 def test_bad_flags_are_refused_before_anything_runs(flags, capsys):
     with pytest.raises(SystemExit) as stop:
         throughput.main(flags)
     assert stop.value.code == 2
     assert flags[0] in capsys.readouterr().err
+
+
+def test_flags_without_a_meaning_are_refused(capsys):
+    for main, flags, word in (
+        (gradients.main, ["--repeats", "5"], "unrecognized arguments: --repeats"),
+        (main_job.main, ["--only", "ETTh1.csv"], "needs --data"),
+        (robustness.main, ["--sets", "stocks"], "needs --data"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main(flags)
+        assert word in capsys.readouterr().err
+
+
+def test_controls_reach_what_trains_the_policy_and_not_the_selection():
+    is_real = np.array([1.0] * 4 + [0.0] * 4, np.float32)
+    logits = 20.0 * (2.0 * is_real - 1.0)
+    with mock.patch.object(*experiments.CONTROLS["shuffled"]):
+        # Half of both kinds have the other's label: -log sigmoid(-20) / 2.
+        assert adversarial.discriminator.cross_entropy(logits, is_real) == pytest.approx(10.0)
+        assert selection.discriminator.cross_entropy(logits, is_real) < 1e-6
+        for name in ("r1", "output_l2"):
+            assert getattr(adversarial.discriminator, name) is getattr(discriminator, name)
+    for name, least, most in (("constant", 0.0, 0.0), ("random", 0.01, 1.0)):
+        with mock.patch.object(*experiments.CONTROLS[name]):
+            size = np.abs(adversarial.gradients.reward_of(logits, "logit"))
+        assert least <= size.min() <= size.max() <= most
+    assert adversarial.discriminator is discriminator
+    assert np.array_equal(adversarial.gradients.reward_of(logits, "logit"), logits)
+
+
+def test_both_estimators_of_the_gradient_have_one_mean():
+    model = SeqGAN(hidden_dim=4, policy="gaussian")
+    model.prepare(load("ar1", window=5, num_sequences=200))
+    found = gradients.estimates(model, [1], 256)
+    assert list(found) == ["pathwise", "REINFORCE, N = 1, Q", "REINFORCE, N = 1, advantage"]
+    means = [gradients.moments(each, seed, 200)[0] for seed, each in enumerate(found.values())]
+    for mean in means[1:]:
+        assert np.linalg.norm(mean - means[0]) < 0.1 * np.linalg.norm(means[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "script",
+    [
+        *("throughput", "rollout_schedules", "scaling", "roofline", "streaming"),
+        *("main_job", "experiments", "gradients", "robustness"),
+    ],
+)
+def test_every_script_has_a_quick_run(script, tmp_path):
+    path = ROOT / "benchmarks" / f"{script}.py"
+    command = [sys.executable, str(path), "--quick", "--json", "found.json"]
+    # Programs of the speed that they measure, not those of the tests.
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "error" not in done.stdout
+    for line in (tmp_path / "found.json").read_text().splitlines()[-1:]:
+        assert line.endswith("}")
 
 
 def test_without_torch_the_comparison_says_how_to_install_it(monkeypatch, capsys):
@@ -188,7 +281,7 @@ def test_every_unit_of_work_runs_in_torch():
     trainer.round()
     after = (*trainer.params, *trainer.dis_params)
     assert all(not a.equal(b) for a, b in zip(before, after, strict=True))
-    x_TBD = torch_training.tensor(work.batch(work.problem(TINY))).transpose(0, 1)
+    x_TBD = torch_training.tensor(work.batch(work.problem(TINY)).x).transpose(0, 1)
     q_BT = trainer.reward(x_TBD)
     assert q_BT.shape == (4, 5)
     assert 0 < float(q_BT.min()) <= float(q_BT.max()) < 1
@@ -203,9 +296,3 @@ def test_defaults_hold_on_200_sequences(tmp_path, capsys):
     assert 0.7 < row["spread"][0] < 1.4
     assert row["nats"][1] < row["nats"][0] + 0.06  # --tolerance, and the noise of 20 sequences
     assert "of" in capsys.readouterr().out
-
-
-def test_series_that_are_not_there_are_asked_for(capsys):
-    with pytest.raises(SystemExit, match="2"):
-        robustness.main(["--sets", "stocks"])
-    assert "needs --data" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import helpers
+import jax
 import numpy as np
 import pytest
 import scipy.stats
@@ -69,8 +70,6 @@ def test_log_prob_integrates_to_one():
 def test_log_prob_of_an_untrained_ar1_is_scipys():
     """Without pretraining the policy is the VAR(1) of the training part: known in closed form."""
     law = simulators.get("ar1", 6)
-    import jax
-
     x = np.asarray(law.sample(jax.random.key(0), 3000), np.float64)
     skip = {"skip_gen_pretrain": True, "skip_adversarial": True}
     model = SeqGAN(**TINY | skip, policy="gaussian").fit(x)
@@ -169,14 +168,71 @@ def test_arguments_of_sample_and_log_prob_are_checked(model):
         model.log_prob(np.zeros((3, 5)))
 
 
+@pytest.mark.parametrize("run", [99, 1, -1, True, 0.0, "0"])
+def test_a_run_that_is_not_there_is_refused_in_words(model, data, run):
+    """Whatever is asked of it; of one run and of two."""
+    for ask in (lambda **of: model.sample(3, **of), lambda **of: model.log_prob(data[:3], **of)):
+        with pytest.raises(UsageError, match=r"^run .*: there is one run, 0\. Leave it out"):
+            ask(run=run)
+    assert np.array_equal(model.sample(3, run=0), model.sample(3))
+
+
+def test_runs_are_picked_by_their_number(data):
+    model = SeqGAN(**TINY | {"num_seeds": 2, "total_batch": 0, "dis_pre_refreshes": 0}).fit(data)
+    for run in (99, 2, -1, True):
+        with pytest.raises(UsageError, match=rf"^run {run}: there are runs 0 to 1\."):
+            model.sample(3, run=run)
+        with pytest.raises(UsageError, match=rf"^run {run}: there are runs 0 to 1\."):
+            model.log_prob(data[:3], run=run)
+    first, second = (model.sample(3, run=run) for run in (0, np.int64(1)))
+    assert not np.array_equal(first, second)
+    best = [row["best"] for row in model.runs()].index(True)
+    assert np.array_equal(model.sample(3), (first, second)[best])
+
+
+@pytest.mark.parametrize("value", [1e20, -1e38, 1e300])
+def test_a_sequence_far_from_everything_has_no_density_and_leaves_the_others_theirs(
+    model, data, value
+):
+    far = data[:6].copy()
+    far[1, 0, 0], far[3, 4, 1], far[5] = value, value, value
+    log_p, alone = model.log_prob(far), model.log_prob(data[:6])
+    assert np.all(np.isneginf(log_p[[1, 3, 5]]))
+    assert np.all(np.isfinite(alone))
+    assert np.array_equal(log_p[[0, 2, 4]], alone[[0, 2, 4]])
+
+
+@pytest.fixture
+def compiled():
+    """Programs that were compiled, or fetched from the cache on disk, since the test began."""
+    seconds = []
+
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            seconds.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield seconds
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_a_second_fit_compiles_nothing(data, compiled):
+    SeqGAN(**TINY).fit(data)
+    compiled.clear()
+    SeqGAN(**TINY).fit(3.0 * data[::-1] + 1.0)
+    assert not compiled
+    SeqGAN(**TINY).fit(data[:140])  # the control: another shape
+    assert compiled
+
+
 def test_loading_what_is_not_there(tmp_path, model):
     with pytest.raises(CheckpointError, match="no run here"):
         SeqGAN.load(tmp_path)
     model.save(tmp_path / "m")
     with pytest.raises(CheckpointError, match="no checkpoint 99"):
         SeqGAN.load(tmp_path / "m", step=99)
-    (tmp_path / "m" / "config.json").write_text('{"format": 2}')
-    with pytest.raises(CheckpointError, match="format 2"):
+    (tmp_path / "m" / "config.json").write_text('{"format": 1}')
+    with pytest.raises(CheckpointError, match="format 1, this version reads format 2"):
         SeqGAN.load(tmp_path / "m")
     (tmp_path / "m" / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="cannot be read"):

@@ -141,7 +141,8 @@ def compare(
         own = jax.random.fold_in(key, r)
 
         def one(params: Params) -> tuple[jax.Array, jax.Array, jax.Array]:
-            return _asked(nets.bind_policy(params, state), parts, own, state)
+            # The same random numbers for both: that is what makes them a pair.
+            return logit_gap(nets.bind_policy(params, state), parts, jax.random.clone(own), state)
 
         real_2N, gaps_2, outside_2 = lax.map(one, both)
         gaps_R2 = gaps_R2.at[r].set(gaps_2)
@@ -194,10 +195,10 @@ def error_by_blocks(values_N: jax.Array, blocks_N: jax.Array) -> tuple[jax.Array
     return jnp.sqrt(groups / (groups - 1.0) * jnp.sum(sums**2)) / number, blocks
 
 
-def _asked(
+def logit_gap(
     policy: LSTMPolicy, parts: Parts, key: jax.Array, state: TrainState
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """What a fresh discriminator says of a policy; consumes `key`.
+    """How well a new discriminator separates a policy's samples from data; consumes `key`.
 
     It learns on the training part against one draw of samples and is asked about others.
 

@@ -246,6 +246,11 @@ def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:
         return 0
     if options.resume and options.overwrite:
         raise UsageError("--resume goes on with a run, --overwrite replaces it: choose one.")
+    if not options.coordinator and (options.processes, options.process) != (1, 0):
+        raise UsageError(
+            "--processes and --process have no meaning without --coordinator HOST:PORT, where the "
+            "processes find each other. Add it, or leave them out."
+        )
     if not options.quiet:
         run_dir = printable(settings.run.run_dir)
         print(f"seqgan {__version__}, seed {settings.run.seed}, writes to {run_dir}/", flush=True)

@@ -106,7 +106,6 @@ class Display:
         """A phase is over: take the bar away and leave one line."""
         self.close()
         text = f"{self._titles[phase]}: done, {done} {self._units[phase]}{'s' * (done != 1)}"
-        text = text.replace("refreshs", "refreshes")
         self.say(text + (f" ({note})" if note else "") + f"  {_numbers(row)}")
 
     def close(self) -> None:

@@ -46,7 +46,7 @@ def test_seeds_in_one_program_are_the_single_runs(figures):
 
 
 def test_the_best_seed_samples(figures):
-    losses = figures["seeds"]["final_nll"]
+    losses = figures["seeds"]["best_nll"]
     assert figures["chosen"] == int(np.argmin(losses))
 
 

@@ -384,8 +384,8 @@ def random_model():
 @settings(max_examples=15, deadline=None)
 def test_samples_stay_within_bounds_whatever_the_weights(random_model, seed, scale):
     model, state = random_model
-    final = helpers.random_params(state.final, seed, scale)
-    model._state = replace(state, final=final)
+    best = helpers.random_params(state.best, seed, scale)
+    model._state = replace(state, best=best)
     x = model.sample(200, seed=seed, temperature=3.0)
     assert np.isfinite(x).all()
     assert np.all(x[..., 0] > 0)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from seqgan_jax import SeqGAN
-from seqgan_jax.core import losses, rounds
+from seqgan_jax.core import adversarial, discriminator, gradients, likelihood
+from seqgan_jax.data.layout import as_sequences
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.errors import DivergedError
-from seqgan_jax.model import as_sequences
 from seqgan_jax.run import health, loop
 
 TINY = {"hidden_dim": 4, "pre_epoch_num": 3, "dis_pre_refreshes": 2, "total_batch": 3}
@@ -66,16 +66,18 @@ def breaks(expected, **changes):
 
 
 def poison(monkeypatch, unit, change):
-    """Let `rounds` spoil its state once `unit` units of all phases are done."""
-    function = rounds.rounds
+    """Let the discriminator's program spoil its state after unit `unit` of all phases."""
+    function = adversarial.discriminator_epochs
 
-    def spoiled(state, data, key, work, **static):
-        state, buffers = function(state, data, key, work, **static)
-        if loop.step_number(state) >= unit:
+    def spoiled(state, parts, key, purpose, first, count, **static):
+        state, buffers = function(state, parts, key, purpose, first, count, **static)
+        # A pretraining epoch is counted by the host loop, after this.
+        done = loop.step_number(state) + (int(count) if not int(state.round) else 0)
+        if done >= unit and int(count):
             state, buffers = change(state, buffers)
         return state, buffers
 
-    monkeypatch.setattr(rounds, "rounds", spoiled)
+    monkeypatch.setattr(adversarial, "discriminator_epochs", spoiled)
 
 
 def nan(tree):
@@ -86,8 +88,8 @@ def nan(tree):
     return jax.tree.unflatten(structure, leaves)
 
 
-PARTS = ["generator", "generator_opt", "average", "final", "rollout"]
-PARTS += ["discriminator", "discriminator_opt", "final_nll"]
+PARTS = ["policy", "policy_opt", "ema", "best", "rollout", "policy_constants"]
+PARTS += ["discriminator", "discriminator_opt", "discriminator_constants", "best_nll"]
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -107,7 +109,7 @@ def test_in_a_metric(monkeypatch):
         return state, buffers | {"dis_loss": buffers["dis_loss"] * jnp.inf}
 
     poison(monkeypatch, 4, change)
-    breaks("discriminator pretraining, refresh 1: dis_loss is (inf|nan)")
+    breaks("discriminator pretraining, epoch 1: dis_loss is (inf|nan)")
 
 
 def test_in_a_sample(monkeypatch):
@@ -123,26 +125,35 @@ def test_in_a_sample(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "expected", "changes"),
+    ("module", "name", "expected", "changes"),
     [
-        ("nll", "generator pretraining, epoch 1: train_nll is nan", {"gen_lr": 1.01e-3}),
-        ("discriminator", "discriminator pretraining, refresh 1: dis_loss", {"dis_lr": 1.01e-3}),
-        ("reward", "adversarial training, round 1: .*reward is nan", {"gen_adv_lr": 1.01e-4}),
+        (likelihood, "nll", "generator pretraining, epoch 1: train_nll is nan", {"gen_lr": 1.01e-3}),
+        (
+            discriminator,
+            "cross_entropy",
+            "discriminator pretraining, epoch 1: dis_loss",
+            {"dis_lr": 1.01e-3},
+        ),
+        (gradients, "reward_of", "adversarial training, round 1: .*reward is nan", {"gen_adv_lr": 1.01e-4}),
     ],
 )
-def test_in_a_gradient_or_the_reward(monkeypatch, name, expected, changes):
+def test_in_a_gradient_or_the_reward(monkeypatch, module, name, expected, changes):
     """In the compiled program itself; another learning rate, so that it is compiled anew."""
-    function = getattr(losses, name)
-    monkeypatch.setattr(losses, name, lambda *words: function(*words) * jnp.nan)
+    function = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *words: function(*words) * jnp.nan)
     breaks(expected, **changes)
 
 
-def test_in_the_data(monkeypatch):
+@pytest.mark.parametrize("part", ["training", "validation"])
+def test_in_the_data(monkeypatch, part):
     model = SeqGAN(**TINY)
     parts = model.prepare(as_sequences(helpers.series(80, 4, 1)))
+    bad = parts.train_NTD if part == "training" else parts.validation_NTD
     real = Scaler.transform
-    monkeypatch.setattr(Scaler, "transform", lambda self, x: np.inf * real(self, x))
-    with pytest.raises(DivergedError, match=r"training part holds values .* outliers"):
+    monkeypatch.setattr(
+        Scaler, "transform", lambda self, x: real(self, x) * (np.inf if x is bad else 1.0)
+    )
+    with pytest.raises(DivergedError, match=rf"the {part} part holds values .* outliers"):
         model.train(parts, loop.Silent())
 
 
@@ -180,7 +191,7 @@ def test_samples_that_collapse_are_reported(tmp_path, monkeypatch, capsys):
     assert len(spreads) == 3
 
 
-def test_spread_is_one_for_equal_laws_and_zero_for_one_sequence():
+def test_spread_is_one_for_equal_distributions_and_zero_for_one_sequence():
     x = np.random.default_rng(1).normal(size=(4000, 6, 2)) * [1.0, 5.0]
     assert health.spread(x[:2000], x[2000:]) == pytest.approx(1.0, abs=0.03)
     assert health.spread(0.5 * x[:2000], x[2000:]) == pytest.approx(0.5, abs=0.02)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from seqgan_jax import SeqGAN
-from seqgan_jax.core import rounds
+from seqgan_jax.core import adversarial
 from seqgan_jax.data import layout
 from seqgan_jax.run import checkpoint, directory, loop
 from seqgan_jax.run import train as run
@@ -176,6 +176,7 @@ def test_wrong_data_is_refused_before_any_training(folder, capsys):
         (["--gradient", "magic"], "reinforce"),
         (["--held-out", "0.5", "--validation", "0.5"], "fifth"),
         (["--resume", "--overwrite"], "no run here"),
+        (["--processes", "2"], "--coordinator"),
     ],
 )
 def test_impossible_flags_exit_2_with_a_remedy(capsys, words, expected):
@@ -216,15 +217,15 @@ def test_two_runs_in_one_folder(folder, capsys):
 
 
 def test_divergence_ends_with_exit_7_and_keeps_the_last_good_state(folder, capsys, monkeypatch):
-    good = rounds.rounds
+    good = adversarial.policy_updates
 
-    def broken(state, data, key, work, **static):
-        state, metrics = good(state, data, key, work, **static)
+    def broken(state, parts, key, count, **static):
+        state, metrics = good(state, parts, key, count, **static)
         if int(state.round) >= 2:
             metrics["reward"] = metrics["reward"] * np.nan
         return state, metrics
 
-    monkeypatch.setattr(rounds, "rounds", broken)
+    monkeypatch.setattr(adversarial, "policy_updates", broken)
     assert train("--checkpoint-every", "0") == 7
     message = capsys.readouterr().err
     assert "adversarial training, round 2: reward is nan" in message or "round 1" in message

@@ -96,7 +96,7 @@ class Chain:
     ) -> "Step":
         """The distribution of one step from the network's numbers `[..., D P + E]`."""
         own = self.num_params - self.num_coupling
-        raw_DP = raw[..., :own].reshape(*raw.shape[:-1], self.features, -1)
+        raw_DP = raw[..., :own].reshape(*raw.shape[:-1], self.features, self.kind.num_params)
         return Step(raw_DP, raw[..., own:], weights, temperature, offset, factor, inverse, self)
 
 

@@ -5,6 +5,7 @@ Inside arrays a missing value is NaN. Infinite values are never missing: they ar
 Shapes: N sequences, T steps, D columns.
 """
 
+from collections.abc import Iterable, Set
 from typing import Literal
 
 import numpy as np
@@ -14,21 +15,41 @@ from seqgan_jax.errors import DataError
 
 Missing = Literal["error", "drop", "interpolate"]
 MODES: tuple[Missing, ...] = ("error", "drop", "interpolate")
-TOKENS = frozenset({"", "nan", "na", "n/a", "null", "none", "-"})
+TOKENS = frozenset({"", "nan", "na", "n/a", "<na>", "#n/a", "nat", "null", "none", "-"})
 REMEDY = (
     "Values may not be missing: --missing drop leaves out the sequences or windows that they are "
     "in, --missing interpolate fills them in; or correct the file."
 )
 
 
-def is_missing(token: str) -> bool:
-    """Whether a token means that there is no value: empty, nan, NA, N/A, null, none or -.
+def is_missing(token: str, more: Set[str] = frozenset()) -> bool:
+    """Whether a token means that there is no value: empty, nan, NA, N/A, null, none, - or `more`.
 
     >>> [is_missing(token) for token in ("", "-nan", "NA", "-", "0", "inf", "?")]
     [True, True, True, True, False, False, False]
     """
     lower = token.lower()
+    if more and (lower in more or _value(lower) in declared(more)):
+        return True
     return lower in TOKENS or (lower[:1] in ("+", "-") and lower[1:] == "nan")
+
+
+def declared(tokens: Iterable[str]) -> frozenset[float]:
+    """The numbers among tokens that were declared as missing.
+
+    >>> sorted(declared(["?", "-200", "9e3"]))
+    [-200.0, 9000.0]
+    """
+    found = (_value(token) for token in tokens)
+    return frozenset(value for value in found if np.isfinite(value))
+
+
+def _value(token: str) -> float:
+    """A token as a number, NaN where it is none."""
+    try:
+        return float(token.replace(",", "."))
+    except ValueError:
+        return np.nan
 
 
 def check_columns(x_ND: np.ndarray, names: tuple[str, ...], source: str) -> None:

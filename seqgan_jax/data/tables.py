@@ -170,9 +170,12 @@ def of_text(path: Path, data: bytes, missing_values: Sequence[str] = ()) -> Tabl
         rows = None
         if form.width <= 10_000_000 // (1 + data.count(b"\n", form.start)) + 100:
             rows = cells.tokens(data, form)
+        if rows is None and form.header is None:
+            rows = _ragged(data, form)
         if rows is None:
             check([] if form.header else range(form.width), True)
             raise DataError(f"{printable(path)}: cannot be read as a table. Correct the file.")
+        form = dataclasses.replace(form, width=max(map(len, rows)))
         frame = pd.DataFrame(rows, dtype=object)
     names = form.header or numbered_names(form.width)
     columns = [_column(names[d], frame.pop(d), declared, form.decimal) for d in range(form.width)]
@@ -191,6 +194,20 @@ def of_text(path: Path, data: bytes, missing_values: Sequence[str] = ()) -> Tabl
         form,
         check,
     )
+
+
+def _ragged(data: bytes, form: Dialect) -> list[list[str]] | None:
+    """Lines of numbers of many lengths, of which none has half; None where they are not that."""
+    lengths = cells.lengths(data, form)
+    total = sum(lengths.values())
+    if 2 * max(lengths.values()) > total or total < 10 or max(lengths) > 100 * min(lengths):
+        return None
+    rows = [
+        [token for _, token in cells.split(line, form.separator)]
+        for _, block in cells.lines(data, form)
+        for line in block.decode().split("\n")
+    ]
+    return rows if all(NUMBER.fullmatch(token) for row in rows for token in row) else None
 
 
 def numbered_names(width: int) -> tuple[str, ...]:
@@ -345,7 +362,8 @@ def _column(
         exact = None
         if read.dtype.kind in "iu" and not gaps.any():
             exact = read.to_numpy()
-        values = np.array(read.to_numpy(np.float64, na_value=np.nan), np.float64)
+        plain = read.dtype == np.float64
+        values = read.to_numpy() if plain else read.to_numpy(np.float64, na_value=np.nan)
         numbers = missing.declared(declared)
         if numbers:
             out = np.isin(values, list(numbers))
@@ -464,6 +482,11 @@ def is_gone(column: Column) -> np.ndarray:
 
 def read_parquet(path: Path, missing_values: Sequence[str] = ()) -> Table:
     """The table of a .parquet file; raises DataError where it is none or does not fit."""
+    return of_frame(frame_of_parquet(path), "parquet", printable(path), missing_values)
+
+
+def frame_of_parquet(path: Path) -> "pd.DataFrame":
+    """What is in a .parquet file; raises DataError where it is none or does not fit."""
     import pandas as pd
 
     size = texts.check_is_file(path)
@@ -474,8 +497,7 @@ def read_parquet(path: Path, missing_values: Sequence[str] = ()) -> Table:
         meta = pyarrow.parquet.read_metadata(path)
         needed = max(size, 8 * meta.num_rows * meta.num_columns)
         _check_fits(needed, shown)
-        frame = pd.read_parquet(path)
-    return of_frame(frame, "parquet", shown, missing_values)
+        return pd.read_parquet(path)
 
 
 def read_xlsx(path: Path, missing_values: Sequence[str] = ()) -> Table:

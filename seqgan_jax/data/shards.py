@@ -145,7 +145,7 @@ def find(source: str) -> tuple[Path, ...]:
     return (path,) if path.suffix.lower() == ".npy" and os.path.isfile(source) else ()
 
 
-def open_shards(paths: tuple[Path, ...]) -> Shards:
+def open_shards(paths: tuple[Path, ...], columns: Sequence[str] = ()) -> Shards:
     """Read the headers; raises DataError where a file is not numbers, or of another shape."""
     opened: list[File] = []
     for path in paths:

@@ -122,7 +122,6 @@ class Form:
             (form.layout not in LAYOUTS, "its layout is unknown"),
             (form.decimal not in (".", ","), "its decimal point is none"),
             (any(each.kind not in KINDS for each in form.columns), "a column's kind is unknown"),
-            (any(not DTYPE.fullmatch(each.dtype) for each in form.columns), "a dtype is unknown"),
             (any(not _is_decimals(each.decimals) for each in form.columns), "decimals are none"),
             (any(each.dtype not in ("int64", "str") for each in form.ids), "an id's dtype is none"),
             (form.time and form.time.kind not in TIMES, "the kind of time is unknown"),
@@ -131,6 +130,15 @@ class Form:
             if wrong:
                 raise ValueError(f"the form of the data is damaged: {words}")
         return form
+
+
+def known_dtype(name: str) -> str:
+    """A dtype that numbers can be given, float64 where this is none ("object", "category").
+
+    >>> known_dtype("Int8"), known_dtype("object")
+    ('Int8', 'float64')
+    """
+    return name if DTYPE.fullmatch(name) else "float64"
 
 
 def _is_decimals(value: int | None) -> bool:

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqgan_jax.data.files import atomic_write, printable
-from seqgan_jax.data.form import TABLES, ColumnForm, Form, IdForm, TimeForm
+from seqgan_jax.data.form import TABLES, ColumnForm, Form, IdForm, TimeForm, known_dtype
+from seqgan_jax.data.times import part_of
 from seqgan_jax.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".parquet", ".npy")
-PER_SECOND = {"epoch s": 1, "epoch ms": 10**3, "epoch us": 10**6, "epoch ns": 10**9}
+MONTH = 30.4375 * 86_400  # seconds
 DIGITS = 9  # enough for float32
 MOST_DIGITS = 17  # enough for float64
 BLOCK = 1 << 18  # numbers that are turned into text at once
@@ -117,7 +118,7 @@ def rounded(
     x_NTD = np.array(x_NTD, np.float64)
     for d, column in enumerate(form.columns):
         x = x_NTD[..., d]
-        decimals = 0 if _is_whole(column.dtype) else column.decimals
+        decimals = 0 if _is_whole(known_dtype(column.dtype)) else column.decimals
         if _is_bool(column.dtype):
             x[:] = x >= 0.5
         elif decimals is not None:
@@ -163,16 +164,13 @@ def index_columns(form: Form) -> tuple[tuple[IdForm, ...], TimeForm]:
 def times(time: TimeForm, steps: int) -> Any:
     """The regular index of a sequence: a DatetimeIndex, or an array of numbers.
 
-    >>> times(TimeForm("t", "epoch ms", 20.0, "", 1.5, "", ""), 3).tolist()
+    >>> times(TimeForm("t", "epoch ms", 20.0, "", 1500.0, "", ""), 3).tolist()
     [1500, 1520, 1540]
     """
     if time.kind != "datetime":
-        start = time.start
-        if time.kind in PER_SECOND:
-            start = round(start * PER_SECOND[time.kind])
-        if start == round(start) and time.step == round(time.step):
-            return int(start) + int(time.step) * np.arange(steps)
-        return start + time.step * np.arange(steps)
+        if time.start == round(time.start) and time.step == round(time.step):
+            return int(time.start) + int(time.step) * np.arange(steps)
+        return time.start + time.step * np.arange(steps)
     import pandas as pd
 
     try:
@@ -182,6 +180,11 @@ def times(time: TimeForm, steps: int) -> Any:
             index = pd.date_range(start, periods=steps, freq=time.rule)
             if index[0] == start:
                 return index
+        if time.step % MONTH == 0:  # of another day than the first or last
+            months = round(time.step / MONTH)
+            return pd.DatetimeIndex(
+                [start + pd.DateOffset(months=months * i) for i in range(steps)]
+            )
         step = pd.Timedelta(microseconds=round(time.step * 1e6))
         return pd.date_range(start, periods=steps, freq=step)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
@@ -192,11 +195,29 @@ def times(time: TimeForm, steps: int) -> Any:
         ) from None
 
 
-def _time_texts(time: TimeForm, steps: int) -> list[str]:
+def _time_columns(form: Form, time: TimeForm, steps: int) -> dict[str, Any]:
+    """The columns of the time index as they are in a frame: times, or a date and its hours, or
+    year, month, day, ... where these were columns of their own."""
     index = times(time, steps)
-    if time.kind != "datetime":
-        return [str(value) for value in index.tolist()]
-    return list(index.strftime(time.format) if time.format else index.astype(str))
+    others = {column.name for column in form.columns} | {each.name for each in form.ids}
+    rest = [n for n in form.order if n not in others and n not in dict(form.left_out)]
+    parts = sorted((n for n in rest if n in time.name), key=time.name.find)
+    if time.name in form.order or len(parts) < 2 or " ".join(parts) != time.name:
+        return {time.name: index}
+    if all(map(part_of, parts)):
+        return {name: np.asarray(getattr(index, part_of(name))) for name in parts}
+    hours = min((at for at in map(time.format.find, ("%H", "%I")) if at > 0), default=0)
+    formats = time.format[:hours].rstrip(), time.format[hours:]
+    return {name: index.strftime(each) for name, each in zip(parts, formats, strict=True)}
+
+
+def _time_texts(form: Form, time: TimeForm, steps: int) -> dict[str, list[str]]:
+    """The columns of the time index as text."""
+    found = _time_columns(form, time, steps)
+    if time.kind == "datetime" and time.name in found:
+        index = found[time.name]
+        return {time.name: list(index.strftime(time.format) if time.format else index.astype(str))}
+    return {name: [str(value) for value in values.tolist()] for name, values in found.items()}
 
 
 def _wide_names(form: Form, length: int) -> list[str]:
@@ -231,11 +252,18 @@ def to_frame(x_NTD: np.ndarray, form: Form) -> "pd.DataFrame":
     number_L = np.arange(n) if wide else np.repeat(np.arange(n), steps)
     made = {each.name: pd.Series(number_L).astype(each.dtype) for each in ids}
     if time:
-        made[time.name] = pd.Series(times(time, steps)[np.tile(np.arange(steps), n)])
+        at_L = np.tile(np.arange(steps), n)
+        made |= {k: pd.Series(v[at_L]) for k, v in _time_columns(form, time, steps).items()}
     if wide:
-        values, dtypes = x_NTD.reshape(n, -1).T, [c.dtype for c in form.columns] * steps
+        values, dtypes = (
+            x_NTD.reshape(n, -1).T,
+            [known_dtype(c.dtype) for c in form.columns] * steps,
+        )
     else:
-        values, dtypes = x_NTD.reshape(-1, num_features).T, [c.dtype for c in form.columns]
+        values, dtypes = (
+            x_NTD.reshape(-1, num_features).T,
+            [known_dtype(c.dtype) for c in form.columns],
+        )
     names = wide or [column.name for column in form.columns]
     data = made | {
         name: pd.Series(x >= 0.5 if _is_bool(dtype) else x).astype(dtype)
@@ -243,8 +271,8 @@ def to_frame(x_NTD: np.ndarray, form: Form) -> "pd.DataFrame":
     }
     frame = pd.DataFrame({name: data[name] for name in _order(form, list(made), wide)})
     index = [name for name in made if name not in form.order]
-    named = {each.name for each in form.ids} | ({form.time.name} if form.time else set())
-    return frame.set_index(index) if named & set(index) else frame
+    of_input = {each.name for each in form.ids} | ({form.time.name} if form.time else set())
+    return frame.set_index(index) if of_input & set(index) else frame
 
 
 def from_frame(frame: "pd.DataFrame", form: Form, steps: int) -> np.ndarray:
@@ -276,7 +304,7 @@ def from_frame(frame: "pd.DataFrame", form: Form, steps: int) -> np.ndarray:
             f"{steps} steps. Give whole sequences of that length."
         )
     keys = [number_L]
-    if time and time.name in frame.columns:
+    if time and time.name in frame.columns:  # else in the order of the rows
         keys.insert(0, frame[time.name].to_numpy())
     return x[np.lexsort(keys)].reshape(-1, steps, len(names))
 
@@ -303,18 +331,19 @@ def _table(x_NTD: np.ndarray, form: Form, suffix: str) -> Iterator[str]:
     texts = _texts_of(x_NTD, form, decimal)
     wide = _wide_names(form, steps * num_features)
     ids, time = (form.ids, None) if wide else index_columns(form)
-    made = [each.name for each in ids] + ([time.name] if time else [])
-    order = _order(form, made, wide)
+    clock = {
+        name: [_cell(each, separator) for each in texts_T]
+        for name, texts_T in (_time_texts(form, time, steps) if time else {}).items()
+    }
+    order = _order(form, [*(each.name for each in ids), *clock], wide)
     yield separator.join(_cell(name, separator) for name in order) + "\n"
-    clock = [_cell(each, separator) for each in _time_texts(time, steps)] if time else []
     first = 0
     for block_NTD in _blocks(x_NTD):
         n = len(block_NTD)
         numbers = [str(i) for i in range(first, first + n) for _ in range(1 if wide else steps)]
         first += n
         data = {each.name: numbers for each in ids}
-        if time:
-            data[time.name] = clock * n
+        data |= {name: texts_T * n for name, texts_T in clock.items()}
         if wide:
             places = np.ndindex(steps, num_features)
             data |= {
@@ -347,7 +376,7 @@ def _texts_of(
         only = dataclasses.replace(form, columns=(column,))
         if _is_bool(column.dtype):
             return lambda x: ["True" if value else "False" for value in x >= 0.5]
-        decimals = 0 if _is_whole(column.dtype) else column.decimals
+        decimals = 0 if _is_whole(known_dtype(column.dtype)) else column.decimals
         if decimals is None:
             largest = float(np.abs(x_NT).max(initial=0))
             spread = float((x_NT / (largest or 1.0)).std()) if x_NT.size else 0.0

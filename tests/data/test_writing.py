@@ -55,23 +55,25 @@ def test_columns_of_the_long_format(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "place"),
+    ("change", "words"),
     [
-        (lambda rows: rows[:-1], 60),  # the last sequence is short
-        (lambda rows: rows[:4] + rows[5:], 6),  # so is the second
-        (lambda rows: rows[:4] + rows[3:], 6),  # a line twice
-        (lambda rows: [rows[1], rows[0], *rows[2:]], 3),
-        (lambda rows: rows[:-3] + rows[:3], 59),  # the first sequence comes again
+        (lambda rows: rows[:-1], "20 sequences of 2 to 3 steps"),  # the last one is short
+        (lambda rows: rows[:4] + rows[5:], "20 sequences of 2 to 3 steps"),
+        (lambda rows: rows[:4] + rows[3:], r"a\.csv:6:1: the time 0 is there twice"),
+        (lambda rows: rows[:-3] + rows[:3], r"a\.csv:59:1: the time 0 is there twice"),
     ],
 )
-def test_steps_out_of_place(tmp_path, change, place):
-    rows = [f"{n},{t},0.5" for n in range(20) for t in range(3)]
+def test_steps_that_are_missing_or_there_twice(tmp_path, change, words):
+    rows = [f"{n},{t},{n + t / 8}" for n in range(20) for t in range(3)]
     path = tmp_path / "a.csv"
     path.write_text("sequence,step,x\n" + "\n".join(change(rows)))
-    with pytest.raises(DataError, match=rf"a\.csv:{place}:1: sequence .* is out of place"):
+    with pytest.raises(DataError, match=words):
         load(str(path))
-    path.write_text("sequence,step,x\n" + "\n".join(rows))
-    assert load(str(path)).x_NTD.shape == (20, 3, 1)
+    path.write_text("sequence,step,x\n" + "\n".join(rows[::-1]))  # put in order
+    assert load(str(path)).x_NTD[:2].tolist() == [
+        [[19], [19.125], [19.25]],
+        [[18], [18.125], [18.25]],
+    ]
 
 
 def test_the_long_format_without_columns(tmp_path):
@@ -178,9 +180,16 @@ def test_a_row_a_sequence(tmp_path):
     ("time", "expected"),
     [
         (dates(rule=""), ["2018-01-01 00:00", "2018-01-01 01:00", "2018-01-01 02:00"]),
-        (dates(30.4 * 86400, "MS"), ["2018-01-01 00:00", "2018-02-01 00:00", "2018-03-01 00:00"]),
+        (
+            dates(30.4375 * 86400, "", "2018-01-31"),
+            ["2018-01-31 00:00", "2018-02-28 00:00", "2018-03-31 00:00"],
+        ),
+        (
+            dates(30.4375 * 86400, "MS"),
+            ["2018-01-01 00:00", "2018-02-01 00:00", "2018-03-01 00:00"],
+        ),
         (dates(zone="Europe/Rome", start="2018-03-25 01:00"), None),
-        (TimeForm("t", "epoch ms", 20.0, "", 1707954127.79, "", ""), None),
+        (TimeForm("t", "epoch ms", 20.0, "", 1707954127790.0, "", ""), None),
         (TimeForm("t", "number", 0.5, "", 1.0, "", ""), [1.0, 1.5, 2.0]),
         (TimeForm("t", "number", 2.0, "", 1990.0, "", ""), [1990, 1992, 1994]),
     ],
@@ -196,6 +205,20 @@ def test_times(time, expected):
         assert index.dtype == (np.int64 if time.step == 2 else np.float64)
     else:
         assert index.tolist() == [1707954127790, 1707954127810, 1707954127830]
+
+
+def test_dates_in_several_columns_come_back_so(tmp_path):
+    time = dataclasses.replace(dates(fmt="%d %b %Y %H.%M.%S"), name="Date Time")
+    found = form(column("v", decimals=0), time=time, order=("Time", "v", "Date"))
+    time = dataclasses.replace(time, name="Date Time")
+    text = written(tmp_path / "a.csv", np.zeros((1, 2, 1)), found)
+    assert text.splitlines()[1:] == ["0,00.00.00,0,01 Jan 2018", "0,01.00.00,0,01 Jan 2018"]
+    parts = dataclasses.replace(dates(30.4375 * 86400, "MS", fmt=""), name="year month")
+    found = form(column("v", decimals=0), time=parts, order=("year", "month", "v"))
+    frame = to_frame(np.zeros((2, 13, 1)), found)
+    assert list(frame.columns) == ["sequence", "year", "month", "v"]
+    assert frame["month"].tolist() == [*range(1, 13), 1] * 2
+    assert frame["year"].tolist() == [*[2018] * 12, 2019] * 2
 
 
 def test_times_that_no_calendar_has():
@@ -306,7 +329,7 @@ def test_the_form_survives_json_and_damage_is_refused():
     for change in ({"kind": "x"}, {"step": 0}, {"step": 10**400}, {"start": float("nan")}):
         with pytest.raises(ValueError, match="damaged"):
             Form.from_json(stored | {"time": stored["time"] | change})
-    for change in ({"dtype": "object"}, {"decimals": -1}, {"kind": "odd"}, {"low": True}):
+    for change in ({"dtype": 1}, {"decimals": -1}, {"kind": "odd"}, {"low": True}):
         bad = [stored["columns"][0] | change, stored["columns"][1]]
         with pytest.raises(ValueError, match="damaged"):
             Form.from_json(stored | {"columns": bad})

@@ -1,9 +1,10 @@
-"""The command line: `seqgan train | sample | analyze`, `train.py` and `analyze.py`.
+"""The command line: `seqgan train | inspect | sample | analyze`, `train.py` and `analyze.py`.
 
 Flags are made from the dataclasses of `config.py`. Nothing heavy is imported before the flags are
 read, so that --help and mistakes answer at once.
 """
 
+import json
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from seqgan_jax import __version__, config
-from seqgan_jax.config import Config
+from seqgan_jax.config import Config, DataConfig
 from seqgan_jax.data.files import printable, printable_lines
 from seqgan_jax.errors import SeqGANError, UsageError
 from seqgan_jax.run import signals
@@ -25,6 +26,7 @@ NO_PAIRS = FlagCreatePairsOff  # --quiet, and no --no-quiet beside it
 OVER_LIMIT = 1  # exit code
 USAGE = f"""seqgan {__version__}: learn from real sequences, write new ones, say how good they are
 
+  seqgan inspect  what is in a file, and what to train with (seqgan inspect --help)
   seqgan train    train on a file of sequences            (seqgan train --help)
   seqgan sample   more samples from a trained run         (seqgan sample --help)
   seqgan analyze  compare generated sequences with real   (seqgan analyze --help)
@@ -57,6 +59,24 @@ class Train:
     """Print all settings and exit."""
     quiet: bool = False
     """Print nothing but errors."""
+    debug: bool = False
+    """Print a traceback with every error."""
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Say what is in a file, what the reader would ask, and the command that trains on it.
+
+    Exit codes: 0 fine (questions too), 2 usage, 3 no table or array at all.
+    """
+
+    file: Positional[str]
+    """Text, .csv, .parquet, .xlsx, .npy, .npz, or a folder of them."""
+    settings: Annotated[OmitArgPrefixes[DataConfig], arg(name="")] = field(
+        default_factory=DataConfig
+    )
+    json: bool = False
+    """Print one JSON object: layout, sequences, steps, time, ids, columns, notes, questions."""
     debug: bool = False
     """Print a traceback with every error."""
 
@@ -147,7 +167,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command in ("-h", "--help", "--version"):
         print(__version__ if command == "--version" else USAGE)
         return 0
-    commands = {"train": train_main, "sample": sample_main, "analyze": analyze_main}
+    commands: dict[str, Callable[[Sequence[str], str], int]] = {
+        "inspect": inspect_main,
+        "train": train_main,
+        "sample": sample_main,
+        "analyze": analyze_main,
+    }
     if command in commands:
         return commands[command](rest, f"seqgan {command}")
     known = ", ".join(commands)
@@ -164,6 +189,14 @@ def train_main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int
     # Before JAX is imported: that takes a second, in which a signal must not be a traceback.
     with signals.listening(again) as stop:
         return _guarded(lambda: _train(words, prog, again, stop), words)
+
+
+def inspect_main(argv: Sequence[str] | None = None, prog: str = "seqgan inspect") -> int:
+    """`seqgan inspect`. Returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    return _guarded(
+        lambda: _inspect(tyro.cli(Inspect, args=words, prog=prog, config=(NO_PAIRS,))), words
+    )
 
 
 def sample_main(argv: Sequence[str] | None = None, prog: str = "seqgan sample") -> int:
@@ -224,20 +257,19 @@ def _defaults(words: Sequence[str]) -> Config:
     return config.PRESETS.get(_value_of(words, "--preset") or "default", Config())
 
 
-def _split_columns(settings: Config) -> Config:
+def _split_columns(data: DataConfig) -> DataConfig:
     """`--columns Open,Close` is `--columns Open Close`; so are --log and --bounds."""
-    data = settings.data
     columns, log, bounds = (
         tuple(part for name in words for part in name.split(","))
         for words in (data.columns, data.log, data.bounds)
     )
-    return replace(settings, data=replace(data, columns=columns, log=log, bounds=bounds))
+    return replace(data, columns=columns, log=log, bounds=bounds)
 
 
 def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:
     default = Train(settings=_defaults(words))
     options = tyro.cli(Train, args=words, prog=prog, default=default, config=(NO_PAIRS,))
-    settings = _split_columns(options.settings)
+    settings = replace(options.settings, data=_split_columns(options.settings.data))
     config.validate(settings)
     if options.show_config:
         width = max(map(len, config.flat(settings)))
@@ -285,6 +317,19 @@ def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:
         tail = "" if settings.run.run_dir == "save" else f" --run {settings.run.run_dir}"
         how = "python analyze.py" if prog == "train.py" else "seqgan analyze"
         print(f"how good are they: {how}{tail}")
+    return 0
+
+
+def _inspect(options: Inspect) -> int:
+    from seqgan_jax.data import inspection
+
+    settings = _split_columns(options.settings)
+    if given := inspection.without_meaning(settings):
+        raise UsageError(f"{given} has no meaning for inspect, which only reads. Leave it out.")
+    settings = replace(settings, data=options.file)
+    config.validate(Config(data=settings))
+    found = inspection.of_file(settings)
+    print(json.dumps(found.to_dict(), indent=1) if options.json else found)
     return 0
 
 

@@ -24,7 +24,14 @@ from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.policy import bind, log_prob_of_sequences
 from seqgan_jax.data import bounds, layout, overlap, shards
 from seqgan_jax.data.arrays import as_array
-from seqgan_jax.data.layout import Scaler, Sequences, Split, as_sequences, default_names, split  # noqa: F401
+from seqgan_jax.data.layout import (  # noqa: F401
+    Scaler,
+    Sequences,
+    Split,
+    as_sequences,
+    default_names,
+    split,
+)
 from seqgan_jax.data.shards import Shards, StreamSplit
 from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageError
 from seqgan_jax.run import checkpoint, directory, loop

@@ -150,7 +150,7 @@ def _column(stored: Any) -> ColumnForm:
     decimals, grid = fields["decimals"], fields["grid"]
     if decimals is not None and (type(decimals) is not int or not 0 <= decimals <= 400):
         raise ValueError("decimals must be a whole number from 0 to 400")
-    if grid is not None and not (0 < _number(grid, "grid")):
+    if grid is not None and not (_number(grid, "grid") > 0):
         raise ValueError("grid must be above 0")
     if not isinstance(fields["atoms"], list | tuple) or len(fields["atoms"]) > 3:
         raise ValueError("atoms must be a list of at most 3")

@@ -9,7 +9,6 @@ import scipy.special
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from seqgan_jax.core.distributions import (
     DiagonalGaussian,
     Framed,

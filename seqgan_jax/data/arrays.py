@@ -92,7 +92,7 @@ def as_array(
             f"{what} cannot be read as an array of numbers: {error}. "
             "Give [N, T] or [N, T, D]: all sequences of one length."
         ) from error
-    if array.ndim not in (2, 3) and not (may_be_flat and array.ndim == 1) or 0 in array.shape:
+    if (array.ndim not in (2, 3) and not (may_be_flat and array.ndim == 1)) or 0 in array.shape:
         raise DataError(
             f"{what} has shape {list(array.shape)}; expected [N sequences, T steps] or [N, T, D "
             "features], none of them 0. One long series [T] is cut into windows by "

@@ -139,7 +139,10 @@ def complaint(
     if re.fullmatch(r"[+-]?0[xX].*", token):
         return f"{shown} is a hexadecimal number", "Write it as a decimal number."
     if token in ("?", "*", "#", "--", "."):
-        return f"{shown} is not a number", f"If it means a missing value: --missing-values '{token}'."
+        return (
+            f"{shown} is not a number",
+            f"If it means a missing value: --missing-values '{token}'.",
+        )
     return f"{shown} is not a number", ""
 
 
@@ -238,7 +241,9 @@ def _refusal(path: Path, problems: dict[int, Problem], dialect: Dialect) -> Data
     line, column, what, _ = first[0]
     message = f"{printable(path)}:{line}:{column}: {what} (expected {expected})."
     if len(numbers) > 1:
-        shown = f"First {SHOWN} of {len(numbers):,}" if len(numbers) > SHOWN else f"All {len(numbers)}"
+        shown = (
+            f"First {SHOWN} of {len(numbers):,}" if len(numbers) > SHOWN else f"All {len(numbers)}"
+        )
         if len(numbers) >= COUNTED:
             shown = f"First {SHOWN} of at least {COUNTED:,}"
         message += f" {shown} bad lines: "

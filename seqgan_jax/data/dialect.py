@@ -1,5 +1,6 @@
 """How a text is written: separator, decimal mark, comments, header lines; from its first lines."""
 
+import itertools
 import re
 from collections import Counter
 from pathlib import Path
@@ -130,7 +131,7 @@ def counts_up(names: list[str]) -> bool:
         return False
     numbers = [int(name) for name in names]
     step = numbers[1] - numbers[0]
-    return step > 0 and all(b - a == step for a, b in zip(numbers, numbers[1:], strict=False))
+    return step > 0 and all(b - a == step for a, b in itertools.pairwise(numbers))
 
 
 def numbered(names: list[str]) -> bool:
@@ -152,6 +153,9 @@ def _header(shown: str, sample: list[str], number: int, separator: str) -> tuple
     names = [token for _, token in split(line, only)]
     if separator == BLANK and not any(map(like_number, names)):
         below = [len(split(each, separator)) for each in sample[1:]]
+        cells = [cell for each in sample[1:] for _, cell in split(each, separator)]
+        if sum(map(_is_number, cells)) < len(cells) / 2:
+            return None  # words above words are no names
         if below and below.count(len(names)) < len(below) / 2:
             if Counter(below).most_common(1)[0][0] != 1:
                 return None  # words above lines of another length are no names
@@ -160,11 +164,11 @@ def _header(shown: str, sample: list[str], number: int, separator: str) -> tuple
         return tuple(names)
     wanted = names[1:] if not like_number(names[0]) else names
     if counts_up(wanted) and sample[1:]:
-        below = [[cell for _, cell in split(each, only)] for each in sample[1:]]
-        same = [row for row in below if counts_up(row[-len(wanted) :])]
+        rows = [[cell for _, cell in split(each, only)] for each in sample[1:]]
+        same = [row for row in rows if counts_up(row[-len(wanted) :])]
         if len(wanted) < len(names) and names[0].lower() not in ("nan", "null"):
             return tuple(names)  # a word or nothing above the first column
-        whole = [all(re.fullmatch(r"[+-]?\d+", cell) for cell in row) for row in below]
+        whole = [all(re.fullmatch(r"[+-]?\d+", cell) for cell in row) for row in rows]
         return tuple(names) if not same and sum(whole) < len(whole) / 2 else None
     if any(map(like_number, names)) or not any(names):
         return None
@@ -185,7 +189,8 @@ def _more_headers(sample: list[str], separator: str, width: int) -> int:
         numeric = [
             d
             for d in range(width)
-            if sum(_is_value(row[d], separator) and row[d] != "" for row in below) > 0.8 * len(below)
+            if sum(_is_value(row[d], separator) and row[d] != "" for row in below)
+            > 0.8 * len(below)
         ]
         row = rows[count]
         if not numeric or any(_is_value(row[d], separator) and row[d] for d in numeric):

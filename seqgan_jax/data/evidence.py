@@ -134,7 +134,8 @@ def read(table: Table, wanted: Wanted) -> Reading:
     if is_long:
         names = ", ".join(quote(table.names[d]) for d in found.ids)
         number = len(np.unique(entities(table, found.ids)))
-        found.notes.append(f"{names} {'names' if len(found.ids) == 1 else 'name'} the sequence: {number:,} sequences")
+        verb = "names" if len(found.ids) == 1 else "name"
+        found.notes.append(f"{names} {verb} the sequence: {number:,} sequences")
     if found.times is not None:
         found.notes.append(f"{quote(found.times.name)} is the time index, not a value")
     return _finish(table, wanted, found, "long" if is_long else "series")
@@ -163,7 +164,7 @@ def _finish(table: Table, wanted: Wanted, found: _Found, layout: str) -> Reading
                 continue
             if not column.name and layout != "rows":
                 found.left_out[d] = "it has no name (numbers of rows?)"
-            elif column.kind == "words":
+            elif column.kind == "words" and (table.has_names or layout != "rows"):
                 found.left_out[d] = _about_words(column)
             elif column.kind == "empty":
                 found.left_out[d] = "it is empty"
@@ -175,10 +176,18 @@ def _finish(table: Table, wanted: Wanted, found: _Found, layout: str) -> Reading
             name = quote(column.name) if column.name else f"{d + 1}, which has no name"
             notes.append(f"left out column {name}: {why}")
     notes += [
-        f"column {quote(table.names[d])}: {note}" for d in learned for note in table.columns[d].notes
+        f"column {quote(table.names[d])}: {note}"
+        for d in learned
+        for note in table.columns[d].notes
     ]
     return Reading(
-        layout, found.ids, found.times, tuple(learned), found.left_out, tuple(notes), found.time_columns
+        layout,
+        found.ids,
+        found.times,
+        tuple(learned),
+        found.left_out,
+        tuple(notes),
+        found.time_columns,
     )
 
 
@@ -195,7 +204,7 @@ def _rows(table: Table, wanted: Wanted, found: _Found) -> Reading:
     for d, column in enumerate(table.columns):
         if found.used(d):
             continue
-        if column.kind == "words":
+        if column.kind == "words" and table.has_names:
             found.left_out[d] = "words"
         elif d == 0 and table.has_names and counts_up([_whole(v) for v in column.values[:50]]):
             if not column.name or not _is_step(column.name, table.names[1:]):
@@ -206,8 +215,11 @@ def _rows(table: Table, wanted: Wanted, found: _Found) -> Reading:
     if wanted.columns:
         raise UsageError(
             f"--columns has no meaning for {table.shown}: "
-            + ("a line is a sequence, and its columns are steps." if table.has_names else
-               "it has no header line.")
+            + (
+                "a line is a sequence, and its columns are steps."
+                if table.has_names
+                else "it has no header line."
+            )
             + " Leave it out."
         )
     return _finish(table, names, found, "rows")
@@ -270,7 +282,9 @@ def _find_time(table: Table, found: _Found, wanted: Wanted) -> None:
             found.left_out[at[0]] = "another time"
     if found.times is not None:
         return
-    parts = [d for d in free if clock.part_of(table.names[d]) and table.columns[d].exact is not None]
+    parts = [
+        d for d in free if clock.part_of(table.names[d]) and table.columns[d].exact is not None
+    ]
     named = [clock.part_of(table.names[d]) for d in parts]
     if named and named == list(clock.PARTS[: len(named)]) and len(named) > 1:
         times = clock.of_parts([table.columns[d] for d in parts])
@@ -357,9 +371,7 @@ def _counted_panel(table: Table) -> tuple[int, int] | None:
     ]
     if [name.lower() for name in table.names[:2]] == ["sequence", "step"]:
         if len(table.columns) < 3:
-            raise DataError(
-                f"{table.shown}:1:1: no column after 'sequence,step'. Add one."
-            )
+            raise DataError(f"{table.shown}:1:1: no column after 'sequence,step'. Add one.")
         entities(table, [0])
         step = table.columns[1]
         if is_gone(step).any():
@@ -400,15 +412,19 @@ def _find_ids(table: Table, found: _Found, wanted: Wanted) -> None:
     if found.times is not None and len(np.unique(found.times.ticks)) < len(table):
         _ids_by_time(table, found, free)
         return
-    runs = [d for d in free if _in_runs(entities(table, [d])) and numbers[d] * LONG_RUN <= len(table)]
+    runs = [
+        d for d in free if _in_runs(entities(table, [d])) and numbers[d] * LONG_RUN <= len(table)
+    ]
     likely = [
-        d
-        for d in runs
-        if table.columns[d].kind == "words" or ID_NAMES.fullmatch(table.names[d])
+        d for d in runs if table.columns[d].kind == "words" or ID_NAMES.fullmatch(table.names[d])
     ]
     if not likely and found.times is None:
         likely = [
-            d for d in runs if numbers[d] > 2 and len(table) >= 10 * numbers[d] and d < 3
+            d
+            for d in runs
+            if numbers[d] > 2
+            and len(table) >= 10 * numbers[d]
+            and d < 3
             and not clock.counting(table.columns[d])
         ]
     if likely:

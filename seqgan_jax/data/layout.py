@@ -186,9 +186,7 @@ def _of_file(path: Path, wanted: Wanted, cut: Cut, source: str) -> Sequences:
     return dataclasses.replace(found, source=source)
 
 
-def _of_folder(
-    paths: tuple[Path, ...], wanted: Wanted, cut: Cut, source: str
-) -> Sequences:
+def _of_folder(paths: tuple[Path, ...], wanted: Wanted, cut: Cut, source: str) -> Sequences:
     """The .npy or .parquet files of a folder as one."""
     _no_features(cut.features, "a folder", "save an array [N, T, D]")
     if paths[0].suffix == ".npy":
@@ -213,9 +211,7 @@ def _of_folder(
     return dataclasses.replace(found, source=source)
 
 
-def _of_array(
-    x_NTD: np.ndarray, wanted: Wanted, cut: Cut, source: str, shown: str
-) -> Sequences:
+def _of_array(x_NTD: np.ndarray, wanted: Wanted, cut: Cut, source: str, shown: str) -> Sequences:
     """Sequences [N, T, D] of an array, or of the long series [L, D] that it holds."""
     _only_series(wanted, shown)
     if cut.missing_values:
@@ -239,8 +235,8 @@ def _of_array(
         )
     if wanted.layout == "auto" and evidence.is_channels_first(x_NTD):
         raise DataError(
-            f"{printable(shown)}: has shape {[n, steps, num_features]}, as if it were [N, channels, "
-            "steps]. If it is: x.transpose(0, 2, 1), or numpy.swapaxes. If it is [N, T, D], with "
+            f"{printable(shown)}: has shape {[n, steps, num_features]}, as if it were [N, channels,"
+            " steps]. If it is: x.transpose(0, 2, 1), or numpy.swapaxes. If it is [N, T, D], with "
             f"{steps} steps of {num_features} features: --layout rows (from Python layout='rows')."
         )
     if wanted.layout == "series":
@@ -307,7 +303,9 @@ def from_python(
             "x. Leave them out, and give fit the sequences as they are to be learned."
         )
     ids = tuple(settings.id) if id is None else (id,) if isinstance(id, str) else tuple(id)
-    times = tuple(settings.time) if time is None else (time,) if isinstance(time, str) else tuple(time)
+    times = (
+        tuple(settings.time) if time is None else (time,) if isinstance(time, str) else tuple(time)
+    )
     wanted = Wanted(settings.layout, ids, times, settings.label, tuple(settings.columns))
     cut = Cut(
         settings.window,
@@ -369,11 +367,15 @@ def frame_of(x: Any) -> Any:
         if isinstance(x, dict):
             return pd.DataFrame(x)
         if is_list:
-            return pd.concat(
-                [each.reset_index() if not _counts(each) else each for each in x],
-                keys=range(len(x)),
-                names=["sequence"],
-            ).reset_index("sequence").reset_index(drop=True)
+            return (
+                pd.concat(
+                    [each.reset_index() if not _counts(each) else each for each in x],
+                    keys=range(len(x)),
+                    names=["sequence"],
+                )
+                .reset_index("sequence")
+                .reset_index(drop=True)
+            )
         x = x.to_pandas() if hasattr(x, "to_pandas") else x
         if isinstance(x, pd.Series):
             return x.to_frame("x" if x.name is None else x.name)
@@ -384,7 +386,7 @@ def frame_of(x: Any) -> Any:
         ) from error
     if not isinstance(x, pd.DataFrame):
         raise DataError(
-            f"x is a {type(x).__name__}, which is no table of columns. Give a DataFrame or an array."
+            f"x is a {type(x).__name__}, which is no table of columns. Give a table or an array."
         )
     return x
 
@@ -469,9 +471,10 @@ def _simulate(name: str, window: int, num_sequences: int, seed: int) -> Sequence
             f"--num-sequences {num_sequences:,} of --window {window:,} steps do not fit into "
             "memory. Make one smaller."
         )
-    x = simulators.get(name, length=window).sample(jax.random.key(seed), num_sequences)
-    x = np.asarray(x, np.float64)
+    drawn = simulators.get(name, length=window).sample(jax.random.key(seed), num_sequences)
+    x = np.asarray(drawn, np.float64)
     return sequences.of_table(x, name, default_names(x.shape[2]))
+
 
 def default_names(num_features: int) -> tuple[str, ...]:
     """Names for columns that have none.

@@ -13,7 +13,7 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +34,13 @@ EXTRA = "pip install 'seqgan-jax[tables]'"
 YES_NO = ({"true": 1.0, "false": 0.0}, {"yes": 1.0, "no": 0.0})
 SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "%": 1.0}
 _AMOUNT = re.compile(r"[$€£]?([+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?\.\d+) ?([KMBkmb%]?)")
-_ODD = bytes(set(range(32)) - {9, 10})  # control characters, which pandas takes for blanks
+_MARKS = {ord(","): ".", ord("."): ","}
+# All but control characters, some of which pandas takes for blanks.
+_PLAIN = bytes({9, 10, *range(32, 256)})
 _BAD_QUOTE = {
-    s: re.compile(rb'[^"\n \t' + re.escape(s).encode() + rb']"[^"\n \t' + re.escape(s).encode() + b"]")
+    s: re.compile(
+        rb'[^"\n \t' + re.escape(s).encode() + rb']"[^"\n \t' + re.escape(s).encode() + b"]"
+    )
     for s in (",", ";", "|", "\t")
 }
 
@@ -82,7 +86,7 @@ class Table:
     has_names: bool
     notes: tuple[str, ...] = ()
     dialect: Dialect | None = None
-    check: Callable[[Sequence[int], bool], None] = field(default=lambda wanted, may_miss: None)
+    check: Callable[[Sequence[int], bool], None] | None = None
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
@@ -92,7 +96,7 @@ class Table:
     def __len__(self) -> int:
         return len(self.columns[0].values)
 
-    def place(self, row: int, column: int | None = None) -> str:
+    def place(self, row: int) -> str:
         """Where a row is, for messages."""
         if self.dialect is None:
             return f"{self.shown}, row {row + 1}"
@@ -111,8 +115,7 @@ class Table:
         listed += ", ..." * (len(self.names) > 20)
         where = f"{self.shown}:{self.dialect.first - 1}:1" if self.dialect else self.shown
         raise DataError(
-            f"{where}: there is no column {quote(name)} (the columns are {listed}). "
-            f"Correct {flag}."
+            f"{where}: there is no column {quote(name)} (the columns are {listed}). Correct {flag}."
         )
 
 
@@ -311,7 +314,7 @@ def _is_regular(data: bytes, form: Dialect, rows: int) -> bool:
     pandas refuses lines that are too long; with the count right, none is too short either.
     """
     blocks = range(form.start, len(data), BLOCK_BYTES)
-    if any(data[i : i + BLOCK_BYTES].translate(None, _ALL_BUT_ODD) for i in blocks):
+    if any(data[i : i + BLOCK_BYTES].translate(None, _PLAIN) for i in blocks):
         return False
     has_quotes = data.find(b'"', form.start) >= 0
     if form.separator == BLANK:
@@ -339,9 +342,6 @@ def _is_regular(data: bytes, form: Dialect, rows: int) -> bool:
     return inside == 0 and count == rows * (form.width - 1)
 
 
-_ALL_BUT_ODD = bytes(set(range(256)) - set(_ODD))
-
-
 # ------------------------------------------------------------------ columns
 
 
@@ -353,7 +353,9 @@ def _column(
 
     dtype = str(read.dtype)
     if isinstance(read.dtype, pd.CategoricalDtype):
-        read = read.astype(read.cat.categories.dtype if read.cat.categories.dtype.kind in "iufb" else object)
+        read = read.astype(
+            read.cat.categories.dtype if read.cat.categories.dtype.kind in "iufb" else object
+        )
     if read.dtype == bool or (str(read.dtype) == "boolean"):
         values = read.astype("boolean").to_numpy(np.float64, na_value=np.nan)
         return Column(name, "yes/no", values, "bool")
@@ -377,13 +379,11 @@ def _column(
     return _of_words(name, read, declared, decimal)
 
 
-def _of_words(
-    name: str, read: "pd.Series", declared: frozenset[str], decimal: str
-) -> Column:
+def _of_words(name: str, read: "pd.Series", declared: frozenset[str], decimal: str) -> Column:
     """A column of text: numbers that are written in other ways, yes and no, or words."""
     found = read.to_numpy(object, na_value=None)
     if all(v is None or type(v) in (int, float) for v in found):  # beyond 64 bits, or mixed
-        values = np.array([np.nan if v is None else float(v) for v in found])
+        values = np.array([np.nan if v is None else _float(v) for v in found])
         kind = "empty" if np.isnan(values).all() else "number"
         return Column(name, kind, values, "float64")
     if all(v is None or type(v) is bool for v in found):
@@ -395,16 +395,18 @@ def _of_words(
     words = [token for token, is_gone in zip(tokens, gone, strict=True) if not is_gone]
 
     def spread(values: Sequence[Any], none: Any, kind: type) -> np.ndarray:
-        table = np.array([*values, none], kind)
-        table[[i for i, is_gone in enumerate(gone) if is_gone]] = none
-        return np.asarray(table[codes])
+        lookup: np.ndarray = np.array([*values, none], kind)
+        lookup[[i for i, is_out in enumerate(gone) if is_out]] = none
+        return np.asarray(lookup[codes])
 
     if not words:
         return Column(name, "empty", np.full(len(found), np.nan), "float64")
     kept: list[float]
     if all(NUMBER.fullmatch(cells.plain(token, decimal)) for token in words):
-        kept = [0.0 if is_gone else float(cells.plain(token, decimal))
-                for token, is_gone in zip(tokens, gone, strict=True)]
+        kept = [
+            0.0 if is_gone else float(cells.plain(token, decimal))
+            for token, is_gone in zip(tokens, gone, strict=True)
+        ]
         return Column(name, "number", spread(kept, np.nan, float), "float64")
     for pair in YES_NO:
         if {word.lower() for word in words} <= set(pair):
@@ -422,6 +424,13 @@ def _of_words(
     return Column(name, kind, spread(objects, None, object), "str")
 
 
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return np.inf
+
+
 def _factorise(found: np.ndarray) -> tuple[np.ndarray, list[Any]]:
     import pandas as pd
 
@@ -434,9 +443,8 @@ def _amounts(
 ) -> tuple[list[float] | None, tuple[str, ...]]:
     """Numbers with thousands separators, K, M, B or %, and a note; None where they are not."""
     values, marks = [], set()
-    for token, is_gone in zip(tokens, gone, strict=True):
-        if decimal == ",":
-            token = token.translate({ord(","): ".", ord("."): ","})
+    for written, is_gone in zip(tokens, gone, strict=True):
+        token = written.translate(_MARKS) if decimal == "," else written
         match = None if is_gone else _AMOUNT.fullmatch(token)
         if not is_gone and not match:
             return None, ()
@@ -444,13 +452,9 @@ def _amounts(
             mark = match[2].lower()
             marks |= {mark} if mark else set()
             marks |= {","} if "," in match[1] else set()
-        values.append(
-            float(match[1].replace(",", "")) * SCALES[match[2].lower()] if match else 0.0
-        )
+        values.append(float(match[1].replace(",", "")) * SCALES[match[2].lower()] if match else 0.0)
     if not marks or ("%" in marks and len(marks - {","}) > 1):
         return None, ()
-    if marks == {","} and all("," in t for t, g in zip(tokens, gone, strict=True) if not g):
-        pass  # "1,832.06" everywhere
     words = {",": "thousands separators", "k": "K", "m": "M", "b": "B", "%": "% (in percent)"}
     return values, (f"read with {', '.join(words[mark] for mark in sorted(marks))}",)
 
@@ -592,9 +596,7 @@ def of_frame(
         raise DataError(f"{shown}: two columns are called {quote(twice[0])}. Rename one.")
     check_names(names, shown)
     declared = frozenset(token.lower() for token in missing_values)
-    columns = tuple(
-        _column(name, frame.iloc[:, d], declared) for d, name in enumerate(names)
-    )
+    columns = tuple(_column(name, frame.iloc[:, d], declared) for d, name in enumerate(names))
     table = Table(columns, source, shown, has_names or not counting)
 
     def check(wanted: Sequence[int], may_miss: bool) -> None:

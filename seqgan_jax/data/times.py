@@ -8,6 +8,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,7 @@ def of_words(name: str, columns: Sequence[Column]) -> Times | None:
     values = columns[0].values
     if any(is_gone(column).any() for column in columns):
         return None
-    if all(isinstance(v, datetime.date) for v in values[:MANY]):
+    if len(columns) == 1 and all(isinstance(v, datetime.date) for v in values[:MANY]):
         try:
             found = pd.DatetimeIndex(values)
         except (ValueError, TypeError):
@@ -111,7 +112,7 @@ def _fits(token: str, form: str) -> bool:
     return True
 
 
-def _parsed(values: np.ndarray, form: str) -> "object | None":
+def _parsed(values: np.ndarray, form: str) -> Any:
     """A DatetimeIndex, None where one of the values is not of the form."""
     import pandas as pd
 
@@ -122,17 +123,11 @@ def _parsed(values: np.ndarray, form: str) -> "object | None":
     return None if found.isna().any() else found
 
 
-def _are_days(index: object) -> bool:
-    import pandas as pd
-
-    assert isinstance(index, pd.DatetimeIndex)
+def _are_days(index: Any) -> bool:
     return bool((index == index.normalize()).all())
 
 
-def _times(name: str, index: object, form: str) -> Times:
-    import pandas as pd
-
-    assert isinstance(index, pd.DatetimeIndex)
+def _times(name: str, index: Any, form: str) -> Times:
     zone = "" if index.tz is None else str(index.tz)
     if index.tz is not None:
         index = index.tz_convert("UTC").tz_localize(None)
@@ -178,7 +173,7 @@ def of_numbers(column: Column, is_named: bool) -> Times | None:
         low, high = int(ticks.min()), int(ticks.max())
         named = is_named or column.name.lower() in NAMES or "time" in column.name.lower()
         one_way = bool(np.all(np.diff(ticks) > 0) or np.all(np.diff(ticks) < 0))
-        if 19000101 <= low and high <= 21001231 and (named or one_way):
+        if low >= 19000101 and high <= 21001231 and (named or one_way):
             text = Column(column.name, "words", ticks.astype(str).astype(object), "str")
             if (found := of_words(column.name, [text])) is not None:
                 return found
@@ -294,9 +289,9 @@ def alias(seconds: float) -> str:
     >>> alias(900.0), alias(86_400.0), alias(0.02), alias(604_800.0)
     ('15min', 'D', '20ms', '7D')
     """
-    for short, _, size in _UNITS:
-        if seconds >= size and seconds % size == 0:
-            count = int(seconds // size)
+    for short, _, unit in _UNITS:
+        if seconds >= unit and seconds % unit == 0:
+            count = int(seconds // unit)
             return short if count == 1 else f"{count}{short}"
     for short, size in (("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)):
         count = round(seconds / size)

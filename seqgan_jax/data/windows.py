@@ -80,9 +80,9 @@ def build(table: Table, reading: Reading, cut: Cut) -> Sequences:
     if cut.missing != "error":
         gaps.check_columns(x_LD, names, table.shown)
     if reading.layout == "long" and cut.window is None:
-        found = _whole(table, reading, cut, ordered, names)
+        found = _whole(table, cut, ordered, names)
     else:
-        found = _windows(table, reading, cut, ordered, names)
+        found = _cut(table.shown, cut, ordered, names)
     return dataclasses.replace(found, notes=(*notes, *found.notes), form=form)
 
 
@@ -90,7 +90,7 @@ def build(table: Table, reading: Reading, cut: Cut) -> Sequences:
 
 
 def numbers(table: Table, reading: Reading, cut: Cut) -> np.ndarray:
-    """The learned columns [L, D]; refuses what is no number, and what is missing where it may not."""
+    """The learned columns [L, D]; refuses what is no number, or is missing and may not be."""
     may_miss = cut.missing != "error"
     chosen = [table.columns[d] for d in reading.learned]
     if not chosen:
@@ -107,10 +107,11 @@ def numbers(table: Table, reading: Reading, cut: Cut) -> np.ndarray:
         really = [d for d in bad if _is_bad(table.columns[d], may_miss)]
         padded = reading.layout == "rows" and _is_padded(table, reading, cut)
         if really and not padded:
-            table.check(reading.learned, may_miss)
+            if table.check is not None:
+                table.check(reading.learned, may_miss)
             column = table.columns[really[0]]
             raise DataError(
-                f"{table.shown}: column {column.name!r} holds values that are missing. {gaps.REMEDY}"
+                f"{table.shown}: column {column.name!r} holds missing values. {gaps.REMEDY}"
             )
     return np.stack([column.values for column in chosen], axis=1)
 
@@ -170,7 +171,7 @@ def _rows(table: Table, reading: Reading, cut: Cut, x_NW: np.ndarray) -> Sequenc
     x_NTD = x_NW.reshape(len(x_NW), -1, num_features)
     names = numbered_names(num_features)
     _check_sentinels(table, reading, cut, x_NW)
-    lengths = _lengths(table, reading, cut, x_NTD)
+    lengths = _lengths(table, cut, x_NTD)
     dtype = table.columns[reading.learned[0]].dtype
     form = _form(table, reading, described(x_NTD, names, dtype), None)
     found = of_array(x_NTD, table.shown, names, cut, lengths)
@@ -218,12 +219,10 @@ def _is_padded(table: Table, reading: Reading, cut: Cut) -> bool:
     if any(each.dtype != np.float64 or np.isinf(each).any() for each in values):
         return False
     x_NTD = np.stack(values, axis=1)[..., None]
-    return bool(np.isnan(x_NTD).any()) and _lengths(table, reading, cut, x_NTD) is not None
+    return bool(np.isnan(x_NTD).any()) and _lengths(table, cut, x_NTD) is not None
 
 
-def _lengths(
-    table: Table, reading: Reading, cut: Cut, x_NTD: np.ndarray
-) -> np.ndarray | None:
+def _lengths(table: Table, cut: Cut, x_NTD: np.ndarray) -> np.ndarray | None:
     """The lengths of sequences that end in missing values or zeros, None where they do not."""
     gone = np.isnan(x_NTD).all(axis=2)
     lengths = columns.ends_of(gone)
@@ -336,7 +335,9 @@ def _without_duplicates(
     if cut.duplicates == "error":
         at = int(np.flatnonzero(twice)[0])
         rows = sorted((int(order[at - 1]), int(order[at])))
-        same = "" if table.dialect is None else f" (line {table.dialect.first + rows[0]} has it too)"
+        same = (
+            "" if table.dialect is None else f" (line {table.dialect.first + rows[0]} has it too)"
+        )
         raise DataError(
             f"{table.place(rows[1])}: the time {show(times, ticks[at])} is there twice{same}; "
             f"{int(twice.sum()):,} such lines in all. Keep one of them: --duplicates first, last "
@@ -355,9 +356,7 @@ def _without_duplicates(
         return total / count, code[starts], ticks[starts]
 
 
-def _whole(
-    table: Table, reading: Reading, cut: Cut, ordered: _Steps, names: tuple[str, ...]
-) -> Sequences:
+def _whole(table: Table, cut: Cut, ordered: _Steps, names: tuple[str, ...]) -> Sequences:
     """Every entity is a sequence, all equally long and without a gap."""
     starts = np.flatnonzero(np.r_[True, np.diff(ordered.code_L) != 0])
     lengths = np.diff(np.r_[starts, len(ordered.code_L)])
@@ -371,18 +370,12 @@ def _whole(
         raise DataError(
             f"{table.shown}: {number:,} gap{'s' * (number > 1)} in the time of the sequences "
             f"({'; '.join(ordered.notes)}). Cut windows that cross none: --window N, at most "
-            f"{longest}. If lines follow each other although times do not: --columns without a time."
+            f"{longest}."
         )
     x_NTD = np.ascontiguousarray(ordered.x_LD).reshape(len(starts), int(lengths[0]), -1)
     remedy = f"Cut windows out of them: --window N, at most {int(lengths[0])}."
     found = sequences.of_table(x_NTD, table.shown, names, cut.missing, limit_of(cut), remedy)
     return dataclasses.replace(found, notes=(*ordered.notes, *found.notes))
-
-
-def _windows(
-    table: Table, reading: Reading, cut: Cut, ordered: _Steps, names: tuple[str, ...]
-) -> Sequences:
-    return _cut(table.shown, cut, ordered, names)
 
 
 def _cut(source: str, cut: Cut, ordered: _Steps, names: tuple[str, ...]) -> Sequences:
@@ -433,7 +426,11 @@ def _cut(source: str, cut: Cut, ordered: _Steps, names: tuple[str, ...]) -> Sequ
             raise DataError(
                 f"{source}: {len(starts)} of {len(kept_N)} windows have no missing value; at least "
                 f"{MIN_SEQUENCES} are needed. Choose a smaller --window"
-                + (", or try --missing interpolate." if cut.missing == "drop" else " or a larger --limit.")
+                + (
+                    ", or try --missing interpolate."
+                    if cut.missing == "drop"
+                    else " or a larger --limit."
+                )
             )
     code = ordered.code_L[starts]
     if len(np.unique(ordered.code_L)) == 1:

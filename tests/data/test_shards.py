@@ -3,7 +3,6 @@
 import helpers
 import numpy as np
 import pytest
-from seqgan_jax.run.feed import StreamedData
 
 from seqgan_jax import SeqGAN
 from seqgan_jax.config import Config, DataConfig
@@ -11,6 +10,7 @@ from seqgan_jax.data import layout, shards
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.data.shards import BLOCK
 from seqgan_jax.errors import DataError, UsageError
+from seqgan_jax.run.loader import StreamedData
 
 X = 5.0 + 2.0 * helpers.series(10 * BLOCK + 37, 4, 2)
 

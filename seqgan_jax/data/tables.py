@@ -179,7 +179,8 @@ def of_text(path: Path, data: bytes, missing_values: Sequence[str] = ()) -> Tabl
             check([] if form.header else range(form.width), True)
             raise DataError(f"{printable(path)}: cannot be read as a table. Correct the file.")
         form = dataclasses.replace(form, width=max(map(len, rows)))
-        frame = pd.DataFrame(rows, dtype=object)
+        padded = [[*row, *[None] * (form.width - len(row))] for row in rows]
+        frame = pd.DataFrame(padded, dtype=object)
     names = form.header or numbered_names(form.width)
     columns = [_column(names[d], frame.pop(d), declared, form.decimal) for d in range(form.width)]
     notes = list(form.notes)

@@ -164,7 +164,7 @@ def test_arrays(tmp_path):
 
 def test_the_call_from_python_runs():
     command = inspect(panel([30, 25, 40]), id="store", time="date").command
-    assert command == "SeqGAN(window=20).fit(x, id=('store',), time=('date',))"
+    assert command == "SeqGAN(window=16).fit(x, id=('store',), time=('date',))"
     tiny = {"pre_epoch_num": 1, "hidden_dim": 4, "total_batch": 0, "skip_dis_pretrain": True}
     made = eval(
         command.replace("SeqGAN(", "SeqGAN(**tiny, "),

@@ -107,6 +107,8 @@ def load(
     for name, value in (("columns", columns), ("id", id), ("time", time)):
         if isinstance(value, str):
             raise UsageError(f"{name} must be a list of names, not {value!r}. Write [{value!r}].")
+    if (features or 1) > 1 and layout == "auto":
+        layout = "rows"  # several features a step are only told apart in a line that is a sequence
     wanted = Wanted(layout, tuple(id), tuple(time), label, tuple(columns or ()))
     if source is None:
         source = str(DEFAULT_FILE) if DEFAULT_FILE.exists() else "weather"

@@ -205,7 +205,7 @@ def _time_columns(form: Form, time: TimeForm, steps: int) -> dict[str, Any]:
     if time.name in form.order or len(parts) < 2 or " ".join(parts) != time.name:
         return {time.name: index}
     if all(map(part_of, parts)):
-        return {name: np.asarray(getattr(index, part_of(name))) for name in parts}
+        return {name: np.asarray(getattr(index, part_of(name)), np.int64) for name in parts}
     hours = min((at for at in map(time.format.find, ("%H", "%I")) if at > 0), default=0)
     formats = time.format[:hours].rstrip(), time.format[hours:]
     return {name: index.strftime(each) for name, each in zip(parts, formats, strict=True)}
@@ -229,9 +229,11 @@ def _wide_names(form: Form, length: int) -> list[str]:
 
 def _order(form: Form, made: Sequence[str], wide: Sequence[str]) -> list[str]:
     """All columns that are written: new ones, then the input's in its order."""
-    written = {*made, *(wide or (column.name for column in form.columns))}
-    known = [name for name in form.order if name in written]
-    return [name for name in made if name not in known] + known
+    names = [*made, *(wide or (column.name for column in form.columns))]
+    known = [name for name in form.order if name in names]
+    new = [name for name in names if name not in known]
+    ids_first = [name for name in new if name in made]
+    return [*ids_first, *known, *(name for name in new if name not in made)]
 
 
 # ------------------------------------------------------------------ frames

@@ -14,10 +14,11 @@ import numpy as np
 from seqgan_jax import config
 from seqgan_jax.config import DataConfig
 from seqgan_jax.data import arrays, evidence, layout, tables, texts, windows
+from seqgan_jax.data import times as clock
 from seqgan_jax.data.columns import ends_of
 from seqgan_jax.data.evidence import Reading, Wanted
 from seqgan_jax.data.files import printable
-from seqgan_jax.data.form import ColumnForm
+from seqgan_jax.data.form import ColumnForm, Form, TimeForm
 from seqgan_jax.data.sequences import MIN_SEQUENCES, Sequences, split
 from seqgan_jax.data.tables import Table
 from seqgan_jax.data.windows import Cut
@@ -30,6 +31,12 @@ OTHER = {item.name for item in dataclasses.fields(DataConfig)} - READ
 SHORTEST = 5  # steps of a window that is proposed
 MOST_SHOWN = 20  # columns
 WIDTH = 100
+WORDS = {
+    "series": "series: a line is a step",
+    "rows": "rows: a line is a sequence",
+    "long": "long: a line is a step of one of several sequences",
+    UNKNOWN: "not clear: see the questions",
+}
 
 
 @dataclass(frozen=True)
@@ -383,15 +390,47 @@ def _call(settings: DataConfig, changes: dict[str, Any]) -> str:
     return f"SeqGAN({values[0]}).fit({', '.join(filter(None, ['x', values[1]]))})"
 
 
+def in_short(form: Form) -> Iterator[str]:
+    """The layout and the time index in a line or two, as a run begins with."""
+    ids = f", named by {', '.join(each.name for each in form.ids)}" if form.ids else ""
+    yield f"{WORDS[form.layout]}{ids}"
+    if form.time is not None:
+        yield f"time index {form.time.name}, step {step_in_words(form.time)}"
+
+
+def step_in_words(time: TimeForm) -> str:
+    """The step of a time index.
+
+    >>> step_in_words(TimeForm("t", "datetime", 3600.0, "h", 0.0, "", ""))
+    '1 hour'
+    """
+    if time.kind == "number":
+        return f"{time.step:.6g}"
+    if time.step % clock.MONTH == 0 and time.kind == "datetime":
+        months = round(time.step / clock.MONTH)
+        return f"{months} month{'s' * (months > 1)}"
+    words = clock.span(time.step / clock.EPOCHS.get(time.kind, 1))
+    return "1 weekday" if time.rule == "B" else words
+
+
+def column_in_short(column: ColumnForm) -> str:
+    """The kind, range, grid and commonest value of a column.
+
+    >>> column_in_short(ColumnForm("x", "float64", 1, 0.0, 9.5, 0.1, ((0.0, 0.9),), 0.0, "grid", ()))
+    'grid, 0.0 to 9.5 in steps of 0.1, 90.0% are 0'
+    """
+    low, high = _ends(column)
+    words = f"{column.kind}, {low} to {high}"
+    if column.grid is not None and column.kind != "yes/no":
+        words += f" in steps of {column.grid:g}"
+    if column.atoms and column.kind != "constant":
+        words += f", {column.atoms[0][1]:.1%} are {column.atoms[0][0]:.6g}"
+    return words
+
+
 def _screen(found: Inspection) -> Iterator[str]:
-    words = {
-        "series": "series: a line is a step",
-        "rows": "rows: a line is a sequence",
-        "long": "long: a line is a step of one of several sequences",
-        UNKNOWN: "not clear: see the questions",
-    }
     yield printable(found.source)
-    yield f"  layout     {words[found.layout]}"
+    yield f"  layout     {WORDS[found.layout]}"
     if found.steps is not None:
         steps = (
             f"{found.steps:,}"

@@ -16,14 +16,13 @@ import numpy as np
 
 from seqgan_jax.data.files import atomic_write, printable
 from seqgan_jax.data.form import TABLES, ColumnForm, Form, IdForm, TimeForm, known_dtype
-from seqgan_jax.data.times import part_of
+from seqgan_jax.data.times import MONTH, part_of
 from seqgan_jax.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".parquet", ".npy")
-MONTH = 30.4375 * 86_400  # seconds
 DIGITS = 9  # enough for float32
 MOST_DIGITS = 17  # enough for float64
 BLOCK = 1 << 18  # numbers that are turned into text at once

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
@@ -119,7 +119,7 @@ class Analyze:
     """
 
     real: str | None = None
-    """Real sequences: .txt, .csv, .npy, .npz. Default: held_out.npy of the run."""
+    """Real sequences: any file that train.py reads. Default: held_out.npy of the run."""
     generated: str | None = None
     """Generated sequences, in any of these formats. Default: final_samples.txt of the run."""
     train: str | None = None
@@ -139,15 +139,27 @@ class Analyze:
     """Exit with 1 if a figure is over its limit (precision, recall, coverage: under), for use in
     scripts: --fail-over ks=0.05 --fail-over coverage=0.9. Names: as in PREFIX_metrics.json."""
     window: int | None = None
-    """Steps in a window. Default: 20 of one long series; else whole sequences."""
+    """Steps in a window, where a file holds long series. Default: as many as the generated ones."""
     stride: int = 1
-    """Steps between windows."""
+    """Steps between windows, where a file holds long series."""
     columns: str | None = None
-    """Columns of a .csv to use, separated by commas. Default: all."""
+    """Columns of a table to use, separated by commas. Default: all."""
     features: int | None = None
     """Features a step, where a text file holds more than one: values are step after step."""
+    layout: Literal["auto", "series", "rows", "long"] = "auto"
+    """What a line of a file is: as train.py --layout."""
+    id: tuple[str, ...] = ()
+    """Columns that name the sequence: as train.py --id."""
+    time: tuple[str, ...] = ()
+    """Columns of the time index: as train.py --time."""
+    duplicates: Literal["error", "first", "last", "mean"] = "error"
+    """Lines with the same time: as train.py --duplicates."""
     missing: config.Missing = "error"
     """Missing values in a file: as train.py --missing."""
+    missing_values: tuple[str, ...] = ()
+    """Words or numbers that mean a missing value: as train.py --missing-values."""
+    limit: int | None = None
+    """Longest gap that --missing interpolate fills in: as train.py --limit."""
     max_sequences: int = 20_000
     """Sequences of each kind that are used; more are thinned out at random."""
     repeats: int = 5
@@ -358,8 +370,8 @@ def _analyze(options: Analyze) -> int:
 
     limits = command.parse_limits(options.fail_over)
     scores = command.parse_scores(options.scores)
-    if (options.window or 1) < 1 or options.stride < 1 or options.repeats < 1:
-        raise UsageError("--window, --stride and --repeats must be at least 1")
+    if options.repeats < 1:
+        raise UsageError("--repeats must be at least 1")
     if Path(options.prefix).name != options.prefix:
         raise UsageError(
             f"--prefix {options.prefix!r} is no plain name; use --output-dir for paths"
@@ -373,13 +385,8 @@ def _analyze(options: Analyze) -> int:
             options.generated,
             options.train,
             run_dir,
-            {
-                "window": options.window,
-                "stride": options.stride,
-                "columns": options.columns or "",
-                "features": options.features,
-                "missing": options.missing,
-            },
+            {name: getattr(options, name) for name in command.READING}
+            | {"columns": [n for n in map(str.strip, (options.columns or "").split(",")) if n]},
             seed=options.seed,
             max_sequences=options.max_sequences,
             scores=scores,

@@ -15,7 +15,7 @@ from seqgan_jax import config
 from seqgan_jax.config import Config
 from seqgan_jax.core import parallel
 from seqgan_jax.core.batch import TrainState, num_params
-from seqgan_jax.data import files, layout, shards
+from seqgan_jax.data import files, inspection, layout, shards
 from seqgan_jax.errors import CheckpointError, DiskError, SeqGANError, UsageError
 from seqgan_jax.model import SeqGAN
 from seqgan_jax.run import checkpoint, directory, health, loop, signals
@@ -219,13 +219,19 @@ def _describe(model: SeqGAN, sequences: Source, device: str, say: Say) -> None:
         f"{len(description.names)} feature{'s' * (len(description.names) != 1)} "
         f"({counts[0]:,} to train, {counts[1]:,} to validate, {counts[2]:,} held out)"
     )
+    form = description.form
+    if form is not None and form.source != "array":
+        for line in inspection.in_short(form):
+            say(f"        {line}")
     for d, name in enumerate(description.names):
         kind, values = "", ""
         if d not in scaler.kept_K:
             kind = "  (constant or a copy of another column: carried exactly, not learned)"
         elif words := str(scaler.interval_K[scaler.source_D[d]]):
             kind = f"  ({words})"
-        if isinstance(sequences, layout.Sequences):
+        if form is not None:
+            values = f": {inspection.column_in_short(form.columns[d])}"
+        elif isinstance(sequences, layout.Sequences):
             column = sequences.x_NTD[:, :, d]
             values = f": {column.min():.6g} to {column.max():.6g}"
         if values or kind:

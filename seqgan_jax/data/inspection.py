@@ -416,7 +416,8 @@ def step_in_words(time: TimeForm) -> str:
 def column_in_short(column: ColumnForm) -> str:
     """The kind, range, grid and commonest value of a column.
 
-    >>> column_in_short(ColumnForm("x", "float64", 1, 0.0, 9.5, 0.1, ((0.0, 0.9),), 0.0, "grid", ()))
+    >>> atoms = ((0.0, 0.9),)
+    >>> column_in_short(ColumnForm("x", "float64", 1, 0.0, 9.5, 0.1, atoms, 0.0, "grid", ()))
     'grid, 0.0 to 9.5 in steps of 0.1, 90.0% are 0'
     """
     low, high = _ends(column)

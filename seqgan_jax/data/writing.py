@@ -314,8 +314,8 @@ def from_frame(frame: "pd.DataFrame", form: Form, steps: int) -> np.ndarray:
 
 
 def _lines(x_NTD: np.ndarray, form: Form) -> Iterator[str]:
-    """A line a sequence, T x D numbers with spaces between them."""
-    texts = _texts_of(x_NTD, form)
+    """A line a sequence, T x D numbers with spaces between them, yes and no as 1 and 0."""
+    texts = _texts_of(x_NTD, form, yes_no=("0", "1"))
     for block_NTD in _blocks(x_NTD):
         columns = [texts[d](block_NTD[:, t, d]) for t, d in np.ndindex(*x_NTD.shape[1:])]
         for cells in zip(*columns, strict=True):
@@ -365,7 +365,10 @@ def _blocks(x_NTD: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _texts_of(
-    x_NTD: np.ndarray, form: Form, decimal: str = "."
+    x_NTD: np.ndarray,
+    form: Form,
+    decimal: str = ".",
+    yes_no: tuple[str, str] = ("False", "True"),
 ) -> list[Callable[[np.ndarray], list[str]]]:
     """For each column the function that writes its values.
 
@@ -376,7 +379,7 @@ def _texts_of(
     def texts(column: ColumnForm, x_NT: np.ndarray) -> Callable[[np.ndarray], list[str]]:
         only = dataclasses.replace(form, columns=(column,))
         if _is_bool(column.dtype):
-            return lambda x: ["True" if value else "False" for value in x >= 0.5]
+            return lambda x: [yes_no[value] for value in (x >= 0.5).tolist()]
         decimals = 0 if _is_whole(known_dtype(column.dtype)) else column.decimals
         if decimals is None:
             largest = float(np.abs(x_NT).max(initial=0))

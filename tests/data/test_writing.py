@@ -139,6 +139,8 @@ def test_each_column_is_written_as_it_came(tmp_path):
         "1,2018-01-01 00:00:00,1000.00,7,True",
         "1,2018-01-01 01:00:00,2.00,8,False",
     ]
+    text = written(tmp_path / "a.txt", x, form(*columns, time=dates()))
+    assert text == "15.00 3 1 0.00 0 0\n1000.00 7 1 2.00 8 0\n"
 
 
 def test_the_order_of_the_input_is_kept_and_left_out_columns_are_gone(tmp_path):

@@ -327,6 +327,8 @@ def _find_counter(table: Table, found: _Found, wanted: Wanted) -> None:
 
 def _is_rising(column: Column) -> bool:
     """Whether whole numbers go up, or down, all the time."""
+    if not np.isfinite(column.values).all():
+        return False
     steps = np.diff(column.values)
     whole = bool(np.all(column.values == np.rint(column.values)))
     return whole and bool(np.all(steps > 0) or np.all(steps < 0))
@@ -376,7 +378,11 @@ def _counted_panel(table: Table) -> tuple[int, int] | None:
         step = table.columns[1]
         if is_gone(step).any():
             entities(table, [1])
-        return (0, 1) if step.kind == "number" else None
+        if step.kind != "number" or not np.isfinite(step.values).all():
+            if table.check is not None:
+                table.check([1], False)
+            return None
+        return 0, 1
     for i, t in itertools.permutations(sorted({*ids, *whole}), 2):
         if i not in ids or t not in whole or not _counts_within(table, i, t):
             continue
@@ -388,6 +394,8 @@ def _counts_within(table: Table, i: int, t: int) -> bool:
     code = entities(table, [i])
     number = int(code.max()) + 1
     step = table.columns[t].values
+    if not np.isfinite(step).all():
+        return False
     if number < 2 or number > len(code) // 3:
         return False
     order = np.lexsort((step, code))
@@ -561,7 +569,7 @@ def _ratio(x: np.ndarray, axis: int) -> np.ndarray:
 
 def _is_smooth_across(x_LD: np.ndarray) -> bool:
     """Whether a row changes little from column to column, beside what it changes in all."""
-    if np.isnan(x_LD).any() or x_LD.shape[1] < LONG_RUN:
+    if not np.isfinite(x_LD).all() or x_LD.shape[1] < LONG_RUN:
         return False
     across, down = _ratio(x_LD, 1), _ratio(x_LD, 0)
     return bool(len(across) and np.median(across) < 0.5 and len(down) and np.median(down) > 0.5)
@@ -573,7 +581,7 @@ def is_series(x_LD: np.ndarray) -> bool:
     Its columns have different levels or scales and change little from row to row, while a row
     changes much from column to column (24 columns for the hours of a day do not).
     """
-    x_LD = x_LD[~np.isnan(x_LD).any(axis=1)]
+    x_LD = x_LD[np.isfinite(x_LD).all(axis=1)]
     if len(x_LD) < 3 or x_LD.shape[1] < 2:
         return False
     with np.errstate(over="ignore", invalid="ignore"):
@@ -595,7 +603,7 @@ def is_channels_first(x_NCT: np.ndarray) -> bool:
     there are few of them and many steps.
     """
     _, second, last = x_NCT.shape
-    if second < 2 or last <= 2 * second or np.isnan(x_NCT).any():
+    if second < 2 or last <= 2 * second or not np.isfinite(x_NCT).all():
         return False
     mean_C = x_NCT.mean(axis=(0, 2))
     std_C = x_NCT.std(axis=(0, 2))

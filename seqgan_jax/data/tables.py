@@ -37,6 +37,8 @@ _AMOUNT = re.compile(r"[$€£]?([+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?
 _MARKS = {ord(","): ".", ord("."): ","}
 # All but control characters, some of which pandas takes for blanks.
 _PLAIN = bytes({9, 10, *range(32, 256)})
+# "+1.5 " with a blank after it: pandas 3.1 rounds it otherwise than without.
+_PLUS_BLANK = re.compile(rb"(?<![eE])\+[0-9.eE+-]*[ \t]")
 _BAD_QUOTE = {
     s: re.compile(
         rb'[^"\n \t' + re.escape(s).encode() + rb']"[^"\n \t' + re.escape(s).encode() + b"]"
@@ -181,7 +183,8 @@ def of_text(path: Path, data: bytes, missing_values: Sequence[str] = ()) -> Tabl
         form = dataclasses.replace(form, width=max(map(len, rows)))
         frame = pd.DataFrame(rows, dtype=object)
     names = form.header or numbered_names(form.width)
-    columns = [_column(names[d], frame.pop(d), declared, form.decimal) for d in range(form.width)]
+    columns = _columns(names, frame, declared, form.decimal)
+    del frame
     notes = list(form.notes)
     kept = _without_empty_end(columns, form) if form.header else columns
     if gone := len(columns[0].values) - len(kept[0].values):
@@ -286,8 +289,9 @@ def _fast(data: bytes, form: Dialect, declared: frozenset[str]) -> "pd.DataFrame
 
     def chunks_together(chunks: Any) -> pd.DataFrame:
         parts = list(chunks)
-        kinds = [{_family(part[d]) for part in parts} - {"empty"} for d in range(form.width)]
-        mixed = [d for d, kind in enumerate(kinds) if len(kind) > 1]
+        dtypes = np.array([part.dtypes.to_numpy() for part in parts], object)
+        odd = np.flatnonzero((dtypes != dtypes[0]).any(axis=0)).tolist()
+        mixed = [d for d in odd if len({_family(part[d]) for part in parts} - {"empty"}) > 1]
         if mixed:
             return read(dtype=dict.fromkeys(mixed, object))
         return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
@@ -326,6 +330,8 @@ def _is_regular(data: bytes, form: Dialect, rows: int) -> bool:
             count += int(np.count_nonzero(blank[:-1] & ~blank[1:])) + int(before and not blank[0])
             before = bool(blank[-1])
         return count == rows * form.width
+    if data.find(b"+", form.start) >= 0 and _PLUS_BLANK.search(data, form.start):
+        return False
     mark = form.separator.encode()
     if not has_quotes:
         return data.count(mark, form.start) == rows * (form.width - 1)
@@ -343,6 +349,20 @@ def _is_regular(data: bytes, form: Dialect, rows: int) -> bool:
 
 
 # ------------------------------------------------------------------ columns
+
+
+def _columns(
+    names: Sequence[str], frame: "pd.DataFrame", declared: frozenset[str], decimal: str
+) -> list[Column]:
+    """Every column; at once where all are floating-point numbers, of which there may be many."""
+    if len(names) > 1 and set(frame.dtypes) == {np.dtype(float)} and not declared:
+        x_LD = frame.to_numpy()
+        gone = np.isnan(x_LD).all(axis=0)
+        kinds = ["empty" if is_out else "number" for is_out in gone]
+        triples = zip(names, kinds, x_LD.T, strict=True)
+        return [Column(name, kind, x_L, "float64") for name, kind, x_L in triples]
+    pairs = zip(names, frame.items(), strict=True)
+    return [_column(name, each, declared, decimal) for name, (_, each) in pairs]
 
 
 def _column(
@@ -455,6 +475,11 @@ def _amounts(
         values.append(float(match[1].replace(",", "")) * SCALES[match[2].lower()] if match else 0.0)
     if not marks or ("%" in marks and len(marks - {","}) > 1):
         return None, ()
+    suffixed = sum(
+        bool(not g and t[-1:].lower() in SCALES) for t, g in zip(tokens, gone, strict=True)
+    )
+    if marks - {","} and 2 * suffixed < len(tokens) - sum(gone):
+        return None, ()  # a few odd cells
     words = {",": "thousands separators", "k": "K", "m": "M", "b": "B", "%": "% (in percent)"}
     return values, (f"read with {', '.join(words[mark] for mark in sorted(marks))}",)
 
@@ -596,7 +621,7 @@ def of_frame(
         raise DataError(f"{shown}: two columns are called {quote(twice[0])}. Rename one.")
     check_names(names, shown)
     declared = frozenset(token.lower() for token in missing_values)
-    columns = tuple(_column(name, frame.iloc[:, d], declared) for d, name in enumerate(names))
+    columns = tuple(_columns(names, frame, declared, "."))
     table = Table(columns, source, shown, has_names or not counting)
 
     def check(wanted: Sequence[int], may_miss: bool) -> None:

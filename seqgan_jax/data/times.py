@@ -162,7 +162,7 @@ def of_numbers(column: Column, is_named: bool) -> Times | None:
 
     Only numbers that go one way all the time are an epoch, unless the column is named.
     """
-    if is_gone(column).any() or column.kind != "number":
+    if column.kind != "number" or not np.isfinite(column.values).all():
         return None
     ticks = column.exact
     if ticks is None and np.all(column.values == np.rint(column.values)):
@@ -189,7 +189,7 @@ def of_numbers(column: Column, is_named: bool) -> Times | None:
 def counting(column: Column) -> bool:
     """Whether a column of numbers goes on in equal steps."""
     x = column.values
-    if column.kind != "number" or len(x) < 3 or np.isnan(x).any():
+    if column.kind != "number" or len(x) < 3 or not np.isfinite(x).all():
         return False
     steps = np.diff(x)
     scale = np.abs(x).max() * 1e-12

@@ -121,7 +121,7 @@ def _is_bad(column: Column, may_miss: bool) -> bool:
         return not may_miss
     if column.kind not in ("number", "yes/no"):
         return True
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         total = column.values.sum()  # faster than a look at each
     if np.isfinite(total):
         return False

@@ -274,7 +274,7 @@ def _find_time(table: Table, found: _Found, wanted: Wanted) -> None:
             continue
         columns = [table.columns[d] for d in at]
         times = clock.of_words(" ".join(c.name for c in columns), columns)
-        if times is None:
+        if times is None or np.all(times.ticks == times.ticks[0]):
             continue
         if found.times is None:
             found.times, found.time_columns = times, at

@@ -413,8 +413,13 @@ def open_stream(settings: DataConfig) -> shards.Shards | None:
     Raises DataError and UsageError as `load` does.
     """
     paths = shards.find(settings.data or "")
-    if not paths or sum(path.stat().st_size for path in paths) < 1e8 * settings.memory:
+    if not paths:
+        return None
+    packed = paths[0].suffix.lower() == ".parquet"  # by any factor
+    if not packed and sum(path.stat().st_size for path in paths) < 1e8 * settings.memory:
         return None  # float64 takes at most 8 times what is in the files
+    if packed and _parquet_bytes(paths) <= 1e9 * settings.memory:
+        return None
     opened = shards.open_shards(paths, settings.columns)
     if opened.num_bytes <= 1e9 * settings.memory:
         return None
@@ -437,8 +442,16 @@ def open_stream(settings: DataConfig) -> shards.Shards | None:
         )
     if paths[0].suffix == ".npy":
         _no_columns(settings.columns, ".npy", "it has no column names")
-    _no_features(settings.features, ".npy", "save an array [N, T, D]")
+    _no_features(settings.features, paths[0].suffix, "save an array [N, T, D] as .npy")
     return opened
+
+
+def _parquet_bytes(paths: Sequence[Path]) -> int:
+    """What .parquet files take in memory, as float64."""
+    from seqgan_jax.data import tables
+
+    headers = [tables.parquet_header(path) for path in paths]
+    return sum(8 * len(names) * sum(groups) for names, _, groups in headers)
 
 
 def _no_columns(columns: Sequence[str] | None, source: str, why: str) -> None:

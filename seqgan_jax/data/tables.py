@@ -181,7 +181,8 @@ def of_text(path: Path, data: bytes, missing_values: Sequence[str] = ()) -> Tabl
             check([] if form.header else range(form.width), True)
             raise DataError(f"{printable(path)}: cannot be read as a table. Correct the file.")
         form = dataclasses.replace(form, width=max(map(len, rows)))
-        frame = pd.DataFrame(rows, dtype=object)
+        padded = [[*row, *[None] * (form.width - len(row))] for row in rows]
+        frame = pd.DataFrame(padded, dtype=object)
     names = form.header or numbered_names(form.width)
     columns = _columns(names, frame, declared, form.decimal)
     del frame
@@ -527,6 +528,23 @@ def frame_of_parquet(path: Path) -> "pd.DataFrame":
         needed = max(size, 8 * meta.num_rows * meta.num_columns)
         _check_fits(needed, shown)
         return pd.read_parquet(path)
+
+
+def parquet_header(path: Path) -> tuple[list[str], list[bool], list[int]]:
+    """Names of the columns of a .parquet file, whether each holds numbers, rows of each group."""
+    texts.check_is_file(path)
+    with _explained(printable(path)):
+        import pyarrow
+        import pyarrow.parquet
+
+        opened = pyarrow.parquet.ParquetFile(path)
+        schema, meta = opened.schema_arrow, opened.metadata
+        kinds = [
+            pyarrow.types.is_integer(each) or pyarrow.types.is_floating(each)
+            for each in schema.types
+        ]
+        rows = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
+        return list(schema.names), kinds, rows
 
 
 def read_xlsx(path: Path, missing_values: Sequence[str] = ()) -> Table:

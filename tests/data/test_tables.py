@@ -513,7 +513,7 @@ def test_parquet_and_xlsx(tmp_path, suffix):
     assert found.form is not None
     assert (found.form.source, found.form.time.rule) == (suffix, "D")
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(DataError, match="cannot be read as a table: .* Save it again"):
+    with pytest.raises(DataError, match=r"cannot be read as a table: .* Save it again"):
         load(str(path))
 
 

@@ -30,6 +30,7 @@ LONG_RUN = 5  # rows of one entity
 MOST_CLASSES = 20
 FEW_COLUMNS = 4  # of a row with a class label before it
 MOST_CHANNELS = 8
+MOST_LOOKED_AT = 10_000  # rows that show whether they are steps or sequences
 
 
 @dataclass(frozen=True)
@@ -506,9 +507,9 @@ def step_names(table: Table) -> list[str]:
 
 
 def numbers_of(table: Table) -> np.ndarray:
-    """The columns of numbers [L, D]."""
-    kept = [c.values for c in table.columns if c.kind in ("number", "yes/no")]
-    return np.stack(kept, axis=1) if kept else np.zeros((len(table), 0))
+    """The columns of numbers [L, D], the first rows."""
+    kept = [c.values[:MOST_LOOKED_AT] for c in table.columns if c.kind in ("number", "yes/no")]
+    return np.stack(kept, axis=1) if kept else np.zeros((0, 0))
 
 
 def _rows_or_series(table: Table, found: _Found) -> str:
@@ -581,6 +582,7 @@ def is_series(x_LD: np.ndarray) -> bool:
     Its columns have different levels or scales and change little from row to row, while a row
     changes much from column to column (24 columns for the hours of a day do not).
     """
+    x_LD = x_LD[:MOST_LOOKED_AT]
     x_LD = x_LD[np.isfinite(x_LD).all(axis=1)]
     if len(x_LD) < 3 or x_LD.shape[1] < 2:
         return False
@@ -602,6 +604,7 @@ def is_channels_first(x_NCT: np.ndarray) -> bool:
     Channels have levels or scales of their own, or each changes little along the last axis, or
     there are few of them and many steps.
     """
+    x_NCT = x_NCT[:MOST_LOOKED_AT]
     _, second, last = x_NCT.shape
     if second < 2 or last <= 2 * second or not np.isfinite(x_NCT).all():
         return False

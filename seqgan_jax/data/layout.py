@@ -188,7 +188,7 @@ def _of_file(path: Path, wanted: Wanted, cut: Cut, source: str) -> Sequences:
 
 def _of_folder(paths: tuple[Path, ...], wanted: Wanted, cut: Cut, source: str) -> Sequences:
     """The .npy or .parquet files of a folder as one."""
-    _no_features(cut.features, "a folder", "save an array [N, T, D]")
+    _no_features(cut.features, paths[0].suffix, "save an array [N, T, D]")
     if paths[0].suffix == ".npy":
         _no_columns(wanted.columns, ".npy", "it has no column names")
         shards.open_shards(paths)  # all of one shape

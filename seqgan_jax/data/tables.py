@@ -34,6 +34,10 @@ EXTRA = "pip install 'seqgan-jax[tables]'"
 YES_NO = ({"true": 1.0, "false": 0.0}, {"yes": 1.0, "no": 0.0})
 SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "%": 1.0}
 _AMOUNT = re.compile(r"[$€£]?([+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?\.\d+) ?([KMBkmb%]?)")
+_LIKE_NUMBER = re.compile(  # a number, if perhaps a bad one
+    r"[+-]?(?:[\d_,]+\.?[\d_,]*|\.[\d_,]+)(?:[eE][+-]?\d+)?|[+-]?(?:inf|infinity|nan|null)",
+    re.ASCII | re.IGNORECASE,
+)
 _MARKS = {ord(","): ".", ord("."): ","}
 # All but control characters, some of which pandas takes for blanks.
 _PLAIN = bytes({9, 10, *range(32, 256)})
@@ -412,7 +416,8 @@ def _of_words(name: str, read: "pd.Series", declared: frozenset[str], decimal: s
         return Column(name, "yes/no" if (values == values).any() else "empty", values, "bool")
     codes, unique = _factorise(found)
     tokens = [str(each).strip(" \t") for each in unique]
-    gone = [missing.is_missing(token, declared) for token in tokens]
+    longest = 64 if declared else missing.LONGEST
+    gone = [len(token) <= longest and missing.is_missing(token, declared) for token in tokens]
     words = [token for token, is_gone in zip(tokens, gone, strict=True) if not is_gone]
 
     def spread(values: Sequence[Any], none: Any, kind: type) -> np.ndarray:
@@ -430,17 +435,14 @@ def _of_words(name: str, read: "pd.Series", declared: frozenset[str], decimal: s
         ]
         return Column(name, "number", spread(kept, np.nan, float), "float64")
     for pair in YES_NO:
-        if {word.lower() for word in words} <= set(pair):
+        if words[0].lower() in pair and {word.lower() for word in words} <= set(pair):
             kept = [pair.get(token.lower(), 0.0) for token in tokens]
             return Column(name, "yes/no", spread(kept, np.nan, float), "bool")
     read_as, notes = _amounts(tokens, gone, decimal)
     if read_as is not None:
         return Column(name, "number", spread(read_as, np.nan, float), "float64", None, notes)
     objects: list[Any] = list(tokens)
-    mixed = any(
-        dialect.like_number(word) or NUMBER.fullmatch(word.replace("_", "").replace(",", ""))
-        for word in words
-    )
+    mixed = any(map(_LIKE_NUMBER.fullmatch, words))
     kind = "mixed" if mixed else "words"
     return Column(name, kind, spread(objects, None, object), "str")
 

@@ -35,6 +35,8 @@ _HOURS = (
     *("%H:%M:%S%z", "%H:%M:%S.%f%z", "%H:%M%z", "%H:%M:%S %z"),
 )
 FORMATS = (*_DATES, *(f"{d}{s}{h}" for d in _DATES for s in (" ", "T") for h in _HOURS))
+_MARKS = {form: re.sub(r"%.|T", "", form) for form in FORMATS}  # what is between letters and digits
+_ZONES = ("", "+:", "-:", "+", "-")
 EPOCHS = {"epoch s": 1, "epoch ms": 10**3, "epoch us": 10**6, "epoch ns": 10**9}
 MANY = 20  # rows that show what a column is
 
@@ -105,6 +107,9 @@ def of_words(name: str, columns: Sequence[Column]) -> Times | None:
 
 
 def _fits(token: str, form: str) -> bool:
+    marks = re.sub(r"\w+", "", token)
+    if not any(marks == _MARKS[form] + zone for zone in _ZONES[: None if "%z" in form else 1]):
+        return False  # before a pattern is compiled for each format
     try:
         datetime.datetime.strptime(token, form)
     except ValueError:

@@ -224,6 +224,8 @@ def _is_padded(table: Table, reading: Reading, cut: Cut) -> bool:
 
 def _lengths(table: Table, cut: Cut, x_NTD: np.ndarray) -> np.ndarray | None:
     """The lengths of sequences that end in missing values or zeros, None where they do not."""
+    if not np.any(np.isnan(x_NTD[:, -1]) | (x_NTD[:, -1] == 0)):
+        return None  # nothing at the end
     gone = np.isnan(x_NTD).all(axis=2)
     lengths = columns.ends_of(gone)
     padded = lengths < x_NTD.shape[1]

@@ -1,12 +1,14 @@
 """Streamed data: reading, splitting, the order of blocks, fitting, and a run on them."""
 
 import helpers
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
 from seqgan_jax import SeqGAN
 from seqgan_jax.config import Config, DataConfig
+from seqgan_jax.core.batch import Batch
 from seqgan_jax.data import layout, shards
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.data.shards import BLOCK
@@ -214,17 +216,19 @@ def test_a_file_that_is_cut_off_is_refused(folder):
 def test_buffers_hold_the_scaled_rows_of_their_blocks(folder):
     parts = shards.split(opened(folder), 0.1, 0.1, seed=1)
     scaler = Scaler.fit(X)
-    feed = StreamedData(parts, scaler, 2 * BLOCK, 9, None)
+    validation = Batch.complete(scaler.transform(parts.validation_NTD).astype(np.float32))
+    numbers = jnp.arange(len(parts.validation_NTD))
+    feed = StreamedData(parts, scaler, validation, numbers, 2 * BLOCK, 9, None)
     for unit in (0, 1, 5):
         blocks = parts.order(9, 0, 2 * unit, 2)
         rows = np.concatenate([parts.block(int(b)) for b in blocks])
-        buffer = np.asarray(feed.data("gen_pretrain", unit).train_NTD)
+        buffer = np.asarray(feed.parts("gen_pretrain", unit).train.x)
         assert np.allclose(buffer, scaler.transform(rows), atol=1e-5)
     assert feed.until("gen_pretrain", 3) == 4
     assert feed.until("adversarial", 3) == 20
-    same = [np.asarray(feed.data("adversarial", unit).train_NTD) for unit in (0, 19)]
+    same = [np.asarray(feed.parts("adversarial", unit).train.x) for unit in (0, 19)]
     assert np.array_equal(*same)
-    assert feed.validation_NTK.shape == (BLOCK, 4, 2)
+    assert feed.validation_NTD.shape == (BLOCK, 4, 2)
 
 
 def test_a_streamed_run_learns_and_is_repeated_bit_for_bit(folder):

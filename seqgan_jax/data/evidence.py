@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from seqgan_jax.data import overlap
 from seqgan_jax.data import times as clock
 from seqgan_jax.data.cells import quote
 from seqgan_jax.data.dialect import counts_up, numbered
@@ -524,7 +525,7 @@ def _rows_or_series(table: Table, found: _Found) -> str:
         return "rows"
     names = step_names(table)
     is_time = table.has_names and all(STEP_WORDS.fullmatch(name) for name in names)
-    if is_series(x_LD):
+    if asks_for_series(x_LD):
         if table.has_names and not is_time:
             found.notes.append("a line is a step: columns have their own scales and change slowly")
             return "series"
@@ -596,6 +597,11 @@ def is_series(x_LD: np.ndarray) -> bool:
         across = np.mean(np.diff(x_LD, axis=1) ** 2) / (2 * x_LD.var(axis=1).mean())
     chance = 4 / np.sqrt(len(x_LD))  # the ratio's standard deviation is a quarter of it
     return bool(apart and np.median(down) < min(0.5, 1 - chance) and across > 0.5)
+
+
+def asks_for_series(x_LD: np.ndarray) -> bool:
+    """Whether rows are evidently steps of a series, and no windows of one."""
+    return is_series(x_LD) and overlap.find(x_LD[:MOST_LOOKED_AT, :, None]) is None
 
 
 def is_channels_first(x_NCT: np.ndarray) -> bool:

@@ -182,6 +182,8 @@ def _of_file(path: Path, wanted: Wanted, cut: Cut, source: str) -> Sequences:
     table = reader(path, cut.missing_values)
     if table.source == "text" and not table.has_names:
         _no_columns(wanted.columns, source, "only a table with a header has column names")
+    if cut.features > 1 and wanted.layout == "auto" and not table.has_names:
+        wanted = dataclasses.replace(wanted, layout="rows")  # --features says so
     found = windows.build(table, evidence.read(table, wanted), cut)
     return dataclasses.replace(found, source=source)
 
@@ -226,7 +228,7 @@ def _of_array(x_NTD: np.ndarray, wanted: Wanted, cut: Cut, source: str, shown: s
         )
     n, steps, num_features = x_NTD.shape
     is_flat = num_features == 1
-    if wanted.layout == "auto" and is_flat and evidence.is_series(x_NTD[..., 0]):
+    if wanted.layout == "auto" and is_flat and evidence.asks_for_series(x_NTD[..., 0]):
         raise DataError(
             f"{printable(shown)}: has shape {[n, steps]}: its rows follow each other smoothly and "
             "its columns have different scales, as in one long series with a step in each row. If "
@@ -321,7 +323,8 @@ def from_python(
         from seqgan_jax.data import tables
 
         table = tables.of_frame(frame, "frame", "x", cut.missing_values)
-        return windows.build(table, evidence.read(table, wanted), cut)
+        found = windows.build(table, evidence.read(table, wanted), cut)
+        return dataclasses.replace(found, source="frame")
     named = given & OF_TABLES | ({"id"} if ids else set()) | ({"time"} if times else set())
     if named:
         raise UsageError(
@@ -340,7 +343,7 @@ def from_python(
         wanted, array = dataclasses.replace(wanted, layout="series"), array[:, None, None]
     if np.ndim(x) == 3 and array.shape[2] == 1 and wanted.layout == "auto":
         wanted = dataclasses.replace(wanted, layout="rows")  # [N, T, 1] is said, not seen
-    return _of_array(array, wanted, cut, "array", "x")
+    return dataclasses.replace(_of_array(array, wanted, cut, "array", "x"), source="array")
 
 
 def as_sequences(x: Any) -> Sequences:

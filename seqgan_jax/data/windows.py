@@ -80,7 +80,7 @@ def build(table: Table, reading: Reading, cut: Cut) -> Sequences:
     if cut.missing != "error":
         gaps.check_columns(x_LD, names, table.shown)
     if reading.layout == "long" and cut.window is None:
-        found = _whole(table, cut, ordered, names)
+        found = _whole(table, reading, cut, ordered, names)
     else:
         found = _cut(table.shown, cut, ordered, names)
     return dataclasses.replace(found, notes=(*notes, *found.notes), form=form)
@@ -358,13 +358,25 @@ def _without_duplicates(
         return total / count, code[starts], ticks[starts]
 
 
-def _whole(table: Table, cut: Cut, ordered: _Steps, names: tuple[str, ...]) -> Sequences:
+def _whole(
+    table: Table, reading: Reading, cut: Cut, ordered: _Steps, names: tuple[str, ...]
+) -> Sequences:
     """Every entity is a sequence, all equally long and without a gap."""
     starts = np.flatnonzero(np.r_[True, np.diff(ordered.code_L) != 0])
     lengths = np.diff(np.r_[starts, len(ordered.code_L)])
     if cut.stride > 1:
         raise UsageError("--stride has no meaning without --window here. Leave it out.")
     if lengths.min() != lengths.max():
+        usual = int(np.bincount(lengths).argmax())
+        odd = np.flatnonzero(lengths != usual)
+        if len(odd) <= 0.1 * len(lengths):  # one that is cut, rather than lives of many lengths
+            entity = ordered.code_L[starts[odd[0]]]
+            row = int(np.flatnonzero(evidence.entities(table, reading.ids) == entity)[-1])
+            raise DataError(
+                f"{table.place(row)}: the sequence that ends here has {lengths[odd[0]]} steps, and "
+                f"{len(lengths) - len(odd):,} of {len(lengths):,} have {usual}. Correct it, delete "
+                f"it, or cut windows out of all: --window {max(2, int(lengths.min()))}."
+            )
         raise unequal(table.shown, lengths, "lines of each")
     if len(ordered.breaks) > len(starts):
         number = len(ordered.breaks) - len(starts)

@@ -110,6 +110,13 @@ def test_few_or_unequal_entities_are_refused_with_the_remedy(tmp_path):
     assert load(path, window=30).x_NTD.shape == (5 * 11 + 1, 30, 1)
 
 
+def test_one_sequence_that_is_cut_is_told_with_its_line(tmp_path):
+    rows = [(n, t, round(math.sin(n + t * t), 3)) for n in range(30) for t in range(5)][:-1]
+    path = write(tmp_path / "x.csv", rows, ("sequence", "step", "value"))
+    with pytest.raises(DataError, match=r"x\.csv:150:1: .* has 4 steps, and 29 of 30 have 5"):
+        load(path)
+
+
 def test_entities_without_names_by_a_counter(tmp_path):
     """As C-MAPSS: unit, cycle, settings; blanks at the end of lines, lives of unequal length."""
     lines, lives = [], []

@@ -18,10 +18,10 @@ from typing import Any
 
 import measure
 import work
-from seqgan_jax.core.steps import TrainState
 
 from seqgan_jax import SeqGAN
 from seqgan_jax.config import PRESETS, Config
+from seqgan_jax.core.steps import TrainState
 from seqgan_jax.data.layout import load
 from seqgan_jax.run.loop import Silent
 

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from seqgan_jax.core.steps import Data, Networks, TrainState
 
 from seqgan_jax.config import PRESETS, AdversarialConfig, DiscriminatorConfig, GeneratorConfig
 from seqgan_jax.core import losses, networks, rollout, rounds, steps
 from seqgan_jax.core import noise as draws
 from seqgan_jax.core.networks import LSTMPolicy, Params
+from seqgan_jax.core.steps import Data, Networks, TrainState
 
 NEVER = 10**9  # epochs without improvement before pretraining stops
 

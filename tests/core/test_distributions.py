@@ -9,6 +9,7 @@ import scipy.special
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from seqgan_jax.core.distributions import (
     DiagonalGaussian,
     Framed,

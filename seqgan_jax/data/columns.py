@@ -15,7 +15,7 @@ ATOM = 0.05
 SAMPLE = 1000
 MOST_COUNTED = 200_000  # values whose shares are counted, every n-th of more
 SENTINEL_TIMES = 3
-CODES = {0.0}  # never a sentinel
+LEAST_CODE = 9  # smaller numbers are no sentinels
 
 
 def describe(column: Column, x_L: np.ndarray, earlier: list[np.ndarray]) -> ColumnForm:
@@ -26,11 +26,11 @@ def describe(column: Column, x_L: np.ndarray, earlier: list[np.ndarray]) -> Colu
       x_L: its values, NaN where missing.
       earlier: the values of columns before it, which it may be a copy of.
     """
-    there = x_L[~np.isnan(x_L)] + 0.0  # without -0
-    low, high = (float(there.min()), float(there.max())) if len(there) else (0.0, 0.0)
+    there = _without_gaps(x_L)
+    low, high = (float(there.min()) + 0.0, float(there.max()) + 0.0) if len(there) else (0.0, 0.0)
     decimals = decimals_of(there)
     grid = grid_of(there, decimals)
-    some = there[:: 1 + len(there) // MOST_COUNTED]
+    some = there[:: 1 + len(there) // MOST_COUNTED] + 0.0  # without -0
     values, counts = np.unique(some, return_counts=True)
     atoms: tuple[tuple[float, float], ...] = ()
     if not (grid is not None and len(values) <= FEW) and len(there):
@@ -54,6 +54,13 @@ def describe(column: Column, x_L: np.ndarray, earlier: list[np.ndarray]) -> Colu
     return ColumnForm(
         column.name, column.dtype, decimals, low, high, grid, atoms, missing, kind, column.notes
     )
+
+
+def _without_gaps(x_L: np.ndarray) -> np.ndarray:
+    """The values that are there; no copy where all are."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        whole = np.isfinite(x_L.sum())
+    return x_L if whole else x_L[np.isfinite(x_L)]
 
 
 def _same(x_L: np.ndarray, other_L: np.ndarray) -> bool:
@@ -100,21 +107,22 @@ def grid_of(x_L: np.ndarray, decimals: int | None) -> float | None:
 def sentinel_of(x_L: np.ndarray) -> float | None:
     """A value that may mean "missing": far outside all others and there again and again.
 
-    Farther from the nearest other value than these lie apart, at least three times, a whole number
-    and not 0.
+    Farther from the nearest other value than these lie apart, at least three times, a whole number.
 
     >>> sentinel_of(np.array([1.0, 2.5, -200, 3.1, -200, 2.2, -200])), sentinel_of(np.arange(9.0))
     (-200.0, None)
     """
-    there = x_L[np.isfinite(x_L)]
+    there = _without_gaps(x_L)
     if len(there) < 2 * SENTINEL_TIMES:
         return None
     for extreme in (float(there.min()), float(there.max())):
-        times = np.count_nonzero(there == extreme)
-        rest = there[there != extreme]
-        if times < SENTINEL_TIMES or 2 * times > len(there) or extreme in CODES:
+        if extreme != np.rint(extreme) or abs(extreme) < LEAST_CODE:
             continue
-        if extreme != np.rint(extreme) or abs(extreme) < 9 or len(np.unique(rest[:SAMPLE])) < 3:
+        times = np.count_nonzero(there == extreme)
+        if times < SENTINEL_TIMES or 2 * times > len(there):
+            continue
+        rest = there[there != extreme]
+        if len(np.unique(rest[:SAMPLE])) < 3:
             continue
         if np.abs(rest - extreme).min() > max(rest.max() - rest.min(), np.abs(rest).max() / 2):
             return extreme

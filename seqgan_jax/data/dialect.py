@@ -11,7 +11,9 @@ from seqgan_jax.data.files import printable
 from seqgan_jax.errors import DataError
 
 SAMPLE_LINES = 200
-SAMPLE_BYTES = 1 << 22
+SAMPLE_BYTES = 1 << 18
+FEW_LINES = 4  # however long they are
+SAMPLE_CHARACTERS = 1 << 12  # of a line that show which separator it has
 MOST_HEADERS = 4
 SEPARATORS = (";", "\t", "|", ",", BLANK)
 _LIKE_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}([-/.]\d{1,4})?([T ].*)?|\d{1,2}[:.]\d\d([:.]\d\d.*)?")
@@ -29,7 +31,7 @@ def find(path: Path, data: bytes) -> Dialect:
         or stand between thousands.
     """
     shown = printable(path)
-    sample = data[:SAMPLE_BYTES].decode("utf-8", "replace").split("\n")[:SAMPLE_LINES]
+    sample = _sample(data)
     notes, at, start = [], 0, 0
 
     def skip(count: int) -> None:
@@ -81,6 +83,20 @@ def find(path: Path, data: bytes) -> Dialect:
     return Dialect(separator, decimal, header, start, at + 1, width, tuple(notes))
 
 
+def _sample(data: bytes) -> list[str]:
+    """The first lines, whole."""
+    lines: list[str] = []
+    start = 0
+    while start <= len(data) and len(lines) < SAMPLE_LINES:
+        if start > SAMPLE_BYTES and len(lines) >= FEW_LINES:
+            break
+        end = data.find(b"\n", start)
+        end = len(data) if end < 0 else end
+        lines.append(data[start:end].decode("utf-8", "replace"))
+        start = end + 1
+    return lines
+
+
 def _is_comment(line: str) -> bool:
     return line.lstrip().startswith("#") or not line.strip()
 
@@ -88,17 +104,23 @@ def _is_comment(line: str) -> bool:
 def _separator(path: Path, sample: list[str]) -> str:
     """The separator with which most cells are numbers, dates or missing."""
     best, score = ("," if path.name.lower().removesuffix(".gz").endswith(".csv") else BLANK), 0.0
+    lines = [line[:SAMPLE_CHARACTERS] for line in sample[1:] or sample]
     for separator in SEPARATORS:
-        counts = Counter(len(split(line, separator)) for line in sample[1:] or sample)
-        width, number = counts.most_common(1)[0]
-        if width < 2 or number < 0.6 * max(1, len(sample) - 1):
+        rows = [[cell for _, cell in split(line, separator)] for line in lines]
+        width, number = Counter(map(len, rows)).most_common(1)[0]
+        if width < 2 or number < 0.6 * len(rows):
             continue
-        cells = [c for line in sample[1:] or sample for _, c in split(line, separator)]
+        cells = [cell for row in rows for cell in row]
         good = sum(_is_value(cell, separator) for cell in cells) / len(cells)
         if separator == "\t" and not any(map(_are_numbers, cells)):
             good += 1.0  # a blank within a cell is that of a date or of words
         if good + 0.001 > score:
-            best, score = (separator, good + 0.002) if good + 0.001 > score else (best, score)
+            best, score = separator, good + 0.002
+    if best == "," and any(
+        "," not in line and len(line.split()) > 1 and all(map(_is_number, line.split()))
+        for line in sample
+    ):
+        best = BLANK  # commas in some lines, blanks in others
     if score == 0 and "," in sample[0]:
         best = ","
     return best
@@ -177,7 +199,8 @@ def _header(shown: str, sample: list[str], number: int, separator: str) -> tuple
             return tuple(names)  # a word or nothing above the first column
         whole = [all(re.fullmatch(r"[+-]?\d+", cell) for cell in row) for row in rows]
         return tuple(names) if not same and sum(whole) < len(whole) / 2 else None
-    if any(map(like_number, names)) or not any(names):
+    words = line.split() if len(names) == 1 else names
+    if any(map(like_number, names)) or not any(names) or all(map(like_number, words)):
         return None
     if column := unclosed(line, only):
         raise DataError(f"{shown}:{number}:{column}: a quote is not closed. Close it.")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from seqgan_jax.data import overlap
 from seqgan_jax.data import times as clock
 from seqgan_jax.data.cells import quote
 from seqgan_jax.data.dialect import counts_up, numbered
@@ -30,6 +31,7 @@ LONG_RUN = 5  # rows of one entity
 MOST_CLASSES = 20
 FEW_COLUMNS = 4  # of a row with a class label before it
 MOST_CHANNELS = 8
+MOST_LOOKED_AT = 10_000  # rows that show whether they are steps or sequences
 
 
 @dataclass(frozen=True)
@@ -274,7 +276,7 @@ def _find_time(table: Table, found: _Found, wanted: Wanted) -> None:
             continue
         columns = [table.columns[d] for d in at]
         times = clock.of_words(" ".join(c.name for c in columns), columns)
-        if times is None:
+        if times is None or np.all(times.ticks == times.ticks[0]):
             continue
         if found.times is None:
             found.times, found.time_columns = times, at
@@ -327,6 +329,8 @@ def _find_counter(table: Table, found: _Found, wanted: Wanted) -> None:
 
 def _is_rising(column: Column) -> bool:
     """Whether whole numbers go up, or down, all the time."""
+    if not np.isfinite(column.values).all():
+        return False
     steps = np.diff(column.values)
     whole = bool(np.all(column.values == np.rint(column.values)))
     return whole and bool(np.all(steps > 0) or np.all(steps < 0))
@@ -376,7 +380,11 @@ def _counted_panel(table: Table) -> tuple[int, int] | None:
         step = table.columns[1]
         if is_gone(step).any():
             entities(table, [1])
-        return (0, 1) if step.kind == "number" else None
+        if step.kind != "number" or not np.isfinite(step.values).all():
+            if table.check is not None:
+                table.check([1], False)
+            return None
+        return 0, 1
     for i, t in itertools.permutations(sorted({*ids, *whole}), 2):
         if i not in ids or t not in whole or not _counts_within(table, i, t):
             continue
@@ -388,6 +396,8 @@ def _counts_within(table: Table, i: int, t: int) -> bool:
     code = entities(table, [i])
     number = int(code.max()) + 1
     step = table.columns[t].values
+    if not np.isfinite(step).all():
+        return False
     if number < 2 or number > len(code) // 3:
         return False
     order = np.lexsort((step, code))
@@ -499,9 +509,9 @@ def step_names(table: Table) -> list[str]:
 
 
 def numbers_of(table: Table) -> np.ndarray:
-    """The columns of numbers [L, D]."""
-    kept = [c.values for c in table.columns if c.kind in ("number", "yes/no")]
-    return np.stack(kept, axis=1) if kept else np.zeros((len(table), 0))
+    """The columns of numbers [L, D], the first rows."""
+    kept = [c.values[:MOST_LOOKED_AT] for c in table.columns if c.kind in ("number", "yes/no")]
+    return np.stack(kept, axis=1) if kept else np.zeros((0, 0))
 
 
 def _rows_or_series(table: Table, found: _Found) -> str:
@@ -516,7 +526,7 @@ def _rows_or_series(table: Table, found: _Found) -> str:
         return "rows"
     names = step_names(table)
     is_time = table.has_names and all(STEP_WORDS.fullmatch(name) for name in names)
-    if is_series(x_LD):
+    if asks_for_series(x_LD):
         if table.has_names and not is_time:
             found.notes.append("a line is a step: columns have their own scales and change slowly")
             return "series"
@@ -562,7 +572,7 @@ def _ratio(x: np.ndarray, axis: int) -> np.ndarray:
 
 def _is_smooth_across(x_LD: np.ndarray) -> bool:
     """Whether a row changes little from column to column, beside what it changes in all."""
-    if np.isnan(x_LD).any() or x_LD.shape[1] < LONG_RUN:
+    if not np.isfinite(x_LD).all() or x_LD.shape[1] < LONG_RUN:
         return False
     across, down = _ratio(x_LD, 1), _ratio(x_LD, 0)
     return bool(len(across) and np.median(across) < 0.5 and len(down) and np.median(down) > 0.5)
@@ -574,7 +584,8 @@ def is_series(x_LD: np.ndarray) -> bool:
     Its columns have different levels or scales and change little from row to row, while a row
     changes much from column to column (24 columns for the hours of a day do not).
     """
-    x_LD = x_LD[~np.isnan(x_LD).any(axis=1)]
+    x_LD = x_LD[:MOST_LOOKED_AT]
+    x_LD = x_LD[np.isfinite(x_LD).all(axis=1)]
     if len(x_LD) < 3 or x_LD.shape[1] < 2:
         return False
     with np.errstate(over="ignore", invalid="ignore"):
@@ -589,14 +600,20 @@ def is_series(x_LD: np.ndarray) -> bool:
     return bool(apart and np.median(down) < min(0.5, 1 - chance) and across > 0.5)
 
 
+def asks_for_series(x_LD: np.ndarray) -> bool:
+    """Whether rows are evidently steps of a series, and no windows of one."""
+    return is_series(x_LD) and overlap.find(x_LD[:MOST_LOOKED_AT, :, None]) is None
+
+
 def is_channels_first(x_NCT: np.ndarray) -> bool:
     """Whether the second axis of an array may be channels, and the last one time.
 
     Channels have levels or scales of their own, or each changes little along the last axis, or
     there are few of them and many steps.
     """
+    x_NCT = x_NCT[:MOST_LOOKED_AT]
     _, second, last = x_NCT.shape
-    if second < 2 or last <= 2 * second or np.isnan(x_NCT).any():
+    if second < 2 or last <= 2 * second or not np.isfinite(x_NCT).all():
         return False
     mean_C = x_NCT.mean(axis=(0, 2))
     std_C = x_NCT.std(axis=(0, 2))

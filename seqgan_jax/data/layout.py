@@ -107,8 +107,6 @@ def load(
     for name, value in (("columns", columns), ("id", id), ("time", time)):
         if isinstance(value, str):
             raise UsageError(f"{name} must be a list of names, not {value!r}. Write [{value!r}].")
-    if (features or 1) > 1 and layout == "auto":
-        layout = "rows"  # several features a step are only told apart in a line that is a sequence
     wanted = Wanted(layout, tuple(id), tuple(time), label, tuple(columns or ()))
     if source is None:
         source = str(DEFAULT_FILE) if DEFAULT_FILE.exists() else "weather"
@@ -184,13 +182,15 @@ def _of_file(path: Path, wanted: Wanted, cut: Cut, source: str) -> Sequences:
     table = reader(path, cut.missing_values)
     if table.source == "text" and not table.has_names:
         _no_columns(wanted.columns, source, "only a table with a header has column names")
+    if cut.features > 1 and wanted.layout == "auto" and not table.has_names:
+        wanted = dataclasses.replace(wanted, layout="rows")  # --features says so
     found = windows.build(table, evidence.read(table, wanted), cut)
     return dataclasses.replace(found, source=source)
 
 
 def _of_folder(paths: tuple[Path, ...], wanted: Wanted, cut: Cut, source: str) -> Sequences:
     """The .npy or .parquet files of a folder as one."""
-    _no_features(cut.features, "a folder", "save an array [N, T, D]")
+    _no_features(cut.features, paths[0].suffix, "save an array [N, T, D]")
     if paths[0].suffix == ".npy":
         _no_columns(wanted.columns, ".npy", "it has no column names")
         shards.open_shards(paths)  # all of one shape
@@ -228,7 +228,7 @@ def _of_array(x_NTD: np.ndarray, wanted: Wanted, cut: Cut, source: str, shown: s
         )
     n, steps, num_features = x_NTD.shape
     is_flat = num_features == 1
-    if wanted.layout == "auto" and is_flat and evidence.is_series(x_NTD[..., 0]):
+    if wanted.layout == "auto" and is_flat and evidence.asks_for_series(x_NTD[..., 0]):
         raise DataError(
             f"{printable(shown)}: has shape {[n, steps]}: its rows follow each other smoothly and "
             "its columns have different scales, as in one long series with a step in each row. If "
@@ -328,7 +328,8 @@ def from_python(
             return found
         # What is in the index is in none of its columns: samples have it in their index.
         order = found.form.order[len(table.columns) - frame.shape[1] :]
-        return dataclasses.replace(found, form=dataclasses.replace(found.form, order=order))
+        form = dataclasses.replace(found.form, order=order)
+        return dataclasses.replace(found, source="frame", form=form)
     named = given & OF_TABLES | ({"id"} if ids else set()) | ({"time"} if times else set())
     if named:
         raise UsageError(
@@ -347,7 +348,7 @@ def from_python(
         wanted, array = dataclasses.replace(wanted, layout="series"), array[:, None, None]
     if np.ndim(x) == 3 and array.shape[2] == 1 and wanted.layout == "auto":
         wanted = dataclasses.replace(wanted, layout="rows")  # [N, T, 1] is said, not seen
-    return _of_array(array, wanted, cut, "array", "x")
+    return dataclasses.replace(_of_array(array, wanted, cut, "array", "x"), source="array")
 
 
 def as_sequences(x: Any) -> Sequences:
@@ -420,8 +421,13 @@ def open_stream(settings: DataConfig) -> shards.Shards | None:
     Raises DataError and UsageError as `load` does.
     """
     paths = shards.find(settings.data or "")
-    if not paths or sum(path.stat().st_size for path in paths) < 1e8 * settings.memory:
+    if not paths:
+        return None
+    packed = paths[0].suffix.lower() == ".parquet"  # by any factor
+    if not packed and sum(path.stat().st_size for path in paths) < 1e8 * settings.memory:
         return None  # float64 takes at most 8 times what is in the files
+    if packed and _parquet_bytes(paths) <= 1e9 * settings.memory:
+        return None
     opened = shards.open_shards(paths, settings.columns)
     if opened.num_bytes <= 1e9 * settings.memory:
         return None
@@ -444,8 +450,16 @@ def open_stream(settings: DataConfig) -> shards.Shards | None:
         )
     if paths[0].suffix == ".npy":
         _no_columns(settings.columns, ".npy", "it has no column names")
-    _no_features(settings.features, ".npy", "save an array [N, T, D]")
+    _no_features(settings.features, paths[0].suffix, "save an array [N, T, D] as .npy")
     return opened
+
+
+def _parquet_bytes(paths: Sequence[Path]) -> int:
+    """What .parquet files take in memory, as float64."""
+    from seqgan_jax.data import tables
+
+    headers = [tables.parquet_header(path) for path in paths]
+    return sum(8 * len(names) * sum(groups) for names, _, groups in headers)
 
 
 def _no_columns(columns: Sequence[str] | None, source: str, why: str) -> None:

@@ -34,9 +34,15 @@ EXTRA = "pip install 'seqgan-jax[tables]'"
 YES_NO = ({"true": 1.0, "false": 0.0}, {"yes": 1.0, "no": 0.0})
 SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "%": 1.0}
 _AMOUNT = re.compile(r"[$€£]?([+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?\.\d+) ?([KMBkmb%]?)")
+_LIKE_NUMBER = re.compile(  # a number, if perhaps a bad one
+    r"[+-]?(?:[\d_,]+\.?[\d_,]*|\.[\d_,]+)(?:[eE][+-]?\d+)?|[+-]?(?:inf|infinity|nan|null)",
+    re.ASCII | re.IGNORECASE,
+)
 _MARKS = {ord(","): ".", ord("."): ","}
 # All but control characters, some of which pandas takes for blanks.
 _PLAIN = bytes({9, 10, *range(32, 256)})
+# "+1.5 " with a blank after it: pandas 3.1 rounds it otherwise than without.
+_PLUS_BLANK = re.compile(rb"(?<![eE])\+[0-9.eE+-]*[ \t]")
 _BAD_QUOTE = {
     s: re.compile(
         rb'[^"\n \t' + re.escape(s).encode() + rb']"[^"\n \t' + re.escape(s).encode() + b"]"
@@ -182,7 +188,8 @@ def of_text(path: Path, data: bytes, missing_values: Sequence[str] = ()) -> Tabl
         padded = [[*row, *[None] * (form.width - len(row))] for row in rows]
         frame = pd.DataFrame(padded, dtype=object)
     names = form.header or numbered_names(form.width)
-    columns = [_column(names[d], frame.pop(d), declared, form.decimal) for d in range(form.width)]
+    columns = _columns(names, frame, declared, form.decimal)
+    del frame
     notes = list(form.notes)
     kept = _without_empty_end(columns, form) if form.header else columns
     if gone := len(columns[0].values) - len(kept[0].values):
@@ -287,8 +294,9 @@ def _fast(data: bytes, form: Dialect, declared: frozenset[str]) -> "pd.DataFrame
 
     def chunks_together(chunks: Any) -> pd.DataFrame:
         parts = list(chunks)
-        kinds = [{_family(part[d]) for part in parts} - {"empty"} for d in range(form.width)]
-        mixed = [d for d, kind in enumerate(kinds) if len(kind) > 1]
+        dtypes = np.array([part.dtypes.to_numpy() for part in parts], object)
+        odd = np.flatnonzero((dtypes != dtypes[0]).any(axis=0)).tolist()
+        mixed = [d for d in odd if len({_family(part[d]) for part in parts} - {"empty"}) > 1]
         if mixed:
             return read(dtype=dict.fromkeys(mixed, object))
         return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
@@ -327,6 +335,8 @@ def _is_regular(data: bytes, form: Dialect, rows: int) -> bool:
             count += int(np.count_nonzero(blank[:-1] & ~blank[1:])) + int(before and not blank[0])
             before = bool(blank[-1])
         return count == rows * form.width
+    if data.find(b"+", form.start) >= 0 and _PLUS_BLANK.search(data, form.start):
+        return False
     mark = form.separator.encode()
     if not has_quotes:
         return data.count(mark, form.start) == rows * (form.width - 1)
@@ -344,6 +354,20 @@ def _is_regular(data: bytes, form: Dialect, rows: int) -> bool:
 
 
 # ------------------------------------------------------------------ columns
+
+
+def _columns(
+    names: Sequence[str], frame: "pd.DataFrame", declared: frozenset[str], decimal: str
+) -> list[Column]:
+    """Every column; at once where all are floating-point numbers, of which there may be many."""
+    if len(names) > 1 and set(frame.dtypes) == {np.dtype(float)} and not declared:
+        x_LD = frame.to_numpy()
+        gone = np.isnan(x_LD).all(axis=0)
+        kinds = ["empty" if is_out else "number" for is_out in gone]
+        triples = zip(names, kinds, x_LD.T, strict=True)
+        return [Column(name, kind, x_L, "float64") for name, kind, x_L in triples]
+    pairs = zip(names, frame.items(), strict=True)
+    return [_column(name, each, declared, decimal) for name, (_, each) in pairs]
 
 
 def _column(
@@ -392,7 +416,8 @@ def _of_words(name: str, read: "pd.Series", declared: frozenset[str], decimal: s
         return Column(name, "yes/no" if (values == values).any() else "empty", values, "bool")
     codes, unique = _factorise(found)
     tokens = [str(each).strip(" \t") for each in unique]
-    gone = [missing.is_missing(token, declared) for token in tokens]
+    longest = 64 if declared else missing.LONGEST
+    gone = [len(token) <= longest and missing.is_missing(token, declared) for token in tokens]
     words = [token for token, is_gone in zip(tokens, gone, strict=True) if not is_gone]
 
     def spread(values: Sequence[Any], none: Any, kind: type) -> np.ndarray:
@@ -412,17 +437,14 @@ def _of_words(name: str, read: "pd.Series", declared: frozenset[str], decimal: s
         whole = not any(gone) and all(w.isdecimal() and len(w) < 16 for w in words)  # text ids
         return Column(name, "number", values, "float64", values.astype(int) if whole else None)
     for pair in YES_NO:
-        if {word.lower() for word in words} <= set(pair):
+        if words[0].lower() in pair and {word.lower() for word in words} <= set(pair):
             kept = [pair.get(token.lower(), 0.0) for token in tokens]
             return Column(name, "yes/no", spread(kept, np.nan, float), "bool")
     read_as, notes = _amounts(tokens, gone, decimal)
     if read_as is not None:
         return Column(name, "number", spread(read_as, np.nan, float), "float64", None, notes)
     objects: list[Any] = list(tokens)
-    mixed = any(
-        dialect.like_number(word) or NUMBER.fullmatch(word.replace("_", "").replace(",", ""))
-        for word in words
-    )
+    mixed = any(map(_LIKE_NUMBER.fullmatch, words))
     kind = "mixed" if mixed else "words"
     return Column(name, kind, spread(objects, None, object), "str")
 
@@ -458,6 +480,11 @@ def _amounts(
         values.append(float(match[1].replace(",", "")) * SCALES[match[2].lower()] if match else 0.0)
     if not marks or ("%" in marks and len(marks - {","}) > 1):
         return None, ()
+    suffixed = sum(
+        bool(not g and t[-1:].lower() in SCALES) for t, g in zip(tokens, gone, strict=True)
+    )
+    if marks - {","} and 2 * suffixed < len(tokens) - sum(gone):
+        return None, ()  # a few odd cells
     words = {",": "thousands separators", "k": "K", "m": "M", "b": "B", "%": "% (in percent)"}
     return values, (f"read with {', '.join(words[mark] for mark in sorted(marks))}",)
 
@@ -505,6 +532,23 @@ def frame_of_parquet(path: Path) -> "pd.DataFrame":
         needed = max(size, 8 * meta.num_rows * meta.num_columns)
         _check_fits(needed, shown)
         return pd.read_parquet(path)
+
+
+def parquet_header(path: Path) -> tuple[list[str], list[bool], list[int]]:
+    """Names of the columns of a .parquet file, whether each holds numbers, rows of each group."""
+    texts.check_is_file(path)
+    with _explained(printable(path)):
+        import pyarrow
+        import pyarrow.parquet
+
+        opened = pyarrow.parquet.ParquetFile(path)
+        schema, meta = opened.schema_arrow, opened.metadata
+        kinds = [
+            pyarrow.types.is_integer(each) or pyarrow.types.is_floating(each)
+            for each in schema.types
+        ]
+        rows = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
+        return list(schema.names), kinds, rows
 
 
 def read_xlsx(path: Path, missing_values: Sequence[str] = ()) -> Table:
@@ -599,7 +643,7 @@ def of_frame(
         raise DataError(f"{shown}: two columns are called {quote(twice[0])}. Rename one.")
     check_names(names, shown)
     declared = frozenset(token.lower() for token in missing_values)
-    columns = tuple(_column(name, frame.iloc[:, d], declared) for d, name in enumerate(names))
+    columns = tuple(_columns(names, frame, declared, "."))
     table = Table(columns, source, shown, has_names or not counting)
 
     def check(wanted: Sequence[int], may_miss: bool) -> None:

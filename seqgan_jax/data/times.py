@@ -36,6 +36,8 @@ _HOURS = (
     *("%H:%M:%S%z", "%H:%M:%S.%f%z", "%H:%M%z", "%H:%M:%S %z"),
 )
 FORMATS = (*_DATES, *(f"{d}{s}{h}" for d in _DATES for s in (" ", "T") for h in _HOURS))
+_MARKS = {form: re.sub(r"%.|T", "", form) for form in FORMATS}  # what is between letters and digits
+_ZONES = ("", "+:", "-:", "+", "-")
 EPOCHS = {"epoch s": 1, "epoch ms": 10**3, "epoch us": 10**6, "epoch ns": 10**9}
 MANY = 20  # rows that show what a column is
 
@@ -106,6 +108,9 @@ def of_words(name: str, columns: Sequence[Column]) -> Times | None:
 
 
 def _fits(token: str, form: str) -> bool:
+    marks = re.sub(r"\w+", "", token)
+    if not any(marks == _MARKS[form] + zone for zone in _ZONES[: None if "%z" in form else 1]):
+        return False  # before a pattern is compiled for each format
     try:
         datetime.datetime.strptime(token, form)
     except ValueError:
@@ -163,7 +168,7 @@ def of_numbers(column: Column, is_named: bool) -> Times | None:
 
     Only numbers that go one way all the time are an epoch, unless the column is named.
     """
-    if is_gone(column).any() or column.kind != "number":
+    if column.kind != "number" or not np.isfinite(column.values).all():
         return None
     ticks = column.exact
     if ticks is None and np.all(column.values == np.rint(column.values)):
@@ -190,7 +195,7 @@ def of_numbers(column: Column, is_named: bool) -> Times | None:
 def counting(column: Column) -> bool:
     """Whether a column of numbers goes on in equal steps."""
     x = column.values
-    if column.kind != "number" or len(x) < 3 or np.isnan(x).any():
+    if column.kind != "number" or len(x) < 3 or not np.isfinite(x).all():
         return False
     steps = np.diff(x)
     scale = np.abs(x).max() * 1e-12

@@ -80,7 +80,7 @@ def build(table: Table, reading: Reading, cut: Cut) -> Sequences:
     if cut.missing != "error":
         gaps.check_columns(x_LD, names, table.shown)
     if reading.layout == "long" and cut.window is None:
-        found = _whole(table, cut, ordered, names)
+        found = _whole(table, reading, cut, ordered, names)
     else:
         found = _cut(table.shown, cut, ordered, names)
     return dataclasses.replace(found, notes=(*notes, *found.notes), form=form)
@@ -121,7 +121,7 @@ def _is_bad(column: Column, may_miss: bool) -> bool:
         return not may_miss
     if column.kind not in ("number", "yes/no"):
         return True
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         total = column.values.sum()  # faster than a look at each
     if np.isfinite(total):
         return False
@@ -224,6 +224,8 @@ def _is_padded(table: Table, reading: Reading, cut: Cut) -> bool:
 
 def _lengths(table: Table, cut: Cut, x_NTD: np.ndarray) -> np.ndarray | None:
     """The lengths of sequences that end in missing values or zeros, None where they do not."""
+    if not np.any(np.isnan(x_NTD[:, -1]) | (x_NTD[:, -1] == 0)):
+        return None  # nothing at the end
     gone = np.isnan(x_NTD).all(axis=2)
     lengths = columns.ends_of(gone)
     padded = lengths < x_NTD.shape[1]
@@ -356,13 +358,25 @@ def _without_duplicates(
         return total / count, code[starts], ticks[starts]
 
 
-def _whole(table: Table, cut: Cut, ordered: _Steps, names: tuple[str, ...]) -> Sequences:
+def _whole(
+    table: Table, reading: Reading, cut: Cut, ordered: _Steps, names: tuple[str, ...]
+) -> Sequences:
     """Every entity is a sequence, all equally long and without a gap."""
     starts = np.flatnonzero(np.r_[True, np.diff(ordered.code_L) != 0])
     lengths = np.diff(np.r_[starts, len(ordered.code_L)])
     if cut.stride > 1:
         raise UsageError("--stride has no meaning without --window here. Leave it out.")
     if lengths.min() != lengths.max():
+        usual = int(np.bincount(lengths).argmax())
+        odd = np.flatnonzero(lengths != usual)
+        if len(odd) <= 0.1 * len(lengths):  # one that is cut, rather than lives of many lengths
+            entity = ordered.code_L[starts[odd[0]]]
+            row = int(np.flatnonzero(evidence.entities(table, reading.ids) == entity)[-1])
+            raise DataError(
+                f"{table.place(row)}: the sequence that ends here has {lengths[odd[0]]} steps, and "
+                f"{len(lengths) - len(odd):,} of {len(lengths):,} have {usual}. Correct it, delete "
+                f"it, or cut windows out of all: --window {max(2, int(lengths.min()))}."
+            )
         raise unequal(table.shown, lengths, "lines of each")
     if len(ordered.breaks) > len(starts):
         number = len(ordered.breaks) - len(starts)

@@ -1,11 +1,14 @@
 """Streamed data: reading, splitting, the order of blocks, fitting, and a run on them."""
 
 import helpers
+import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 from seqgan_jax import SeqGAN
 from seqgan_jax.config import Config, DataConfig
+from seqgan_jax.core.batch import Batch
 from seqgan_jax.data import layout, shards
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.data.shards import BLOCK
@@ -213,17 +216,19 @@ def test_a_file_that_is_cut_off_is_refused(folder):
 def test_buffers_hold_the_scaled_rows_of_their_blocks(folder):
     parts = shards.split(opened(folder), 0.1, 0.1, seed=1)
     scaler = Scaler.fit(X)
-    feed = StreamedData(parts, scaler, 2 * BLOCK, 9, None)
+    validation = Batch.complete(scaler.transform(parts.validation_NTD).astype(np.float32))
+    numbers = jnp.arange(len(parts.validation_NTD))
+    feed = StreamedData(parts, scaler, validation, numbers, 2 * BLOCK, 9, None)
     for unit in (0, 1, 5):
         blocks = parts.order(9, 0, 2 * unit, 2)
         rows = np.concatenate([parts.block(int(b)) for b in blocks])
-        buffer = np.asarray(feed.data("gen_pretrain", unit).train_NTD)
+        buffer = np.asarray(feed.parts("gen_pretrain", unit).train.x)
         assert np.allclose(buffer, scaler.transform(rows), atol=1e-5)
     assert feed.until("gen_pretrain", 3) == 4
     assert feed.until("adversarial", 3) == 20
-    same = [np.asarray(feed.data("adversarial", unit).train_NTD) for unit in (0, 19)]
+    same = [np.asarray(feed.parts("adversarial", unit).train.x) for unit in (0, 19)]
     assert np.array_equal(*same)
-    assert feed.validation_NTK.shape == (BLOCK, 4, 2)
+    assert feed.validation_NTD.shape == (BLOCK, 4, 2)
 
 
 def test_a_streamed_run_learns_and_is_repeated_bit_for_bit(folder):
@@ -245,3 +250,27 @@ def test_a_streamed_run_learns_and_is_repeated_bit_for_bit(folder):
     assert first.description.counts == (8 * BLOCK, BLOCK, BLOCK)
     again, _, _ = fit()
     assert np.array_equal(first.sample(20), again.sample(20))
+
+
+def test_parquet_by_row_groups(tmp_path):
+    """A folder of .parquet files: a row a sequence, blocks of one row group together."""
+    x = np.random.default_rng(1).normal(size=(12 * BLOCK, 5))
+    names = [f"t{i}" for i in range(5)]
+    for number, part in enumerate(np.split(x, 2)):
+        frame = pd.DataFrame(part, columns=names).assign(word="a")
+        frame.to_parquet(tmp_path / f"{number}.parquet", row_group_size=2 * BLOCK, index=False)
+    settings = DataConfig(data=str(tmp_path), memory=1e-4)
+    stream = layout.open_stream(settings)
+    assert stream is not None
+    assert (stream.num_rows, stream.shape) == (len(x), (5, 1))
+    assert np.array_equal(stream.rows(300, 2000)[..., 0], x[300:2000])
+    parts = shards.split(stream, 0.1, 0.1, 0)
+    order = parts.order(0, 1, 0, len(parts.train_blocks))
+    assert sorted(order.tolist()) == sorted(parts.train_blocks.tolist())
+    changes = np.count_nonzero(np.diff(order // 2))
+    assert changes == len(set((order // 2).tolist())) - 1  # each group is unpacked once
+    assert layout.open_stream(DataConfig(data=str(tmp_path))) is None
+    whole = layout.load(str(tmp_path))
+    assert np.array_equal(whole.x_NTD[..., 0], x)
+    with pytest.raises(DataError, match="'word' holds no numbers"):
+        layout.open_stream(DataConfig(data=str(tmp_path), memory=1e-4, columns=("t0", "word")))

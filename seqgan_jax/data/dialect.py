@@ -112,7 +112,8 @@ def _separator(path: Path, sample: list[str]) -> str:
             continue
         cells = [cell for row in rows for cell in row]
         good = sum(_is_value(cell, separator) for cell in cells) / len(cells)
-        if separator == "\t" and not any(map(_are_numbers, cells)):
+        is_regular = {len(split(line, separator)) for line in sample} == {width}
+        if separator == "\t" and is_regular and not any(map(_are_numbers, cells)):
             good += 1.0  # a blank within a cell is that of a date or of words
         if good + 0.001 > score:
             best, score = separator, good + 0.002

@@ -123,6 +123,11 @@ class Form:
             (form.decimal not in (".", ","), "its decimal point is none"),
             (any(each.kind not in KINDS for each in form.columns), "a column's kind is unknown"),
             (any(not _is_decimals(each.decimals) for each in form.columns), "decimals are none"),
+            (
+                any(each.grid is not None and not each.grid > 0 for each in form.columns),
+                "a grid is not above 0",
+            ),
+            (any(len(each.atoms) > 3 for each in form.columns), "there are too many atoms"),
             (any(each.dtype not in ("int64", "str") for each in form.ids), "an id's dtype is none"),
             (form.time and form.time.kind not in TIMES, "the kind of time is unknown"),
             (form.time and not form.time.step > 0, "the step of time is not above 0"),

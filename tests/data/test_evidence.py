@@ -457,7 +457,7 @@ def test_fit_takes_a_frame_with_id_and_time():
     df = pd.concat({n: frame(40) for n in range(6)}, names=["store"]).reset_index()
     model = SeqGAN(window=8, **TINY).fit(df, id="store", time="when")
     assert model.description.names == ("temp", "load")
-    assert model.sample(3).shape == (3, 8, 2)
+    assert model.sample(3).shape == (24, 4)
     with pytest.raises(DataError, match="there is no column 'shop'"):
         SeqGAN(**TINY).fit(df, id="shop")
     with pytest.raises(UsageError, match=r"^id: .* no meaning"):

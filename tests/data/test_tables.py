@@ -40,7 +40,7 @@ def table(text: str, name: str = "x.txt") -> np.ndarray:
     """The numbers of a text, a line a row, whatever the layout."""
     found = tables.of_text(Path(name), text.encode())
     reading = evidence.read(found, Wanted("rows"))
-    return windows._numbers(found, reading, Cut())
+    return windows.numbers(found, reading, Cut())
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def columns(text: str, wanted: tuple[str, ...] = ()):
     """(names, values, notes) of a CSV that is one series."""
     found = tables.of_text(Path("x.csv"), text.rstrip().encode())
     reading = evidence.read(found, Wanted("series", columns=wanted))
-    x_LD = windows._numbers(found, reading, Cut())
+    x_LD = windows.numbers(found, reading, Cut())
     return tuple(found.names[d] for d in reading.learned), x_LD, reading.notes
 
 
@@ -441,7 +441,7 @@ def test_the_usual_dialects(tmp_path, text, notes, packed):
     found = tables.read_text(path)
     reading = evidence.read(found, Wanted("series"))
     assert found.names == ("a", "b")
-    assert windows._numbers(found, reading, Cut()).tolist() == X
+    assert windows.numbers(found, reading, Cut()).tolist() == X
     assert list(reading.notes) == notes
 
 

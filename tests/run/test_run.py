@@ -255,16 +255,30 @@ def test_the_seqgan_command(capsys):
     assert Path("samples.txt").exists()
 
 
-def test_several_features_with_names():
+def test_a_table_in_gives_a_table_out():
     x = helpers.series(120, 1, 1)[:, 0, 0]
-    lines = [f"2020-01-{1 + i % 28:02d},{v:.3f},{2 * v + np.sin(i):.3f}" for i, v in enumerate(x)]
-    Path("prices.csv").write_text("\n".join(["date,Open,Close", *lines]) + "\n")
-    words = ["--data", "prices.csv", "--window", "6", "--columns", "Close,Open", *TINY.split()]
-    assert train_main([*words, "--quiet"]) == 0
+    days = np.datetime64("2020-01-01") + np.arange(120)
+    lines = [
+        f"{d},{v:.3f},{2 * v + np.sin(i):.3f},{i % 7}"
+        for i, (d, v) in enumerate(zip(days, x, strict=True))
+    ]
+    Path("prices.csv").write_text("\n".join(["date,Open,Close,Trades", *lines]) + "\n")
+    words = ["--data", "prices.csv", "--window", "6", "--columns", "Close,Open,Trades"]
+    assert train_main([*words, *TINY.split(), "--quiet"]) == 0
+    final = layout.load("save/final_samples.txt", features=3).x_NTD
+    assert final.shape == (50, 6, 3)
+    table = layout.load("save/final_samples.csv")
+    assert table.names == ("Open", "Close", "Trades")  # in the order of the file
+    assert np.array_equal(table.x_NTD, final[..., [1, 0, 2]])
     assert sample_main(["save", "-n", "30", "-o", "new.csv"]) == 0
-    assert Path("new.csv").read_text().splitlines()[0] == "sequence,step,Close,Open"
-    final = layout.load("save/final_samples.txt", features=2).x_NTD
-    assert final.shape == (50, 6, 2)
+    first = Path("new.csv").read_text().splitlines()
+    assert first[0] == "sequence,date,Open,Close,Trades"
+    assert re.fullmatch(r"0,2020-01-01,-?\d+\.\d{3},-?\d+\.\d{3},-?\d+", first[1])
+    assert first[6].startswith("0,2020-01-06,")
+    assert first[7].startswith("1,2020-01-01,")
+    assert sample_main(["save", "-n", "30", "-o", "new.parquet"]) == 0
+    assert np.array_equal(layout.load("new.parquet").x_NTD, layout.load("new.csv").x_NTD)
+    assert sample_main(["save", "-o", "new.xlsx"]) == 2
 
 
 def start(*words):

@@ -26,7 +26,8 @@ def test_a_run_of_an_earlier_version_has_the_same_settings_today():
     old = config.from_flat(GOLDEN["settings"])
     assert config.fixed(old) == {"hidden_dim": 2}
     default = config.flat(Config())
-    for name in GOLDEN["settings"].keys() - {"hidden_dim", *config.CHANGEABLE}:
+    assert GOLDEN["settings"]["window"] == config.FORMER["window"]  # now 20 of a series only
+    for name in GOLDEN["settings"].keys() - {"hidden_dim", "window", *config.CHANGEABLE}:
         assert config.flat(old)[name] == default[name], name
     later = {"num_seeds": 1, "devices": 1, "memory": 2.0, "buffer": 65_536, "rollout_every": 1}
     later |= {"pre_epoch_num": 120, "dis_pre_refreshes": 30, "total_batch": 200, "patience": 10}
@@ -78,6 +79,7 @@ def test_what_a_state_depends_on_is_neither_default_nor_changeable():
 
 LAST = [  # name, the last values that are allowed, the first that are not
     ("window", [2, 10**6], [1, 10**6 + 1]),
+    ("limit", [1, 10**9], [0, 10**9 + 1]),
     ("stride", [1, 10**9], [0, 10**9 + 1]),
     ("features", [1, 10**4], [0, 10**4 + 1]),
     ("num_sequences", [30, 10**8], [29, 10**8 + 1]),
@@ -123,6 +125,9 @@ LAST = [  # name, the last values that are allowed, the first that are not
 ]
 
 
+OPTIONAL = {"data_seed", "window", "limit"}  # numbers that are None by default
+
+
 @pytest.mark.parametrize(("name", "allowed", "refused"), LAST, ids=[row[0] for row in LAST])
 def test_the_last_values_that_a_number_may_have(name, allowed, refused):
     for value in allowed:
@@ -130,7 +135,7 @@ def test_the_last_values_that_a_number_may_have(name, allowed, refused):
         assert config.flat(config.from_flat(given))[name] == value
     flag = "--" + name.replace("_", "-")
     for value in [*refused, math.nan]:
-        whole = isinstance(config.flat(Config())[name], int) or name == "data_seed"
+        whole = isinstance(config.flat(Config())[name], int) or name in OPTIONAL
         said = refusal(**{name: value})
         kind = "must be a whole number" if whole and isinstance(value, float) else "out of range"
         assert said.startswith(f"{flag} ")
@@ -142,7 +147,7 @@ def test_the_last_values_that_a_number_may_have(name, allowed, refused):
 
 def test_no_number_is_without_limits():
     names = {name for name, v in config.flat(Config()).items() if type(v) in (int, float)}
-    assert names == {row[0] for row in LAST} - {"data_seed"}
+    assert names == {row[0] for row in LAST} - OPTIONAL
 
 
 def test_limits_are_in_words():

@@ -57,8 +57,8 @@ def test_columns_of_the_long_format(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda rows: rows[:-1], "20 sequences of 2 to 3 steps"),  # the last one is short
-        (lambda rows: rows[:4] + rows[5:], "20 sequences of 2 to 3 steps"),
+        (lambda rows: rows[:-1], r"a\.csv:60:1: the sequence that ends here has 2 steps"),
+        (lambda rows: rows[:4] + rows[5:], r"a\.csv:6:1: the sequence that ends here has 2 steps"),
         (lambda rows: rows[:4] + rows[3:], r"a\.csv:6:1: the time 0 is there twice"),
         (lambda rows: rows[:-3] + rows[:3], r"a\.csv:59:1: the time 0 is there twice"),
     ],

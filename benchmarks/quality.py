@@ -20,7 +20,6 @@ runs before adversarial training, and `paired` their difference.
 Discriminative and predictive networks are GRUs of D / 2 units trained for 2,000 and 5,000 steps.
 """
 
-import itertools
 import sys
 import time
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ from typing import Any
 import measure
 import numpy as np
 import scipy.stats
-from experiments import trained
+from experiments import discriminative, trained
 from main_job import QUICK
 
 from seqgan_jax import SeqGAN
@@ -71,15 +70,6 @@ def parts_of(name: str, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def in_score_units(name: str, every: np.ndarray, x: np.ndarray) -> np.ndarray:
     """x as the scores take it, float32: min-max scaled by all real windows; sines as they are."""
     return x.astype(np.float32) if name == "sines" else published.min_max(every, x)
-
-
-def discriminative(real: np.ndarray, others: Sequence[np.ndarray], repeats: int) -> np.ndarray:
-    """Discriminative score of each of `others` against `real`, mean of repeats, `[S]`."""
-    joined = np.concatenate([real, *others])
-    borders = np.cumsum([0, len(real), *(len(other) for other in others)])
-    rows = [np.arange(a, b) for a, b in itertools.pairwise(borders)]
-    pairs = [(rows[0], other) for other in rows[1:] for _ in range(repeats)]
-    return scores.discriminative(joined, pairs, 0).reshape(len(others), repeats).mean(1)
 
 
 def figures_of(

@@ -2,6 +2,7 @@
 
     python benchmarks/quality.py --data DIR          sines, DIR/stock_data.csv, DIR/ETTh1.csv
     python benchmarks/quality.py --data DIR --sets stocks --seeds 5 --repeats 5 --json FILE
+    python benchmarks/quality.py --quick             1,000 sines, a few epochs and rounds
 
 Windows of 24 with stride 1 (TimeGAN, Yoon et al. 2019). For the scores each column is min-max
 scaled by the whole series; sines stay as they are, in [0.5, 1]. A tenth of a series, in blocks of
@@ -19,9 +20,6 @@ runs before adversarial training, and `paired` their difference.
 Discriminative and predictive networks are GRUs of D / 2 units trained for 2,000 and 5,000 steps.
 """
 
-import argparse
-import itertools
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -31,7 +29,8 @@ from typing import Any
 import measure
 import numpy as np
 import scipy.stats
-from experiments import trained
+from experiments import discriminative, trained
+from main_job import QUICK
 
 from seqgan_jax import SeqGAN
 from seqgan_jax.analysis import metrics, pairwise, published, scores, ts2vec
@@ -71,15 +70,6 @@ def parts_of(name: str, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def in_score_units(name: str, every: np.ndarray, x: np.ndarray) -> np.ndarray:
     """x as the scores take it, float32: min-max scaled by all real windows; sines as they are."""
     return x.astype(np.float32) if name == "sines" else published.min_max(every, x)
-
-
-def discriminative(real: np.ndarray, others: Sequence[np.ndarray], repeats: int) -> np.ndarray:
-    """Discriminative score of each of `others` against `real`, mean of repeats, `[S]`."""
-    joined = np.concatenate([real, *others])
-    borders = np.cumsum([0, len(real), *(len(other) for other in others)])
-    rows = [np.arange(a, b) for a, b in itertools.pairwise(borders)]
-    pairs = [(rows[0], other) for other in rows[1:] for _ in range(repeats)]
-    return scores.discriminative(joined, pairs, 0).reshape(len(others), repeats).mean(1)
 
 
 def figures_of(
@@ -136,22 +126,27 @@ def floors(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print and write."""
-    flags = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    flags.add_argument("--data", type=Path, required=True, help="folder with the series")
+    flags = measure.parser(__doc__, "gpu", lines=True)
+    flags.add_argument("--data", type=Path, help="folder with the series; default: sines alone")
     flags.add_argument("--sets", nargs="+", choices=["sines", *FILES])
     flags.add_argument("--seeds", type=int, default=5, help="training seeds (default: 5)")
     flags.add_argument("--repeats", type=int, default=5, help="of the discriminative score")
-    flags.add_argument("--json", type=Path, help="file to add a line for each set to")
-    options = flags.parse_args(arguments)
-    there = [name for name, file in FILES.items() if (options.data / file).is_file()]
-    for name in options.sets or ["sines", *there]:
-        every, train, held = parts_of(name, options.data)
+    options = measure.parse(flags, arguments)
+    if options.quick:
+        options.seeds = options.repeats = 1
+    there = ["sines"]
+    if options.data:
+        there += [name for name, file in FILES.items() if (options.data / file).is_file()]
+    if missing := set(options.sets or []) - set(there):
+        flags.error(f"{', '.join(sorted(missing))}: needs --data, the folder with the file")
+    for name in options.sets or there:
+        most = 1000 if options.quick else None
+        every, train, held = (x[:most] for x in parts_of(name, options.data))
         # The training part is split at random: windows of one series share values with those
         # that decide when to stop, as in the published protocol.
         sequences = Sequences(train, default_names(train.shape[2]), name)
         shared = {"num_seeds": options.seeds, "seed": 88, "held_out": 0.01}
+        shared |= QUICK if options.quick else {}
         off = {"skip_dis_pretrain": True, "skip_adversarial": True}
         before, _, first = trained(sequences, shared | off, None)
         after, _, second = trained(sequences, shared, before)
@@ -178,16 +173,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cells,
         )
         sys.stdout.flush()
-        if options.json:
-            content = {
-                "set": name,
-                "seconds": {"likelihood": first, "adversarial": second},
-                "kept_rounds": kept,
-                "floors": floor,
-                "rows": {r: {f: v.tolist() for f, v in row.items()} for r, row in rows.items()},
-            }
-            with options.json.open("a") as handle:
-                handle.write(json.dumps(measure.machine() | content) + "\n")
+        content = {
+            "set": name,
+            "seconds": {"likelihood": first, "adversarial": second},
+            "kept_rounds": kept,
+            "floors": floor,
+            "rows": {r: {f: v.tolist() for f, v in row.items()} for r, row in rows.items()},
+        }
+        measure.append(options.json, content)
     return 0
 
 

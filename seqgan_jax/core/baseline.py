@@ -16,7 +16,7 @@ from seqgan_jax.core.batch import Params
 
 Array = NDArray[Any]
 
-RIDGES = (0.0, 1e-3, 1e-2, 0.1, 1.0, 10.0)  # in units of a column's variance
+RIDGES = (1e-3, 1e-2, 0.1, 1.0, 10.0)  # in units of a column's variance
 SHRINKAGES = (0.0, 0.1, 0.5, 1.0)  # of correlations towards none
 ROWS = 2000  # validation sequences that decide
 
@@ -50,10 +50,11 @@ def fit(
 ) -> Baseline:
     """Ridge regression of x_t on x_{t-1}, and the covariances of x_1 and of the residuals.
 
-    min_A ||x_t - A x_{t-1}||^2 + lambda ||A - A_0||^2 with A_0 = 0 or the identity, lambda and the
-    shrinkage of correlations chosen by the Gaussian likelihood of the validation part. Least
-    squares without either is kept unless another is better by more than one standard error: with
-    more columns than rows it fits its residuals to nothing.
+    min_A ||x_t - A x_{t-1}||^2 + lambda ||A - A_0||^2 with A_0 = 0 or the identity. Plain least
+    squares (lambda = 0, the covariance as it is) where the validation part is likelier under it
+    than under independent columns without it (A = A_0): with more columns than rows it is not, its
+    residuals are fitted to nothing. Then lambda and the shrinkage of correlations are those under
+    which the validation part is likeliest.
 
     Args:
       train_NTD: scaled sequences to fit.
@@ -74,31 +75,32 @@ def fit(
         _Candidate(zero, first.mean(0), _factor(first, floor, covariance, shrinkage))
         for shrinkage in shrinkages
     ]
-    no_past = np.zeros_like(validation_NTD[:, :1])
-    chosen_first = _choose(firsts, no_past, validation_NTD[:, :1])
+    chosen_first = _choose(firsts, firsts[-1:], 0.0 * validation_NTD[:, :1], validation_NTD[:, :1])
 
-    candidates = []
+    candidates, plain = [], []
     for matrix in _matrices(before, after, kind):
         offset = after.mean(0) - matrix @ before.mean(0)
         residual = after - before @ matrix.T - offset
         for shrinkage in shrinkages:
             factor = _factor(residual, floor, covariance, shrinkage)
             candidates.append(_Candidate(matrix, offset, factor))
-    chosen = _choose(candidates, validation_NTD[:, :-1], validation_NTD[:, 1:])
+        if np.array_equal(matrix, zero) or np.array_equal(matrix, np.eye(features)):
+            plain.append(candidates[-1])
+    chosen = _choose(candidates, plain, validation_NTD[:, :-1], validation_NTD[:, 1:])
     arrays = (chosen_first.offset, chosen_first.factor, *chosen)
     return Baseline(*(jax.numpy.asarray(array, jax.numpy.float32) for array in arrays))
 
 
 def _matrices(before: Array, after: Array, kind: str) -> list[Array]:
-    """The A that are tried, least squares first."""
+    """The A that are tried: least squares first; the identity and zero, ridges of them."""
     features = before.shape[1]
     identity = np.eye(features)
     if kind != "var":
         return [identity * (kind == "increments")]
     x, y = before - before.mean(0), after - after.mean(0)
-    found = [np.linalg.lstsq(x, y, rcond=1e-10)[0].T]
+    found = [np.linalg.lstsq(x, y, rcond=1e-10)[0].T, identity, 0.0 * identity]
     gram, cross = x.T @ x / len(x), y.T @ x / len(x)
-    for ridge in RIDGES[1:]:
+    for ridge in RIDGES:
         inverse = np.linalg.inv(gram + ridge * identity)
         found += [cross @ inverse, (cross + ridge * identity) @ inverse]
     return found
@@ -113,14 +115,19 @@ def _factor(values: Array, floor: Array, covariance: str, shrinkage: float) -> A
     return np.linalg.cholesky(shrunk + np.diag(floor))
 
 
-def _choose(candidates: list[_Candidate], before_NTD: Array, after_NTD: Array) -> _Candidate:
-    """The first, unless the likeliest is better by more than a standard error over sequences."""
+def _choose(
+    candidates: list[_Candidate], plain: list[_Candidate], before_NTD: Array, after_NTD: Array
+) -> _Candidate:
+    """The first candidate if it is as likely as all of `plain`, else the likeliest of all."""
+
+    def score(candidate: _Candidate) -> float:
+        return float(_log_likelihood(candidate, before_NTD, after_NTD).mean())
+
     with np.errstate(over="ignore", invalid="ignore"):  # of outliers
-        scores = np.stack([_log_likelihood(each, before_NTD, after_NTD) for each in candidates])
-        best = int(np.argmax(scores.mean(axis=1)))
-        gain = scores[best] - scores[0]
-    error = gain.std() / np.sqrt(len(gain))
-    return candidates[best if gain.mean() > error else 0]
+        first = score(candidates[0])
+        if all(first >= score(each) for each in plain):
+            return candidates[0]
+        return max(candidates, key=score)
 
 
 def _log_likelihood(candidate: _Candidate, before_NTD: Array, after_NTD: Array) -> Array:

@@ -121,11 +121,12 @@ def _choose(
     """The first candidate if it is as likely as all of `plain`, else the likeliest of all."""
 
     def score(candidate: _Candidate) -> float:
-        return float(_log_likelihood(candidate, before_NTD, after_NTD).mean())
+        found = float(_log_likelihood(candidate, before_NTD, after_NTD).mean())
+        return -np.inf if np.isnan(found) else found
 
     with np.errstate(over="ignore", invalid="ignore"):  # of outliers
         first = score(candidates[0])
-        if all(first >= score(each) for each in plain):
+        if np.isfinite(first) and all(first >= score(each) for each in plain):
             return candidates[0]
         return max(candidates, key=score)
 

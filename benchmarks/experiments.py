@@ -159,13 +159,15 @@ def logit_gap(model: SeqGAN, parts: Split) -> np.ndarray:
     return np.array(gaps).mean(axis=1)
 
 
-def discriminative(real: np.ndarray, others: Sequence[np.ndarray], repeats: int) -> np.ndarray:
+def discriminative(
+    real: np.ndarray, others: Sequence[np.ndarray], repeats: int, **steps: int
+) -> np.ndarray:
     """Published discriminative score of each of `others` against `real`, mean of repeats, `[S]`."""
     joined = np.concatenate([real, *others])
     borders = np.cumsum([0, len(real), *(len(other) for other in others)])
     rows = [np.arange(a, b) for a, b in itertools.pairwise(borders)]
     pairs = [(rows[0], other) for other in rows[1:] for _ in range(repeats)]
-    return scores.discriminative(joined, pairs, 0).reshape(len(others), repeats).mean(1)
+    return scores.discriminative(joined, pairs, 0, **steps).reshape(len(others), repeats).mean(1)
 
 
 def interval(values: np.ndarray) -> str:

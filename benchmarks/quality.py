@@ -80,18 +80,18 @@ def figures_of(
     held: np.ndarray,
     repeats: int,
     encoder: Any,
+    **steps: int,
 ) -> dict[str, np.ndarray]:
     """Every figure of each run, `[S]`."""
     runs = range(model.config.run.num_seeds)
     made = [model.sample(len(every), seed=1, run=run) for run in runs]
     everything = (every, train, held, *made)
     real, known, few, *samples = (in_score_units(name, every, x) for x in everything)
-    found = {"disc": discriminative(real, samples, repeats)}
-    found["held-out"] = discriminative(few, [x[: len(few)] for x in samples], repeats)
+    found = {"disc": discriminative(real, samples, repeats, **steps)}
+    found["held-out"] = discriminative(few, [x[: len(few)] for x in samples], repeats, **steps)
     number = len(real)
-    errors = scores.predictive(
-        np.concatenate(samples), [np.arange(number) + number * run for run in runs], real, 0
-    )
+    rows = [np.arange(number) + number * run for run in runs]
+    errors = scores.predictive(np.concatenate(samples), rows, real, 0, **steps)
     found["pred"] = errors.mean(1)
     of_real = ts2vec.embed(encoder, real)[0]
     found["fid"] = np.array(
@@ -109,18 +109,20 @@ def figures_of(
 
 def with_interval(values: np.ndarray) -> str:
     """Mean and half the width of its 95% interval, by Student's t."""
+    if len(values) < 2:
+        return f"{values.mean():.4f}"
     half = scipy.stats.t.ppf(0.975, len(values) - 1) * scipy.stats.sem(values)
-    return f"{values.mean():.4f} +-{half:.4f}" if len(values) > 1 else f"{values.mean():.4f}"
+    return f"{values.mean():.4f} +-{half:.4f}"
 
 
 def floors(
-    name: str, every: np.ndarray, train: np.ndarray, held: np.ndarray, repeats: int
+    name: str, every: np.ndarray, train: np.ndarray, held: np.ndarray, repeats: int, **steps: int
 ) -> dict[str, float]:
     """What real data show of themselves."""
     order = np.random.default_rng(2).permutation(len(train))[: len(held)]
     real, few, known = (in_score_units(name, every, x) for x in (every, held, train[order]))
-    between = discriminative(few, [known], repeats)
-    own = scores.predictive(real, [np.arange(len(real))], real, 0).mean()
+    between = discriminative(few, [known], repeats, **steps)
+    own = scores.predictive(real, [np.arange(len(real))], real, 0, **steps).mean()
     return {"held-out": float(between[0]), "pred": float(own)}
 
 
@@ -134,6 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = measure.parse(flags, arguments)
     if options.quick:
         options.seeds = options.repeats = 1
+    steps = {"steps": 25} if options.quick else {}  # of each score's network
     there = ["sines"]
     if options.data:
         there += [name for name, file in FILES.items() if (options.data / file).is_file()]
@@ -151,12 +154,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         before, _, first = trained(sequences, shared | off, None)
         after, _, second = trained(sequences, shared, before)
         began = time.monotonic()
-        encoder = ts2vec.train(in_score_units(name, every, every), 1, 0)
+        encoder = ts2vec.train(in_score_units(name, every, every), 1, 0, **steps)
         rows = {
-            "likelihood": figures_of(name, before, every, train, held, options.repeats, encoder),
-            "adversarial": figures_of(name, after, every, train, held, options.repeats, encoder),
+            row: figures_of(name, model, every, train, held, options.repeats, encoder, **steps)
+            for row, model in (("likelihood", before), ("adversarial", after))
         }
-        floor = floors(name, every, train, held, options.repeats)
+        floor = floors(name, every, train, held, options.repeats, **steps)
         cells = [
             [row, *(with_interval(values[f]) for f in FIGURES)] for row, values in rows.items()
         ]

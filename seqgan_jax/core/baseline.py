@@ -5,6 +5,8 @@ collinear: against this baseline the policy's task has unit scale in every direc
 begins at the VAR(1)'s likelihood instead of creeping towards it.
 """
 
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -70,40 +72,53 @@ def fit(
     floor = 1e-8 * (before.var(axis=0) + 1e-8)
     shrinkages = SHRINKAGES if covariance == "full" and features > 1 else (0.0,)
 
-    zero = np.zeros((features, features))
-    firsts = [
-        _Candidate(zero, first.mean(0), _factor(first, floor, covariance, shrinkage))
-        for shrinkage in shrinkages
-    ]
-    chosen_first = _choose(firsts, firsts[-1:], 0.0 * validation_NTD[:, :1], validation_NTD[:, :1])
+    identity = np.eye(features)
+    past, now = validation_NTD[:, :-1], validation_NTD[:, 1:]
 
-    candidates, plain = [], []
-    for matrix in _matrices(before, after, kind):
+    def of_first(shrinkage: float) -> _Candidate:
+        factor = _factor(first, floor, covariance, shrinkage)
+        return _Candidate(0.0 * identity, first.mean(0), factor)
+
+    def of_later(matrix: Array, shrinkage: float) -> _Candidate:
         offset = after.mean(0) - matrix @ before.mean(0)
         residual = after - before @ matrix.T - offset
-        for shrinkage in shrinkages:
-            factor = _factor(residual, floor, covariance, shrinkage)
-            candidates.append(_Candidate(matrix, offset, factor))
-        if np.array_equal(matrix, zero) or np.array_equal(matrix, np.eye(features)):
-            plain.append(candidates[-1])
-    chosen = _choose(candidates, plain, validation_NTD[:, :-1], validation_NTD[:, 1:])
-    arrays = (chosen_first.offset, chosen_first.factor, *chosen)
+        return _Candidate(matrix, offset, _factor(residual, floor, covariance, shrinkage))
+
+    most = shrinkages[-1]
+    start = _choose(
+        of_first(0.0),
+        [of_first(most)],
+        map(of_first, shrinkages),
+        0.0 * validation_NTD[:, :1],
+        validation_NTD[:, :1],
+    )
+    fixed = {
+        "var": [identity, 0.0 * identity],
+        "increments": [identity],
+        "levels": [0.0 * identity],
+    }
+    x, y = before - before.mean(0), after - after.mean(0)
+    least = np.linalg.lstsq(x, y, rcond=1e-10)[0].T if kind == "var" else fixed[kind][0]
+    ridges = _ridges(x, y) if kind == "var" else iter(())
+    others = (
+        of_later(matrix, shrinkage)
+        for matrix in itertools.chain(fixed[kind], ridges)
+        for shrinkage in shrinkages
+    )
+    plain = [of_later(matrix, most) for matrix in fixed[kind]]
+    later = _choose(of_later(least, 0.0), plain, others, past, now)
+    arrays = (start.offset, start.factor, *later)
     return Baseline(*(jax.numpy.asarray(array, jax.numpy.float32) for array in arrays))
 
 
-def _matrices(before: Array, after: Array, kind: str) -> list[Array]:
-    """The A that are tried: least squares first; the identity and zero, ridges of them."""
-    features = before.shape[1]
-    identity = np.eye(features)
-    if kind != "var":
-        return [identity * (kind == "increments")]
-    x, y = before - before.mean(0), after - after.mean(0)
-    found = [np.linalg.lstsq(x, y, rcond=1e-10)[0].T, identity, 0.0 * identity]
+def _ridges(x: Array, y: Array) -> Iterator[Array]:
+    """A of each ridge, towards zero and towards the identity, for centred x and y."""
+    identity = np.eye(x.shape[1])
     gram, cross = x.T @ x / len(x), y.T @ x / len(x)
     for ridge in RIDGES:
         inverse = np.linalg.inv(gram + ridge * identity)
-        found += [cross @ inverse, (cross + ridge * identity) @ inverse]
-    return found
+        yield cross @ inverse
+        yield (cross + ridge * identity) @ inverse
 
 
 def _factor(values: Array, floor: Array, covariance: str, shrinkage: float) -> Array:
@@ -116,19 +131,23 @@ def _factor(values: Array, floor: Array, covariance: str, shrinkage: float) -> A
 
 
 def _choose(
-    candidates: list[_Candidate], plain: list[_Candidate], before_NTD: Array, after_NTD: Array
+    least: _Candidate,
+    plain: list[_Candidate],
+    others: Iterable[_Candidate],
+    before_NTD: Array,
+    after_NTD: Array,
 ) -> _Candidate:
-    """The first candidate if it is as likely as all of `plain`, else the likeliest of all."""
+    """Least squares if it is as likely as all of `plain`, else the likeliest of all."""
 
     def score(candidate: _Candidate) -> float:
-        found = float(_log_likelihood(candidate, before_NTD, after_NTD).mean())
+        with np.errstate(over="ignore", invalid="ignore"):  # of outliers
+            found = float(_log_likelihood(candidate, before_NTD, after_NTD).mean())
         return -np.inf if np.isnan(found) else found
 
-    with np.errstate(over="ignore", invalid="ignore"):  # of outliers
-        first = score(candidates[0])
-        if np.isfinite(first) and all(first >= score(each) for each in plain):
-            return candidates[0]
-        return max(candidates, key=score)
+    own = score(least)
+    if np.isfinite(own) and all(own >= score(each) for each in plain):
+        return least
+    return max([least, *plain, *others], key=score)
 
 
 def _log_likelihood(candidate: _Candidate, before_NTD: Array, after_NTD: Array) -> Array:

@@ -72,12 +72,12 @@ def fit(
     floor = 1e-8 * (before.var(axis=0) + 1e-8)
     shrinkages = SHRINKAGES if covariance == "full" and features > 1 else (0.0,)
 
-    identity = np.eye(features)
+    identity, none = np.eye(features), np.zeros((features, features))
     past, now = validation_NTD[:, :-1], validation_NTD[:, 1:]
 
     def of_first(shrinkage: float) -> _Candidate:
         factor = _factor(first, floor, covariance, shrinkage)
-        return _Candidate(0.0 * identity, first.mean(0), factor)
+        return _Candidate(none, first.mean(0), factor)
 
     def of_later(matrix: Array, shrinkage: float) -> _Candidate:
         offset = after.mean(0) - matrix @ before.mean(0)

@@ -32,6 +32,7 @@ PIECES = (
 )
 MISSING = {"", "nan", "na", "n/a", "null", "none", "-"}
 SIMPLE = set("0123456789+-.eE")
+HEADERS = 4  # lines at most that are titles, units or further headers
 KINDS = ("replace", "insert", "delete", "double", "move", "piece", "piece", "line")
 
 
@@ -53,6 +54,10 @@ def originals() -> dict[str, bytes]:
         "tabs.txt": "".join("\t".join(f"{v:.17g}" for v in row) + "\n" for row in rows).encode(),
         "commas.csv": "".join(",".join(f"{v:+.3e}" for v in row) + "\n" for row in rows).encode(),
         "series.csv": (
+            "day,a,b,c\n"
+            + "".join(f"d{i + 1:02},{a!r},{b!r},{c!r}\n" for i, (a, b, c, _) in enumerate(rows))
+        ).encode(),
+        "dates.csv": (
             "day,a,b,c\n"
             + "".join(
                 f"2020-01-{i + 1:02},{a!r},{b!r},{c!r}\n" for i, (a, b, c, _) in enumerate(rows)
@@ -107,15 +112,19 @@ def slow_lines(data: bytes) -> list[str] | None:
     except UnicodeDecodeError:
         return None
     text = text.replace("\r\n", "\n").replace("\r", "\n").rstrip(" \t\n")
-    return text.split("\n") if text else None
+    lines = text.split("\n") if text else []
+    while lines and (lines[0].strip() == "" or lines[0].lstrip().startswith("#")):
+        lines = lines[1:]  # comments before the data
+    return lines or None
 
 
-def slow_cells(line: str, commas: bool = False) -> list[str]:
+def slow_cells(line: str, commas: bool = False, tabs: bool = False) -> list[str]:
     """Cells of a line, blanks around them gone."""
+    mark = "\t" if tabs else ","
     if '"' in line:
-        (cells,) = csv.reader([line], skipinitialspace=True)
-    elif commas or "," in line:
-        cells = line.split(",")
+        (cells,) = csv.reader([line], delimiter=mark, skipinitialspace=True)
+    elif commas or mark in line:
+        cells = line.split(mark)
     else:
         return [cell for cell in re.split("[ \t]", line) if cell]
     return [cell.strip(" \t") for cell in cells]
@@ -143,7 +152,7 @@ def slow_table(rows: list[list[str]], may_miss: bool) -> np.ndarray | None:
 def slow(name: str, data: bytes, path: Path, may_miss: bool, found: Sequences) -> np.ndarray | None:
     """The sequences [N, T, D] in the file, None where it is bad.
 
-    Which line is a header and what the columns are called is taken from `found`, the values not.
+    The layout and what the columns are called are taken from `found`, the values not.
     """
     if name.endswith(("npy", "npz")):
         with np.errstate(all="ignore"), warnings.catch_warnings(), open(path, "rb") as file:
@@ -154,20 +163,42 @@ def slow(name: str, data: bytes, path: Path, may_miss: bool, found: Sequences) -
     lines = slow_lines(data)
     if lines is None:
         return None
-    header = slow_cells(lines[0], commas=True)
-    long = [cell.lower() for cell in header[:2]] == ["sequence", "step"]
-    if name.endswith("txt") or not (long or found.starts_N is not None):
-        x = slow_table([slow_cells(line) for line in lines], may_miss)
+    form = found.form
+    assert form is not None
+    if form.layout == "rows":
+        tabs = name == "tabs.txt"
+        x = slow_table([slow_cells(line, tabs=tabs) for line in lines], may_miss)
         return None if x is None else x[..., None]
+    header = slow_cells(lines[0], commas=True)
+    for _ in range(HEADERS):
+        if not set(found.names) <= set(header) and len(lines) > 1:  # a title above it
+            lines = lines[1:]
+            header = slow_cells(lines[0], commas=True)
     if not set(found.names) <= set(header):
         return None
     at = [header.index(column) for column in found.names]
     rows = [slow_cells(line, commas=True) for line in lines[1:]]
+    for _ in range(HEADERS):  # units, or a second header
+        if rows and all(slow_number(cell, False) is None for cell in rows[0]):
+            rows = rows[1:]
+    while rows and not any(rows[-1]):
+        rows.pop()
     if {len(row) for row in rows} != {len(header)}:
         return None
     x = slow_table([[row[d] for d in at] for row in rows], may_miss)
-    if x is None or long:
-        return x if x is None else x.reshape(-1, found.x_NTD.shape[1], len(at))
+    if x is None:
+        return None
+    if form.layout == "long":
+        keys = [(row[0], float(row[1])) for row in rows]
+        appeared = list(dict.fromkeys(float(key) for key, _ in keys))
+        order = sorted(
+            range(len(rows)), key=lambda i: (appeared.index(float(keys[i][0])), keys[i][1])
+        )
+        return x[order].reshape(len(appeared), -1, len(at))
+    if form.time is not None:  # in order of time, and no window crosses a gap
+        there = {row.tobytes() for row in x}
+        known = all(step.tobytes() in there for window in found.x_NTD for step in window)
+        return found.x_NTD if known else None
     return np.stack([x[i : i + 3] for i in range(len(x) - 2)])
 
 
@@ -175,7 +206,8 @@ def judge(name: str, data: bytes, path: Path, mode: str) -> tuple[str, str]:
     """("read" or "refused" or "failed", why)."""
     path.write_bytes(data)
     try:
-        found = load(str(path), window=3, missing=mode)
+        window = 3 if name in ("series.csv", "dates.csv") else None
+        found = load(str(path), window=window, missing=mode)
     except DataError as error:
         message = str(error)
         if not message.startswith(str(path)) or not message.isprintable():
@@ -188,9 +220,8 @@ def judge(name: str, data: bytes, path: Path, mode: str) -> tuple[str, str]:
             return "failed", f"no place: {message}"
         if name.endswith("txt"):
             lines = slow_lines(data)
-            table = (
-                slow_table([slow_cells(line) for line in lines], mode != "error") if lines else None
-            )
+            cells = [slow_cells(line, tabs=name == "tabs.txt") for line in lines or []]
+            table = slow_table(cells, mode != "error") if lines else None
             if table is not None and table.shape[1] > 1 and '"' not in "".join(lines or []):
                 table = table[~np.isnan(table).any(axis=1)]
                 if len(table) >= 20 and not re.search("nothing but missing", message):

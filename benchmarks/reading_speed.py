@@ -15,11 +15,12 @@ import numpy as np
 
 CHILD = """
 import resource, sys, time
-import scipy.io
+import pandas
 from seqgan_jax.data.layout import load
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 before, start = peak(), time.perf_counter()
-load(sys.argv[1], window=24, stride=24)
+series = "series" in sys.argv[1]
+load(sys.argv[1], window=24 if series else None, stride=24 if series else 1)
 print(time.perf_counter() - start, peak() - before)
 """
 
@@ -39,7 +40,7 @@ def write(path: Path, size: int) -> None:
         while file.tell() < size:
             for row in rng.normal(size=(10_000, 7 if series else 24)).tolist():
                 if series:
-                    file.write(f"2016-07-{1 + line // 24 % 28:02} {line % 24:02}:00:00,")
+                    file.write(f"{np.datetime64('1970-01-01T00') + line},".replace("T", " "))
                     line += 1
                 numbers = map(repr, row) if path.stem == "digits17" else (f"{v:.9g}" for v in row)
                 file.write(separator.join(numbers) + "\n")

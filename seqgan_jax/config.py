@@ -54,14 +54,28 @@ class DataConfig:
     """Where the sequences come from."""
 
     data: str | None = None
-    """File (.txt, .csv, .npy, .npz), bundled set (weather) or simulator (ar1, var1, seasonal,
-    regime, lstm). Default: save/real_data.txt if it is there, else the bundled set."""
-    window: Annotated[int, Range(2, 1e6)] = 20
-    """Steps in a sequence, where the source is one long series or a simulator; else the file's."""
+    """File (text, .csv, .parquet, .xlsx, .npy, .npz; text also as .gz), bundled set (weather) or
+    simulator (ar1, var1, seasonal, regime, lstm). Default: save/real_data.txt if it is there, else
+    the bundled set."""
+    layout: Literal["auto", "series", "rows", "long"] = "auto"
+    """What a line is: series, a step; rows, a sequence; long, a step of one of several sequences
+    (--id, --time). auto sees it, or asks."""
+    id: tuple[str, ...] = ()
+    """Columns that name the sequence a line belongs to (numbers or words). Columns without names
+    are counted from 1."""
+    time: tuple[str, ...] = ()
+    """Columns of the time index: dates, a date and its hours, epochs, whole numbers, or year month
+    day. Lines are put in its order, and no sequence crosses a gap."""
+    duplicates: Literal["error", "first", "last", "mean"] = "error"
+    """Lines with the same time: error refuses them, first or last keeps one, mean averages."""
+    label: str = ""
+    """A column of class labels before a row that is a sequence: it is left out."""
+    window: Annotated[int, Range(2, 1e6)] | None = None
+    """Steps in a sequence. Default: 20 of one long series or a simulator; else whole sequences."""
     stride: Annotated[int, Range(1, 1e9)] = 1
-    """Steps from one window to the next, where the source is one long series."""
+    """Steps from one window to the next."""
     columns: tuple[str, ...] = ()
-    """Columns of a .csv to learn, in this order. Default: all that are numbers."""
+    """Columns of a table to learn, in this order. Default: all that are numbers."""
     log: tuple[str, ...] = ()
     """Columns (names, or all) that are learned as logarithms: every value must be above 0."""
     bounds: tuple[str, ...] = ()
@@ -73,8 +87,13 @@ class DataConfig:
     missing: Missing = "error"
     """Missing values (nan, NA, N/A, null, none, -, an empty .csv cell): error refuses them, drop
     leaves out the sequences or windows that they are in, interpolate fills them in along time."""
+    missing_values: tuple[str, ...] = ()
+    """Further words or numbers that mean a missing value, such as '?' or -200."""
+    limit: Annotated[int, Range(1, 1e9)] | None = None
+    """Longest gap, in steps, that --missing interpolate fills in. Default: 5."""
     memory: Annotated[float, Range(0, 1e6)] = 2.0
-    """GB of numbers that are read at once. A larger .npy, or folder of .npy files, is streamed."""
+    """GB of numbers that are read at once. A larger .npy, or folder of .npy or .parquet
+    files, is streamed."""
     buffer: Annotated[int, Range(256, 1e9)] = 65_536
     """Sequences on the device at a time where data are streamed; an epoch is a pass over one such
     buffer."""
@@ -283,6 +302,9 @@ CHANGEABLE = {
 }
 
 
+FORMER = {"window": 20}  # defaults of earlier versions, whose runs must stay what they are
+
+
 def fixed(config: Config) -> dict[str, Any]:
     """What a training state depends on: settings that are neither at their default nor changeable.
 
@@ -292,7 +314,7 @@ def fixed(config: Config) -> dict[str, Any]:
     return {
         name: value
         for name, value in flat(config).items()
-        if name not in CHANGEABLE and value != default[name]
+        if name not in CHANGEABLE and value not in (default[name], FORMER.get(name, default[name]))
     }
 
 

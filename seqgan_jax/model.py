@@ -4,6 +4,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Mapping
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,9 +23,16 @@ from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, run_of
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import over_seeds
 from seqgan_jax.core.policy import bind, log_prob_of_sequences
-from seqgan_jax.data import bounds, overlap, shards
+from seqgan_jax.data import bounds, layout, overlap, shards
 from seqgan_jax.data.arrays import as_array
-from seqgan_jax.data.layout import Scaler, Sequences, Split, as_sequences, default_names, split
+from seqgan_jax.data.layout import (  # noqa: F401
+    Scaler,
+    Sequences,
+    Split,
+    as_sequences,
+    default_names,
+    split,
+)
 from seqgan_jax.data.shards import Shards, StreamSplit
 from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageError
 from seqgan_jax.run import checkpoint, directory, loop
@@ -32,8 +40,6 @@ from seqgan_jax.run.loader import AllData, BatchLoader, StreamedData, on_device,
 from seqgan_jax.run.loop import Listener, Problem, Silent
 
 Value = TypeVar("Value")
-OF_FILES = {"data", "window", "stride", "columns", "features", "num_sequences", "missing"}
-OF_FILES |= {"memory", "buffer"}  # settings
 MOST_COLUMNS = 10_000
 AUTO_EPOCHS = 10  # of each policy that --policy auto tries
 BLOCK = 1024  # sequences sampled or scored in one call: one compilation for every n
@@ -109,20 +115,42 @@ class SeqGAN:
 
     # ------------------------------------------------------------------ training
 
-    def fit(self, x: ArrayLike | Sequences, *, listener: Listener | None = None) -> Self:
-        """Train on real sequences [N, T] or [N, T, D] in their own units.
+    def fit(
+        self,
+        x: Any,
+        *,
+        id: str | SequenceOf[str] | None = None,
+        time: str | SequenceOf[str] | None = None,
+        listener: Listener | None = None,
+    ) -> Self:
+        """Train on real sequences in their own units.
 
         A tenth is held out and a tenth decides when to stop (`held_out`, `validation`): at random,
         or by time where rows are overlapping windows. The scaling is fitted on the rest. Writes no
-        files. Raises DataError on what cannot be learned from, UsageError on settings that only
-        have a meaning for files, DivergedError where training breaks down.
+        files.
+
+        Args:
+          x: an array [N, T], [N, T, D] or [L], or a table (DataFrame, Series); see
+            `data.layout.from_python`.
+          id: column or columns of a table that name the sequence.
+          time: column or columns of the time index.
+          listener: hears of progress.
+
+        Raises:
+          DataError: it cannot be learned from, or not without being asked about.
+          UsageError: a setting that has no meaning for x.
+          DivergedError: training breaks down.
         """
-        if given := sorted(self._given & OF_FILES):
-            raise UsageError(
-                f"{', '.join(given)}: settings of how a file is read, which have no meaning for x. "
-                "Leave them out, and give fit the sequences as they are to be learned."
-            )
-        prepared = self.prepare(x if isinstance(x, Sequences) else as_sequences(x))
+        if isinstance(x, Sequences):
+            if given := sorted(self._given & layout.READING | {*(["id"] if id else [])}):
+                raise UsageError(
+                    f"{', '.join(given)}: settings of how data are read, which have no meaning for "
+                    "sequences that are read already. Leave them out."
+                )
+            sequences = x
+        else:
+            sequences = layout.from_python(x, self.config.data, self._given, id, time)
+        prepared = self.prepare(sequences)
         self.train(prepared, listener or Silent())
         return self
 

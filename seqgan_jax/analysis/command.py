@@ -84,7 +84,13 @@ def _run_file(run_dir: Path, name: str, flag: str) -> str:
 
 
 def read(
-    source: str, *, window: int, stride: int, columns: str, features: int | None, missing: Missing
+    source: str,
+    *,
+    window: int | None,
+    stride: int,
+    columns: str,
+    features: int | None,
+    missing: Missing,
 ) -> "Sequences":
     """Sequences from a file, with those of the settings that have a meaning for its format."""
     from seqgan_jax.data import layout

@@ -16,8 +16,6 @@ from seqgan_jax.data.missing import REMEDY
 from seqgan_jax.errors import DataError
 
 SHOWN = 3  # of all bad values
-MOST_PACKED = 200  # times that a large array may be larger than what it is unpacked from
-LARGE = 1 << 28  # bytes
 
 
 def read_array(path: Path, may_miss: bool = False) -> np.ndarray:
@@ -53,15 +51,19 @@ def read_array(path: Path, may_miss: bool = False) -> np.ndarray:
 NAMED = ("iloc", "columns", "coords", "to_frame")  # tables of pandas, polars, pyarrow, xarray
 
 
-def as_array(x: object, what: str = "x") -> np.ndarray:
+def as_array(
+    x: object, what: str = "x", may_miss: bool = False, may_be_flat: bool = False
+) -> np.ndarray:
     """[N, T, D] float64 of [N, T] or [N, T, D], of anything that numpy makes an array of.
 
     Args:
       x: an array, nested lists, or anything with such an array as `x_NTD`.
       what: its name, for messages.
+      may_miss: whether NaN is let through; masked values then become NaN.
+      may_be_flat: whether one long series [L] is let through, as it is.
 
     Raises:
-      DataError: a table with named columns, masked, no numbers, of another shape, or not finite.
+      DataError: a table with named columns, no numbers, of another shape, or not finite.
     """
     x = getattr(x, "x_NTD", x)
     if any(hasattr(x, name) for name in NAMED):
@@ -72,28 +74,31 @@ def as_array(x: object, what: str = "x") -> np.ndarray:
             "(x.to_numpy(), 20, axis=0), with .transpose(0, 2, 1) where it has columns."
         )
     if np.ma.is_masked(x):
-        raise DataError(
-            f"{what} has masked values, which an array of numbers cannot hold. Fill them in, or "
-            "leave out the sequences that they are in: x.compress_rows() or x.filled(value)."
-        )
+        if not may_miss:
+            raise DataError(
+                f"{what} has masked values, which are missing. Fill them in, or leave out the "
+                "sequences that they are in: missing='drop' or missing='interpolate' (of fit), "
+                "x.compress_rows() or x.filled(value)."
+            )
+        x = np.ma.filled(np.ma.asarray(x).astype(np.float64), np.nan)
     try:
         array = np.asarray(x)
         if array.dtype.kind in "cmM":
             raise TypeError(f"it holds {'complex numbers' if array.dtype.kind == 'c' else 'dates'}")
         with np.errstate(over="ignore"):
             array = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # torch: call detach() first
         raise DataError(
             f"{what} cannot be read as an array of numbers: {error}. "
             "Give [N, T] or [N, T, D]: all sequences of one length."
         ) from error
-    if array.ndim not in (2, 3) or 0 in array.shape:
+    if (array.ndim not in (2, 3) and not (may_be_flat and array.ndim == 1)) or 0 in array.shape:
         raise DataError(
             f"{what} has shape {list(array.shape)}; expected [N sequences, T steps] or [N, T, D "
             "features], none of them 0. One long series [T] is cut into windows by "
             "np.lib.stride_tricks.sliding_window_view(x, 20)."
         )
-    bad = ~np.isfinite(array)
+    bad = np.isinf(array) if may_miss else ~np.isfinite(array)
     if bad.any():
         place = np.argwhere(bad)[0].tolist()
         raise DataError(
@@ -152,7 +157,7 @@ def _check(shape: tuple[int, ...], dtype: np.dtype, shown: str) -> None:
     if len(shape) not in (2, 3) or 0 in shape:
         raise DataError(
             f"{shown}: has shape {shape}, and [N sequences, T steps] or [N, T, D features] is "
-            "wanted. One long series is read from a .csv with a header line."
+            "wanted. One long series: save it as [L, 1], with --layout series."
         )
 
 
@@ -205,7 +210,7 @@ def _unpacked(file: IO[bytes], shown: str) -> np.ndarray:
             )
         info = entries[chosen[0]]
         packed, size = info.compress_size, info.file_size
-        if size > LARGE and size > MOST_PACKED * packed:
+        if size > texts.LARGE and size > texts.MOST_PACKED * packed:
             raise DataError(
                 f"{shown}: {packed / 1e6:.1f} MB that unpack to {size / 1e6:,.0f} MB are hardly "
                 "data. If they are, save the array as .npy."

@@ -5,6 +5,7 @@ Inside arrays a missing value is NaN. Infinite values are never missing: they ar
 Shapes: N sequences, T steps, D columns.
 """
 
+from collections.abc import Iterable, Set
 from typing import Literal
 
 import numpy as np
@@ -14,21 +15,42 @@ from seqgan_jax.errors import DataError
 
 Missing = Literal["error", "drop", "interpolate"]
 MODES: tuple[Missing, ...] = ("error", "drop", "interpolate")
-TOKENS = frozenset({"", "nan", "na", "n/a", "null", "none", "-"})
+TOKENS = frozenset({"", "nan", "na", "n/a", "<na>", "#n/a", "nat", "null", "none", "-"})
+LONGEST = max(map(len, TOKENS))
 REMEDY = (
     "Values may not be missing: --missing drop leaves out the sequences or windows that they are "
     "in, --missing interpolate fills them in; or correct the file."
 )
 
 
-def is_missing(token: str) -> bool:
-    """Whether a token means that there is no value: empty, nan, NA, N/A, null, none or -.
+def is_missing(token: str, more: Set[str] = frozenset()) -> bool:
+    """Whether a token means that there is no value: empty, nan, NA, N/A, null, none, - or `more`.
 
     >>> [is_missing(token) for token in ("", "-nan", "NA", "-", "0", "inf", "?")]
     [True, True, True, True, False, False, False]
     """
     lower = token.lower()
+    if more and (lower in more or _value(lower) in declared(more)):
+        return True
     return lower in TOKENS or (lower[:1] in ("+", "-") and lower[1:] == "nan")
+
+
+def declared(tokens: Iterable[str]) -> frozenset[float]:
+    """The numbers among tokens that were declared as missing.
+
+    >>> sorted(declared(["?", "-200", "9e3"]))
+    [-200.0, 9000.0]
+    """
+    found = (_value(token) for token in tokens)
+    return frozenset(value for value in found if np.isfinite(value))
+
+
+def _value(token: str) -> float:
+    """A token as a number, NaN where it is none."""
+    try:
+        return float(token.replace(",", "."))
+    except ValueError:
+        return np.nan
 
 
 def check_columns(x_ND: np.ndarray, names: tuple[str, ...], source: str) -> None:
@@ -50,29 +72,34 @@ def nothing_in(name: str, source: str) -> DataError:
     )
 
 
-def fill(x_NTD: np.ndarray) -> tuple[np.ndarray, int]:
-    """Missing values filled in along T -> (x [N, T, D], how many were filled).
+def fill(x_NTD: np.ndarray, limit: int | None = None) -> tuple[np.ndarray, int, int]:
+    """Missing values filled in along T -> (x [N, T, D], how many were filled, the longest gap).
 
     Linear between the values before and after, the nearest value at the ends; never from another
-    sequence or column. Where a sequence has no value of a column at all, it stays missing.
+    sequence or column. Gaps of more than `limit` steps stay, and where a sequence has no value of a
+    column at all.
 
     >>> nan = np.nan
-    >>> x, filled = fill(np.array([[nan, 1, nan, nan, 4, nan]])[..., None])
-    >>> x[0, :, 0].tolist(), filled
-    ([1.0, 1.0, 2.0, 3.0, 4.0, 4.0], 4)
+    >>> x, filled, longest = fill(np.array([[nan, 1, nan, nan, 4, nan]])[..., None])
+    >>> x[0, :, 0].tolist(), filled, longest
+    ([1.0, 1.0, 2.0, 3.0, 4.0, 4.0], 4, 2)
     """
     gap_NTD = np.isnan(x_NTD)
     x_NTD = x_NTD.copy()
-    filled = 0
+    filled = longest = 0
     for n, d in np.argwhere(gap_NTD.any(axis=1)):
         gap_T = gap_NTD[n, :, d]
         if gap_T.all():
             continue
-        at = np.flatnonzero(gap_T)
+        edges = np.flatnonzero(np.diff(np.r_[False, gap_T, False].astype(np.int8)))
+        lengths = edges[1::2] - edges[::2]
+        longest = max(longest, int(lengths.max()))
+        short = np.repeat(lengths <= (limit or len(gap_T)), lengths)
+        at = np.flatnonzero(gap_T)[short]
         known = np.flatnonzero(~gap_T)
         x_NTD[n, at, d] = _between(at, known, x_NTD[n, known, d])
         filled += len(at)
-    return x_NTD, filled
+    return x_NTD, filled, longest
 
 
 def _between(at: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -86,7 +113,11 @@ def _between(at: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarra
 
 
 def resolve(
-    x_NTD: np.ndarray, missing: Missing, source: str, what: str = "sequences"
+    x_NTD: np.ndarray,
+    missing: Missing,
+    source: str,
+    what: str = "sequences",
+    limit: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Sequences without missing values -> (x, which of the N are kept [N] bool, notes).
 
@@ -95,6 +126,7 @@ def resolve(
       missing: "interpolate" fills inside each sequence first; what is left is left out.
       source: for messages.
       what: "sequences" or "windows", for messages.
+      limit: the longest gap that is filled in, in steps.
 
     Raises:
       DataError: none is left.
@@ -102,13 +134,15 @@ def resolve(
     notes: list[str] = []
     if missing == "interpolate":
         size = x_NTD.size
-        x_NTD, filled = fill(x_NTD)
-        notes += [filled_note(filled, size)] * (filled > 0)
+        x_NTD, filled, longest = fill(x_NTD, limit)
+        notes += filled_notes(filled, size, longest, limit)
     kept_N = ~np.isnan(x_NTD).any(axis=(1, 2))
     gone = int(np.count_nonzero(~kept_N))
     if not gone:
         return x_NTD, kept_N, tuple(notes)
-    why = "without any value in a column" if missing == "interpolate" else "with missing values"
+    why = "with missing values"
+    if missing == "interpolate":
+        why = "without any value in a column" if limit is None else "with gaps that are not filled"
     notes.append(f"left out {gone:,} of {len(kept_N):,} {what} {why}")
     if gone == len(kept_N):
         raise DataError(
@@ -118,6 +152,12 @@ def resolve(
     return x_NTD[kept_N], kept_N, tuple(notes)
 
 
-def filled_note(filled: int, size: int) -> str:
-    """What to tell about values that were filled in."""
-    return f"filled in {filled:,} missing of {size:,} values by linear interpolation"
+def filled_notes(filled: int, size: int, longest: int, limit: int | None) -> list[str]:
+    """What to say about values that were filled in."""
+    if not longest:
+        return []
+    words = f"filled in {filled:,} missing of {size:,} values by linear interpolation"
+    words += f"; the longest gap has {longest:,} step{'s' * (longest > 1)}"
+    if limit is not None and longest > limit:
+        words += f", more than --limit {limit}: gaps that are longer stay"
+    return [words]

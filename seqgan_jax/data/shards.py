@@ -1,9 +1,12 @@
-"""Sequences larger than memory: .npy files read in blocks, split, shuffled, in bounded memory.
+"""Sequences larger than memory: .npy and .parquet files in blocks, split, in bounded memory.
 
 Rows of all files count as one long table, cut into blocks of BLOCK neighbouring rows. A pass visits
 the blocks in a random order; a buffer holds the next blocks of the pass, and its rows are shuffled
 on the device. Two rows of one block are therefore always in one buffer: with buffers of M rows they
 meet in a batch of B with probability (B - 1) / (M - 1), instead of (B - 1) / (N - 1).
+
+A row of a .parquet file is a sequence, a column a step. It is unpacked by row groups: a pass takes
+the groups in a random order, and the blocks of a group one after the other in a random order.
 """
 
 import dataclasses
@@ -28,12 +31,43 @@ LOOKED_AT = 4 * BLOCK  # sequences that show whether they are overlapping window
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """One .npy of [N, T] or [N, T, D], not opened."""
+    """One .npy of [N, T] or [N, T, D], or .parquet of N rows and T columns, not opened."""
 
     path: Path
     offset: int  # bytes before the first number
     dtype: np.dtype
     shape: tuple[int, ...]  # N, T, D
+    groups: tuple[int, ...] = ()  # first row of each row group of a .parquet, and N
+    columns: tuple[str, ...] = ()  # of a .parquet
+
+    def rows(self, low: int, high: int) -> np.ndarray:
+        """Rows low .. high - 1, [n, T, D] float64; nothing but one row group stays in memory."""
+        if self.groups:
+            first, last = np.searchsorted(self.groups, (low, high - 1), side="right") - 1
+            parts = [_row_group(self, int(group)) for group in range(first, last + 1)]
+            start = self.groups[first]
+            x_NT = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            return x_NT[low - start : high - start, :, None].copy()
+        size = self.dtype.itemsize * self.shape[1] * self.shape[2]
+        mapped = np.memmap(
+            self.path,
+            self.dtype,
+            "r",
+            offset=self.offset + low * size,
+            shape=(high - low, *self.shape[1:]),
+        )
+        return np.array(mapped, np.float64)
+
+
+@functools.lru_cache(maxsize=1)
+def _row_group(file: File, number: int) -> np.ndarray:
+    """A row group of a .parquet, [n, T] float64, NaN where missing."""
+    import pyarrow.parquet
+
+    opened = pyarrow.parquet.ParquetFile(file.path)
+    table = opened.read_row_group(number, columns=list(file.columns), use_threads=False)
+    values = [np.asarray(column.to_numpy(), np.float64) for column in table.columns]
+    return np.stack(values, axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +120,16 @@ class Shards:
         return self.starts[-1]
 
     @property
+    def groups(self) -> np.ndarray:
+        """First row of each row group in the table; empty for .npy."""
+        parts = [
+            np.array(file.groups[:-1]) + first
+            for file, first in zip(self.files, self.starts[:-1], strict=True)
+            if file.groups
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, int)
+
+    @property
     def shape(self) -> tuple[int, int]:
         """T and D."""
         _, length, features = self.files[0].shape
@@ -102,16 +146,7 @@ class Shards:
         for file, first, end in zip(self.files, self.starts[:-1], self.starts[1:], strict=True):
             low, high = max(start, first) - first, min(stop, end) - first
             if low < high:
-                size = file.dtype.itemsize * file.shape[1] * file.shape[2]
-                mapped = np.memmap(
-                    file.path,
-                    file.dtype,
-                    "r",
-                    offset=file.offset + low * size,
-                    shape=(high - low, *file.shape[1:]),
-                )
-                parts.append(np.array(mapped, np.float64))
-                del mapped
+                parts.append(file.rows(low, high))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def block(self, number: int) -> np.ndarray:
@@ -138,17 +173,53 @@ class Shards:
 
 
 def find(source: str) -> tuple[Path, ...]:
-    """The .npy files of a folder in order of their names, or the one file; () for anything else."""
+    """The .npy files of a folder in order of their names, else its .parquet files, or the one file;
+    () for anything else."""
     path = Path(source)
     if os.path.isdir(source):  # unlike Path's, False for names that no file can have
-        return tuple(sorted(path.glob("*.npy")))
-    return (path,) if path.suffix.lower() == ".npy" and os.path.isfile(source) else ()
+        return tuple(sorted(path.glob("*.npy")) or sorted(path.glob("*.parquet")))
+    suffixes = (".npy", ".parquet")
+    return (path,) if path.suffix.lower() in suffixes and os.path.isfile(source) else ()
 
 
-def open_shards(paths: tuple[Path, ...]) -> Shards:
+def _open_parquet(path: Path, columns: Sequence[str]) -> File:
+    """The file, whose row groups must not be larger than a block can wait for."""
+    from seqgan_jax.data import tables
+
+    names, dtypes, groups = tables.parquet_header(path)
+    chosen = tuple(columns) or tuple(n for n, t in zip(names, dtypes, strict=True) if t)
+    unknown = [name for name in chosen if name not in names]
+    if unknown:
+        raise DataError(f"{printable(path)}: there is no column {unknown[0]!r}. Correct --columns.")
+    wrong = [name for name in chosen if not dtypes[names.index(name)]]
+    if wrong or len(chosen) < 2:
+        raise DataError(
+            f"{printable(path)}: a row is a sequence where data are streamed, and its columns are "
+            f"steps: {f'{wrong[0]!r} holds no numbers' if wrong else 'there are fewer than 2'}. "
+            "Name the steps (--columns), or make --memory larger."
+        )
+    starts = tuple(int(n) for n in np.cumsum([0, *groups]))
+    return File(path, 0, np.dtype(float), (starts[-1], len(chosen), 1), starts, chosen)
+
+
+def _alike(file: File, opened: Sequence[File]) -> File:
+    """The file; raises DataError where its sequences are not like those of the first."""
+    if opened and (file.shape[1:], file.columns) != (opened[0].shape[1:], opened[0].columns):
+        raise DataError(
+            f"{printable(file.path)}: sequences are {list(file.shape[1:])}, and those of "
+            f"{printable(opened[0].path)} are {list(opened[0].shape[1:])}. All files of a "
+            "folder must have the same steps and features."
+        )
+    return file
+
+
+def open_shards(paths: tuple[Path, ...], columns: Sequence[str] = ()) -> Shards:
     """Read the headers; raises DataError where a file is not numbers, or of another shape."""
     opened: list[File] = []
     for path in paths:
+        if path.suffix.lower() == ".parquet":
+            opened.append(_alike(_open_parquet(path, columns), opened))
+            continue
         shape, dtype, is_fortran, offset = arrays.read_header(path)
         if shape[1] < 2:
             raise DataError(
@@ -159,14 +230,7 @@ def open_shards(paths: tuple[Path, ...]) -> Shards:
                 f"{printable(path)}: is stored column by column (Fortran order), and sequences are "
                 "read one by one. Save it again with numpy.save(path, numpy.ascontiguousarray(x))."
             )
-        file = File(path, offset, dtype, (*shape, 1)[:3])
-        if opened and file.shape[1:] != opened[0].shape[1:]:
-            raise DataError(
-                f"{printable(path)}: sequences are {list(file.shape[1:])}, and those of "
-                f"{printable(opened[0].path)} are {list(opened[0].shape[1:])}. All files of a "
-                "folder must have the same steps and features."
-            )
-        opened.append(file)
+        opened.append(_alike(File(path, offset, dtype, (*shape, 1)[:3]), opened))
     starts = np.cumsum([0, *(file.shape[0] for file in opened)])
     return Shards(tuple(opened), tuple(int(n) for n in starts))
 
@@ -193,9 +257,18 @@ class StreamSplit:
         """Blocks first .. first + count - 1 of endless passes, each in an order of its own."""
         size = len(self.train_blocks)
         passes = range(first // size, (first + count - 1) // size + 1)
-        orders = [np.random.default_rng([seed, phase, each]).permutation(size) for each in passes]
+        orders = [self._pass(np.random.default_rng([seed, phase, each])) for each in passes]
         skip = first - passes[0] * size
         return self.train_blocks[np.concatenate(orders)[skip : skip + count]]
+
+    def _pass(self, random: np.random.Generator) -> np.ndarray:
+        """An order of all training blocks; those of one row group follow each other."""
+        order = random.permutation(len(self.train_blocks))
+        groups = self.shards.groups
+        if len(groups) == 0:
+            return order
+        group = np.searchsorted(groups, BLOCK * self.train_blocks[order], side="right")
+        return order[np.argsort(random.permutation(len(groups) + 1)[group], kind="stable")]
 
 
 def split(shards: Shards, held_out: float, validation: float, seed: int) -> StreamSplit:

@@ -1,24 +1,33 @@
-"""Text files as they stand: plain files of UTF-8 that fit into memory, or where they are not.
+"""Text files as bytes: plain or gzipped, UTF-8, small enough for memory, or where they are not."""
 
-Everything here is about characters and lines; `reading` reads the numbers.
-"""
-
+import gzip
+import io
 import os
 import stat
-from collections.abc import Callable, Iterator
+import zlib
 from pathlib import Path
-from typing import TypeVar
 
 from seqgan_jax.data.files import printable
 from seqgan_jax.errors import DataError
 
-BLOCK_CHARACTERS = 1 << 20
 LONGEST_LINE = 1 << 24  # bytes: a million steps of 16 characters
-MEMORY_PER_BYTE = 4  # of text: itself, its decoded copy, its numbers
-FEW_LINES = 32
-FORMATS = "Known formats: text with one sequence a line, .csv, .npy, .npz."
-
-Parsed = TypeVar("Parsed")
+MEMORY_PER_BYTE = 4  # of text: itself, and the numbers as they are read and joined
+MOST_PACKED = 200  # times that a large file may be larger than what it is unpacked from
+LARGE = 1 << 28  # bytes
+FORMATS = "Known formats: text with one sequence a line, .csv, .parquet, .xlsx, .npy, .npz."
+PACKED = (b"PK\x03\x04", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
+CONVERT = {
+    ".pkl": "pandas.read_pickle(FILE).to_csv('data.csv')",
+    ".pickle": "pandas.read_pickle(FILE).to_csv('data.csv')",
+    ".mat": "numpy.save('data.npy', scipy.io.loadmat(FILE)['NAME'])",
+    ".h5": "pandas.read_hdf(FILE).to_csv('data.csv')",
+    ".hdf5": "numpy.save('data.npy', h5py.File(FILE)['NAME'][:])",
+    ".feather": "pandas.read_feather(FILE).to_parquet('data.parquet')",
+    ".rds": "write.csv(readRDS(FILE), 'data.csv', row.names = FALSE) in R",
+    ".pt": "numpy.save('data.npy', torch.load(FILE).numpy())",
+    ".json": "pandas.read_json(FILE).to_csv('data.csv', index=False)",
+    ".xls": "pandas.read_excel(FILE).to_csv('data.csv', index=False)",
+}
 
 
 def check_is_file(path: Path) -> int:
@@ -48,12 +57,33 @@ def check_is_file(path: Path) -> int:
     return status.st_size
 
 
+def refuse_by_name(path: Path) -> None:
+    """Raise DataError for formats that are not read, with the way to convert them."""
+    if (way := CONVERT.get(path.suffix.lower())) is not None:
+        check_is_file(path)
+        raise DataError(
+            f"{printable(path)}: {path.suffix} is not read"
+            + (" (a pickle can run any code)" if path.suffix.lower() in (".pkl", ".pickle") else "")
+            + f". Convert it: {way.replace('FILE', repr(path.name))}."
+        )
+
+
 def memory() -> int:
     """Bytes of memory that this machine has."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def read_text(path: Path) -> str:
+def check_memory(size: int, shown: str) -> None:
+    """Raise DataError where a text of that many bytes cannot be read in memory."""
+    if MEMORY_PER_BYTE * size > memory():
+        raise DataError(
+            f"{shown}: {size / 1e9:.1f} GB of text: reading it takes {MEMORY_PER_BYTE} times that, "
+            f"and this machine has {memory() / 1e9:.1f} GB of memory. Give fewer sequences, or "
+            "save them as .npy."
+        )
+
+
+def read_text(path: Path) -> bytes:
     """The text of a UTF-8 file with newlines as "\\n" and no blank lines or spaces at the end.
 
     Raises:
@@ -61,22 +91,22 @@ def read_text(path: Path) -> str:
     """
     size = check_is_file(path)
     shown = printable(path)
-    if MEMORY_PER_BYTE * size > memory():
-        raise DataError(
-            f"{shown}: {size / 1e9:.1f} GB of text: reading it takes {MEMORY_PER_BYTE} times that, "
-            f"and this machine has {memory() / 1e9:.1f} GB of memory. Give fewer sequences, or "
-            "save them as .npy."
-        )
+    check_memory(size, shown)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(
             f"{shown}: cannot be read: {error.strerror}. Check that you may read it."
         ) from None
+    if data.startswith(b"\x1f\x8b"):
+        data = _unpacked(data, shown)
     if data.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")):
         raise DataError(f"{shown}:1:1: the text is UTF-16 or UTF-32. Save it as UTF-8.")
-    if data.startswith((b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")):
-        raise DataError(f"{shown}:1:1: the file is compressed. Unpack it first. {FORMATS}")
+    if data.startswith(PACKED):
+        raise DataError(
+            f"{shown}:1:1: the file is compressed, and of packed text .gz alone is read. "
+            f"Unpack it first. {FORMATS}"
+        )
     data = data.removeprefix(b"\xef\xbb\xbf")
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -95,20 +125,41 @@ def read_text(path: Path) -> str:
                 "Put one sequence on each line, or save the array as .npy."
             )
         start = end + 1
-    tail = data[-64:]  # stripping bytes spares a copy of the text, which has nothing left to strip
-    length = len(data) - len(tail) + len(tail.rstrip(b" \t\n"))
-    try:
-        text = str(memoryview(data)[:length], "utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{shown}:{_place(data, error.start)}: byte 0x{data[error.start]:02x} is not UTF-8. "
-            "Save the file as UTF-8."
-        ) from None
-    del data
-    text = text.rstrip(" \t\n")
-    if not text:
+    if data[-64:].rstrip(b" \t\n") != data[-64:]:  # stripping copies
+        data = data.rstrip(b" \t\n")
+    if not data:
         raise DataError(f"{shown}: the file is empty. Put one sequence on each line.")
-    return text
+    if not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{shown}:{_place(data, error.start)}: byte 0x{data[error.start]:02x} is not "
+                "UTF-8. Save the file as UTF-8."
+            ) from None
+    return data
+
+
+def _unpacked(packed: bytes, shown: str) -> bytes:
+    """What is in a .gz, no more than fits and than data can be packed to."""
+    most = min(memory() // MEMORY_PER_BYTE, max(LARGE, MOST_PACKED * len(packed)))
+    parts, unpacked = [], 0
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+            while part := file.read(1 << 24):
+                parts.append(part)
+                unpacked += len(part)
+                if unpacked > most:
+                    raise DataError(
+                        f"{shown}: {len(packed) / 1e6:.1f} MB that unpack to more than "
+                        f"{most / 1e6:,.0f} MB are hardly data, or do not fit into memory. If "
+                        "they are data, save the array as .npy."
+                    )
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            f"{shown}:1:1: the file is compressed, and damaged: {error}. Pack it again."
+        ) from None
+    return b"".join(parts)
 
 
 def _place(data: bytes, offset: int) -> str:
@@ -117,41 +168,3 @@ def _place(data: bytes, offset: int) -> str:
     column = len(data[line_start:offset].decode("utf-8", "replace")) + 1
     line = data.count(b"\n", 0, offset) + 1
     return f"{line}:{column}"
-
-
-def line_at(text: str, start: int = 0) -> str:
-    """The line that begins at `start`, without its end; the others are not copied."""
-    end = text.find("\n", start)
-    return text[start : end if end >= 0 else len(text)]
-
-
-def _blocks(text: str, line: int, start: int) -> Iterator[tuple[int, str]]:
-    """(number of its first line, text) of blocks of whole lines; `line` numbers the first."""
-    while start <= len(text):
-        end = text.find("\n", start + BLOCK_CHARACTERS)
-        block = text[start : end if end >= 0 else len(text)]
-        yield line, block
-        line += block.count("\n") + 1
-        start += len(block) + 1
-
-
-def pieces(
-    text: str, line: int, parse: Callable[[bytes], Parsed | None], start: int = 0
-) -> Iterator[tuple[int, str, Parsed | None]]:
-    """(number of its first line, text, what `parse` made of it) of the pieces of text[start:].
-
-    A piece that `parse` refuses is halved until few lines are left, so that one odd line does not
-    slow down its neighbours; those few lines come with None.
-    """
-    for first, whole in _blocks(text, line, start):
-        waiting = [(first, whole)]
-        while waiting:
-            number, piece = waiting.pop()
-            parsed = parse(piece.encode("utf-8", "replace"))
-            middle = piece.find("\n", len(piece) // 2)
-            if parsed is None and middle >= 0 and piece.count("\n") >= FEW_LINES:
-                head = piece[:middle]
-                waiting.append((number + head.count("\n") + 1, piece[middle + 1 :]))
-                waiting.append((number, head))
-            else:
-                yield number, piece, parsed

@@ -117,10 +117,10 @@ class Analyze:
     fail_over: Annotated[tuple[str, ...], arg(metavar="METRIC=VALUE"), UseAppendAction] = ()
     """Exit with 1 if a figure is over its limit (precision, recall, coverage: under), for use in
     scripts: --fail-over ks=0.05 --fail-over coverage=0.9. Names: as in PREFIX_metrics.json."""
-    window: int = 20
-    """Steps in a window, where a file holds one long series (.csv)."""
+    window: int | None = None
+    """Steps in a window. Default: 20 of one long series; else whole sequences."""
     stride: int = 1
-    """Steps between windows, where a file holds one long series (.csv)."""
+    """Steps between windows."""
     columns: str | None = None
     """Columns of a .csv to use, separated by commas. Default: all."""
     features: int | None = None
@@ -310,7 +310,7 @@ def _analyze(options: Analyze) -> int:
 
     limits = command.parse_limits(options.fail_over)
     scores = command.parse_scores(options.scores)
-    if options.window < 1 or options.stride < 1 or options.repeats < 1:
+    if (options.window or 1) < 1 or options.stride < 1 or options.repeats < 1:
         raise UsageError("--window, --stride and --repeats must be at least 1")
     if Path(options.prefix).name != options.prefix:
         raise UsageError(

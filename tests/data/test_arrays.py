@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from seqgan_jax import SeqGAN, analyze
-from seqgan_jax.data.layout import WINDOWS, as_sequences, load
+from seqgan_jax import SeqGAN
+from seqgan_jax.config import DataConfig
+from seqgan_jax.data.layout import as_sequences, from_python, load
 from seqgan_jax.errors import DataError, UsageError
 
 RNG = np.random.default_rng(0)
@@ -22,31 +23,6 @@ def test_arrays_of_both_shapes_are_taken(form):
     x = RNG.normal(size=(30, 4, 2)).round(2).astype(np.float32).astype(float)
     assert np.array_equal(as_sequences(form(x)).x_NTD, x)
     assert np.array_equal(as_sequences(form(x[..., 0])).x_NTD, x[..., :1])
-
-
-class Table:
-    """What pandas, polars, pyarrow and xarray give: an array to numpy, with one thing more."""
-
-    def __array__(self, dtype=None, copy=None):
-        return np.zeros((30, 2))
-
-
-@pytest.mark.parametrize("name", ["iloc", "columns", "coords", "to_frame"])
-def test_tables_with_names_are_refused(name):
-    x = Table()
-    setattr(x, name, ())
-    said = rf"is a {type(x).__name__}, .* x\.to_numpy\(\)\[:, :, None\].*sliding_window_view"
-    with pytest.raises(DataError, match=said):
-        SeqGAN(**TINY).fit(x)
-    with pytest.raises(DataError, match="^generated " + said):
-        analyze(np.zeros((30, 4)), x)
-
-
-@pytest.mark.parametrize("kind", ["DataFrame", "Series"])
-def test_tables_of_pandas_are_refused(kind):
-    x = getattr(pytest.importorskip("pandas"), kind)(np.zeros(30))
-    with pytest.raises(DataError, match=f"x is a {kind}, and an array is wanted"):
-        SeqGAN(**TINY).fit(x)
 
 
 def test_masked_values_are_refused():
@@ -70,16 +46,16 @@ def test_what_is_no_array_of_finite_numbers_is_refused(x, said):
 
 
 @pytest.mark.parametrize("x", [load("weather").x_NTD[:, 0], walk(200, 2), walk(2000, 7)])
-def test_a_series_with_a_step_a_row_is_refused_and_both_remedies_work(x):
+def test_a_series_with_a_step_a_row_is_asked_about_and_both_answers_work(x):
     steps = x.shape[1]
-    said = rf"one long series .* {steps} steps, say so: x\[:, :, None\]"
+    said = rf"one long series .* layout='series'.* {steps} steps: --layout rows, or x\[:, :, None\]"
     for form in (x, x.tolist(), x.astype(np.float32)):
-        with pytest.raises(DataError, match=said) as caught:
+        with pytest.raises(DataError, match=said):
             as_sequences(form)
-    assert WINDOWS in str(caught.value)
-    cut = eval(WINDOWS, {"np": np, "x": x})
-    assert as_sequences(cut).x_NTD.shape == (len(x) - 19, 20, steps)
-    assert as_sequences(x[:, :, None]).x_NTD.shape == (len(x), steps, 1)
+    series = from_python(x, DataConfig(layout="series"))
+    assert np.array_equal(series.x_NTD, [x[i : i + 20] for i in range(len(x) - 19)])
+    for rows in (from_python(x, DataConfig(layout="rows")), as_sequences(x[:, :, None])):
+        assert np.array_equal(rows.x_NTD, x[:, :, None])
 
 
 HOURS = np.sin(2 * np.pi * np.arange(24) / 24)
@@ -105,20 +81,70 @@ def test_tables_of_sequences_are_no_series(x):
     "given",
     [
         {"data": "x.csv"},
-        {"window": 20},
-        {"stride": 1},
         {"columns": ("a",)},
         {"features": 1},
         {"num_sequences": 100},
-        {"missing": "drop"},
         {"memory": 2.0},
         {"buffer": 512},
+        {"id": ("a",)},
+        {"time": ("a",)},
+        {"label": "a"},
+        {"duplicates": "first"},
+        {"missing_values": ("-200",), "missing": "drop"},
     ],
 )
-def test_settings_of_files_have_no_meaning_for_an_array(given):
+def test_settings_of_tables_have_no_meaning_for_an_array(given):
     x = RNG.normal(size=(30, 4))
     with pytest.raises(UsageError, match=f"^{next(iter(given))}: .* no meaning"):
         SeqGAN(**TINY, **given).fit(x)
+
+
+def test_windows_are_cut_out_of_longer_sequences():
+    x = RNG.normal(size=(30, 6, 2))
+    found = from_python(x, DataConfig(window=4, stride=2))
+    assert np.array_equal(found.x_NTD, np.concatenate([[r[:4], r[2:]] for r in x]))
+    assert found.windows is not None
+    assert found.windows.series_N.tolist() == [n for n in range(30) for _ in range(2)]
+
+
+def test_gaps_of_an_array_are_treated_as_said():
+    x = RNG.normal(size=(40, 6))
+    x[3, 2] = np.nan
+    masked = np.ma.masked_invalid(x)
+    for form in (x, masked):
+        dropped = from_python(form, DataConfig(missing="drop"))
+        assert np.array_equal(dropped.x_NTD[..., 0], np.delete(x, 3, 0))
+        filled = from_python(form, DataConfig(missing="interpolate")).x_NTD
+        assert filled[3, 2, 0] == pytest.approx((x[3, 1] + x[3, 3]) / 2)
+
+
+@pytest.mark.parametrize("shape", [(100, 3, 60), (50, 2, 24)])
+def test_channels_first_is_asked_about(shape):
+    x = RNG.normal(size=shape)
+    with pytest.raises(DataError, match=r"\[N, channels, steps\].*transpose.*--layout rows"):
+        as_sequences(x)
+    assert from_python(x, DataConfig(layout="rows")).x_NTD.shape == shape
+    assert as_sequences(x.transpose(0, 2, 1)).x_NTD.shape == (shape[0], shape[2], shape[1])
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        ("sequences.csv", "x is a path"),
+        ((row for row in [[1, 2]]), "can be read once. Give list"),
+        ([[1.0] * n for n in range(5, 9)], "4 sequences of 5 to 8 steps"),
+        (RNG.normal(size=(60, 1, 30)), r"\[N, 1, T\], take its one channel"),
+        ([], r"shape \[0\]"),
+    ],
+)
+def test_what_is_no_array_of_sequences_is_refused_in_words(x, said):
+    with pytest.raises(DataError, match=said):
+        as_sequences(x)
+
+
+def test_one_long_series_is_cut_into_windows():
+    x = RNG.normal(size=60)
+    assert np.array_equal(as_sequences(x).x_NTD[..., 0], [x[i : i + 20] for i in range(41)])
 
 
 def test_log_and_bounds_name_the_columns_of_an_array():

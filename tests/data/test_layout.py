@@ -146,19 +146,19 @@ def test_one_sequence_in_long_format_is_too_few(tmp_path):
 
 def test_a_column_that_counts_is_told(tmp_path):
     loaded = load(series_csv(tmp_path / "a.csv", 60))
-    assert loaded.names == ("t", "x")
-    assert loaded.notes == ("column 'x' only counts up or down; --columns can leave it out",)
-    assert load(str(tmp_path / "a.csv"), columns=["x"]).notes == ()
+    assert loaded.names == ("t",)
+    assert loaded.notes == ("'x' is the time index, not a value",)
+    assert load(str(tmp_path / "a.csv"), columns=["x"]).names == ("x",)
 
 
 def test_copies_of_sequences_are_told(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("".join(f"{i} 1\n" for i in [*range(20), 3, 3]))
-    assert load(str(path)).notes == ("2 of 22 sequences are exact copies of others",)
+    assert load(str(path), layout="rows").notes == ("2 of 22 sequences are exact copies of others",)
     path.write_text("".join(f"{i} 1\n" for i in [*range(20), 3, 4]))
-    assert load(str(path)).notes == ("2 of 22 sequences are exact copies of others",)
+    assert load(str(path), layout="rows").notes == ("2 of 22 sequences are exact copies of others",)
     path.write_text("".join(f"{i} 1\n" for i in [*range(20), 19]))
-    assert load(str(path)).notes == ("1 of 21 sequences are exact copies of others",)
+    assert load(str(path), layout="rows").notes == ("1 of 21 sequences are exact copies of others",)
 
 
 @pytest.mark.parametrize("suffix", ["npy", "npz"])

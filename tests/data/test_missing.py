@@ -49,7 +49,7 @@ arrays = st.lists(
 def test_filling_against_a_loop(listed):
     x = np.array(listed)
     before = x.copy()
-    filled, count = missing.fill(x)
+    filled, count, _ = missing.fill(x)
     expected = np.stack(
         [[filled_by_a_loop(series.tolist()) for series in sequence.T] for sequence in x]
     ).transpose(0, 2, 1)
@@ -61,7 +61,7 @@ def test_filling_against_a_loop(listed):
 
 def test_nothing_is_filled_across_sequences_or_columns():
     x = np.array([[[1, NAN], [2, NAN]], [[NAN, 5], [NAN, NAN]]])
-    filled, count = missing.fill(x)
+    filled, count, _ = missing.fill(x)
     assert same(filled, [[[1, NAN], [2, NAN]], [[NAN, 5], [NAN, 5]]])
     assert count == 1
 
@@ -113,7 +113,9 @@ def test_a_table_in_every_format(tmp_path, gappy, name, token):
     assert dropped.notes == ("left out 3 of 60 sequences with missing values",)
     filled = load(path, missing="interpolate", **extra)
     assert same(filled.x_NTD, missing.fill(gappy)[0])
-    assert filled.notes == ("filled in 6 missing of 720 values by linear interpolation",)
+    assert filled.notes == (
+        "filled in 6 missing of 720 values by linear interpolation; the longest gap has 2 steps",
+    )
 
 
 def series_file(tmp_path, x_LD, token=""):
@@ -138,12 +140,14 @@ def test_windows_of_a_series(tmp_path, token, stride):
     assert np.array_equal(dropped.x_NTD, [x_LD[i : i + 5] for i in starts])
     total = len(range(0, 196, stride))
     left_out = f"left out {total - len(starts)} of {total} windows with missing values"
-    assert dropped.notes == ("ignored non-numeric column 'day'", left_out)
+    assert dropped.notes == ("left out column 'day': words (28 different)", left_out)
     split(dropped)  # its windows are no longer evenly spaced
     filled = load(path, window=5, stride=stride, missing="interpolate")
     whole = np.stack([filled_by_a_loop(x_L.tolist()) for x_L in x_LD.T], axis=1)
     assert same(filled.x_NTD, [whole[i : i + 5] for i in range(0, 196, stride)])
-    assert filled.notes[-1] == "filled in 7 missing of 400 values by linear interpolation"
+    assert filled.notes[-1] == (
+        "filled in 7 missing of 400 values by linear interpolation; the longest gap has 3 steps"
+    )
 
 
 @pytest.mark.parametrize("mode", ["drop", "interpolate"])
@@ -185,7 +189,9 @@ def test_a_column_of_nothing(tmp_path, mode, token, columns):
 def test_words_with_gaps_are_no_column_of_nothing(tmp_path):
     path = tmp_path / "s.csv"
     path.write_text("a,remark\n" + "".join(f"{i % 7},{'storm' * (i == 50)}\n" for i in range(60)))
-    assert load(str(path), missing="drop").notes == ("ignored non-numeric column 'remark'",)
+    assert load(str(path), missing="drop").notes == (
+        "left out column 'remark': words (1 different)",
+    )
 
 
 def test_sequences_without_any_value_are_left_out(tmp_path):
@@ -195,8 +201,8 @@ def test_sequences_without_any_value_are_left_out(tmp_path):
     loaded = load(write(tmp_path / "a.csv", x), missing="interpolate")
     assert loaded.x_NTD.shape == (39, 3, 1)
     assert loaded.notes == (
-        "filled in 1 missing of 120 values by linear interpolation",
-        "left out 1 of 40 sequences without any value in a column",
+        "filled in 1 missing of 120 values by linear interpolation; the longest gap has 1 step",
+        "left out 1 of 40 sequences with gaps that are not filled",
     )
 
 
@@ -218,7 +224,7 @@ def test_nothing_can_be_filled_in(tmp_path):
     x = np.ones((40, 3, 2))
     x[:20, :, 0] = x[20:, :, 1] = NAN
     with pytest.raises(
-        DataError, match=r"all 40 .* without any value .* is left\. Correct the file"
+        DataError, match=r"all 40 .* with gaps that are not filled.* is left\. Correct the file"
     ):
         load(write(tmp_path / "a.npy", x), missing="interpolate")
 

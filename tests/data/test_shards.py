@@ -2,6 +2,7 @@
 
 import helpers
 import numpy as np
+import pandas as pd
 import pytest
 
 from seqgan_jax import SeqGAN
@@ -246,3 +247,27 @@ def test_a_streamed_run_learns_and_is_repeated_bit_for_bit(folder):
     assert first.description.counts == (8 * BLOCK, BLOCK, BLOCK)
     again, _, _ = fit()
     assert np.array_equal(first.sample(20), again.sample(20))
+
+
+def test_parquet_by_row_groups(tmp_path):
+    """A folder of .parquet files: a row a sequence, blocks of one row group together."""
+    x = np.random.default_rng(1).normal(size=(12 * BLOCK, 5))
+    names = [f"t{i}" for i in range(5)]
+    for number, part in enumerate(np.split(x, 2)):
+        frame = pd.DataFrame(part, columns=names).assign(word="a")
+        frame.to_parquet(tmp_path / f"{number}.parquet", row_group_size=2 * BLOCK, index=False)
+    settings = DataConfig(data=str(tmp_path), memory=1e-4)
+    stream = layout.open_stream(settings)
+    assert stream is not None
+    assert (stream.num_rows, stream.shape) == (len(x), (5, 1))
+    assert np.array_equal(stream.rows(300, 2000)[..., 0], x[300:2000])
+    parts = shards.split(stream, 0.1, 0.1, 0)
+    order = parts.order(0, 1, 0, len(parts.train_blocks))
+    assert sorted(order.tolist()) == sorted(parts.train_blocks.tolist())
+    changes = np.count_nonzero(np.diff(order // 2))
+    assert changes == len(set((order // 2).tolist())) - 1  # each group is unpacked once
+    assert layout.open_stream(DataConfig(data=str(tmp_path))) is None
+    whole = layout.load(str(tmp_path))
+    assert np.array_equal(whole.x_NTD[..., 0], x)
+    with pytest.raises(DataError, match="'word' holds no numbers"):
+        layout.open_stream(DataConfig(data=str(tmp_path), memory=1e-4, columns=("t0", "word")))

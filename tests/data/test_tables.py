@@ -1,17 +1,23 @@
 """What is read from text, what is refused, and how the place and the reason are told."""
 
+import gzip
 import math
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqgan_jax.data import reading, texts
+from seqgan_jax.data import cells, dialect, evidence, tables, texts, windows
+from seqgan_jax.data.evidence import Wanted
 from seqgan_jax.data.layout import load
+from seqgan_jax.data.windows import Cut
 from seqgan_jax.errors import DataError, UsageError
 
 GOOD = "1 2 3\n" * 30
@@ -30,8 +36,11 @@ def refusal(tmp_path: Path, name: str, content: str | bytes, **arguments) -> str
     return message.removeprefix(f"{tmp_path}/")
 
 
-def table(text: str) -> np.ndarray:
-    return reading.read_table(Path("x.txt"), text)
+def table(text: str, name: str = "x.txt") -> np.ndarray:
+    """The numbers of a text, a line a row, whatever the layout."""
+    found = tables.of_text(Path(name), text.encode())
+    reading = evidence.read(found, Wanted("rows"))
+    return windows._numbers(found, reading, Cut())
 
 
 @pytest.mark.parametrize(
@@ -52,7 +61,7 @@ def table(text: str) -> np.ndarray:
 def test_all_ways_to_write_the_same_table(tmp_path, text):
     path = tmp_path / "x.txt"
     path.write_bytes(text.encode())
-    x = reading.read_table(path, texts.read_text(path))
+    x = table(texts.read_text(path).decode())
     assert x.dtype == np.float64
     assert x.tolist() == [[1, 2, 3], [4, 5, 6]]
 
@@ -85,9 +94,9 @@ def test_a_cell_is_read_or_refused_as_a_plain_decimal_number(cell):
         value = float(token) if token and set(token) <= allowed else math.nan
     except ValueError:
         value = math.nan
-    text = f'7,"{cell}"'  # in quotes, so that commas belong to the cell
+    text = f'7,"{cell}"\n7,0.5'  # in quotes, so that commas belong to the cell
     if math.isfinite(value):
-        assert table(text).tolist() == [[7, value]]
+        assert table(text).tolist() == [[7, value], [7, 0.5]]
     else:
         with pytest.raises(DataError, match=r"^x\.txt:1:3: "):
             table(text)
@@ -111,7 +120,7 @@ def test_a_cell_is_read_or_refused_as_a_plain_decimal_number(cell):
         ("1\u00a0", r"'1\xa0' is not a number"),
         ("\x1b[31m", r"'\x1b[31m' is not a number"),
         ("\u202e1", r"'\u202e1' is not a number"),
-        ("1;2", "not ';', between"),
+        ("1;2", "Put the same separator"),
         ("(1+2j)", "'(1+2j)' is not a number"),
         ("z" * 500, "'" + "z" * 37 + "...' is not a number"),
     ],
@@ -146,12 +155,12 @@ def test_one_bad_line_is_told_once(tmp_path):
 
 
 def test_a_token_is_shown_whole_up_to_40_characters():
-    assert reading.quote("z" * 40) == repr("z" * 40)
-    assert reading.quote("z" * 41) == repr("z" * 37 + "...")
+    assert cells.quote("z" * 40) == repr("z" * 40)
+    assert cells.quote("z" * 41) == repr("z" * 37 + "...")
 
 
 def test_bad_lines_are_counted_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(texts, "BLOCK_CHARACTERS", 50)
+    monkeypatch.setattr(cells, "BLOCK_BYTES", 50)
     lines = ["1 2 3"] * 100
     lines[10] = lines[60] = lines[61] = lines[99] = "1 x 3"
     message = refusal(tmp_path, "d.txt", "\n".join(lines))
@@ -166,13 +175,12 @@ def test_bad_lines_are_counted_across_blocks(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1 << 20])
 def test_blocks_do_not_change_what_is_read(monkeypatch, size):
-    monkeypatch.setattr(texts, "BLOCK_CHARACTERS", size)
+    monkeypatch.setattr(cells, "BLOCK_BYTES", size)
     x = np.random.default_rng(0).normal(size=(50, 4))
     text = "\n".join(",".join(map(repr, row)) for row in x.tolist())
     assert np.array_equal(table(text), x)
-    names, values, _ = reading.read_columns(Path("x.csv"), "a,b,c,d\n" + text)
-    assert names == ("a", "b", "c", "d")
-    assert np.array_equal(values, x)
+    lines = [*text.split("\n"), '1,2,3,"4"']  # a quote: read with more care
+    assert np.array_equal(table("\n".join(lines)), [*x.tolist(), [1, 2, 3, 4]])
 
 
 def test_ragged_lines_are_those_unlike_most(tmp_path):
@@ -194,7 +202,7 @@ def test_two_numbers_under_one_name_are_none(tmp_path):
 
 
 def test_good_lines_before_many_that_are_too_short(tmp_path, monkeypatch):
-    monkeypatch.setattr(texts, "BLOCK_CHARACTERS", 50)
+    monkeypatch.setattr(cells, "BLOCK_BYTES", 50)
     message = refusal(tmp_path, "d.csv", "a,b,c\n" + "1,2,3\n" * 60 + "\n" * 600 + "1,2,3\n")
     assert message.startswith("d.csv:62:1: the line is empty")
 
@@ -211,7 +219,7 @@ def test_the_longest_line(tmp_path, monkeypatch):
     path = tmp_path / "d.txt"
     lines = [" ".join(["1.25", "22"] * 7 + ["1.25"])] * 30
     path.write_text("\n".join(lines))  # 60 characters each
-    assert texts.read_text(path).count("\n") == 29
+    assert texts.read_text(path).count(b"\n") == 29
     lines[10] += "5"
     message = refusal(tmp_path, "d.txt", "\n".join(lines))
     assert message.startswith("d.txt:11:1: the line is longer than 60 bytes. Put one sequence on")
@@ -222,25 +230,25 @@ def test_a_blank_line_in_the_middle(tmp_path):
     assert message.startswith("d.txt:31:1: the line is empty")
 
 
-@pytest.mark.parametrize("line", ["1,,3", ",2,3", "1,2,", "1, ,3"])
+@pytest.mark.parametrize("line", ["1,,3", ",2,3", "1, ,3"])
 def test_an_empty_cell_is_not_skipped(tmp_path, line):
     message = refusal(tmp_path, "d.txt", "1,2,3\n" * 30 + line)
     assert message.startswith("d.txt:31:")
     assert "a number is missing" in message
 
 
-@pytest.mark.parametrize("line", ["1,5 2,7 3,1", "1,5;2,7;3,1", "1,5; 2,7"])
-def test_decimal_commas_are_recognised(tmp_path, line):
-    message = refusal(tmp_path, "d.txt", f"{line}\n" * 30)
+def test_decimal_commas_between_blanks_are_recognised(tmp_path):
+    message = refusal(tmp_path, "d.txt", "1,5 2,7 3,1\n" * 30)
     assert "looks like a decimal comma" in message
     assert "Write 1.5, not 1,5" in message
 
 
 def test_a_header_in_a_text_file(tmp_path):
-    message = refusal(tmp_path, "d.txt", "Open Close Volume\n" + GOOD)
-    assert message.startswith("d.txt:1:1: 'Open' is not a number")
-    assert "delete the header" in message
-    assert "header" not in refusal(tmp_path, "d.txt", GOOD + "Open 1 2\n")
+    (tmp_path / "d.txt").write_text("Open Close Volume\n" + "1 2 3\n1 3 9\n" * 30)
+    found = load(str(tmp_path / "d.txt"))
+    assert found.names == ("Open", "Close", "Volume")
+    assert "line 1 is taken as a header" in found.notes
+    assert "'Open' is not a number" in refusal(tmp_path, "d.txt", GOOD + "Open 1 2\n")
 
 
 @pytest.mark.parametrize(
@@ -309,11 +317,16 @@ def test_an_unreadable_file(tmp_path, monkeypatch):
     ],
 )
 def test_what_counts_as_a_header(text, header):
-    assert reading.header_of(text) == header
+    found = dialect.find(Path("x.csv"), text.encode())
+    assert found.header == (None if header is None else tuple(header))
 
 
-def columns(text: str, wanted: list[str] | None = None):
-    return reading.read_columns(Path("x.csv"), text.rstrip(), wanted)
+def columns(text: str, wanted: tuple[str, ...] = ()):
+    """(names, values, notes) of a CSV that is one series."""
+    found = tables.of_text(Path("x.csv"), text.rstrip().encode())
+    reading = evidence.read(found, Wanted("series", columns=wanted))
+    x_LD = windows._numbers(found, reading, Cut())
+    return tuple(found.names[d] for d in reading.learned), x_LD, reading.notes
 
 
 def test_columns_by_name_and_those_without_numbers():
@@ -322,10 +335,10 @@ def test_columns_by_name_and_those_without_numbers():
     assert names == ("a, b", "c")
     assert x.tolist() == [[1, 2], [3, 4]]
     assert notes == (
-        "ignored column 4, which has no name (numbers of rows?)",
-        "ignored non-numeric column 'day'",
+        "left out column 'day': words (2 different)",
+        "left out column 4, which has no name: it has no name (numbers of rows?)",
     )
-    names, x, notes = columns(text, ["c", "a, b"])
+    names, x, notes = columns(text, ("c", "a, b"))
     assert names == ("c", "a, b")
     assert x.tolist() == [[2, 1], [4, 3]]
     assert notes == ()
@@ -339,15 +352,13 @@ def test_columns_by_name_and_those_without_numbers():
         ("a,b\nx,2\n1,2", None, r"x.csv:2:1: 'x' is not a number .*--columns"),
         ("a,b\n,2\n1,2", None, "x.csv:2:1: a number is missing"),
         ("a,b\n1,2\n1,\n", None, "x.csv:3:3: a number is missing"),
-        ("a,b\n1,  nan\n", None, "x.csv:2:5: 'nan' is a missing value"),
+        ("a,b\n1,  nan\n2,3\n", None, "x.csv:2:5: 'nan' is a missing value"),
         ('a,b\n1,"1,5"\n2,3\n', None, "x.csv:2:3: '1,5' is not a number; .* decimal comma"),
         ("a,b\n1,1_0\n", None, "x.csv:2:3: '1_0'"),
         ("a,b\n1,1e999\n", None, "x.csv:2:3: '1e999' is too large"),
         ("a\n1,5\n", None, "x.csv:2:1: '1,5' is not a number; it looks like a decimal comma"),
         ("a,b\n1,2\n3\n4,5,6\n", None, "x.csv:3:1: 1 column on .* All 2 .*4:1 3 columns"),
         ("a,b\n1,2\n\n3,4\n", None, "x.csv:3:1: the line is empty"),
-        ("a;b\n1,5;2\n", None, "x.csv:1:1: the header 'a;b' has no commas"),
-        ("a\tb\n1\t2\n", None, r"x.csv:1:1: the header 'a\\tb' has no commas"),
         ("a,b,a\n1,2,3\n", None, "x.csv:1:1: two columns are called 'a'"),
         ("a,b", None, "x.csv:1:1: there is only a header"),
         ("day,b\nMon,x\n", None, r"x.csv:2:1: no column holds numbers .*'day', 'b'"),
@@ -355,19 +366,19 @@ def test_columns_by_name_and_those_without_numbers():
 )
 def test_columns_that_are_refused(text, wanted, said):
     with pytest.raises(DataError, match=said):
-        columns(text, wanted)
+        columns(text, tuple(wanted or ()))
 
 
 def test_one_complaint_a_line_and_the_leftmost():
     with pytest.raises(DataError) as caught:
-        columns("a,b,c\n1,x,y\n1,2,z\n1,2,3\n", ["c", "b", "a"])
+        columns("a,b,c\n1,x,y\n1,2,z\n1,2,3\n", ("c", "b", "a"))
     assert "x.csv:2:3: 'x'" in str(caught.value)
     assert "All 2 bad lines: 2:3 'x' is not a number; 3:5 'z' is not a number." in str(caught.value)
 
 
 def test_a_column_asked_for_twice():
     with pytest.raises(UsageError, match="twice"):
-        columns("a,b\n1,2", ["a", "a"])
+        columns("a,b\n1,2", ("a", "a"))
 
 
 def test_a_long_bad_token_does_not_take_for_ever():
@@ -388,4 +399,128 @@ def test_it_stops_counting_bad_lines(tmp_path, name):
 def test_a_column_of_nothing_is_ignored_where_gaps_are_errors():
     names, _, notes = columns("a,b\n1,\n2,\n")
     assert names == ("a",)
-    assert notes == ("ignored non-numeric column 'b'",)
+    assert notes == ("left out column 'b': it is empty",)
+
+
+# ------------------------------------------------------------------ dialects
+
+X = [[1.5, 2.0], [-3.25, 1832.06], [0.5, 7.0], [1.0, 1000000.5]]
+
+
+def written(separator=",", decimal=".", thousands="", quoted=False):
+    """X with a header, in a dialect."""
+
+    def cell(value):
+        text = f"{value:,.2f}".replace(",", "_").replace(".", decimal).replace("_", thousands)
+        return f'"{text}"' if quoted else text
+
+    rows = [separator.join(map(cell, row)) for row in X]
+    return "\n".join([separator.join("ab"), *rows])
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [
+        (written(), []),
+        (written(";"), []),
+        (written("|"), []),
+        (written("\t"), []),
+        (written(";", ","), []),
+        (written("\t", ","), []),
+        (written(";", ",", "."), ["column 'b': read with thousands separators"]),
+        (written(quoted=True), []),
+        (written(thousands=",", quoted=True), ["column 'b': read with thousands separators"]),
+        ("# made by hand\n#\n" + written(), []),
+        ("My measurements\n" + written(), []),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_usual_dialects(tmp_path, text, notes, packed):
+    path = tmp_path / ("x.csv.gz" if packed else "x.csv")
+    path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    found = tables.read_text(path)
+    reading = evidence.read(found, Wanted("series"))
+    assert found.names == ("a", "b")
+    assert windows._numbers(found, reading, Cut()).tolist() == X
+    assert list(reading.notes) == notes
+
+
+def test_what_was_skipped_is_said():
+    text = "# one\n# two\nPrice,Close\nTicker,XYZ\nDate,\n" + "".join(
+        f"2021-01-{i + 1:02},{i % 7}.5\n" for i in range(28)
+    )
+    found = tables.of_text(Path("x.csv"), text.rstrip().encode())
+    assert found.notes == (
+        "skipped 2 comment lines before the data",
+        "skipped lines 4 to 5: further header lines, or units",
+    )
+    assert found.place(0) == "x.csv:6:1"
+    assert found.columns[1].values[:2].tolist() == [0.5, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("cells_", "values", "note"),
+    [
+        (("1.5K", "2M", "3"), [1500, 2e6, 3], "read with K, M"),
+        (("0.5%", "-12%"), [0.5, -12], "read with % (in percent)"),
+        (("True", "false", "TRUE"), [1, 0, 1], None),
+        (("yes", "no", "Yes"), [1, 0, 1], None),
+        (("9" * 30, "1"), [1e30, 1], None),
+        (("1e5", "-2.5E-3"), [1e5, -2.5e-3], None),
+    ],
+)
+def test_numbers_that_are_written_in_other_ways(cells_, values, note):
+    found = tables.of_text(Path("x.csv"), "\n".join(["a,b", *(f"{c},7" for c in cells_)]).encode())
+    column = found.columns[0]
+    assert column.values.tolist() == values
+    assert column.notes == (() if note is None else (note,))
+    assert column.kind == ("yes/no" if note is None and set(values) == {0, 1} else "number")
+
+
+def test_a_comma_that_may_be_two_things_is_asked_about():
+    with pytest.raises(DataError, match=r"'1,832' may be a decimal mark .* thousands"):
+        tables.of_text(Path("x.csv"), b"a;b\n1,832;7,100\n2,541;3,222")
+
+
+def test_a_bomb_in_a_gz_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(texts, "LARGE", 1 << 16)
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"1,2\n" * 1_000_000))
+    with pytest.raises(DataError, match="hardly data"):
+        load(str(tmp_path / "x.csv.gz"))
+    (tmp_path / "y.csv.gz").write_bytes(gzip.compress(GOOD.encode())[:-9])
+    with pytest.raises(DataError, match="compressed, and damaged"):
+        load(str(tmp_path / "y.csv.gz"))
+
+
+@pytest.mark.parametrize(("name", "way"), [("x.pkl", "read_pickle"), ("x.mat", "loadmat")])
+def test_formats_that_are_not_read_are_named_with_a_way_out(tmp_path, name, way):
+    (tmp_path / name).write_bytes(b"\x80\x04")
+    with pytest.raises(DataError, match=rf"is not read.* Convert it: .*{way}\('{name}'\)"):
+        load(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "xlsx"])
+def test_parquet_and_xlsx(tmp_path, suffix):
+    frame = pd.DataFrame(
+        {"day": pd.date_range("2021-01-01", periods=60), "a": np.arange(60) % 7, "b": 0.25}
+    )
+    path = tmp_path / f"x.{suffix}"
+    frame.to_parquet(path) if suffix == "parquet" else frame.to_excel(path, index=False)
+    found = load(str(path), window=5)
+    assert found.names == ("a", "b")
+    assert found.x_NTD.shape == (56, 5, 2)
+    assert np.array_equal(found.x_NTD[:, 0, 0], np.arange(56) % 7)
+    assert found.form is not None
+    assert (found.form.source, found.form.time.rule) == (suffix, "D")
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DataError, match=r"cannot be read as a table: .* Save it again"):
+        load(str(path))
+
+
+def test_pandas_is_imported_only_for_a_table(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(30, 5)))
+    program = (
+        "import sys, seqgan_jax\nfrom seqgan_jax.data.layout import load\nload(sys.argv[1])\n"
+        "assert 'pandas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "x.npy")], check=True)

@@ -1,0 +1,622 @@
+"""What the lines of a table are: steps of a series, sequences, or steps of several entities.
+
+Flags decide. Without them the table's own evidence does, and where it allows two readings the user
+is asked: an error that prints the flag of each.
+"""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from seqgan_jax.data import overlap
+from seqgan_jax.data import times as clock
+from seqgan_jax.data.cells import quote
+from seqgan_jax.data.dialect import counts_up, numbered
+from seqgan_jax.data.tables import Column, Table, is_gone
+from seqgan_jax.data.times import Times
+from seqgan_jax.errors import DataError, UsageError
+
+ID_NAMES = re.compile(
+    r"(.*[_ ])?(id|ids|unit|sequence|series|subject|patient|store|item|symbol|ticker|sensor|device"
+    r"|station|site|machine|engine|user|customer|entity|name|code|country|region|group|product|sku"
+    r"|meter|household|vehicle|trip|session|unique_id|item_id)(_?(id|no|nr|number|code))?",
+    re.IGNORECASE,
+)
+STEP_WORDS = re.compile(r"(h|hr|hour|t|time|step|lag|day|d|week|w|month|m|min|year|y|)_?\d+", re.I)
+LONG_RUN = 5  # rows of one entity
+MOST_CLASSES = 20
+FEW_COLUMNS = 4  # of a row with a class label before it
+MOST_CHANNELS = 8
+MOST_LOOKED_AT = 10_000  # rows that show whether they are steps or sequences
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the flags ask for: --layout, --id, --time, --label, --columns."""
+
+    layout: str = "auto"
+    ids: tuple[str, ...] = ()
+    time: tuple[str, ...] = ()
+    label: str = ""
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """How a table is read.
+
+    Args:
+      layout: "series", "rows" or "long".
+      ids: columns that name the entity.
+      times: the time index, None where there is none.
+      learned: columns that are learned.
+      left_out: columns that are not, with the reason; ids and times are not among them.
+      notes: what was seen.
+      time_columns: that the time index is in.
+    """
+
+    layout: str
+    ids: tuple[int, ...]
+    times: Times | None
+    learned: tuple[int, ...]
+    left_out: dict[int, str]
+    notes: tuple[str, ...]
+    time_columns: tuple[int, ...] = ()
+
+
+@dataclass(eq=False)
+class _Found:
+    """What is known so far."""
+
+    ids: tuple[int, ...] = ()
+    times: Times | None = None
+    time_columns: tuple[int, ...] = ()
+    left_out: dict[int, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def used(self, d: int) -> bool:
+        return d in self.ids or d in self.time_columns or d in self.left_out
+
+
+def read(table: Table, wanted: Wanted) -> Reading:
+    """How a table is to be read.
+
+    Raises:
+      DataError: the evidence allows two readings; the message has the flag of each.
+      UsageError: flags that contradict each other or have no meaning for this layout.
+    """
+    found = _Found()
+    layout = wanted.layout
+    if layout == "rows" and wanted.time:
+        raise UsageError(
+            "--time has no meaning for --layout rows, where a line is a sequence. Leave one out."
+        )
+    if layout == "series" and wanted.ids:
+        raise UsageError(
+            "--id has no meaning for --layout series, which is one sequence. Use --layout long."
+        )
+    if wanted.label and layout in ("series", "long"):
+        raise UsageError(
+            f"--label has no meaning for --layout {layout}: it is a column before a row that is a "
+            "sequence. Leave one out."
+        )
+    found.ids = tuple(table.find(name, "--id") for name in wanted.ids)
+    if wanted.label:
+        layout, d = "rows", table.find(wanted.label, "--label")
+        found.left_out[d] = "a class label"
+    if layout == "rows":
+        for d in found.ids:
+            found.left_out[d] = "names the sequence"
+        return _rows(table, wanted, found)
+    if wanted.time:
+        _given_time(table, wanted.time, found)
+    elif not (layout == "auto" and _is_wide(table)):
+        _find_time(table, found, wanted)
+    if layout == "auto" and not found.ids and found.times is None:
+        panel = _counted_panel(table)
+        if panel is None and (not table.has_names or _is_wide(table)):
+            if _rows_or_series(table, found) == "rows":
+                return _rows(table, wanted, found)
+        elif panel is not None:
+            found.ids, found.time_columns = (panel[0],), (panel[1],)
+            found.times = clock.of_numbers(table.columns[panel[1]], is_named=True)
+    if not found.ids and layout != "series":
+        _find_ids(table, found, wanted)
+    if layout == "long" and not found.ids:
+        raise DataError(
+            f"{table.shown}: no column is known to name the sequence that a line belongs to. "
+            "Name it: --id COLUMN."
+        )
+    _find_counter(table, found, wanted)
+    is_long = bool(found.ids)
+    if is_long:
+        names = ", ".join(quote(table.names[d]) for d in found.ids)
+        number = len(np.unique(entities(table, found.ids)))
+        verb = "names" if len(found.ids) == 1 else "name"
+        found.notes.append(f"{names} {verb} the sequence: {number:,} sequences")
+    if found.times is not None:
+        found.notes.append(f"{quote(found.times.name)} is the time index, not a value")
+    return _finish(table, wanted, found, "long" if is_long else "series")
+
+
+# ------------------------------------------------------------------ what is learned
+
+
+def _finish(table: Table, wanted: Wanted, found: _Found, layout: str) -> Reading:
+    """Which of the columns that are left are learned."""
+    if len(set(wanted.columns)) < len(wanted.columns):
+        raise UsageError("--columns names a column twice. Name each once.")
+    if wanted.columns:
+        learned = [table.find(name, "--columns") for name in wanted.columns]
+        both = [d for d in learned if d in found.ids]
+        if both:
+            raise UsageError(
+                f"--columns and --id both name {quote(table.names[both[0]])}. Leave it out of one."
+            )
+        for d in range(len(table.columns)):
+            if not found.used(d) and d not in learned:
+                found.left_out[d] = "not in --columns"
+    else:
+        for d, column in enumerate(table.columns):
+            if found.used(d):
+                continue
+            if not column.name and layout != "rows":
+                found.left_out[d] = "it has no name (numbers of rows?)"
+            elif column.kind == "words" and (table.has_names or layout != "rows"):
+                found.left_out[d] = _about_words(column)
+            elif column.kind == "empty":
+                found.left_out[d] = "it is empty"
+        learned = [d for d in range(len(table.columns)) if not found.used(d)]
+    notes = list(found.notes)
+    for d, why in found.left_out.items():
+        column = table.columns[d]
+        if why != "not in --columns" and (column.name or column.kind != "empty"):
+            name = quote(column.name) if column.name else f"{d + 1}, which has no name"
+            notes.append(f"left out column {name}: {why}")
+    notes += [
+        f"column {quote(table.names[d])}: {note}"
+        for d in learned
+        for note in table.columns[d].notes
+    ]
+    return Reading(
+        layout,
+        found.ids,
+        found.times,
+        tuple(learned),
+        found.left_out,
+        tuple(notes),
+        found.time_columns,
+    )
+
+
+def _about_words(column: Column) -> str:
+    there = [v for v in column.values if v is not None]
+    number = len(set(there))
+    if number <= MOST_CLASSES and number < len(there):
+        return f"words ({number} different), which cannot be learned yet"
+    return f"words ({number:,} different)"
+
+
+def _rows(table: Table, wanted: Wanted, found: _Found) -> Reading:
+    """A sequence a line: words and a counting first column without a name are no steps."""
+    for d, column in enumerate(table.columns):
+        if found.used(d):
+            continue
+        if column.kind == "words" and table.has_names:
+            found.left_out[d] = "words"
+        elif d == 0 and table.has_names and counts_up([_whole(v) for v in column.values[:50]]):
+            if not column.name or not _is_step(column.name, table.names[1:]):
+                found.left_out[d] = "it only counts the rows"
+        elif not column.name and column.kind == "empty":
+            found.left_out[d] = "it is empty"
+    names = dataclasses.replace(wanted, columns=())
+    if wanted.columns:
+        raise UsageError(
+            f"--columns has no meaning for {table.shown}: "
+            + (
+                "a line is a sequence, and its columns are steps."
+                if table.has_names
+                else "it has no header line."
+            )
+            + " Leave it out."
+        )
+    return _finish(table, names, found, "rows")
+
+
+def _is_step(name: str, others: Sequence[str]) -> bool:
+    return bool(others) and numbered([name, *others][:50])
+
+
+def _whole(value: float) -> str:
+    return str(int(value)) if isinstance(value, float) and value == np.rint(value) else "x"
+
+
+# ------------------------------------------------------------------ time
+
+
+def _given_time(table: Table, names: Sequence[str], found: _Found) -> None:
+    """--time: one column, a date and its hours, or year, month, day, ..."""
+    at = tuple(table.find(name, "--time") for name in names)
+    columns = [table.columns[d] for d in at]
+    gone = [c for c in columns if is_gone(c).any()]
+    if gone:
+        row = int(np.flatnonzero(is_gone(gone[0]))[0])
+        raise DataError(
+            f"{table.place(row)}: the time is missing in column {quote(gone[0].name)}. Only values "
+            "may be missing: correct the line, or delete it."
+        )
+    if all(c.kind == "number" for c in columns):
+        times = (
+            clock.of_numbers(columns[0], is_named=True)
+            if len(columns) == 1
+            else clock.of_parts(columns)
+        )
+    else:
+        times = clock.of_words(" ".join(names), columns)
+    if times is None:
+        example = ", ".join(quote(str(c.values[0])) for c in columns)
+        raise DataError(
+            f"{table.place(0)}: --time {' '.join(names)} ({example}) is no time that is known. "
+            "Write dates as 2021-02-28 or 2021-02-28 13:00:00, or use whole numbers."
+        )
+    found.times, found.time_columns = times, at
+
+
+def _find_time(table: Table, found: _Found, wanted: Wanted) -> None:
+    """Dates, epochs and calendar columns."""
+    free = [
+        d for d, name in enumerate(table.names) if d not in found.ids and name not in wanted.columns
+    ]
+    for at in clock.pairs(table.columns):
+        if not set(at) <= set(free):
+            continue
+        columns = [table.columns[d] for d in at]
+        times = clock.of_words(" ".join(c.name for c in columns), columns)
+        if times is None or np.all(times.ticks == times.ticks[0]):
+            continue
+        if found.times is None:
+            found.times, found.time_columns = times, at
+        elif not set(at) & set(found.time_columns):
+            found.left_out[at[0]] = "another time"
+    if found.times is not None:
+        return
+    parts = [
+        d for d in free if clock.part_of(table.names[d]) and table.columns[d].exact is not None
+    ]
+    named = [clock.part_of(table.names[d]) for d in parts]
+    if named and named == list(clock.PARTS[: len(named)]) and len(named) > 1:
+        times = clock.of_parts([table.columns[d] for d in parts])
+        if times is not None:
+            found.times, found.time_columns = times, tuple(parts)
+            return
+    for d in free:
+        times = clock.of_numbers(table.columns[d], is_named=False)
+        if times is not None:
+            found.times, found.time_columns = times, (d,)
+            return
+
+
+def _find_counter(table: Table, found: _Found, wanted: Wanted) -> None:
+    """Columns that only count are an index, where other columns are left to learn."""
+    free = [
+        d
+        for d, column in enumerate(table.columns)
+        if not found.used(d) and column.kind == "number" and column.name not in wanted.columns
+    ]
+    groups = _groups(table, found.ids)
+    left = len(free)
+    for d in free:
+        if left == 1:  # something must be learned
+            return
+        column = table.columns[d]
+        named = column.name.lower() in clock.NAMES
+        parts = [dataclasses.replace(column, values=column.values[rows]) for rows in groups]
+        if not all(clock.counting(part) or (named and _is_rising(part)) for part in parts):
+            continue
+        if found.times is None:
+            found.times = clock.of_numbers(column, is_named=True)
+            found.time_columns = (d,)
+        elif all(clock.counting(part) for part in parts):
+            found.left_out[d] = "it only counts"
+        else:
+            continue
+        left -= 1
+
+
+def _is_rising(column: Column) -> bool:
+    """Whether whole numbers go up, or down, all the time."""
+    if not np.isfinite(column.values).all():
+        return False
+    steps = np.diff(column.values)
+    whole = bool(np.all(column.values == np.rint(column.values)))
+    return whole and bool(np.all(steps > 0) or np.all(steps < 0))
+
+
+# ------------------------------------------------------------------ entities
+
+
+def entities(table: Table, ids: Sequence[int]) -> np.ndarray:
+    """The number of the entity of each row, from 0 in order of appearance."""
+    import pandas as pd
+
+    code = np.zeros(len(table), np.int64)
+    for d in ids:
+        column = table.columns[d]
+        gone = is_gone(column)
+        if gone.any():
+            row = int(np.flatnonzero(gone)[0])
+            raise DataError(
+                f"{table.place(row)}: the number of the sequence or step is missing in column "
+                f"{quote(column.name)}. Only values may be missing: correct the line, or delete it."
+            )
+        each, unique = pd.factorize(column.values)
+        code = pd.factorize(code * len(unique) + each)[0]
+    return code
+
+
+def _groups(table: Table, ids: Sequence[int]) -> list[np.ndarray]:
+    """Rows of each entity."""
+    code = entities(table, ids)
+    order = np.argsort(code, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
+
+
+def _counted_panel(table: Table) -> tuple[int, int] | None:
+    """(id, step) of a table whose steps count from the same number in each of several sequences."""
+    whole = [d for d, c in enumerate(table.columns[:6]) if c.exact is not None]
+    ids = [
+        d
+        for d, c in enumerate(table.columns[:6])
+        if (d in whole or c.kind == "words") and not is_gone(c).any()
+    ]
+    if [name.lower() for name in table.names[:2]] == ["sequence", "step"]:
+        if len(table.columns) < 3:
+            raise DataError(f"{table.shown}:1:1: no column after 'sequence,step'. Add one.")
+        entities(table, [0])
+        step = table.columns[1]
+        if is_gone(step).any():
+            entities(table, [1])
+        if step.kind != "number" or not np.isfinite(step.values).all():
+            if table.check is not None:
+                table.check([1], False)
+            return None
+        return 0, 1
+    for i, t in itertools.permutations(sorted({*ids, *whole}), 2):
+        if i not in ids or t not in whole or not _counts_within(table, i, t):
+            continue
+        return i, t
+    return None
+
+
+def _counts_within(table: Table, i: int, t: int) -> bool:
+    code = entities(table, [i])
+    number = int(code.max()) + 1
+    step = table.columns[t].values
+    if not np.isfinite(step).all():
+        return False
+    if number < 2 or number > len(code) // 3:
+        return False
+    order = np.lexsort((step, code))
+    same = np.diff(code[order]) == 0
+    first = step[order][np.r_[True, ~same]]
+    ups = np.diff(step[order])[same]
+    return bool(np.all(ups == 1) and np.all(first == first[0]) and first[0] in (0, 1))
+
+
+def _find_ids(table: Table, found: _Found, wanted: Wanted) -> None:
+    """Columns that name entities, by times that are there for each of them, or by long runs."""
+    free = [
+        d
+        for d, c in enumerate(table.columns)
+        if not found.used(d)
+        and c.name not in wanted.columns
+        and (c.kind == "words" or c.exact is not None)
+        and not is_gone(c).any()
+    ]
+    numbers = {d: int(entities(table, [d]).max()) + 1 for d in free}
+    free = [d for d in free if 1 < numbers[d] <= len(table) // 2]
+    if found.times is not None and len(np.unique(found.times.ticks)) < len(table):
+        _ids_by_time(table, found, free)
+        return
+    runs = [
+        d for d in free if _in_runs(entities(table, [d])) and numbers[d] * LONG_RUN <= len(table)
+    ]
+    likely = [
+        d for d in runs if table.columns[d].kind == "words" or ID_NAMES.fullmatch(table.names[d])
+    ]
+    if not likely and found.times is None:
+        likely = [
+            d
+            for d in runs
+            if numbers[d] > 2
+            and len(table) >= 10 * numbers[d]
+            and d < 3
+            and not clock.counting(table.columns[d])
+        ]
+    if likely:
+        d = likely[0]
+        name = table.names[d]
+        raise DataError(
+            f"{table.shown}: column {quote(name)} holds {numbers[d]} values, each in one run of "
+            "lines: it may name the sequence that a line belongs to, or be a value. If it names "
+            f"the sequence: --id {_word(name)}. If all lines are one series: --layout series."
+        )
+
+
+def _word(name: str) -> str:
+    """A name as a word of the command line."""
+    return name if re.fullmatch(r"[\w.-]+", name) else quote(name)
+
+
+def _in_runs(code: np.ndarray) -> bool:
+    """Whether each value is in one run of rows."""
+    return int(np.count_nonzero(np.diff(code))) == int(code.max())
+
+
+def _ids_by_time(table: Table, found: _Found, free: Sequence[int]) -> None:
+    """The fewest columns that, with the time, are different in every row."""
+    assert found.times is not None
+    ticks = np.unique(found.times.ticks, return_inverse=True)[1]
+    words = [d for d in free if table.columns[d].kind == "words"]
+    for size in (1, 2, 3):
+        sets = [
+            some
+            for some in itertools.combinations(free[:8], size)
+            if _is_key(entities(table, some), ticks)
+        ]
+        if not sets:
+            continue
+        sure = [s for s in sets if all(d in words or ID_NAMES.fullmatch(table.names[d]) for d in s)]
+        if len(sure or sets) == 1:
+            found.ids = (sure or sets)[0]
+            return
+        ways = " or ".join(
+            "--id " + " ".join(_word(table.names[d]) for d in some) for some in (sure or sets)[:4]
+        )
+        raise DataError(
+            f"{table.shown}: several lines have the same time in {quote(found.times.name)}, and "
+            f"more than one column may name the sequence: {ways}. Choose one."
+        )
+
+
+def _is_key(code: np.ndarray, ticks: np.ndarray) -> bool:
+    """Whether entity and time are there once together, and most times are there for each entity."""
+    number, steps = int(code.max()) + 1, int(ticks.max()) + 1
+    key = code.astype(np.int64) * steps + ticks
+    return len(np.unique(key)) == len(key) and number * min(steps, LONG_RUN) <= len(key)
+
+
+# ------------------------------------------------------------------ rows or series
+
+
+def _is_wide(table: Table) -> bool:
+    """Whether the names of the columns of numbers count: 0, 1, ...; h00, h01, ...; V1, V2, ..."""
+    if not table.has_names:
+        return False
+    names = step_names(table)
+    return len(names) >= 3 and numbered(names)
+
+
+def step_names(table: Table) -> list[str]:
+    """Names of the columns of numbers, without a first one that is no step."""
+    names = [c.name for c in table.columns if c.kind in ("number", "mixed", "empty")]
+    return names[1:] if len(names) > 3 and not numbered(names) else names
+
+
+def numbers_of(table: Table) -> np.ndarray:
+    """The columns of numbers [L, D], the first rows."""
+    kept = [c.values[:MOST_LOOKED_AT] for c in table.columns if c.kind in ("number", "yes/no")]
+    return np.stack(kept, axis=1) if kept else np.zeros((0, 0))
+
+
+def _rows_or_series(table: Table, found: _Found) -> str:
+    """ "rows" or "series" for a table of numbers without names of its own."""
+    x_LD = numbers_of(table)
+    several = (
+        f"If a line is a sequence: --layout rows. If a line is a step of one long series with "
+        f"{x_LD.shape[1]} features: --layout series."
+    )
+    words = [d for d, c in enumerate(table.columns) if c.kind == "words"]
+    if not table.has_names and words and found.times is None and len(words) == len(table.columns):
+        return "rows"
+    names = step_names(table)
+    is_time = table.has_names and all(STEP_WORDS.fullmatch(name) for name in names)
+    if asks_for_series(x_LD):
+        if table.has_names and not is_time:
+            found.notes.append("a line is a step: columns have their own scales and change slowly")
+            return "series"
+        raise DataError(
+            f"{table.shown}: lines follow each other smoothly and columns have different scales, "
+            f"as in one long series with a step in each line. {several}"
+        )
+    if not table.has_names and (label := _class_label(table)) is not None:
+        raise DataError(
+            f"{table.shown}: column 1 holds {label} different whole numbers, unlike the other "
+            f"columns: it may be a class label before a sequence of {len(table.columns) - 1} "
+            "steps. If it is: --label 1. If it is the first step: --layout rows."
+        )
+    if table.has_names:
+        if not is_time and not _is_smooth_across(x_LD):
+            raise DataError(
+                f"{table.shown}: the columns are called {quote(names[0])} to {quote(names[-1])}, "
+                f"which may be steps of a sequence or features of a step. {several}"
+            )
+        found.notes.append(
+            f"columns {quote(names[0])} to {quote(names[-1])} are steps: a line is a sequence"
+        )
+    return "rows"
+
+
+def _class_label(table: Table) -> int | None:
+    """How many classes a first column of few whole numbers has, None where it is none."""
+    first, rest = table.columns[0], table.columns[1:]
+    if first.exact is None or len(rest) < FEW_COLUMNS or len(table) < 2 * LONG_RUN:
+        return None
+    classes = len(np.unique(first.exact))
+    whole = sum(column.exact is not None for column in rest)
+    is_label = 1 < classes <= min(MOST_CLASSES, len(table) // 3) and 2 * whole < len(rest)
+    return classes if is_label else None
+
+
+def _ratio(x: np.ndarray, axis: int) -> np.ndarray:
+    """Von Neumann's ratio, mean (x_i - x_{i-1})^2 / 2 var x: 1 where neighbours are independent."""
+    variance = x.var(axis=axis)
+    steps = np.mean(np.diff(x, axis=axis) ** 2, axis=axis)
+    return steps[variance > 0] / (2 * variance[variance > 0])
+
+
+def _is_smooth_across(x_LD: np.ndarray) -> bool:
+    """Whether a row changes little from column to column, beside what it changes in all."""
+    if not np.isfinite(x_LD).all() or x_LD.shape[1] < LONG_RUN:
+        return False
+    across, down = _ratio(x_LD, 1), _ratio(x_LD, 0)
+    return bool(len(across) and np.median(across) < 0.5 and len(down) and np.median(down) > 0.5)
+
+
+def is_series(x_LD: np.ndarray) -> bool:
+    """Whether rows are evidently steps of a series.
+
+    Its columns have different levels or scales and change little from row to row, while a row
+    changes much from column to column (24 columns for the hours of a day do not).
+    """
+    x_LD = x_LD[:MOST_LOOKED_AT]
+    x_LD = x_LD[np.isfinite(x_LD).all(axis=1)]
+    if len(x_LD) < 3 or x_LD.shape[1] < 2:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        varying = x_LD.std(axis=0) > 0
+        if not varying.any():
+            return False
+        mean_D, std_D = x_LD.mean(axis=0), x_LD.std(axis=0)
+        apart = mean_D.std() > std_D.mean() or std_D.max() > 3 * std_D.min()
+        down = np.mean(np.diff(x_LD, axis=0) ** 2, axis=0)[varying] / (2 * std_D[varying] ** 2)
+        across = np.mean(np.diff(x_LD, axis=1) ** 2) / (2 * x_LD.var(axis=1).mean())
+    chance = 4 / np.sqrt(len(x_LD))  # the ratio's standard deviation is a quarter of it
+    return bool(apart and np.median(down) < min(0.5, 1 - chance) and across > 0.5)
+
+
+def asks_for_series(x_LD: np.ndarray) -> bool:
+    """Whether rows are evidently steps of a series, and no windows of one."""
+    return is_series(x_LD) and overlap.find(x_LD[:MOST_LOOKED_AT, :, None]) is None
+
+
+def is_channels_first(x_NCT: np.ndarray) -> bool:
+    """Whether the second axis of an array may be channels, and the last one time.
+
+    Channels have levels or scales of their own, or each changes little along the last axis, or
+    there are few of them and many steps.
+    """
+    x_NCT = x_NCT[:MOST_LOOKED_AT]
+    _, second, last = x_NCT.shape
+    if second < 2 or last <= 2 * second or not np.isfinite(x_NCT).all():
+        return False
+    mean_C = x_NCT.mean(axis=(0, 2))
+    std_C = x_NCT.std(axis=(0, 2))
+    apart = mean_C.std() > std_C.mean() or std_C.max() > 3 * max(std_C.min(), 1e-300)
+    along = _ratio(x_NCT.reshape(-1, last), 1)
+    likely = len(along) > 0 and (np.median(along) < 0.5 or apart)
+    return bool(likely or (second <= MOST_CHANNELS and last >= max(4 * second, 16)))

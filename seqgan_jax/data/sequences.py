@@ -1,0 +1,202 @@
+"""Sequences of equal length with where they come from, and their split into three parts.
+
+Shapes: N sequences, T steps of a sequence, D columns of the data.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from seqgan_jax.data import intervals, overlap
+from seqgan_jax.data import missing as gaps
+from seqgan_jax.data.bounds import Limits
+from seqgan_jax.data.files import printable
+from seqgan_jax.data.form import Form
+from seqgan_jax.data.missing import Missing
+from seqgan_jax.data.overlap import Windows
+from seqgan_jax.errors import DataError, UsageError
+
+MIN_SEQUENCES = 20
+MIN_STEPS = 2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sequences:
+    """Sequences of equal length with where they come from.
+
+    Args:
+      x_NTD: the values, float64, in units of the data.
+      names: of the D columns; ("x",) or ("x1", "x2", ...) where the source has none.
+      source: path or name, for messages.
+      starts_N: where each window starts in its series; None for a table of sequences.
+      notes: what the user should know, such as a column that was ignored.
+      windows: where rows are in the series that they overlap in, where there are several, or a
+        table turned out to be windows; they are then split by it.
+      form: what the input looked like; None for simulators.
+    """
+
+    x_NTD: np.ndarray
+    names: tuple[str, ...]
+    source: str
+    starts_N: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+    windows: Windows | None = None
+    form: Form | None = None
+
+    def check(self, limits_D: Sequence[Limits | None]) -> None:
+        """Raise DataError at a value that --log or --bounds does not allow."""
+
+        def place(n: int, t: int, _: int) -> str:
+            source = printable(self.source)
+            if self.starts_N is not None:
+                return f"{source}, step {self.starts_N[n] + t + 1} of the series"
+            return f"{source}, sequence {n + 1}, step {t + 1}"
+
+        intervals.check([(0, self.x_NTD)], limits_D, self.names, place)
+
+
+def of_table(
+    x: np.ndarray,
+    source: str,
+    names: tuple[str, ...],
+    missing: Missing = "error",
+    limit: int | None = None,
+    remedy: str = "One long series: --layout series cuts it into windows.",
+) -> Sequences:
+    """Sequences of an array [N, T, D], with notes on gaps, copies and overlap.
+
+    Raises:
+      DataError: too few sequences or steps, or none without missing values.
+    """
+    notes: tuple[str, ...] = ()
+    windows = overlap.find(x)  # before gaps are filled, differently in each window
+    if missing != "error":
+        gaps.check_columns(x.reshape(-1, x.shape[2]), names, source)
+        x, kept_N, notes = gaps.resolve(x, missing, source, limit=limit)
+        windows = windows and windows[kept_N]
+    n, steps, _ = x.shape
+    shown = printable(source)
+    if steps < MIN_STEPS:
+        raise DataError(
+            f"{shown}: {steps} step in a sequence; at least {MIN_STEPS} are needed. {remedy}"
+        )
+    if n < MIN_SEQUENCES:
+        raise DataError(
+            f"{shown}: {n} sequence{'s' * (n != 1)}; at least {MIN_SEQUENCES} are needed, to train "
+            f"on some and hold others out. Add sequences. {remedy}"
+        )
+    copies = n - overlap.count_distinct(x)
+    if copies:
+        notes += (f"{copies} of {n} sequences are exact copies of others",)
+    if windows is not None:
+        notes += (f"{windows}: they are split by time, so that no step is in two parts",)
+    return Sequences(x, names, source, None, notes, windows)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """Three parts that share no value.
+
+    Args:
+      train_NTD: to learn from.
+      validation_NTD: to decide when to stop.
+      held_out_NTD: for reports only.
+    """
+
+    train_NTD: np.ndarray
+    validation_NTD: np.ndarray
+    held_out_NTD: np.ndarray
+
+
+def split(
+    sequences: Sequences, held_out: float = 0.1, validation: float = 0.1, seed: int = 88
+) -> Split:
+    """Training, validation and held-out parts.
+
+    Windows of a series: by time, and windows that reach across a border are dropped, so that no
+    value is in two parts. A table of sequences: at random.
+
+    Args:
+      sequences: from `layout.load`.
+      held_out: fraction for reports only, the last of a series, in (0, 0.5].
+      validation: fraction for early stopping, the last of the rest, in (0, 0.5].
+      seed: of the random choice.
+
+    Raises:
+      UsageError: a fraction outside its limits, or more than 0.8 together.
+      DataError: a part would be empty.
+
+    >>> table = Sequences(np.zeros((100, 20, 3)), ("a", "b", "c"), "x.npy")
+    >>> {part: x.shape for part, x in vars(split(table)).items()}
+    {'train_NTD': (80, 20, 3), 'validation_NTD': (10, 20, 3), 'held_out_NTD': (10, 20, 3)}
+    """
+    for name, value in (("--held-out", held_out), ("--validation", validation)):
+        if not 0 < value <= 0.5:
+            raise UsageError(f"{name} {value:g} is impossible. It must be above 0, at most 0.5.")
+    if held_out + validation > 0.8:
+        raise UsageError(
+            f"--held-out {held_out:g} and --validation {validation:g} leave less than a fifth to "
+            "train on. Make one smaller."
+        )
+    x, windows = sequences.x_NTD, sequences.windows
+    wanted = [max(1, round(fraction * len(x))) for fraction in (held_out, validation)]
+    if sequences.starts_N is not None:
+        windows = Windows(np.zeros(len(x), int), sequences.starts_N, 0)
+    if windows is None:
+        parts = _whole_series(np.arange(len(x)), wanted, seed)
+    else:
+        sizes = np.bincount(windows.series_N)
+        many = len(sizes) >= MIN_SEQUENCES and sizes.max() <= min(wanted)
+        whole = _whole_series(windows.series_N, wanted, seed)
+        by_time = _by_time(windows, x.shape[1], held_out, validation)
+        parts = (many and whole) or by_time or (2 * sizes.max() <= len(x) and whole) or None
+    if not parts:
+        n, steps, _ = x.shape
+        raise DataError(
+            f"{printable(sequences.source)}: {n} sequences of {steps} steps are too few to split: "
+            "no sequence is left for training when those that share values with the validation and "
+            "held-out parts are dropped. Use more data, a smaller --window, or smaller --held-out "
+            "and --validation."
+        )
+    return Split(*(x[np.sort(part)] for part in parts))
+
+
+Parts = list[np.ndarray]  # row numbers of the training, validation and held-out parts
+
+
+def _whole_series(series_N: np.ndarray, wanted: Sequence[int], seed: int) -> Parts | None:
+    """Whole series at random: as few as have the `wanted` rows, first held out; None where none is
+    left to train on."""
+    sizes = np.bincount(series_N)
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    parts: Parts = []
+    for count in wanted:
+        number = int(np.searchsorted(np.cumsum(sizes[order[::-1]]), count)) + 1
+        if number >= len(order):
+            return None
+        order, part = order[:-number], order[-number:]
+        parts.insert(0, np.flatnonzero(np.isin(series_N, part)))
+    return [np.flatnonzero(np.isin(series_N, order)), *parts]
+
+
+def _by_time(windows: Windows, length: int, *fractions: float) -> Parts | None:
+    """The end of each series held out, what is before it to validate, without windows that reach
+    across a border; None where a part is empty. Series too short to be cut are trained on."""
+    starts_N, one = windows.starts_N, windows.series_N.max() == 0
+    parts: list[Parts] = [[], [], []]
+    order = np.lexsort((starts_N, windows.series_N))
+    for series in np.split(order, np.cumsum(np.bincount(windows.series_N))[:-1]):
+        left, cut = series, list[np.ndarray]()
+        for fraction in fractions:
+            part = left[-max(1, round(fraction * len(series))) :]
+            left = left[starts_N[left] + length <= starts_N[part[0]]]
+            cut.insert(0, part)
+            if len(left) == 0:
+                break
+        if len(left) > 0 and (one or len(series) >= MIN_SEQUENCES):
+            for rows, each in zip(parts, [left, *cut], strict=True):
+                rows.append(each)
+        else:
+            parts[0].append(series)
+    return [np.concatenate(rows) for rows in parts] if all(parts) else None

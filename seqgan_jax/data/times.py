@@ -1,0 +1,338 @@
+"""Time indices: dates, epochs and counters; their step, and where it is broken.
+
+Times are whole numbers of ticks, `per_second` of them a second; plain numbers are float64.
+"""
+
+import datetime
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seqgan_jax.data.form import TimeForm
+from seqgan_jax.data.tables import Column, is_gone
+from seqgan_jax.errors import DataError
+
+DAY = 86_400
+JITTER = 0.5  # of a step: less is no gap
+IRREGULAR = 10.0  # steps, where steps vary: more is a gap
+CLOSED = 6  # weekdays without a row that are holidays
+NAMES = {"time", "date", "datetime", "timestamp", "ts", "t", "step", "cycle", "day", "hour", "week"}
+PARTS = ("year", "month", "day", "hour", "minute", "second")
+_SHORT = {"yr": "year", "mo": "month", "mon": "month", "yyyy": "year", "mm": "month", "dd": "day"}
+_SHORT |= {"hh": "hour", "hr": "hour", "min": "minute", "sec": "second"}
+_DATES = (
+    *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y"),
+    *("%m-%d-%Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y"),
+    *("%b %d, %Y", "%b %d %Y", "%d %B %Y", "%B %d, %Y", "%Y-%m", "%Y/%m", "%m/%Y", "%b %Y"),
+    *("%b-%Y", "%B %Y", "%Y%m%d"),
+)
+_HOURS = (
+    *("%H:%M:%S", "%H:%M", "%H:%M:%S.%f", "%H.%M.%S", "%I:%M:%S %p", "%I:%M %p", "%H%M%S", "%H"),
+    *("%H:%M:%S%z", "%H:%M:%S.%f%z", "%H:%M%z", "%H:%M:%S %z"),
+)
+FORMATS = (*_DATES, *(f"{d}{s}{h}" for d in _DATES for s in (" ", "T") for h in _HOURS))
+_MARKS = {form: re.sub(r"%.|T", "", form) for form in FORMATS}  # what is between letters and digits
+_ZONES = ("", "+:", "-:", "+", "-")
+EPOCHS = {"epoch s": 1, "epoch ms": 10**3, "epoch us": 10**6, "epoch ns": 10**9}
+MANY = 20  # rows that show what a column is
+
+
+@dataclass(frozen=True, eq=False)
+class Times:
+    """A time index, a time for each of L rows."""
+
+    name: str
+    kind: str  # as TimeForm's
+    ticks: np.ndarray  # [L] int64, float64 where kind is "number"
+    per_second: int
+    format: str = ""
+    timezone: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """The step of a time index whose rows are in order, and between which rows it is broken."""
+
+    step: float  # ticks
+    rule: str
+    broken: np.ndarray  # [L - 1] bool
+    words: str  # of the step
+
+
+def of_words(name: str, columns: Sequence[Column]) -> Times | None:
+    """The dates in columns of words, joined by a blank; None where they are no dates.
+
+    Raises:
+      DataError: day and month cannot be told apart.
+    """
+    import pandas as pd
+
+    values = columns[0].values
+    if any(is_gone(column).any() for column in columns):
+        return None
+    if all(isinstance(v, datetime.date) for v in values[:MANY]):
+        try:
+            found = pd.DatetimeIndex(values)
+        except (ValueError, TypeError):
+            return None
+        return _times(name, found, "%Y-%m-%d" if _are_days(found) else "%Y-%m-%d %H:%M:%S")
+    if not all(isinstance(v, str) for v in values[:MANY]):
+        return None
+    if len(columns) > 1:
+        parts = [[str(v) for v in column.values] for column in columns]
+        values = np.array([" ".join(each) for each in zip(*parts, strict=True)], object)
+    likely = [form for form in FORMATS if _fits(values[0], form) and _fits(values[-1], form)]
+    read = [(form, index) for form in likely if (index := _parsed(values, form)) is not None]
+    if not read and re.match(r"\d{4}-\d\d-\d\d[ T]", values[0]):
+        index = _parsed(values, "ISO8601")
+        read = [] if index is None else [("%Y-%m-%d %H:%M:%S.%f", index)]
+    if not read:
+        return None
+    found = [_times(name, index, form) for form, index in read]
+    kept = {times.ticks.tobytes(): times for times in reversed(found)}
+    if len(kept) == 1:
+        return found[0]
+    regular = [np.mean(~infer(t, np.unique(t.ticks)).broken) for t in found]
+    best = np.flatnonzero(np.array(regular) >= max(regular) - 1e-9)
+    if len({found[i].ticks.tobytes() for i in best}) > 1:
+        raise DataError(
+            f"column {name!r}: {values[0]!r} may be {read[0][0]} or {read[1][0]}: nothing in the "
+            "column shows which is the day and which the month. Write dates as 2021-02-28."
+        )
+    return found[int(best[0])]
+
+
+def _fits(token: str, form: str) -> bool:
+    marks = re.sub(r"\w+", "", token)
+    if not any(marks == _MARKS[form] + zone for zone in _ZONES[: None if "%z" in form else 1]):
+        return False  # before a pattern is compiled for each format
+    try:
+        datetime.datetime.strptime(token, form)
+    except ValueError:
+        return False
+    return True
+
+
+def _parsed(values: np.ndarray, form: str) -> Any:
+    """A DatetimeIndex, None where one of the values is not of the form."""
+    import pandas as pd
+
+    try:
+        found = pd.to_datetime(pd.Index(values), format=form, utc="%z" in form or None)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return None if found.isna().any() else found
+
+
+def _are_days(index: Any) -> bool:
+    return bool((index == index.normalize()).all())
+
+
+def _times(name: str, index: Any, form: str) -> Times:
+    zone = "" if index.tz is None else str(index.tz)
+    if index.tz is not None:
+        index = index.tz_convert("UTC").tz_localize(None)
+    return Times(name, "datetime", index.as_unit("us").asi8, 10**6, form, zone)
+
+
+def of_parts(columns: Sequence[Column]) -> Times | None:
+    """The time in columns that are called year, month, day, hour, ...; None where there is none."""
+    import pandas as pd
+
+    parts = {part_of(column.name): column for column in columns}
+    if any(column.exact is None for column in parts.values()) or "year" not in parts:
+        return None
+    given = {part: column.exact for part, column in parts.items()}
+    full = {"month": 1, "day": 1} | given
+    try:
+        index = pd.DatetimeIndex(pd.to_datetime(pd.DataFrame(full)))
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return _times(" ".join(column.name for column in columns), index, "")
+
+
+def part_of(name: str) -> str:
+    """year, month, day, hour, minute or second, where a column is called so; else ""."""
+    lower = name.strip().lower()
+    lower = _SHORT.get(lower, lower)
+    return lower if lower in PARTS else ""
+
+
+def of_numbers(column: Column, is_named: bool) -> Times | None:
+    """An epoch or date in whole numbers; with `is_named` any number is taken as it is.
+
+    Only numbers that go one way all the time are an epoch, unless the column is named.
+    """
+    if column.kind != "number" or not np.isfinite(column.values).all():
+        return None
+    ticks = column.exact
+    if ticks is None and np.all(column.values == np.rint(column.values)):
+        with np.errstate(invalid="ignore"):
+            ticks = column.values.astype(np.int64)
+    if ticks is not None and len(ticks):
+        ticks = ticks.astype(np.int64)
+        low, high = int(ticks.min()), int(ticks.max())
+        named = is_named or column.name.lower() in NAMES or "time" in column.name.lower()
+        one_way = bool(np.all(np.diff(ticks) > 0) or np.all(np.diff(ticks) < 0))
+        if low >= 19000101 and high <= 21001231 and (named or one_way):
+            text = Column(column.name, "words", ticks.astype(str).astype(object), "str")
+            if (found := of_words(column.name, [text])) is not None:
+                return found
+        for kind, per_second in EPOCHS.items():
+            inside = 10**8 * per_second <= low and high <= 5 * 10**9 * per_second
+            if inside and (named or one_way):
+                return Times(column.name, kind, ticks, per_second)
+    if is_named:
+        return Times(column.name, "number", np.asarray(column.values, np.float64), 1)
+    return None
+
+
+def counting(column: Column) -> bool:
+    """Whether a column of numbers goes on in equal steps."""
+    x = column.values
+    if column.kind != "number" or len(x) < 3 or not np.isfinite(x).all():
+        return False
+    steps = np.diff(x)
+    scale = np.abs(x).max() * 1e-12
+    return bool(steps[0] != 0 and np.all(np.abs(steps - steps[0]) <= scale))
+
+
+def infer(times: Times, ticks: np.ndarray) -> Steps:
+    """The step of ticks that go up, and where it is broken.
+
+    >>> days = Times("d", "datetime", np.arange(5) * 86_400 * 10**6, 10**6)
+    >>> infer(days, np.delete(days.ticks, 3))
+    ... # doctest: +ELLIPSIS
+    Steps(step=86400000000.0, rule='D', broken=array([False, False,  True]), words='1 day')
+    """
+    return infer_many(times, [ticks])
+
+
+def infer_many(times: Times, groups: Sequence[np.ndarray]) -> Steps:
+    """`infer` of several sequences with one step; `broken` of all, one after the other."""
+    gaps = np.concatenate([np.diff(ticks) for ticks in groups])
+    if len(gaps) == 0:
+        return Steps(1.0, "", np.zeros(0, bool), "unknown")
+    if times.kind == "datetime":
+        calendar = _months(times, groups) or _weekdays(times, groups, gaps)
+        if calendar is not None:
+            return calendar
+    if times.kind == "number":
+        scale = max(float(np.abs(ticks).max()) for ticks in groups) * 1e-9
+        rounded = np.rint(gaps / scale) * scale if scale > 0 else gaps
+    else:
+        rounded = gaps
+    values, counts = np.unique(rounded, return_counts=True)
+    step = float(np.median(gaps[rounded == values[counts.argmax()]]))
+    if counts.max() < 0.5 * len(gaps):
+        step = float(np.median(gaps))
+    within = np.abs(gaps - step) <= JITTER * step
+    words = span(step / times.per_second) if times.kind != "number" else f"{step:.6g}"
+    on_grid = np.all(np.abs(gaps / step - np.rint(gaps / step)) < 1e-6) if step else False
+    if within.mean() < 0.9 and not on_grid and np.median(gaps) > 0:
+        middle = float(np.median(gaps))
+        words = span(middle / times.per_second) if times.kind != "number" else f"{middle:.6g}"
+        return Steps(middle, "", gaps > IRREGULAR * middle, f"irregular, about {words}")
+    rule = alias(step / times.per_second) if times.kind != "number" else ""
+    return Steps(step, rule, ~within, words)
+
+
+def _dates(times: Times, ticks: np.ndarray) -> np.ndarray:
+    return (ticks // (times.per_second // 10**6 or 1)).astype("M8[us]")
+
+
+def _months(times: Times, groups: Sequence[np.ndarray]) -> Steps | None:
+    """Steps of whole months, None where there are none."""
+    months, days, ends, rest = [], [], [], []
+    for ticks in groups:
+        stamp = _dates(times, ticks)
+        month, day = stamp.astype("M8[M]"), stamp.astype("M8[D]")
+        months.append(np.diff(month.astype(int)))
+        days.append((day - month).astype(int) + 1)
+        ends.append((day + 1).astype("M8[M]") != month)
+        rest.append((stamp - day).astype(int))
+    steps, day, end = np.concatenate(months), np.concatenate(days), np.concatenate(ends)
+    clock = np.concatenate(rest)
+    if len(steps) == 0 or steps.min() < 1 or np.any(clock != clock[0]):
+        return None
+    if not end.all() and np.any(day != day[0]):
+        return None
+    values, counts = np.unique(steps, return_counts=True)
+    k = int(values[counts.argmax()])
+    letter = "S" if day[0] == 1 and np.all(day == 1) else "E" if end.all() else ""
+    rule = {1: "M", 3: "Q", 12: "Y"}.get(k, f"{k}M") + letter if letter else ""
+    words = {1: "1 month", 3: "3 months", 12: "1 year"}.get(k, f"{k} months")
+    return Steps(30.4375 * DAY * k * times.per_second, rule, steps != k, words)
+
+
+def _weekdays(times: Times, groups: Sequence[np.ndarray], gaps: np.ndarray) -> Steps | None:
+    """Steps from weekday to weekday, holidays left out; None where there are none."""
+    day = DAY * times.per_second
+    if len(gaps) < MANY or np.any(gaps % day) or not np.any(gaps == 3 * day):
+        return None
+    stamps = [_dates(times, ticks).astype("M8[D]") for ticks in groups]
+    if not all(np.is_busday(stamp).all() for stamp in stamps):
+        return None
+    steps = np.concatenate([np.busday_count(stamp[:-1], stamp[1:]) for stamp in stamps])
+    if np.mean(steps == 1) < 0.8:
+        return None
+    closed = int(np.sum(steps[(steps > 1) & (steps <= CLOSED)] - 1))
+    words = "weekdays" + f" ({closed} of them without a row: holidays)" * (closed > 0)
+    return Steps(float(day), "B", steps > CLOSED, words)
+
+
+_UNITS = (("D", "day", DAY), ("h", "hour", 3600), ("min", "minute", 60), ("s", "second", 1))
+
+
+def alias(seconds: float) -> str:
+    """The alias of pandas for a span of time, "" where it has none.
+
+    >>> alias(900.0), alias(86_400.0), alias(0.02), alias(604_800.0)
+    ('15min', 'D', '20ms', '7D')
+    """
+    for short, _, unit in _UNITS:
+        if seconds >= unit and seconds % unit == 0:
+            count = int(seconds // unit)
+            return short if count == 1 else f"{count}{short}"
+    for short, size in (("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)):
+        count = round(seconds / size)
+        if count and abs(count * size - seconds) < 1e-9 * seconds:
+            return f"{count}{short}"
+    return ""
+
+
+def span(seconds: float) -> str:
+    """A span of time in words.
+
+    >>> span(86_400.0), span(900.0), span(0.02)
+    ('1 day', '15 minutes', '0.02 s')
+    """
+    for _, word, size in _UNITS[:3]:
+        if seconds >= size and seconds % size == 0:
+            return f"{int(seconds // size)} {word}{'s' * (seconds != size)}"
+    return f"{seconds:.6g} s"
+
+
+def form_of(times: Times, steps: Steps) -> TimeForm:
+    """What samples need to know of a time index."""
+    per = times.per_second if times.kind == "datetime" else 1
+    return TimeForm(
+        name=times.name,
+        kind=times.kind,
+        step=float(steps.step / per),
+        rule=steps.rule,
+        start=float(times.ticks.min() / per),
+        format=times.format,
+        timezone=times.timezone,
+    )
+
+
+def pairs(columns: Sequence[Column]) -> list[tuple[int, ...]]:
+    """Columns of words that may be a date, alone or with the next one as its hours."""
+    words = [d for d, column in enumerate(columns) if column.kind == "words"]
+    both = [(a, b) for a, b in itertools.pairwise(words) if b == a + 1]
+    return [*both, *((d,) for d in words)]

@@ -1,0 +1,509 @@
+"""Steps of one or several entities -> sequences: in order of time, cut where it is broken.
+
+Shapes: L rows of a table, N sequences, T steps, D columns.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from seqgan_jax.data import columns, evidence, sequences
+from seqgan_jax.data import missing as gaps
+from seqgan_jax.data import times as clock
+from seqgan_jax.data.evidence import Reading
+from seqgan_jax.data.form import ColumnForm, Form, IdForm, TimeForm
+from seqgan_jax.data.missing import Missing
+from seqgan_jax.data.overlap import Windows
+from seqgan_jax.data.sequences import MIN_SEQUENCES, Sequences
+from seqgan_jax.data.tables import Column, Table, numbered_names
+from seqgan_jax.data.times import Steps, Times
+from seqgan_jax.errors import DataError, UsageError
+
+Duplicates = Literal["error", "first", "last", "mean"]
+WINDOW = 20  # where none is given
+LIMIT = 5  # steps that are filled in, where no --limit is given
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How sequences are cut and gaps are treated: flags of the same names."""
+
+    window: int | None = None
+    stride: int = 1
+    missing: Missing = "error"
+    limit: int | None = None
+    duplicates: Duplicates = "error"
+    missing_values: tuple[str, ...] = ()
+    features: int = 1
+
+
+@dataclass(eq=False)
+class _Steps:
+    """Rows in order: entity by entity, in each by time."""
+
+    x_LD: np.ndarray
+    code_L: np.ndarray  # entity
+    breaks: np.ndarray  # first rows of pieces without a gap, 0 first
+    steps: Steps | None
+    notes: list[str]
+
+    @property
+    def pieces(self) -> list[tuple[int, int]]:
+        ends = np.r_[self.breaks[1:], len(self.x_LD)]
+        return [(int(a), int(b)) for a, b in zip(self.breaks, ends, strict=True)]
+
+
+def build(table: Table, reading: Reading, cut: Cut) -> Sequences:
+    """The sequences of a table that is read as `reading` says.
+
+    Raises:
+      DataError: a value that is missing or no number, a time that is there twice, too few steps, or
+        sequences of unequal length without a window.
+      UsageError: a setting that has no meaning for this layout.
+    """
+    x_LD = _numbers(table, reading, cut)
+    if reading.layout == "rows":
+        return _rows(table, reading, cut, x_LD)
+    if cut.features > 1:
+        raise UsageError(
+            f"--features has no meaning for {table.shown}, "
+            + ("where its header has names" if table.has_names else "where a line is a step")
+            + ". Leave it out."
+        )
+    _check_sentinels(table, reading, cut, x_LD)
+    ordered = _in_order(table, reading, cut, x_LD)
+    form = _form(table, reading, _columns(table, reading), ordered.steps)
+    names = tuple(table.names[d] for d in reading.learned)
+    notes = (*table.notes, *reading.notes)
+    if cut.missing != "error":
+        gaps.check_columns(x_LD, names, table.shown)
+    if reading.layout == "long" and cut.window is None:
+        found = _whole(table, reading, cut, ordered, names)
+    else:
+        found = _cut(table.shown, cut, ordered, names)
+    return dataclasses.replace(found, notes=(*notes, *found.notes), form=form)
+
+
+# ------------------------------------------------------------------ values
+
+
+def _numbers(table: Table, reading: Reading, cut: Cut) -> np.ndarray:
+    """The learned columns [L, D]; refuses what is no number, or is missing and may not be."""
+    may_miss = cut.missing != "error"
+    chosen = [table.columns[d] for d in reading.learned]
+    if not chosen:
+        listed = ", ".join(repr(name) for name in table.names[:20] if name) or "unnamed"
+        raise DataError(
+            f"{table.place(0)}: no column holds numbers that can be learned (the columns are "
+            f"{listed}). Name one that does: --columns NAME."
+        )
+    for d, why in reading.left_out.items():
+        if why == "it is empty" and may_miss and table.columns[d].name and table.has_names:
+            raise gaps.nothing_in(table.columns[d].name, table.shown)
+    bad = [d for d, column in zip(reading.learned, chosen, strict=True) if _is_bad(column, False)]
+    if bad:
+        really = [d for d in bad if _is_bad(table.columns[d], may_miss)]
+        padded = reading.layout == "rows" and _is_padded(table, reading, cut)
+        if really and not padded:
+            if table.check is not None:
+                table.check(reading.learned, may_miss)
+            column = table.columns[really[0]]
+            raise DataError(
+                f"{table.shown}: column {column.name!r} holds missing values. {gaps.REMEDY}"
+            )
+    return np.stack([column.values for column in chosen], axis=1)
+
+
+def _is_bad(column: Column, may_miss: bool) -> bool:
+    if column.kind == "empty":
+        return not may_miss
+    if column.kind not in ("number", "yes/no"):
+        return True
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = column.values.sum()  # faster than a look at each
+    if np.isfinite(total):
+        return False
+    bad = np.isinf(column.values) if may_miss else ~np.isfinite(column.values)
+    return bool(bad.any())
+
+
+def _check_sentinels(table: Table, reading: Reading, cut: Cut, x_LD: np.ndarray) -> None:
+    """Ask about values that may mean "missing"."""
+    if cut.missing_values:
+        return
+    found: dict[float, list[tuple[str, int]]] = {}
+    features = len(reading.learned) if reading.layout != "rows" else 1
+    for d, x_L in enumerate(x_LD.T if features > 1 or x_LD.shape[1] == 1 else [x_LD.ravel()]):
+        value = columns.sentinel_of(x_L)
+        if value is not None:
+            name = table.names[reading.learned[d]] if features > 1 else "the values"
+            found.setdefault(value, []).append((name, int(np.count_nonzero(x_L == value))))
+    if not found:
+        return
+    words = []
+    for value, places in found.items():
+        listed = ", ".join(f"{name!r} ({times:,} times)" for name, times in places[:5])
+        words.append(f"{value:g} in {listed}" + ", ..." * (len(places) > 5))
+    numbers = " ".join(f"{value:g}" for value in found)
+    raise DataError(
+        f"{table.shown}: {'; '.join(words)}: far outside all other values and repeated exactly, as "
+        f"if it meant a missing value. If it does: --missing-values {numbers}, with --missing drop "
+        "or --missing interpolate. If it is a value: --missing-values nan."
+    )
+
+
+# ------------------------------------------------------------------ a line is a sequence
+
+
+def _rows(table: Table, reading: Reading, cut: Cut, x_NW: np.ndarray) -> Sequences:
+    """A sequence a line: T x D numbers, all of step 1 first."""
+    if cut.duplicates != "error":
+        raise UsageError("--duplicates has no meaning where a line is a sequence. Leave it out.")
+    width, num_features = x_NW.shape[1], cut.features
+    if width % num_features:
+        where = f"{table.shown}:1:1" if table.dialect else table.shown
+        raise DataError(
+            f"{where}: {width} numbers a line are not a multiple of --features "
+            f"{num_features}. Correct --features: a line has steps x features numbers."
+        )
+    x_NTD = x_NW.reshape(len(x_NW), -1, num_features)
+    names = numbered_names(num_features)
+    _check_sentinels(table, reading, cut, x_NW)
+    lengths = _lengths(table, cut, x_NTD)
+    dtype = table.columns[reading.learned[0]].dtype
+    form = _form(table, reading, described(x_NTD, names, dtype), None)
+    found = of_array(x_NTD, table.shown, names, cut, lengths)
+    notes = (*table.notes, *reading.notes, *found.notes)
+    return dataclasses.replace(found, notes=notes, form=form)
+
+
+def of_array(
+    x_NTD: np.ndarray,
+    source: str,
+    names: tuple[str, ...],
+    cut: Cut,
+    lengths: np.ndarray | None = None,
+    remedy: str = "One long series: --layout series cuts it into windows.",
+) -> Sequences:
+    """Sequences [N, T, D] as they are, or windows of each where --window is given.
+
+    Args:
+      x_NTD: the values, NaN where missing.
+      source: for messages.
+      names: of the D columns.
+      cut: how gaps are treated, and windows cut.
+      lengths: of each sequence, where they end in nothing.
+      remedy: where there are too few sequences.
+    """
+    if cut.window is None:
+        if cut.stride > 1:
+            raise UsageError("--stride has no meaning without --window here. Leave it out.")
+        limit = limit_of(cut)
+        return sequences.of_table(x_NTD, source, names, cut.missing, limit, remedy)
+    n, steps, num_features = x_NTD.shape
+    kept = np.arange(steps) < (np.full(n, steps) if lengths is None else lengths)[:, None]
+    code, x_LD = np.nonzero(kept)[0], x_NTD[kept]
+    breaks = np.flatnonzero(np.r_[True, np.diff(code) != 0])
+    ordered = _Steps(x_LD, code, breaks, None, [])
+    if num_features and cut.missing != "error":
+        gaps.check_columns(x_LD, names, source)
+    return _cut(source, cut, ordered, names)
+
+
+def _is_padded(table: Table, reading: Reading, cut: Cut) -> bool:
+    """Whether lines end in missing values, as sequences of unequal length; refused without
+    --window."""
+    values = [table.columns[d].values for d in reading.learned]
+    if any(each.dtype != np.float64 or np.isinf(each).any() for each in values):
+        return False
+    x_NTD = np.stack(values, axis=1)[..., None]
+    return bool(np.isnan(x_NTD).any()) and _lengths(table, cut, x_NTD) is not None
+
+
+def _lengths(table: Table, cut: Cut, x_NTD: np.ndarray) -> np.ndarray | None:
+    """The lengths of sequences that end in missing values or zeros, None where they do not."""
+    if not np.any(np.isnan(x_NTD[:, -1]) | (x_NTD[:, -1] == 0)):
+        return None  # nothing at the end
+    gone = np.isnan(x_NTD).all(axis=2)
+    lengths = columns.ends_of(gone)
+    padded = lengths < x_NTD.shape[1]
+    inside = np.arange(x_NTD.shape[1]) < lengths[:, None]
+    is_padded = np.sum(padded) >= max(3, 0.1 * len(padded)) and not np.any(gone & inside)
+    if is_padded and len(np.unique(lengths)) > 1 and lengths.min() > 0:
+        if cut.window is None:
+            raise unequal(table.shown, lengths, "lines end in missing values")
+        return lengths
+    if cut.missing_values or cut.window is not None:
+        return None
+    zeros = columns.padding_of(np.abs(x_NTD).sum(axis=2))
+    if zeros is not None:
+        raise DataError(
+            f"{table.shown}: {int(np.sum(zeros < x_NTD.shape[1])):,} lines end in zeros, which are "
+            "nowhere else, as if sequences of unequal length were filled up. If so: "
+            "--missing-values 0. If zeros are values: --missing-values nan."
+        )
+    return None
+
+
+def unequal(shown: str, lengths: np.ndarray, why: str) -> DataError:
+    """The error for sequences of unequal length where no window is given."""
+    least, most = int(lengths.min()), int(lengths.max())
+    return DataError(
+        f"{shown}: {len(lengths):,} sequences of {least} to {most} steps ({why}): sequences of "
+        "unequal length cannot be learned yet as they are. Cut windows out of them: --window "
+        f"{max(2, least)} is the longest that all of them have."
+    )
+
+
+def limit_of(cut: Cut) -> int | None:
+    """The longest gap that is filled in; refuses --limit without --missing interpolate."""
+    if cut.limit is not None and cut.missing != "interpolate":
+        raise UsageError("--limit has no meaning without --missing interpolate. Leave one out.")
+    return LIMIT if cut.limit is None else cut.limit
+
+
+# ------------------------------------------------------------------ a line is a step
+
+
+def _in_order(table: Table, reading: Reading, cut: Cut, x_LD: np.ndarray) -> _Steps:
+    """Rows entity by entity and in order of time, without duplicates, and where time is broken."""
+    times, notes = reading.times, list[str]()
+    code = evidence.entities(table, reading.ids)
+    if times is None:
+        if cut.duplicates != "error":
+            raise UsageError(
+                "--duplicates has no meaning without a time index. Name it (--time COLUMN), or "
+                "leave --duplicates out."
+            )
+        order = np.argsort(code, kind="stable")
+        x_LD, code = x_LD[order], code[order]
+        return _Steps(x_LD, code, np.flatnonzero(np.r_[True, np.diff(code) != 0]), None, notes)
+    order = np.lexsort((times.ticks, code))
+    if np.any(np.diff(order) != 1):
+        newest = bool(np.all(np.diff(times.ticks) < 0))
+        notes.append("put in order of time" + " (the newest was first)" * newest)
+        x_LD, code = x_LD[order], code[order]
+    ticks = times.ticks[order]
+    twice = np.r_[False, (np.diff(code) == 0) & (np.diff(ticks) == 0)]
+    if twice.any():
+        x_LD, code, ticks = _without_duplicates(table, cut, times, x_LD, code, ticks, twice, order)
+        count = int(twice.sum())
+        notes.append(
+            f"{count:,} line{'s' * (count > 1)} with a time that was there already: "
+            f"{'mean taken' if cut.duplicates == 'mean' else cut.duplicates + ' kept'}"
+        )
+    new = np.diff(code) != 0
+    groups = np.split(ticks, np.flatnonzero(new) + 1)
+    steps = clock.infer_many(times, groups)
+    broken = new.copy()
+    broken[~new] = steps.broken
+    number = int(steps.broken.sum())
+    words = f"time step {steps.words}"
+    if times.kind != "number" or number:
+        first, last = show(times, ticks.min()), show(times, ticks.max())
+        words += f", {first} to {last}, {number or 'no'} gap{'s' * (number != 1)}"
+        if number:
+            at = int(np.flatnonzero(~new)[np.flatnonzero(steps.broken)[0]])
+            words += f" (the first after {show(times, ticks[at])}); no sequence crosses one"
+        notes.append(words)
+    breaks = np.flatnonzero(np.r_[True, broken])
+    return _Steps(x_LD, code, breaks, steps, notes)
+
+
+def show(times: Times, tick: float) -> str:
+    """A time for messages."""
+    if times.kind == "number":
+        return f"{tick:.12g}"
+    nano = int(tick) * (10**9 // times.per_second)
+    date, _, clock_time = str(np.datetime64(nano, "ns")).partition("T")
+    clock_time = clock_time.removesuffix(".000000000")
+    if "." in clock_time:
+        clock_time = clock_time.rstrip("0")
+    return date if clock_time == "00:00:00" else f"{date} {clock_time}"
+
+
+def _without_duplicates(
+    table: Table,
+    cut: Cut,
+    times: Times,
+    x_LD: np.ndarray,
+    code: np.ndarray,
+    ticks: np.ndarray,
+    twice: np.ndarray,
+    order: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if cut.duplicates == "error":
+        at = int(np.flatnonzero(twice)[0])
+        rows = sorted((int(order[at - 1]), int(order[at])))
+        same = (
+            "" if table.dialect is None else f" (line {table.dialect.first + rows[0]} has it too)"
+        )
+        raise DataError(
+            f"{table.place(rows[1])}: the time {show(times, ticks[at])} is there twice{same}; "
+            f"{int(twice.sum()):,} such lines in all. Keep one of them: --duplicates first, last "
+            "or mean. If they are of several sequences: --id COLUMN."
+        )
+    starts = np.flatnonzero(~twice)
+    if cut.duplicates == "first":
+        return x_LD[starts], code[starts], ticks[starts]
+    if cut.duplicates == "last":
+        ends = np.r_[starts[1:], len(ticks)] - 1
+        return x_LD[ends], code[starts], ticks[starts]
+    there = ~np.isnan(x_LD)
+    total = np.add.reduceat(np.where(there, x_LD, 0.0), starts, axis=0)
+    count = np.add.reduceat(there.astype(float), starts, axis=0)
+    with np.errstate(invalid="ignore"):
+        return total / count, code[starts], ticks[starts]
+
+
+def _whole(
+    table: Table, reading: Reading, cut: Cut, ordered: _Steps, names: tuple[str, ...]
+) -> Sequences:
+    """Every entity is a sequence, all equally long and without a gap."""
+    starts = np.flatnonzero(np.r_[True, np.diff(ordered.code_L) != 0])
+    lengths = np.diff(np.r_[starts, len(ordered.code_L)])
+    if cut.stride > 1:
+        raise UsageError("--stride has no meaning without --window here. Leave it out.")
+    if lengths.min() != lengths.max():
+        usual = int(np.bincount(lengths).argmax())
+        odd = np.flatnonzero(lengths != usual)
+        if len(odd) <= 0.1 * len(lengths):  # one that is cut, rather than lives of many lengths
+            entity = ordered.code_L[starts[odd[0]]]
+            row = int(np.flatnonzero(evidence.entities(table, reading.ids) == entity)[-1])
+            raise DataError(
+                f"{table.place(row)}: the sequence that ends here has {lengths[odd[0]]} steps, and "
+                f"{len(lengths) - len(odd):,} of {len(lengths):,} have {usual}. Correct it, delete "
+                f"it, or cut windows out of all: --window {max(2, int(lengths.min()))}."
+            )
+        raise unequal(table.shown, lengths, "lines of each")
+    if len(ordered.breaks) > len(starts):
+        number = len(ordered.breaks) - len(starts)
+        longest = max(b - a for a, b in ordered.pieces)
+        raise DataError(
+            f"{table.shown}: {number:,} gap{'s' * (number > 1)} in the time of the sequences "
+            f"({'; '.join(ordered.notes)}). Cut windows that cross none: --window N, at most "
+            f"{longest}."
+        )
+    x_NTD = np.ascontiguousarray(ordered.x_LD).reshape(len(starts), int(lengths[0]), -1)
+    remedy = f"Cut windows out of them: --window N, at most {int(lengths[0])}."
+    found = sequences.of_table(x_NTD, table.shown, names, cut.missing, limit_of(cut), remedy)
+    return dataclasses.replace(found, notes=(*ordered.notes, *found.notes))
+
+
+def _cut(source: str, cut: Cut, ordered: _Steps, names: tuple[str, ...]) -> Sequences:
+    """Windows of each piece without a gap."""
+    window, x_LD, notes = cut.window or WINDOW, ordered.x_LD, ordered.notes
+    limit = limit_of(cut)
+    if cut.missing == "interpolate":  # along whole pieces: windows agree where they overlap
+        total = longest = 0
+        x_LD = x_LD.copy()
+        for a, b in ordered.pieces:
+            filled_1LD, filled, gap = gaps.fill(x_LD[None, a:b], limit)
+            x_LD[a:b] = filled_1LD[0]
+            total, longest = total + filled, max(longest, gap)
+        notes += gaps.filled_notes(total, x_LD.size, longest, limit)
+    pieces = ordered.pieces
+    most = max(b - a for a, b in pieces)
+    one = len(pieces) == 1
+    if most < window:
+        what = "a series" if one else "the longest piece without a gap, a series"
+        raise DataError(
+            f"{source}: {what} of length {most} is shorter than --window {window}. Choose a "
+            "smaller --window."
+        )
+    starts = np.concatenate([np.arange(a, b - window + 1, cut.stride) for a, b in pieces])
+    short = sum(b - a for a, b in pieces if b - a < window)
+    if len(starts) < MIN_SEQUENCES:
+        within = "" if one else f" in {len(pieces):,} pieces"
+        raise DataError(
+            f"{source}: {len(x_LD)} steps{within} give {len(starts)} windows of --window {window} "
+            f"at --stride {cut.stride}; at least {MIN_SEQUENCES} are needed. Choose a smaller "
+            "--window or --stride."
+        )
+    if short:
+        notes.append(f"left out {short:,} steps in pieces shorter than a window of {window}")
+    all_NDT = np.lib.stride_tricks.sliding_window_view(x_LD, window, axis=0)
+    windows_NDT = all_NDT[:: cut.stride] if one else all_NDT[starts]
+    try:
+        x_NTD = np.ascontiguousarray(windows_NDT.transpose(0, 2, 1))
+    except MemoryError:
+        raise DataError(
+            f"{source}: {len(starts)} windows of {window} steps do not fit in memory. "
+            "Choose a larger --stride."
+        ) from None
+    if cut.missing != "error" and np.isnan(x_NTD).any():
+        x_NTD, kept_N, dropped = gaps.resolve(x_NTD, "drop", source, "windows")
+        starts, notes = starts[kept_N], [*notes, *dropped]
+        if len(starts) < MIN_SEQUENCES:
+            raise DataError(
+                f"{source}: {len(starts)} of {len(kept_N)} windows have no missing value; at least "
+                f"{MIN_SEQUENCES} are needed. Choose a smaller --window"
+                + (
+                    ", or try --missing interpolate."
+                    if cut.missing == "drop"
+                    else " or a larger --limit."
+                )
+            )
+    code = ordered.code_L[starts]
+    if len(np.unique(ordered.code_L)) == 1:
+        return Sequences(x_NTD, names, source, starts, tuple(notes))
+    first = np.flatnonzero(np.r_[True, np.diff(ordered.code_L) != 0])
+    begin = np.zeros(int(ordered.code_L.max()) + 1, np.int64)
+    begin[ordered.code_L[first]] = first
+    series = np.unique(code, return_inverse=True)[1]
+    where = Windows(series, starts - begin[code], cut.stride)
+    notes.append(f"{len(starts):,} windows of {window} steps, none across two sequences")
+    return Sequences(x_NTD, names, source, None, tuple(notes), where)
+
+
+# ------------------------------------------------------------------ the form
+
+
+def described(
+    x_NTD: np.ndarray, names: tuple[str, ...], dtype: str = "float64"
+) -> tuple[ColumnForm, ...]:
+    """The form of the columns of an array of sequences."""
+    flat = [Column(name, "number", x_NTD[..., d].ravel(), dtype) for d, name in enumerate(names)]
+    return _described(flat)
+
+
+def _columns(table: Table, reading: Reading) -> tuple[ColumnForm, ...]:
+    learned = [table.columns[d] for d in reading.learned]
+    return _described(learned)
+
+
+def _described(learned: list[Column]) -> tuple[ColumnForm, ...]:
+    earlier: list[np.ndarray] = []
+    found = []
+    for column in learned:
+        found.append(columns.describe(column, column.values, earlier))
+        earlier.append(column.values)
+    return tuple(found)
+
+
+def _form(
+    table: Table, reading: Reading, described: tuple[ColumnForm, ...], steps: Steps | None
+) -> Form:
+    """What the input looked like."""
+    time: TimeForm | None = None
+    if reading.times is not None and steps is not None:
+        time = clock.form_of(reading.times, steps)
+    ids = tuple(
+        IdForm(table.names[d], "int64" if table.columns[d].exact is not None else "str")
+        for d in reading.ids
+    )
+    left = tuple((table.names[d], why) for d, why in sorted(reading.left_out.items()))
+    text = table.dialect
+    return Form(
+        table.source,
+        reading.layout,
+        described,
+        table.names,
+        ids,
+        time,
+        left,
+        text.separator if text else "",
+        text.decimal if text else ".",
+    )

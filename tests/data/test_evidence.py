@@ -1,0 +1,483 @@
+"""Tables as people bring them: each is read right and said, or asked about with both flags."""
+
+import datetime
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from seqgan_jax import SeqGAN
+from seqgan_jax.config import DataConfig
+from seqgan_jax.data.layout import from_python, load, split
+from seqgan_jax.errors import DataError, UsageError
+
+RNG = np.random.default_rng(3)
+START = datetime.date(2021, 1, 1)
+TINY = {"hidden_dim": 4, "pre_epoch_num": 1, "dis_pre_refreshes": 0, "total_batch": 0}
+
+
+def walk(steps, scale=1.0, level=0.0):
+    return (level + scale * RNG.normal(size=steps).cumsum()).round(3)
+
+
+def days(count, first=START):
+    return [first + datetime.timedelta(days=i) for i in range(count)]
+
+
+def write(path, rows, header=None, separator=","):
+    lines = [separator.join(map(str, row)) for row in ([header] if header else []) + list(rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+def noted(found, words):
+    return any(words in note for note in found.notes)
+
+
+# ------------------------------------------------------------------ several entities
+
+
+def panel(entities, steps, ids):
+    """(ids..., day, value) of entities one after the other, and the values [N, T]."""
+    x = np.stack([walk(steps, level=100 * n) for n in range(entities)])
+    rows = [(*ids(n), day, x[n, t]) for n in range(entities) for t, day in enumerate(days(steps))]
+    return rows, x
+
+
+@pytest.mark.parametrize("order", ["sorted", "interleaved", "newest", "shuffled"])
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (("symbol",), lambda n: (f"S{n}",)),
+        (("store", "item"), lambda n: (n // 5, n % 5)),
+    ],
+)
+def test_a_panel_is_read_by_its_ids_in_any_order(tmp_path, order, names, ids):
+    rows, x = panel(25, 30, ids)
+    kept = list(rows)
+    if order == "interleaved":
+        rows.sort(key=lambda row: row[-2])
+    elif order == "newest":
+        rows.reverse()
+    elif order == "shuffled":
+        rows = [rows[i] for i in RNG.permutation(len(rows))]
+    path = write(tmp_path / "x.csv", rows, (*names, "date", "sales"))
+    found = load(path)
+    assert found.x_NTD.shape == (25, 30, 1)
+    assert {seq.tobytes() for seq in found.x_NTD[..., 0]} == {seq.tobytes() for seq in x}
+    assert found.names == ("sales",)
+    assert tuple(each.name for each in found.form.ids) == names
+    assert (found.form.layout, found.form.time.name, found.form.time.rule) == ("long", "date", "D")
+    assert noted(found, "the sequence: 25 sequences")
+    assert noted(found, "put in order of time") == (order != "sorted")
+    named = load(path, id=names, time=["date"])
+    assert np.array_equal(named.x_NTD, found.x_NTD)
+    assert len(kept) == len(rows)
+
+
+def test_no_window_crosses_an_entity_or_a_gap_and_no_step_is_in_two_parts(tmp_path):
+    rows, _ = panel(4, 60, lambda n: (f"S{n}",))
+    rows = [row for row in rows if not (row[0] == "S1" and 20 <= (row[1] - START).days < 25)]
+    values = [(i, *row[:2], i) for i, row in enumerate(rows)]
+    path = write(
+        tmp_path / "x.csv", [(b, c, d + 0.5) for _, b, c, d in values], ("id", "date", "v")
+    )
+    found = load(path, window=10)
+    by_value = {i + 0.5: row for i, row in enumerate(rows)}
+    for window in found.x_NTD[..., 0]:
+        steps = [by_value[value] for value in window]
+        assert len({row[0] for row in steps}) == 1
+        assert all((b[1] - a[1]).days == 1 for a, b in itertools.pairwise(steps))
+    assert len(found.x_NTD) == 3 * 51 + (20 - 9) + (35 - 9)
+    assert noted(found, "1 gap (the first after 2021-01-20); no sequence crosses one")
+    parts = split(found)
+    seen = [set(part.ravel().tolist()) for part in vars(parts).values()]
+    assert all(seen)
+    assert sum(map(len, seen)) == len(set.union(*seen))
+
+
+def test_few_or_unequal_entities_are_refused_with_the_remedy(tmp_path):
+    rows, _ = panel(6, 40, lambda n: (n,))
+    path = write(tmp_path / "x.csv", rows, ("unit", "date", "v"))
+    with pytest.raises(DataError, match=r"6 sequences; .* --window N, at most 40"):
+        load(path)
+    short = [row for row in rows if not (row[0] == 2 and (row[1] - START).days > 29)]
+    path = write(tmp_path / "y.csv", short, ("unit", "date", "v"))
+    with pytest.raises(DataError, match=r"6 sequences of 30 to 40 steps .* --window 30 is"):
+        load(path)
+    assert load(path, window=30).x_NTD.shape == (5 * 11 + 1, 30, 1)
+
+
+def test_one_sequence_that_is_cut_is_told_with_its_line(tmp_path):
+    rows = [(n, t, round(math.sin(n + t * t), 3)) for n in range(30) for t in range(5)][:-1]
+    path = write(tmp_path / "x.csv", rows, ("sequence", "step", "value"))
+    with pytest.raises(DataError, match=r"x\.csv:150:1: .* has 4 steps, and 29 of 30 have 5"):
+        load(path)
+
+
+def test_entities_without_names_by_a_counter(tmp_path):
+    """As C-MAPSS: unit, cycle, settings; blanks at the end of lines, lives of unequal length."""
+    lines, lives = [], []
+    for unit in range(1, 9):
+        x = np.stack([walk(30 + unit), walk(30 + unit, level=500)], 1)
+        lives.append(x)
+        lines += [f"{unit} {t + 1} {a} {b}  \n" for t, (a, b) in enumerate(x.tolist())]
+    (tmp_path / "train.txt").write_text("".join(lines))
+    with pytest.raises(DataError, match="8 sequences of 31 to 38 steps"):
+        load(str(tmp_path / "train.txt"))
+    found = load(str(tmp_path / "train.txt"), window=31)
+    assert found.names == ("x3", "x4")
+    assert np.array_equal(found.x_NTD[0], lives[0])
+    assert len(found.x_NTD) == sum(range(1, 9))
+    named = load(str(tmp_path / "train.txt"), window=31, id=["1"], time=["2"])
+    assert np.array_equal(named.x_NTD, found.x_NTD)
+
+
+def test_a_column_of_names_in_runs_is_asked_about(tmp_path):
+    rows = [(f"S{n}", value) for n in range(5) for value in walk(40)]
+    path = write(tmp_path / "x.csv", rows, ("sensor name", "v"))
+    with pytest.raises(DataError, match=r"--id 'sensor name'.* --layout series") as caught:
+        load(path)
+    assert caught.value.exit_code == 3
+    assert load(path, layout="series").x_NTD.shape == (181, 20, 1)
+    assert load(path, id=["sensor name"], window=20).x_NTD.shape == (5 * 21, 20, 1)
+
+
+def test_a_sequence_may_be_named_by_words_and_have_another_date(tmp_path):
+    rows = [(f"A{n}", t, START, round(math.sin(n + t * t), 3)) for n in range(30) for t in range(5)]
+    found = load(write(tmp_path / "x.csv", rows, ("sequence", "step", "date", "value")))
+    assert found.x_NTD.shape == (30, 5, 1)
+    assert found.names == ("value",)
+
+
+# ------------------------------------------------------------------ time
+
+
+def test_newest_first_is_put_in_order_and_said(tmp_path):
+    x = walk(60)
+    rows = list(zip(days(60), x, strict=True))[::-1]
+    found = load(write(tmp_path / "x.csv", rows, ("Date", "level")))
+    assert np.array_equal(found.x_NTD[0, :, 0], x[:20])
+    assert noted(found, "the newest was first")
+
+
+def test_times_that_are_there_twice(tmp_path):
+    rows = [(day, float(i)) for i, day in enumerate(days(50))]
+    rows.insert(11, (rows[10][0], 99.5))
+    path = write(tmp_path / "x.csv", [(d, v + 0.25 * (v % 3)) for d, v in rows], ("date", "v"))
+    with pytest.raises(
+        DataError, match=r"x\.csv:13:1: the time 2021-01-11 is .* --duplicates first"
+    ):
+        load(path)
+    kept = {how: load(path, duplicates=how).x_NTD[0, 10, 0] for how in ("first", "last", "mean")}
+    assert kept["first"] == 10.25
+    assert kept["last"] == 99.5 + 0.25 * (99.5 % 3)
+    assert kept["mean"] == pytest.approx((kept["first"] + kept["last"]) / 2)
+    with pytest.raises(UsageError, match="--duplicates has no meaning"):
+        load(
+            write(tmp_path / "y.csv", [(v, v * v % 7) for v in RNG.normal(size=60)], "ab"),
+            duplicates="first",
+        )
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "rule"),
+    [
+        ("%Y-%m-%d %H:%M:%S", "datetime", "h"),
+        ("%d/%m/%Y %H:%M", "datetime", "h"),
+        ("%m/%d/%Y %H:%M", "datetime", "h"),
+        ("%d.%m.%Y %H.%M.%S", "datetime", "h"),
+        ("%Y-%m-%dT%H:%M:%S+00:00", "datetime", "h"),
+    ],
+)
+def test_dates_as_people_write_them(tmp_path, form, kind, rule):
+    x = walk(800)
+    first = datetime.datetime(2021, 1, 1)
+    stamps = [(first + datetime.timedelta(hours=i)).strftime(form) for i in range(800)]
+    found = load(write(tmp_path / "x.csv", zip(stamps, x, strict=True), ("when", "v")))
+    assert (found.form.time.kind, found.form.time.rule) == (kind, rule)
+    assert found.form.time.step == 3600
+    assert found.form.time.start == 1609459200
+    assert len(found.x_NTD) == 781
+
+
+@pytest.mark.parametrize(
+    ("unit", "size"),
+    [("epoch s", 1), ("epoch ms", 10**3), ("epoch us", 10**6), ("epoch ns", 10**9)],
+)
+def test_epochs(tmp_path, unit, size):
+    ticks = (1707954127 + 60 * np.arange(80)) * size
+    found = load(write(tmp_path / "x.csv", zip(ticks, walk(80), strict=True), ("timestamp", "v")))
+    assert found.names == ("v",)
+    time = found.form.time
+    assert (time.kind, time.step, time.rule) == (unit, 60 * size, "min")
+    assert time.start == ticks[0]
+
+
+def test_months_weekdays_and_calendar_columns(tmp_path):
+    months = [(1990 + i // 12, 1 + i % 12) for i in range(90)]
+    rows = [(*month, value) for month, value in zip(months, walk(90), strict=True)]
+    found = load(write(tmp_path / "x.csv", rows, ("year", "month", "mean")))
+    assert (found.names, found.form.time.rule) == (("mean",), "MS")
+    open_days = [day for day in days(100) if day.weekday() < 5 and day.day != 13]
+    rows = list(zip(open_days, walk(len(open_days)), strict=True))
+    found = load(write(tmp_path / "y.csv", rows, ("Date", "Close")))
+    assert found.form.time.rule == "B"
+    assert len(found.x_NTD) == len(open_days) - 19  # weekends and holidays are no gaps
+    assert noted(found, "holidays")
+
+
+def test_windows_do_not_cross_a_change_of_step(tmp_path):
+    hours = [datetime.datetime(2021, 1, 1) + datetime.timedelta(hours=i) for i in range(100)]
+    later = [hours[-1] + datetime.timedelta(days=i + 1) for i in range(40)]
+    rows = list(zip([*hours, *later], walk(140), strict=True))
+    found = load(write(tmp_path / "x.csv", rows, ("t", "v")))
+    assert len(found.x_NTD) == 81
+    assert found.form.time.rule == "h"
+
+
+def test_day_and_month_that_cannot_be_told_apart_are_asked_about(tmp_path):
+    rows = [
+        (f"{i % 12 + 1:02}/{i % 12 + 1:02}/{1900 + i // 12}", v) for i, v in enumerate(walk(60))
+    ]
+    assert load(write(tmp_path / "x.csv", rows, ("d", "v"))).form.time is not None  # the same days
+    rows = [("01/02/2020", 1.5), ("02/03/2020", 2.5)] * 30
+    with pytest.raises(DataError, match=r"the time .* is there twice|which is the day"):
+        load(write(tmp_path / "y.csv", rows, ("d", "v")))
+
+
+def test_a_time_that_is_none(tmp_path):
+    rows = [(f"r{i}x", v) for i, v in enumerate(walk(60))]
+    path = write(tmp_path / "x.csv", rows, ("d", "v"))
+    with pytest.raises(DataError, match=r"--time d .* is no time that is known"):
+        load(path, time=["d"])
+    with pytest.raises(DataError, match="there is no column 'e'"):
+        load(path, time=["e"])
+
+
+# ------------------------------------------------------------------ a line is a sequence
+
+
+@pytest.mark.parametrize("first", [None, "", "Country"])
+@pytest.mark.parametrize("names", [range(24), range(1998, 2022), [f"h{i:02}" for i in range(24)]])
+def test_names_that_count_are_steps_and_no_sequence(tmp_path, first, names):
+    x = np.stack([walk(24, level=1000) for _ in range(40)])
+    rows = x.tolist()
+    header = list(names)
+    if first is not None:
+        rows = [[n if first == "" else f"C{n}", *row] for n, row in enumerate(rows)]
+        header = [first, *header]
+    found = load(write(tmp_path / "x.csv", rows, header))
+    assert np.array_equal(found.x_NTD[..., 0], x)
+    assert noted(found, "are steps: a line is a sequence")
+    assert found.form.order == tuple(map(str, header))
+
+
+def test_a_series_without_a_header_is_asked_about(tmp_path):
+    x = np.stack([walk(300, 0.01, 5 * (3 * d % 7)) for d in range(6)], 1)
+    path = write(tmp_path / "x.txt", x.tolist())
+    with pytest.raises(DataError, match=r"--layout rows.* 6 features: --layout series"):
+        load(path)
+    assert np.array_equal(load(path, layout="series").x_NTD[0], x[:20])
+    assert np.array_equal(load(path, layout="rows").x_NTD[..., 0], x)
+
+
+def test_named_columns_that_count_are_series_rows_or_asked_about(tmp_path):
+    series = np.stack([walk(300, 0.01, 5 * (3 * d % 7)) for d in range(6)], 1)
+    names = [f"V{d}" for d in range(6)]
+    assert load(write(tmp_path / "x.csv", series.tolist(), names)).form.layout == "series"
+    noise = RNG.normal(size=(60, 6)).round(3).tolist()
+    with pytest.raises(DataError, match=r"'V0' to 'V5'.*--layout rows.*--layout series"):
+        load(write(tmp_path / "y.csv", noise, names))
+
+
+def test_a_class_label_is_asked_about(tmp_path):
+    x = np.stack([walk(12) for _ in range(40)])
+    path = write(tmp_path / "x.csv", [[n % 3 + 1, *row] for n, row in enumerate(x.tolist())])
+    with pytest.raises(DataError, match=r"--label 1.*--layout rows"):
+        load(path)
+    assert np.array_equal(load(path, label="1").x_NTD[..., 0], x)
+    assert load(path, layout="rows").x_NTD.shape == (40, 13, 1)
+
+
+def test_lines_of_unequal_length(tmp_path):
+    lines = [" ".join(map(str, walk(int(n)).tolist())) for n in RNG.integers(8, 20, 60)]
+    (tmp_path / "x.txt").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"60 sequences of 8 to 19 steps .* --window 8 is"):
+        load(str(tmp_path / "x.txt"))
+    found = load(str(tmp_path / "x.txt"), window=8)
+    assert len(found.x_NTD) == sum(len(line.split()) - 7 for line in lines)
+    assert found.x_NTD[0, :, 0].tolist() == [float(v) for v in lines[0].split()[:8]]
+
+
+# ------------------------------------------------------------------ missing values
+
+
+def test_sentinels_are_asked_about_and_declared(tmp_path):
+    x = np.stack([walk(200, 0.1, 2), walk(200, 0.1, 20)], 1)
+    holes = x.copy()
+    holes[[5, 80, 81, 150]] = -200
+    rows = [(day, *row) for day, row in zip(days(200), holes.tolist(), strict=True)]
+    path = write(tmp_path / "x.csv", rows, ("date", "a", "b"))
+    said = r"-200 in 'a' \(4 times\), 'b' .*--missing-values -200, with --missing drop"
+    with pytest.raises(DataError, match=said):
+        load(path)
+    filled = load(path, missing_values=["-200"], missing="interpolate")
+    assert filled.x_NTD.min() > -100
+    assert filled.form.columns[0].missing == pytest.approx(0.02)
+    assert noted(filled, "the longest gap has 2 steps")
+    kept = load(path, missing_values=["nan"])
+    assert kept.x_NTD.min() == -200
+    with pytest.raises(UsageError, match=r"--missing-values says .* Add --missing drop"):
+        load(path, missing_values=["-200"])
+
+
+def test_words_for_missing_values(tmp_path):
+    rows = [(v, "?" if i == 7 else v + 0.5) for i, v in enumerate(walk(60))]
+    path = write(tmp_path / "x.csv", rows, "ab")
+    with pytest.raises(DataError, match=r"x\.csv:9:\d+: '\?' is not .*--missing-values '\?'"):
+        load(path)
+    found = load(path, missing_values=["?"], missing="drop", window=4)
+    assert len(found.x_NTD) == 57 - 4
+
+
+def test_long_gaps_are_not_filled(tmp_path):
+    x = walk(100)
+    rows = [(i % 7, "" if 30 <= i < 37 or i == 60 else v) for i, v in enumerate(x)]
+    path = write(tmp_path / "x.csv", rows, "ab")
+    found = load(path, missing="interpolate", window=5)
+    assert noted(found, "the longest gap has 7 steps, more than --limit 5")
+    assert len(found.x_NTD) == 96 - 11
+    assert len(load(path, missing="interpolate", window=5, limit=7).x_NTD) == 96
+    with pytest.raises(UsageError, match="--limit has no meaning"):
+        load(path, missing="drop", limit=3)
+
+
+@pytest.mark.parametrize("pad", ["nan", "0"])
+def test_padding_is_unequal_length(tmp_path, pad):
+    lengths = RNG.integers(5, 11, 40)
+    rows = [[*walk(int(n), level=50).tolist(), *[pad] * (10 - int(n))] for n in lengths]
+    path = write(tmp_path / "x.txt", rows, separator=" ")
+    said = {"nan": "sequences of unequal length cannot", "0": "--missing-values 0.*nan"}[pad]
+    with pytest.raises(DataError, match=said):
+        load(path)
+    if pad == "nan":
+        assert len(load(path, window=5).x_NTD) == sum(int(n) - 4 for n in lengths)
+    else:
+        assert load(path, missing_values=["nan"]).x_NTD.shape == (40, 10, 1)
+
+
+# ------------------------------------------------------------------ columns
+
+
+def test_the_form_says_what_columns_are(tmp_path):
+    flags = [i % 5 == 0 for i in range(300)]
+    rows = [
+        (day, flag, word, count, price, 7)
+        for day, flag, word, count, price in zip(
+            days(300),
+            flags,
+            ["red", "blue", "red"] * 100,
+            RNG.poisson(0.2, 300),
+            walk(300, 1, 90).round(2),
+            strict=True,
+        )
+    ]
+    header = ("date", "open", "colour", "sold", "price", "level")
+    found = load(write(tmp_path / "x.csv", rows, header))
+    forms = {column.name: column for column in found.form.columns}
+    assert list(forms) == ["open", "sold", "price", "level"]
+    kinds = {name: form.kind for name, form in forms.items()}
+    assert kinds == {"open": "yes/no", "sold": "count", "price": "grid", "level": "constant"}
+    assert forms["open"].dtype == "bool"
+    assert (forms["sold"].dtype, forms["sold"].grid) == ("int64", 1.0)
+    assert (forms["price"].decimals, forms["price"].grid) == (2, 0.01)
+    assert found.form.order == header
+    assert dict(found.form.left_out)["colour"].startswith("words (2 different)")
+    assert noted(found, "left out column 'colour': words (2 different), which cannot be learned")
+
+
+def test_atoms_are_values_with_a_share(tmp_path):
+    x = np.where(RNG.random(400) < 0.8, 0, RNG.gamma(2, 3, 400).round(3))
+    found = load(write(tmp_path / "x.csv", zip(days(400), x, strict=True), ("d", "rain")))
+    ((value, share),) = found.form.columns[0].atoms
+    assert value == 0
+    assert share == np.mean(x == 0)
+
+
+# ------------------------------------------------------------------ frames
+
+
+def frame(steps=60):
+    return pd.DataFrame(
+        {"temp": walk(steps, level=20), "load": walk(steps, 10, 1000)},
+        index=pd.date_range("2021-01-01", periods=steps, freq="h", name="when"),
+    )
+
+
+def test_frames_are_series_with_their_index_as_time():
+    df = frame()
+    found = from_python(df, DataConfig(window=24))
+    assert (found.names, found.form.time.name, found.form.time.rule) == (
+        df.columns.tolist() and ("temp", "load"),
+        "when",
+        "h",
+    )
+    assert np.array_equal(found.x_NTD[3], df.to_numpy()[3:27])
+    as_column = from_python(df.reset_index(), DataConfig(window=24))
+    assert np.array_equal(as_column.x_NTD, found.x_NTD)
+    one = from_python(df["temp"], DataConfig(window=24))
+    assert np.array_equal(one.x_NTD[..., 0], found.x_NTD[..., 0])
+    backwards = from_python(df[::-1], DataConfig(window=24))
+    assert np.array_equal(backwards.x_NTD, found.x_NTD)
+
+
+def test_panels_of_pandas():
+    parts = {f"s{n}": frame(12) for n in range(25)}
+    together = pd.concat(parts, names=["store"])
+    x = np.stack([part.to_numpy() for part in parts.values()])
+    tall = together.reset_index()
+    for found in (
+        from_python(together, DataConfig()),
+        from_python(tall, DataConfig(), id="store", time="when"),
+        from_python(list(parts.values()), DataConfig()),
+    ):
+        assert np.array_equal(found.x_NTD, x)
+        assert found.names == ("temp", "load")
+    gappy = tall.astype({"load": "Float64"})
+    gappy.loc[3, "load"] = pd.NA
+    with pytest.raises(DataError, match="column 'load', row 4: the value is missing"):
+        from_python(gappy, DataConfig())
+    assert len(from_python(gappy, DataConfig(missing="drop")).x_NTD) == 24
+
+
+def test_fit_takes_a_frame_with_id_and_time():
+    df = pd.concat({n: frame(40) for n in range(6)}, names=["store"]).reset_index()
+    model = SeqGAN(window=8, **TINY).fit(df, id="store", time="when")
+    assert model.description.names == ("temp", "load")
+    assert model.sample(3).shape == (3, 8, 2)
+    with pytest.raises(DataError, match="there is no column 'shop'"):
+        SeqGAN(**TINY).fit(df, id="shop")
+    with pytest.raises(UsageError, match=r"^id: .* no meaning"):
+        SeqGAN(**TINY).fit(RNG.normal(size=(30, 4)), id="store")
+    with pytest.raises(UsageError, match=r"^features: .* no meaning"):
+        SeqGAN(features=2, **TINY).fit(df)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"layout": "rows", "time": ["date"]}, "--time has no meaning for --layout rows"),
+        ({"layout": "series", "id": ["v"]}, "--id has no meaning for --layout series"),
+        ({"layout": "long", "label": "v"}, "--label has no meaning for --layout long"),
+        ({"features": 2}, "--features has no meaning"),
+        ({"layout": "tall"}, "--layout 'tall' is unknown"),
+        ({"time": "date"}, "time must be a list of names"),
+    ],
+)
+def test_flags_without_meaning(tmp_path, flags, said):
+    path = write(tmp_path / "x.csv", zip(days(60), walk(60), strict=True), ("date", "v"))
+    with pytest.raises(UsageError, match=said):
+        load(path, **flags)

@@ -10,14 +10,16 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from seqgan_jax.analysis import analyze
     from seqgan_jax.config import Config
+    from seqgan_jax.data.inspection import inspect
     from seqgan_jax.model import SeqGAN
 
-__all__ = ["Config", "SeqGAN", "__version__", "analyze"]
+__all__ = ["Config", "SeqGAN", "__version__", "analyze", "inspect"]
 
 _WHERE = {
     "Config": "seqgan_jax.config",
     "SeqGAN": "seqgan_jax.model",
     "analyze": "seqgan_jax.analysis",
+    "inspect": "seqgan_jax.data.inspection",
 }
 
 

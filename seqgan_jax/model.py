@@ -23,8 +23,9 @@ from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, run_of
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import over_seeds
 from seqgan_jax.core.policy import bind, log_prob_of_sequences
-from seqgan_jax.data import bounds, layout, overlap, shards
+from seqgan_jax.data import bounds, layout, overlap, shards, writing
 from seqgan_jax.data.arrays import as_array
+from seqgan_jax.data.form import TABLES, Form
 from seqgan_jax.data.layout import (  # noqa: F401
     Scaler,
     Sequences,
@@ -55,9 +56,27 @@ class Description:
     source: str
     scaler: Scaler
     counts: tuple[int, int, int]  # sequences in the training, validation and held-out parts
+    form: Form | None = None  # of the input; None of simulators
+
+    @property
+    def is_table(self) -> bool:
+        """The data came with columns: samples are written as a table, too."""
+        return self.form is not None and (self.form.source in TABLES or self.form.layout != "rows")
+
+    def as_written(self, x_NTD: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Samples with the decimals of the data, whole numbers whole, all within their bounds."""
+        if self.form is None:
+            return x_NTD
+        return writing.rounded(
+            x_NTD, self.form, [self.scaler.holds(d) for d in range(len(self.names))]
+        )
+
+    def save_sequences(self, path: Path, x_NTD: NDArray[np.float64]) -> None:
+        """Write samples in the form of the data; see `writing.save_sequences`."""
+        writing.save_sequences(path, self.as_written(x_NTD), self.names, self.form)
 
     def to_json(self) -> dict[str, Any]:
-        """As stored in config.json."""
+        """What a training state depends on, as stored in config.json; the form is beside it."""
         return {
             "data": {
                 "names": list(self.names),
@@ -84,7 +103,10 @@ class Description:
         if len(names) != len(scaler.source_D):
             raise ValueError("there are not as many names as columns")
         counts = (train, validation, held_out)
-        return cls(names, length, str(data["source"]), scaler, counts)
+        form = None if content.get("form") is None else Form.from_json(content["form"])
+        if form and tuple(column.name for column in form.columns) != names:
+            raise ValueError("the form of the data has other columns")
+        return cls(names, length, str(data["source"]), scaler, counts, form)
 
 
 class SeqGAN:
@@ -181,6 +203,7 @@ class SeqGAN:
             source=sequences.source,
             scaler=scaler,
             counts=(number, len(parts.validation_NTD), len(parts.held_out_NTD)),
+            form=None if isinstance(sequences, Shards) else sequences.form,
         )
         generator = self.config.generator
         linear = baseline.fit(
@@ -304,13 +327,24 @@ class SeqGAN:
 
     def sample(
         self, n: int, seed: int = 0, temperature: float = 1.0, run: int | None = None
-    ) -> NDArray[np.float64]:
-        """`n` new sequences [n, T, D] in data units; the first m of n are those of `sample(m)`.
+    ) -> Any:
+        """`n` new sequences in data units; the first m of n are those of `sample(m)`.
 
-        `temperature` multiplies the standard deviation of every step. `run` picks one of several
-        runs by its number from 0; default the best. Raises NotFittedError before `fit`, UsageError
-        on impossible arguments.
+        An array [n, T, D]; where the model was fitted on a DataFrame, one with its columns, dtypes,
+        decimals and index, an id for each sequence and regular times. `temperature` multiplies the
+        standard deviation of every step. `run` picks one of several runs by its number from 0;
+        default the best. Raises NotFittedError before `fit`, UsageError on impossible arguments.
         """
+        x_NTD = self.sample_array(n, seed, temperature, run)
+        description = self.description
+        if description.form is None or description.form.source != "frame":
+            return x_NTD
+        return writing.to_frame(description.as_written(x_NTD), description.form)
+
+    def sample_array(
+        self, n: int, seed: int = 0, temperature: float = 1.0, run: int | None = None
+    ) -> NDArray[np.float64]:
+        """`sample` as an array [n, T, D] float64 as drawn, whatever the model was fitted on."""
         description = self.description
         if not isinstance(n, int | np.integer) or n < 1:
             raise UsageError(f"n must be a whole number of at least 1, not {n!r}.")
@@ -339,6 +373,7 @@ class SeqGAN:
     ) -> NDArray[np.float64]:
         """log p(x) of sequences [N, T, D] (or [N, T] where D = 1) in data units, [N], nats.
 
+        Of a DataFrame of whole sequences in the form that `sample` returns, too.
         The density is of the columns that are learned, in data units: the scaling's Jacobian is
         included. Constant columns and copies of other columns carry no density; where a sequence
         breaks them, or the bounds of a column, or lies where float32 has no density left, it is
@@ -365,6 +400,9 @@ class SeqGAN:
 
     def _check_shape(self, x: ArrayLike) -> NDArray[np.float64]:
         length, features = self.description.length, len(self.description.names)
+        form = self.description.form
+        if form and hasattr(x, "iloc") and hasattr(x, "columns"):
+            x = writing.from_frame(x, form, length)
         array = as_array(x)
         if array.shape[1:] != (length, features):
             wanted = f"[N, {length}, {features}]" + (f" or [N, {length}]" if features == 1 else "")
@@ -394,7 +432,9 @@ class SeqGAN:
 
     def write_config(self, path: Path, description: Description) -> None:
         """config.json of a model or run."""
-        content = {"version": __version__, "settings": config.flat(self.config)}
+        content: dict[str, Any] = {"version": __version__, "settings": config.flat(self.config)}
+        if description.form is not None:
+            content["form"] = description.form.to_json()
         directory.write_config(path, content | description.to_json())
 
     @property

@@ -19,7 +19,7 @@ ORDER = [
     *("data.tables", "data.times", "data.evidence", "data.columns", "data.intervals"),
     *("data.sequences", "data.windows", "data.scaling", "data.shards", "data.writing"),
     *("processes.base", "processes.linear", "processes.regime", "processes.lstm"),
-    *("processes.simulators", "data.layout"),
+    *("processes.simulators", "data.layout", "data.inspection"),
     *("run.directory", "analysis"),
     *("core.parallel", "core.keys", "core.batch", "core.baseline", "core.optimiser"),
     *("core.columns.continuous", "core.columns.chain", "core.policy", "core.sampling"),

@@ -1,12 +1,14 @@
 """SeqGAN from Python: fit, sample, log_prob in data units, save, load, errors in words."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 
 import helpers
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 
@@ -256,4 +258,80 @@ def test_loading_what_is_not_there(tmp_path, model):
         SeqGAN.load(tmp_path / "m")
     (tmp_path / "m" / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="cannot be read"):
+        SeqGAN.load(tmp_path / "m")
+
+
+def frames():
+    """Six shops of 40 days: whole numbers, cents, yes and no; days in the index."""
+    rng = np.random.default_rng(3)
+    days = pd.date_range("2021-01-01", periods=40, name="day")
+    parts = [
+        pd.DataFrame(
+            {
+                "shop": f"s{i}",
+                "sales": rng.poisson(30, 40),
+                "price": (5 + rng.normal(size=40).cumsum() / 9).round(2),
+                "open": rng.random(40) < 0.8,
+            },
+            index=days,
+        )
+        for i in range(6)
+    ]
+    return pd.concat(parts)
+
+
+FEW = {"hidden_dim": 4, "pre_epoch_num": 1, "total_batch": 0, "skip_dis_pretrain": True}
+
+
+def test_a_frame_in_gives_a_frame_out(tmp_path):
+    x = frames()
+    model = SeqGAN(window=8, **FEW).fit(x, id="shop", time="day")
+    new = model.sample(25, seed=1)
+    assert list(new.columns) == list(x.columns)
+    assert new.dtypes.astype(str).tolist() == x.dtypes.astype(str).tolist()
+    assert new.index.name == "day"
+    assert (new.index[:8] == x.index[:8]).all()
+    assert new["shop"].tolist() == [str(i) for i in range(25) for _ in range(8)]
+    assert (new["price"].round(2) == new["price"]).all()
+    drawn = model.sample_array(25, seed=1)
+    assert drawn.shape == (25, 8, 3)
+    assert np.allclose(new["price"].to_numpy(), drawn[..., 1].ravel(), atol=0.00501)
+    pd.testing.assert_frame_equal(new.iloc[: 8 * 7], model.sample(7, seed=1))
+    model.save(tmp_path / "m")
+    again = SeqGAN.load(tmp_path / "m")
+    pd.testing.assert_frame_equal(new, again.sample(25, seed=1))
+    log_p = again.log_prob(new)
+    values = new[["sales", "price", "open"]].to_numpy(float).reshape(25, 8, 3)
+    assert np.array_equal(log_p, model.log_prob(values))
+    with pytest.raises(DataError, match="no column 'price'"):
+        model.log_prob(new.drop(columns="price"))
+    with pytest.raises(DataError, match=r"sequences of 40 to 40 rows.*8 steps"):
+        model.log_prob(x)
+
+
+def test_an_array_in_gives_an_array_out():
+    x = np.random.default_rng(0).poisson(9, size=(60, 6))
+    new = SeqGAN(**FEW).fit(x).sample(5)
+    assert isinstance(new, np.ndarray)
+    assert new.shape == (5, 6, 1)
+
+
+def test_rounding_keeps_bounds():
+    x = np.abs(frames()[["price"]]).clip(0.01)
+    x["price"] = (x["price"] / 50).round(2).clip(0.01)
+    model = SeqGAN(window=8, bounds=("price:0.01:0.2",), **FEW).fit(x.reset_index(drop=True))
+    new = model.sample(200)["price"]
+    assert new.between(0.01, 0.2).all()
+    log = SeqGAN(window=8, log=("price",), **FEW).fit(x.reset_index(drop=True))
+    assert (log.sample(500, temperature=4.0)["price"] >= 0.01).all()
+
+
+def test_a_damaged_form_is_refused(tmp_path):
+    model = SeqGAN(window=8, **FEW).fit(frames(), id="shop", time="day")
+    model.save(tmp_path / "m")
+    path = tmp_path / "m" / "config.json"
+    content = json.loads(path.read_text())
+    content["form"]["columns"][0]["name"] = "other"
+    path.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match="other columns"):
         SeqGAN.load(tmp_path / "m")

@@ -46,10 +46,15 @@ class Units:
 
 
 def units(real_NTD: Array) -> Units:
-    """Mean, scale and constancy of each real feature."""
-    mean_D, std_D = real_NTD.mean(axis=(0, 1)), real_NTD.std(axis=(0, 1))
+    """Mean, scale and constancy of each real feature.
+
+    Constant is what training takes for constant (`Scaler.fit`): all values are equal. 1e9 with a
+    spread of 0.02 is not.
+    """
     size_D = np.abs(real_NTD).max(axis=(0, 1))
-    constant_D = std_D <= 1e-9 * size_D
+    constant_D = real_NTD.min(axis=(0, 1)) == real_NTD.max(axis=(0, 1))
+    mean_D = np.where(constant_D, real_NTD[0, 0], real_NTD.mean(axis=(0, 1)))
+    std_D = (real_NTD - mean_D).std(axis=(0, 1))
     return Units(mean_D, np.where(constant_D, np.maximum(size_D, 1.0), std_D), constant_D)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqgan_jax.analysis.catalogue import CATALOGUE
-from seqgan_jax.config import Missing
 from seqgan_jax.data import files
 from seqgan_jax.errors import CheckpointError, UsageError
 from seqgan_jax.run import directory
@@ -19,6 +18,10 @@ if TYPE_CHECKING:
     from seqgan_jax.analysis.report import Report
     from seqgan_jax.data.layout import Sequences
 
+READING = (  # flags of how a file is read
+    *("window", "stride", "features", "layout", "id", "time"),
+    *("duplicates", "missing", "missing_values", "limit"),
+)
 SCORES = ("discriminative", "predictive", "context_fid")
 
 
@@ -56,14 +59,25 @@ def compare(
         real_path or _run_file(run_dir, "held_out.npy", "--real"),
         generated_path or _run_file(run_dir, "final_samples.txt", "--generated"),
     )
-    reading = {**reading, "features": reading["features"] or description.get("features")}
-    real, generated = (read(source, **reading) for source in sources)
     names = description.get("names")
+    features = reading["features"] or description.get("features")
+
+    def sample(path: str | None, source: str, window: int | None = None) -> "Sequences":
+        if path is not None:
+            return read(path, **{**reading, "window": reading["window"] or window})
+        own = read(source, layout="rows", features=features)
+        if names is None or len(names) != own.x_NTD.shape[2]:
+            return own
+        return dataclasses.replace(own, names=tuple(names))
+
+    reading = {**reading, "features": features}
+    generated = sample(generated_path, sources[1])
+    steps = generated.x_NTD.shape[1]
+    real = sample(real_path, sources[0], steps)
     report = analyze(
-        real.x_NTD,
-        generated.x_NTD,
-        train=None if train_path is None else read(train_path, **reading).x_NTD,
-        names=names if names and len(names) == real.x_NTD.shape[2] else real.names,
+        real,
+        generated,
+        train=None if train_path is None else sample(train_path, train_path, steps),
         **how,
     )
     found = dict(report.metrics)
@@ -83,30 +97,22 @@ def _run_file(run_dir: Path, name: str, flag: str) -> str:
     return str(path)
 
 
-def read(
-    source: str,
-    *,
-    window: int | None,
-    stride: int,
-    columns: str,
-    features: int | None,
-    missing: Missing,
-) -> "Sequences":
-    """Sequences from a file, with those of the settings that have a meaning for its format."""
+def read(source: str, **reading: Any) -> "Sequences":
+    """Sequences from a file, with those of the settings that have a meaning for its format.
+
+    `window` is for tables: each line of another file is a sequence, unless `layout` says series.
+    """
     from seqgan_jax.data import layout
 
-    suffix = Path(source).suffix.lower()
-    table = suffix == ".csv" or source in layout.BUNDLED
-    text = suffix not in (".csv", ".npy", ".npz") and Path(source).exists()
-    names = tuple(name.strip() for name in columns.split(",") if name.strip())
-    return layout.load(
-        source,
-        window=window,
-        stride=stride,
-        columns=names if table else None,
-        features=features if text else None,
-        missing=missing,
-    )
+    suffixes = [each for each in Path(source).suffixes if each.lower() != ".gz"] or [""]
+    suffix = suffixes[-1].lower()
+    is_array = suffix in (".npy", ".npz") or Path(source).is_dir()
+    is_table = source in layout.BUNDLED or suffix in (".csv", ".tsv", *layout.TABLES)
+    without = layout.OF_TABLES if is_array else set()
+    without |= {"features"} if is_array or is_table else {"columns"}
+    if not is_table and reading.get("layout") not in ("series", "long"):
+        without |= {"window", "stride"}
+    return layout.load(source, **{k: v for k, v in reading.items() if k not in without})
 
 
 def parse_scores(text: str) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """`analyze`: compare two samples, each figure beside its floor and with an interval."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,9 +12,11 @@ from seqgan_jax.analysis import averages, metrics, resampling, sequences
 from seqgan_jax.analysis.catalogue import CATALOGUE
 from seqgan_jax.analysis.report import Metric, Report
 from seqgan_jax.analysis.resampling import Halves
-from seqgan_jax.data import overlap
+from seqgan_jax.config import DataConfig
+from seqgan_jax.data import layout, overlap
 from seqgan_jax.data.arrays import as_array
-from seqgan_jax.data.layout import default_names
+from seqgan_jax.data.form import TimeForm
+from seqgan_jax.data.layout import Sequences, default_names
 from seqgan_jax.errors import DataError
 
 Array = NDArray[Any]
@@ -21,6 +24,8 @@ Array = NDArray[Any]
 MAX_SEQUENCES = 20_000
 MAX_VALUES = 4_000_000
 LEAST_SEQUENCES = 10
+QUARTILES = (0.25, 0.5, 0.75)
+PER_SECOND = {"epoch ms": 1e3, "epoch us": 1e6, "epoch ns": 1e9}
 
 
 def analyze(
@@ -41,7 +46,9 @@ def analyze(
     a bootstrap interval over sequences and a verdict: close, different or far.
 
     Args:
-        real, generated: arrays [N, T, D] (or [N, T]) in data units. At least 10 sequences each.
+        real, generated: arrays [N, T, D] (or [N, T]) in data units, DataFrames, or sequences that
+            `layout.load` has read. At least 10 sequences each. A real series is cut into windows
+            as long as the generated sequences.
         train: the training sequences [N, T, D]; with them, memorisation is judged against them
             and `real` must be held out. Without, it is judged against half of `real`.
         names: names of the D features; x, or x1, x2, ..., where none are given.
@@ -61,8 +68,14 @@ def analyze(
     """
     started = time.perf_counter()
     progress = progress or (lambda _what, _share: None)
-    real_NTD, generated_NTD = as_array(real, "real"), as_array(generated, "generated")
-    train_NTD = None if train is None else as_array(train, "train")
+    sample = of_python(generated, "generated")
+    given = {"real": real} | ({} if train is None else {"train": train})
+    steps = sample.x_NTD.shape[1]
+    arrays = {what: of_python(x, what, steps) for what, x in given.items()}
+    arrays = alike(arrays | {"generated": sample})
+    real_NTD, generated_NTD = arrays["real"].x_NTD, arrays["generated"].x_NTD
+    train_NTD = arrays["train"].x_NTD if "train" in arrays else None
+    names = names or named(arrays["real"])
     check_pair(real_NTD, generated_NTD, train_NTD)
     counts = len(real_NTD), len(generated_NTD)
     features = real_NTD.shape[2]
@@ -148,8 +161,63 @@ def analyze(
     )
 
 
+def of_python(x: object, what: str, window: int | None = None) -> Sequences:
+    """An array or table as sequences; a table's are cut into windows where `window` says so."""
+    if isinstance(x, Sequences):
+        return x
+    if layout.frame_of(x) is not None:
+        return layout.from_python(x, DataConfig(window=window))
+    x_NTD = as_array(x, what)
+    return Sequences(x_NTD, default_names(x_NTD.shape[2]), what)
+
+
+def named(sequences: Sequences) -> tuple[str, ...] | None:
+    """The names of columns that have some of their own."""
+    names = sequences.names
+    return None if names == default_names(len(names)) else names
+
+
+def alike(samples: dict[str, Sequences]) -> dict[str, Sequences]:
+    """The samples with their columns in the order of the real ones.
+
+    Raises:
+      DataError: other columns, or another time step.
+    """
+    real = samples["real"]
+    found = {}
+    for what, each in samples.items():
+        found[what] = each
+        wanted, there = named(real), named(each)
+        if wanted and there and wanted != there:
+            if set(wanted) != set(there):
+                own = [n for n in there if n not in wanted] or ["none"]
+                gone = [n for n in wanted if n not in there] or ["none"]
+                raise DataError(
+                    f"the {what} data have other columns than the real data: {', '.join(own)} in "
+                    f"place of {', '.join(gone)}. Choose the same ones in both: --columns."
+                )
+            order = [there.index(name) for name in wanted]
+            found[what] = dataclasses.replace(each, x_NTD=each.x_NTD[..., order], names=wanted)
+        times = [s.form.time for s in (real, each) if s.form and s.form.time]
+        if len(times) == 2 and not _is_one_step(*times):
+            steps = [time.rule or f"{time.step:g}" for time in times]
+            raise DataError(
+                f"the real data have a time step of {steps[0]}, the {what} data of {steps[1]}: "
+                "they cannot be compared. Bring both to one step."
+            )
+    return found
+
+
+def _is_one_step(a: TimeForm, b: TimeForm) -> bool:
+    """Whether steps are equal, as far as they can be told: an irregular one is an average."""
+    if "number" in (a.kind, b.kind):
+        return a.kind != b.kind or a.step == b.step
+    first, second = (time.step / PER_SECOND.get(time.kind, 1) for time in (a, b))
+    return 0.5 < first / second < 2
+
+
 def check_pair(real_NTD: Array, generated_NTD: Array, train_NTD: Array | None) -> None:
-    """DataError unless all samples have the same steps and features, and enough sequences."""
+    """DataError unless samples have the same steps, features and units, and enough sequences."""
     others = {"generated": generated_NTD} | ({} if train_NTD is None else {"training": train_NTD})
     for what, x in others.items():
         if x.shape[1:] != real_NTD.shape[1:]:
@@ -158,12 +226,46 @@ def check_pair(real_NTD: Array, generated_NTD: Array, train_NTD: Array | None) -
                 f"the {what} data {x.shape[1]} of {x.shape[2]}: they cannot be compared. A text "
                 "file of several features needs --features; a long series needs --window"
             )
+        if words := _other_units(real_NTD, x):
+            raise DataError(
+                f"the {what} data are in other units than the real data, it seems: {words}. Bring "
+                "both to the same units."
+            )
     for what, x in {"real": real_NTD, "generated": generated_NTD}.items():
         if len(x) < LEAST_SEQUENCES:
             raise DataError(
                 f"only {len(x)} {what} sequences: no figure has a meaning with fewer than "
                 f"{LEAST_SEQUENCES}; give more"
             )
+
+
+def _other_units(real_NTD: Array, x_NTD: Array) -> str:
+    """How the units of x differ, in words; "" where nothing shows that they do.
+
+    Said only where every column agrees, and medians with spreads: a poor sample is no other unit.
+    """
+    real, other = (
+        np.quantile(each.reshape(-1, each.shape[2]), QUARTILES, axis=0)
+        for each in (real_NTD, x_NTD)
+    )
+    spread, others = real[2] - real[0], other[2] - other[0]
+    if np.any(spread <= 0) or np.any(others <= 0):
+        return ""
+    ratio = others / spread
+    power = 10.0 ** np.round(np.log10(ratio))
+    same = np.abs(other[1] - power * real[1]) < 0.3 * power * spread
+    level = np.abs(real[1]) > spread  # else a ratio of medians says nothing
+    if np.all((np.abs(ratio / power - 1) < 0.3) & same & level & (power != 1)):
+        return f"values are about {power[0]:g} times as large"
+    apart = (real.min(axis=0) > 3) | (spread > 10)
+    is_unit = (x_NTD.min(axis=(0, 1)) >= 0) & (x_NTD.max(axis=(0, 1)) <= 1)
+    is_standard = (np.abs(x_NTD.mean(axis=(0, 1))) < 0.2) & (
+        np.abs(x_NTD.std(axis=(0, 1)) - 1) < 0.2
+    )
+    for scaled, words in ((is_unit, "they lie in [0, 1]"), (is_standard, "mean 0 and variance 1")):
+        if np.all(scaled & apart):
+            return f"{words}, as if they were still scaled"
+    return ""
 
 
 def _thin(

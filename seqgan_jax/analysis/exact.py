@@ -65,6 +65,6 @@ def metrics(run_dir: Path, source: str, real_NTD: Array, seed: int) -> dict[str,
 
     steps = real_NTD.shape[1]
     simulator, model = simulators.get(source, length=steps), SeqGAN.load(run_dir)
-    ratios = log_ratios(model.log_prob, simulator, real_NTD, model.sample(SAMPLES, seed=seed))
+    ratios = log_ratios(model.log_prob, simulator, real_NTD, model.sample_array(SAMPLES, seed=seed))
     names = ("coverage_gap", "quality_gap")
     return {name: gap(name, ratio, steps) for name, ratio in zip(names, ratios, strict=True)}

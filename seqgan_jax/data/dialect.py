@@ -112,6 +112,8 @@ def _separator(path: Path, sample: list[str]) -> str:
             continue
         cells = [cell for row in rows for cell in row]
         good = sum(_is_value(cell, separator) for cell in cells) / len(cells)
+        if separator == "\t" and not any(map(_are_numbers, cells)):
+            good += 1.0  # a blank within a cell is that of a date or of words
         if good + 0.001 > score:
             best, score = separator, good + 0.002
     if best == "," and any(
@@ -122,6 +124,11 @@ def _separator(path: Path, sample: list[str]) -> str:
     if score == 0 and "," in sample[0]:
         best = ","
     return best
+
+
+def _are_numbers(cell: str) -> bool:
+    parts = cell.split()
+    return len(parts) > 1 and all(map(_is_number, parts))
 
 
 def _is_number(token: str) -> bool:

@@ -471,8 +471,9 @@ def _ids_by_time(table: Table, found: _Found, free: Sequence[int]) -> None:
         if not sets:
             continue
         sure = [s for s in sets if all(d in words or ID_NAMES.fullmatch(table.names[d]) for d in s)]
-        if len(sure or sets) == 1:
-            found.ids = (sure or sets)[0]
+        codes = {entities(table, some).tobytes() for some in sure or sets}
+        if len(codes) == 1:  # columns that name the same sequences are no question
+            found.ids = tuple(sorted({d for some in sure or sets for d in some}))
             return
         ways = " or ".join(
             "--id " + " ".join(_word(table.names[d]) for d in some) for some in (sure or sets)[:4]

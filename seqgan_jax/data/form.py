@@ -1,68 +1,97 @@
-"""The form of an input: what its columns, ids and times were, so that samples come out alike."""
+"""The form of data: what their file or frame looked like, so that samples can look the same."""
 
 import dataclasses
-import math
-from collections.abc import Mapping
+import re
+import sys
+import types
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, Union, get_args, get_origin, get_type_hints
 
-MOST_COLUMNS = 10_000
-SOURCES = ("text", "csv", "parquet", "xlsx", "npy", "array", "frame")
 LAYOUTS = ("series", "rows", "long")
+SOURCES = ("text", "csv", "parquet", "xlsx", "npy", "array", "frame")
 KINDS = ("continuous", "grid", "yes/no", "constant", "copy", "count")
+TIMES = ("datetime", "epoch s", "epoch ms", "epoch us", "epoch ns", "number")
+TABLES = ("csv", "parquet", "xlsx", "frame")  # sources whose columns have names
+DTYPE = re.compile(
+    r"bool|boolean|([Ff]loat|[Uu]?[Ii]nt)(8|16|32|64)|(bool|float|double|u?int\d+)\[pyarrow\]"
+)
+LONGEST = 100_000  # characters of a text, entries of a list
+MOST_DECIMALS = 400
 
 
 @dataclass(frozen=True)
 class ColumnForm:
-    """One column that is learned."""
+    """A learned column.
+
+    Args:
+      name: as in the input.
+      dtype: numpy's or pandas' name of it.
+      decimals: the most that are in the text, or the decimal grid's; None: as many as needed.
+      low, high: of the data.
+      grid: the step of which all values are multiples; None where there is none.
+      atoms: (value, share) of at most 3 values that hold more than 5% each, largest share first;
+        none for grids of few values.
+      missing: share of missing cells as read.
+      kind: continuous, grid, yes/no, constant, copy or count; all are learned as continuous.
+      notes: what else there is to say.
+    """
 
     name: str
-    dtype: str  # numpy's or pandas' name: "float64", "float32", "int64", "bool", ...
-    decimals: int | None  # most that were seen, or the grid's; None: as many as needed
-    low: float  # of the data
+    dtype: str
+    decimals: int | None
+    low: float
     high: float
-    grid: float | None  # the step of which all values are multiples (1.0, 0.1 ...)
-    atoms: tuple[tuple[float, float], ...]  # (value, share) of values with more than 5% each
-    missing: float  # share of missing cells as read
-    kind: str  # one of KINDS
+    grid: float | None
+    atoms: tuple[tuple[float, float], ...]
+    missing: float
+    kind: str
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class IdForm:
-    """A column that says which sequence a line belongs to."""
+    """A column that names the sequence: dtype int64 or str."""
 
     name: str
-    dtype: str  # "int64" or "str"
+    dtype: str
 
 
 @dataclass(frozen=True)
 class TimeForm:
-    """The time index."""
+    """The time index.
+
+    Args:
+      name: as in the input.
+      kind: datetime, epoch s, epoch ms, epoch us, epoch ns, or number.
+      step: seconds of datetime, units of the number else.
+      rule: pandas' offset alias where the step is one of the calendar ("MS", "D", "h"), "" else.
+      start: the first time: seconds since 1970 UTC, or the number.
+      format: of strftime, as in the file; "" where there is none.
+      timezone: "" where there is none.
+    """
 
     name: str
-    kind: str  # "datetime", "epoch s", "epoch ms", "epoch us", "epoch ns" or "number"
-    step: float  # seconds for dates, else in units of the number
-    rule: str  # pandas' offset alias where the step is a calendar one ("MS", "D"), "" else
-    start: float  # first time: seconds since 1970 UTC, or the number
-    format: str  # strftime's, as in the file; "" where there is none
-    timezone: str  # "" where there is none
+    kind: str
+    step: float
+    rule: str
+    start: float
+    format: str
+    timezone: str
 
 
 @dataclass(frozen=True)
 class Form:
-    """What an input looked like.
+    """What the input looked like.
 
     Args:
-      source: one of SOURCES.
-      layout: one of LAYOUTS.
+      source: text, csv, parquet, xlsx, npy, array or frame.
+      layout: series (a row a step), rows (a row a sequence) or long (a row a step, with ids).
       columns: the D learned columns, in the order of x_NTD.
-      order: every column of the input in its order.
+      order: all columns of the input in its order: ids, time and what is left out, too.
       ids: columns that name the sequence.
-      time: the time index, None where there is none.
-      left_out: (column, why) of those that are not learned.
-      separator: of text.
-      decimal: of text, "." or ",".
+      time: its index, None where there is none.
+      left_out: (column, why) of columns that are not learned.
+      separator, decimal: of text.
     """
 
     source: str
@@ -76,88 +105,68 @@ class Form:
     decimal: str
 
     def to_json(self) -> dict[str, Any]:
-        """As stored in config.json."""
+        """Plain lists, dicts, numbers and texts."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, stored: Any) -> Self:
-        """Inverse of `to_json`; raises ValueError on anything else.
+        """The inverse of `to_json`; raises ValueError on anything else.
 
         >>> form = Form("npy", "rows", (), ("x",), (), None, (("day", "words"),), "", ".")
         >>> Form.from_json(form.to_json()) == form
         True
         """
-        fields = _fields(cls, stored)
-        for name in ("columns", "order", "ids", "left_out"):
-            if not isinstance(fields[name], list | tuple) or len(fields[name]) > MOST_COLUMNS:
-                raise ValueError(f"{name} must be a list of at most {MOST_COLUMNS}")
-        fields["columns"] = tuple(_column(each) for each in fields["columns"])
-        fields["ids"] = tuple(_typed(IdForm, each) for each in fields["ids"])
-        fields["order"] = tuple(_text(each, "order") for each in fields["order"])
-        fields["left_out"] = tuple(_pair(each) for each in fields["left_out"])
-        if fields["time"] is not None:
-            fields["time"] = _typed(TimeForm, fields["time"])
-        for name, choices in (("source", SOURCES), ("layout", LAYOUTS), ("decimal", (".", ","))):
-            if fields[name] not in choices:
-                raise ValueError(f"{name} is none of {', '.join(choices)}")
-        _text(fields["separator"], "separator")
-        return cls(**fields)
+        form: Self = _decoded(cls, stored, "form")
+        for wrong, words in (
+            (form.source not in SOURCES, "its source is unknown"),
+            (form.layout not in LAYOUTS, "its layout is unknown"),
+            (form.decimal not in (".", ","), "its decimal point is none"),
+            (any(each.kind not in KINDS for each in form.columns), "a column's kind is unknown"),
+            (any(not _is_decimals(each.decimals) for each in form.columns), "decimals are none"),
+            (any(each.dtype not in ("int64", "str") for each in form.ids), "an id's dtype is none"),
+            (form.time and form.time.kind not in TIMES, "the kind of time is unknown"),
+            (form.time and not form.time.step > 0, "the step of time is not above 0"),
+        ):
+            if wrong:
+                raise ValueError(f"the form of the data is damaged: {words}")
+        return form
 
 
-def _fields(cls: Any, stored: Any) -> dict[str, Any]:
-    """The fields of a dataclass as stored, as many as it has and of their names."""
-    names = {field.name for field in dataclasses.fields(cls)}
-    if not isinstance(stored, Mapping) or set(stored) != names:
-        raise ValueError(f"a {cls.__name__} must have {', '.join(sorted(names))}")
-    return dict(stored)
+def known_dtype(name: str) -> str:
+    """A dtype that numbers can be given, float64 where this is none ("object", "category").
+
+    >>> known_dtype("Int8"), known_dtype("object")
+    ('Int8', 'float64')
+    """
+    return name if DTYPE.fullmatch(name) else "float64"
 
 
-def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{name} must be text")
-    return value
+def _is_decimals(value: int | None) -> bool:
+    return value is None or 0 <= value <= MOST_DECIMALS
 
 
-def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number")
-    return float(value)
+def _decoded(kind: Any, stored: Any, where: str) -> Any:
+    """`stored`, which JSON gave, as the kind that an annotation names; ValueError where it is none.
 
-
-def _pair(value: Any) -> tuple[str, str]:
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        raise ValueError("left_out must hold pairs of a column and why")
-    return _text(value[0], "left_out"), _text(value[1], "left_out")
-
-
-def _typed(cls: Any, stored: Any) -> Any:
-    """A dataclass of texts and numbers alone."""
-    fields = _fields(cls, stored)
-    for field in dataclasses.fields(cls):
-        check = _number if field.type is float else _text
-        fields[field.name] = check(fields[field.name], field.name)
-    return cls(**fields)
-
-
-def _column(stored: Any) -> ColumnForm:
-    fields = _fields(ColumnForm, stored)
-    for name in ("name", "dtype", "kind"):
-        _text(fields[name], name)
-    for name in ("low", "high", "missing"):
-        fields[name] = _number(fields[name], name)
-    if fields["kind"] not in KINDS:
-        raise ValueError(f"kind is none of {', '.join(KINDS)}")
-    decimals, grid = fields["decimals"], fields["grid"]
-    if decimals is not None and (type(decimals) is not int or not 0 <= decimals <= 400):
-        raise ValueError("decimals must be a whole number from 0 to 400")
-    if grid is not None and not (_number(grid, "grid") > 0):
-        raise ValueError("grid must be above 0")
-    if not isinstance(fields["atoms"], list | tuple) or len(fields["atoms"]) > 3:
-        raise ValueError("atoms must be a list of at most 3")
-    if not isinstance(fields["notes"], list | tuple) or len(fields["notes"]) > 100:
-        raise ValueError("notes must be a list")
-    if any(not isinstance(each, list | tuple) or len(each) != 2 for each in fields["atoms"]):
-        raise ValueError("atoms must hold pairs of a value and its share")
-    fields["atoms"] = tuple(tuple(_number(v, "atoms") for v in each) for each in fields["atoms"])
-    fields["notes"] = tuple(_text(each, "notes") for each in fields["notes"])
-    return ColumnForm(**fields)
+    >>> _decoded(tuple[float, ...], [1, 2.5], "x"), _decoded(int | None, None, "x")
+    ((1.0, 2.5), None)
+    """
+    if get_origin(kind) in (Union, types.UnionType):
+        return None if stored is None else _decoded(get_args(kind)[0], stored, where)
+    if get_origin(kind) is tuple and isinstance(stored, list | tuple):
+        kinds = get_args(kind)
+        if kinds[-1] is Ellipsis:
+            kinds = kinds[:1] * len(stored)
+        if len(stored) == len(kinds) <= LONGEST:
+            return tuple(_decoded(*pair, where) for pair in zip(kinds, stored, strict=True))
+    elif dataclasses.is_dataclass(kind) and isinstance(stored, dict):
+        hints = get_type_hints(kind)
+        if set(stored) == set(hints):
+            make: Any = kind
+            return make(**{n: _decoded(hint, stored[n], n) for n, hint in hints.items()})
+    elif kind is float and isinstance(stored, int | float) and not isinstance(stored, bool):
+        if abs(stored) <= sys.float_info.max:
+            return float(stored)
+    elif kind in (int, str) and type(stored) is kind and (kind is int or len(stored) <= LONGEST):
+        return stored
+    raise ValueError(f"the form of the data is damaged: {where} is no {kind}")

@@ -318,13 +318,18 @@ def from_python(
         tuple(settings.missing_values),
     )
     _check(cut, wanted.layout, None)
-    frame = _frame(x)
+    frame = frame_of(x)
     if frame is not None:
         from seqgan_jax.data import tables
 
         table = tables.of_frame(frame, "frame", "x", cut.missing_values)
         found = windows.build(table, evidence.read(table, wanted), cut)
-        return dataclasses.replace(found, source="frame")
+        if found.form is None:
+            return found
+        # What is in the index is in none of its columns: samples have it in their index.
+        order = found.form.order[len(table.columns) - frame.shape[1] :]
+        form = dataclasses.replace(found.form, order=order)
+        return dataclasses.replace(found, source="frame", form=form)
     named = given & OF_TABLES | ({"id"} if ids else set()) | ({"time"} if times else set())
     if named:
         raise UsageError(
@@ -351,7 +356,7 @@ def as_sequences(x: Any) -> Sequences:
     return from_python(x, DataConfig())
 
 
-def _frame(x: Any) -> Any:
+def frame_of(x: Any) -> Any:
     """x as a DataFrame where it is a table, else None."""
     if isinstance(x, Sequences):
         return None

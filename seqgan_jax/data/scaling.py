@@ -6,7 +6,7 @@ Shapes: N sequences, T steps, D columns of the data, K columns that are kept.
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -151,6 +151,11 @@ class Scaler:
             expected = c if k < 0 else x[..., self.kept_K[k]]
             good &= np.all(x[..., d] == expected, axis=1)
         return good
+
+    def holds(self, d: int) -> Callable[[np.ndarray], np.ndarray]:
+        """Which values are within the bounds of a column of the data; all where it has none."""
+        k = self.source_D[d]
+        return (Interval() if k < 0 else self.interval_K[k]).holds
 
     def _kept(self, x_NTD: np.ndarray) -> np.ndarray:
         """A copy of the kept columns, float64."""

@@ -433,7 +433,9 @@ def _of_words(name: str, read: "pd.Series", declared: frozenset[str], decimal: s
             0.0 if is_gone else float(cells.plain(token, decimal))
             for token, is_gone in zip(tokens, gone, strict=True)
         ]
-        return Column(name, "number", spread(kept, np.nan, float), "float64")
+        values = spread(kept, np.nan, float)
+        whole = not any(gone) and all(w.isdecimal() and len(w) < 16 for w in words)  # text ids
+        return Column(name, "number", values, "float64", values.astype(int) if whole else None)
     for pair in YES_NO:
         if words[0].lower() in pair and {word.lower() for word in words} <= set(pair):
             kept = [pair.get(token.lower(), 0.0) for token in tokens]

@@ -17,6 +17,7 @@ from seqgan_jax.data.tables import Column, is_gone
 from seqgan_jax.errors import DataError
 
 DAY = 86_400
+MONTH = 30.4375 * DAY
 JITTER = 0.5  # of a step: less is no gap
 IRREGULAR = 10.0  # steps, where steps vary: more is a gap
 CLOSED = 6  # weekdays without a row that are holidays
@@ -74,7 +75,7 @@ def of_words(name: str, columns: Sequence[Column]) -> Times | None:
     values = columns[0].values
     if any(is_gone(column).any() for column in columns):
         return None
-    if all(isinstance(v, datetime.date) for v in values[:MANY]):
+    if len(columns) == 1 and all(isinstance(v, datetime.date) for v in values[:MANY]):
         try:
             found = pd.DatetimeIndex(values)
         except (ValueError, TypeError):
@@ -266,7 +267,7 @@ def _months(times: Times, groups: Sequence[np.ndarray]) -> Steps | None:
     letter = "S" if day[0] == 1 and np.all(day == 1) else "E" if end.all() else ""
     rule = {1: "M", 3: "Q", 12: "Y"}.get(k, f"{k}M") + letter if letter else ""
     words = {1: "1 month", 3: "3 months", 12: "1 year"}.get(k, f"{k} months")
-    return Steps(30.4375 * DAY * k * times.per_second, rule, steps != k, words)
+    return Steps(MONTH * k * times.per_second, rule, steps != k, words)
 
 
 def _weekdays(times: Times, groups: Sequence[np.ndarray], gaps: np.ndarray) -> Steps | None:

@@ -63,7 +63,7 @@ def build(table: Table, reading: Reading, cut: Cut) -> Sequences:
         sequences of unequal length without a window.
       UsageError: a setting that has no meaning for this layout.
     """
-    x_LD = _numbers(table, reading, cut)
+    x_LD = numbers(table, reading, cut)
     if reading.layout == "rows":
         return _rows(table, reading, cut, x_LD)
     if cut.features > 1:
@@ -73,7 +73,7 @@ def build(table: Table, reading: Reading, cut: Cut) -> Sequences:
             + ". Leave it out."
         )
     _check_sentinels(table, reading, cut, x_LD)
-    ordered = _in_order(table, reading, cut, x_LD)
+    ordered = in_order(table, reading, cut, x_LD)
     form = _form(table, reading, _columns(table, reading), ordered.steps)
     names = tuple(table.names[d] for d in reading.learned)
     notes = (*table.notes, *reading.notes)
@@ -89,7 +89,7 @@ def build(table: Table, reading: Reading, cut: Cut) -> Sequences:
 # ------------------------------------------------------------------ values
 
 
-def _numbers(table: Table, reading: Reading, cut: Cut) -> np.ndarray:
+def numbers(table: Table, reading: Reading, cut: Cut) -> np.ndarray:
     """The learned columns [L, D]; refuses what is no number, or is missing and may not be."""
     may_miss = cut.missing != "error"
     chosen = [table.columns[d] for d in reading.learned]
@@ -267,7 +267,7 @@ def limit_of(cut: Cut) -> int | None:
 # ------------------------------------------------------------------ a line is a step
 
 
-def _in_order(table: Table, reading: Reading, cut: Cut, x_LD: np.ndarray) -> _Steps:
+def in_order(table: Table, reading: Reading, cut: Cut, x_LD: np.ndarray) -> _Steps:
     """Rows entity by entity and in order of time, without duplicates, and where time is broken."""
     times, notes = reading.times, list[str]()
     code = evidence.entities(table, reading.ids)
@@ -466,15 +466,15 @@ def described(
 ) -> tuple[ColumnForm, ...]:
     """The form of the columns of an array of sequences."""
     flat = [Column(name, "number", x_NTD[..., d].ravel(), dtype) for d, name in enumerate(names)]
-    return _described(flat)
+    return columns_of(flat)
 
 
 def _columns(table: Table, reading: Reading) -> tuple[ColumnForm, ...]:
     learned = [table.columns[d] for d in reading.learned]
-    return _described(learned)
+    return columns_of(learned)
 
 
-def _described(learned: list[Column]) -> tuple[ColumnForm, ...]:
+def columns_of(learned: list[Column]) -> tuple[ColumnForm, ...]:
     earlier: list[np.ndarray] = []
     found = []
     for column in learned:

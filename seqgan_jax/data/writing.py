@@ -1,34 +1,47 @@
-"""Writing sequences in formats that `data.load` reads back.
+"""Writing sequences in the form of the data that they imitate; `layout.load` reads them back.
 
 Shapes: N sequences, T steps, D columns.
 """
 
+import csv
+import dataclasses
+import io
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from seqgan_jax.data.files import atomic_write, printable
+from seqgan_jax.data.form import TABLES, ColumnForm, Form, IdForm, TimeForm, known_dtype
+from seqgan_jax.data.times import MONTH, part_of
 from seqgan_jax.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUFFIXES = (".txt", ".csv", ".tsv", ".parquet", ".npy")
+DIGITS = 9  # enough for float32
+MOST_DIGITS = 17  # enough for float64
+BLOCK = 1 << 18  # numbers that are turned into text at once
 
 
 def save_sequences(
-    path: str | os.PathLike[str],
-    x_NTD: np.ndarray,
-    names: Sequence[str],
-    number_format: str = "%.9g",
+    path: str | os.PathLike[str], x_NTD: np.ndarray, names: Sequence[str], form: Form | None = None
 ) -> None:
     """Write sequences in the format that the suffix of `path` names; `load` reads them back.
 
-    .txt: one sequence a line, T x D numbers, all of step 1 first. .csv: long format with the header
-    "sequence,step,<names>", both counted from 0. .npy: float64 [N, T, D], exact.
+    .txt: one sequence a line, T x D numbers, all of step 1 first. .npy: float64 [N, T, D].
+    .csv, .tsv, .parquet: the columns of the form in their order, with its dtypes, decimals, ids and
+    regular time index; without a form, or what it does not have: "sequence" and "step" from 0.
 
     Args:
       path: where to; replaced as a whole.
       x_NTD: values in units of the data.
       names: of the D columns.
-      number_format: of text; nine digits are enough for float32.
+      form: of the data.
 
     Raises:
       UsageError: another suffix, or names that do not fit.
@@ -36,12 +49,7 @@ def save_sequences(
       DiskError: it cannot be written.
     """
     x_NTD = np.asarray(x_NTD, np.float64)
-    suffix = Path(path).suffix.lower()
-    if suffix not in (".txt", ".csv", ".npy"):
-        raise UsageError(
-            f"{printable(path)}: cannot write {suffix or 'a file without suffix'}. Choose a name "
-            "that ends in .txt, .csv or .npy."
-        )
+    suffix = check_suffix(path)
     if x_NTD.ndim != 3 or x_NTD.shape[-1] != len(names):
         raise UsageError(
             f"Sequences of shape {x_NTD.shape} do not fit {len(names)} column name(s): [N, T, D] "
@@ -52,24 +60,346 @@ def save_sequences(
         raise DataError(
             f"{printable(path)}: not written: {count} of {x_NTD.size} values are not finite."
         )
-    n, steps, num_features = x_NTD.shape
+    form = form or plain_form(names)
     if suffix == ".npy":
         with atomic_write(path, "wb") as file:
-            np.save(file, x_NTD, allow_pickle=False)
-        return
-    with atomic_write(path) as file:
-        if suffix == ".txt":
-            line = " ".join([number_format] * (steps * num_features)) + "\n"
-            file.writelines(line % tuple(row) for row in x_NTD.reshape(n, -1).tolist())
+            np.save(file, rounded(x_NTD, form), allow_pickle=False)
+    elif suffix == ".parquet":
+        frame = to_frame(x_NTD, form)
+        with atomic_write(path, "wb") as file:
+            (frame.reset_index() if any(frame.index.names) else frame).to_parquet(file, index=False)
+    else:
+        with atomic_write(path) as file:
+            file.writelines(
+                _lines(x_NTD, form) if suffix == ".txt" else _table(x_NTD, form, suffix)
+            )
+
+
+def check_suffix(path: str | os.PathLike[str]) -> str:
+    """The suffix of a file that can be written, in small letters; raises UsageError."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UsageError(
+            f"{printable(path)}: cannot write {suffix or 'a file without suffix'}. Choose a name "
+            f"that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}."
+        )
+    return suffix
+
+
+def plain_form(names: Sequence[str]) -> Form:
+    """The form of data that have none: floats with as many digits as they need.
+
+    >>> plain_form(["a"]).order
+    ('a',)
+    """
+    columns = tuple(
+        ColumnForm(name, "float64", None, 0.0, 0.0, None, (), 0.0, "continuous", ())
+        for name in names
+    )
+    return Form("array", "series", columns, tuple(names), (), None, (), ",", ".")
+
+
+# ------------------------------------------------------------------ values, ids and times
+
+
+def rounded(
+    x_NTD: np.ndarray, form: Form, inside_D: Sequence[Callable[[np.ndarray], np.ndarray]] = ()
+) -> np.ndarray:
+    """The values as the form writes them: whole numbers, 0 or 1, its decimals; float64.
+
+    What rounding takes out of a column's bounds (`inside_D`) becomes the next value within them.
+
+    >>> column = ColumnForm("a", "int64", None, 0.0, 9.0, 1.0, (), 0.0, "grid", ())
+    >>> form = Form("csv", "series", (column,), ("a",), (), None, (), ",", ".")
+    >>> rounded(np.array([[[0.4], [2.6]]]), form, [lambda x: x > 0]).tolist()
+    [[[1.0], [3.0]]]
+    """
+    x_NTD = np.array(x_NTD, np.float64)
+    for d, column in enumerate(form.columns):
+        x = x_NTD[..., d]
+        decimals = 0 if _is_whole(known_dtype(column.dtype)) else column.decimals
+        if _is_bool(column.dtype):
+            x[:] = x >= 0.5
+        elif decimals is not None:
+            near = np.round(x, decimals)
+            near = np.where(np.isfinite(near), near, x)  # 1e300 has no decimals
+            if inside_D:
+                for step in (10.0**-decimals, -(10.0**-decimals)):
+                    other = np.round(near + step, decimals)
+                    near = np.where(~inside_D[d](near) & inside_D[d](other), other, near)
+            x[:] = np.clip(near, *_limits(column.dtype)) + 0.0  # no -0
+    return x_NTD
+
+
+def _is_bool(dtype: str) -> bool:
+    return dtype.startswith("bool")
+
+
+def _is_whole(dtype: str) -> bool:
+    return "int" in dtype.lower()
+
+
+def _limits(dtype: str) -> tuple[float, float]:
+    """The smallest and largest float64 that a dtype holds."""
+    if not _is_whole(dtype):
+        return -math.inf, math.inf
+    limits = np.iinfo(dtype.lower().removesuffix("[pyarrow]"))
+    high = float(limits.max)
+    return float(limits.min), high if int(high) == limits.max else math.nextafter(high, 0)
+
+
+def index_columns(form: Form) -> tuple[tuple[IdForm, ...], TimeForm]:
+    """Columns that say which sequence and which step it is: the form's, or new ones."""
+    taken = {column.name for column in form.columns} | {each.name for each in form.ids}
+    taken |= {form.time.name} if form.time else set()
+
+    def free(name: str) -> str:
+        return free(name + "_") if name in taken else name
+
+    ids = form.ids or (IdForm(free("sequence"), "int64"),)
+    return ids, form.time or TimeForm(free("step"), "number", 1.0, "", 0.0, "", "")
+
+
+def times(time: TimeForm, steps: int) -> Any:
+    """The regular index of a sequence: a DatetimeIndex, or an array of numbers.
+
+    >>> times(TimeForm("t", "epoch ms", 20.0, "", 1500.0, "", ""), 3).tolist()
+    [1500, 1520, 1540]
+    """
+    if time.kind != "datetime":
+        if time.start == round(time.start) and time.step == round(time.step):
+            return int(time.start) + int(time.step) * np.arange(steps)
+        return time.start + time.step * np.arange(steps)
+    import pandas as pd
+
+    try:
+        start = pd.Timestamp(round(time.start * 1e6), unit="us", tz="UTC")
+        start = start.tz_convert(time.timezone or None)
+        if time.rule:
+            index = pd.date_range(start, periods=steps, freq=time.rule)
+            if index[0] == start:
+                return index
+        if time.step % MONTH == 0:  # of another day than the first or last
+            months = round(time.step / MONTH)
+            return pd.DatetimeIndex(
+                [start + pd.DateOffset(months=months * i) for i in range(steps)]
+            )
+        step = pd.Timedelta(microseconds=round(time.step * 1e6))
+        return pd.date_range(start, periods=steps, freq=step)
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise DataError(
+            f"No time index of {steps} steps can be made for {time.name!r}, which starts "
+            f"{time.start:g} s after 1970 and goes on by {time.rule or time.step}: {error}. "
+            "Write .npy or .txt, which have none."
+        ) from None
+
+
+def _time_columns(form: Form, time: TimeForm, steps: int) -> dict[str, Any]:
+    """The columns of the time index as they are in a frame: times, or a date and its hours, or
+    year, month, day, ... where these were columns of their own."""
+    index = times(time, steps)
+    others = {column.name for column in form.columns} | {each.name for each in form.ids}
+    rest = [n for n in form.order if n not in others and n not in dict(form.left_out)]
+    parts = sorted((n for n in rest if n in time.name), key=time.name.find)
+    if time.name in form.order or len(parts) < 2 or " ".join(parts) != time.name:
+        return {time.name: index}
+    if all(map(part_of, parts)):
+        return {name: np.asarray(getattr(index, part_of(name)), np.int64) for name in parts}
+    hours = min((at for at in map(time.format.find, ("%H", "%I")) if at > 0), default=0)
+    formats = time.format[:hours].rstrip(), time.format[hours:]
+    return {name: index.strftime(each) for name, each in zip(parts, formats, strict=True)}
+
+
+def _time_texts(form: Form, time: TimeForm, steps: int) -> dict[str, list[str]]:
+    """The columns of the time index as text."""
+    found = _time_columns(form, time, steps)
+    if time.kind == "datetime" and time.name in found:
+        index = found[time.name]
+        return {time.name: list(index.strftime(time.format) if time.format else index.astype(str))}
+    return {name: [str(value) for value in values.tolist()] for name, values in found.items()}
+
+
+def _wide_names(form: Form, length: int) -> list[str]:
+    """Names of the T x D values of a sequence where the input has a row a sequence, else none."""
+    others = {each.name for each in form.ids} | {name for name, _ in form.left_out}
+    names = [name for name in form.order if name not in others]
+    return names if (form.layout, len(names)) == ("rows", length) and form.source in TABLES else []
+
+
+def _order(form: Form, made: Sequence[str], wide: Sequence[str]) -> list[str]:
+    """All columns that are written: new ones, then the input's in its order."""
+    names = [*made, *(wide or (column.name for column in form.columns))]
+    known = [name for name in form.order if name in names]
+    new = [name for name in names if name not in known]
+    ids_first = [name for name in new if name in made]
+    return [*ids_first, *known, *(name for name in new if name not in made)]
+
+
+# ------------------------------------------------------------------ frames
+
+
+def to_frame(x_NTD: np.ndarray, form: Form) -> "pd.DataFrame":
+    """Sequences as a DataFrame like the input: its columns, dtypes, ids, regular times.
+
+    Ids and times that the input has in its index, not in its columns (`form.order`), are in the
+    index.
+    """
+    import pandas as pd
+
+    n, steps, num_features = x_NTD.shape
+    x_NTD = rounded(x_NTD, form)
+    wide = _wide_names(form, steps * num_features)
+    ids, time = (form.ids, None) if wide else index_columns(form)
+    number_L = np.arange(n) if wide else np.repeat(np.arange(n), steps)
+    made = {each.name: pd.Series(number_L).astype(each.dtype) for each in ids}
+    if time:
+        at_L = np.tile(np.arange(steps), n)
+        made |= {k: pd.Series(v[at_L]) for k, v in _time_columns(form, time, steps).items()}
+    if wide:
+        values, dtypes = (
+            x_NTD.reshape(n, -1).T,
+            [known_dtype(c.dtype) for c in form.columns] * steps,
+        )
+    else:
+        values, dtypes = (
+            x_NTD.reshape(-1, num_features).T,
+            [known_dtype(c.dtype) for c in form.columns],
+        )
+    names = wide or [column.name for column in form.columns]
+    data = made | {
+        name: pd.Series(x >= 0.5 if _is_bool(dtype) else x).astype(dtype)
+        for name, x, dtype in zip(names, values, dtypes, strict=True)
+    }
+    frame = pd.DataFrame({name: data[name] for name in _order(form, list(made), wide)})
+    index = [name for name in made if name not in form.order]
+    of_input = {each.name for each in form.ids} | ({form.time.name} if form.time else set())
+    return frame.set_index(index) if of_input & set(index) else frame
+
+
+def from_frame(frame: "pd.DataFrame", form: Form, steps: int) -> np.ndarray:
+    """[N, T, D] float64 of whole sequences in the form of `to_frame`; the inverse of it.
+
+    Raises:
+      DataError: a column is missing, or a sequence has not `steps` rows.
+    """
+    if any(frame.index.names):
+        frame = frame.reset_index()
+    wide = _wide_names(form, steps * len(form.columns))
+    ids, time = ((), None) if wide else index_columns(form)
+    names = wide or [column.name for column in form.columns]
+    needed = [*names, *(each.name for each in ids)]
+    missing = [name for name in needed if name not in frame.columns]
+    if missing:
+        raise DataError(
+            f"the frame has no column {missing[0]!r} (there are {', '.join(map(str, frame))}). "
+            f"Give whole sequences in the form that sample() returns: {', '.join(needed)}."
+        )
+    x = frame[names].to_numpy(np.float64, na_value=np.nan)
+    if wide:
+        return x.reshape(len(x), steps, -1)
+    number_L = frame.groupby([each.name for each in ids], sort=False).ngroup().to_numpy()
+    sizes = np.bincount(number_L)
+    if np.any(sizes != steps):
+        raise DataError(
+            f"sequences of {sizes.min()} to {sizes.max()} rows, and the model was fitted on "
+            f"{steps} steps. Give whole sequences of that length."
+        )
+    keys = [number_L]
+    if time and time.name in frame.columns:  # else in the order of the rows
+        keys.insert(0, frame[time.name].to_numpy())
+    return x[np.lexsort(keys)].reshape(-1, steps, len(names))
+
+
+# ------------------------------------------------------------------ text
+
+
+def _lines(x_NTD: np.ndarray, form: Form) -> Iterator[str]:
+    """A line a sequence, T x D numbers with spaces between them, yes and no as 1 and 0."""
+    texts = _texts_of(x_NTD, form, yes_no=("0", "1"))
+    for block_NTD in _blocks(x_NTD):
+        columns = [texts[d](block_NTD[:, t, d]) for t, d in np.ndindex(*x_NTD.shape[1:])]
+        for cells in zip(*columns, strict=True):
+            yield " ".join(cells) + "\n"
+
+
+def _table(x_NTD: np.ndarray, form: Form, suffix: str) -> Iterator[str]:
+    """The lines of a .csv or .tsv, in the dialect of the input."""
+    same = form.source == "csv" and suffix == ".csv"
+    is_known = same and len(form.separator) == 1 and form.separator not in (" ", form.decimal)
+    separator = "\t" if suffix == ".tsv" else form.separator if is_known else ","
+    decimal = form.decimal if is_known else "."
+    _, steps, num_features = x_NTD.shape
+    texts = _texts_of(x_NTD, form, decimal)
+    wide = _wide_names(form, steps * num_features)
+    ids, time = (form.ids, None) if wide else index_columns(form)
+    clock = {
+        name: [_cell(each, separator) for each in texts_T]
+        for name, texts_T in (_time_texts(form, time, steps) if time else {}).items()
+    }
+    order = _order(form, [*(each.name for each in ids), *clock], wide)
+    yield separator.join(_cell(name, separator) for name in order) + "\n"
+    first = 0
+    for block_NTD in _blocks(x_NTD):
+        n = len(block_NTD)
+        numbers = [str(i) for i in range(first, first + n) for _ in range(1 if wide else steps)]
+        first += n
+        data = {each.name: numbers for each in ids}
+        data |= {name: texts_T * n for name, texts_T in clock.items()}
+        if wide:
+            places = np.ndindex(steps, num_features)
+            data |= {
+                name: texts[d](block_NTD[:, t, d])
+                for name, (t, d) in zip(wide, places, strict=True)
+            }
         else:
-            names = [f"{name}_" if name in ("sequence", "step") else name for name in names]
-            line = ",".join(["%d", "%d", *[number_format] * num_features]) + "\n"
-            file.write(",".join(["sequence", "step", *map(_csv_cell, names)]) + "\n")
-            for i, rows in enumerate(x_NTD.tolist()):
-                file.writelines(line % (i, t, *row) for t, row in enumerate(rows))
+            for d, column in enumerate(form.columns):
+                data[column.name] = texts[d](block_NTD[..., d].ravel())
+        for cells in zip(*(data[name] for name in order), strict=True):
+            yield separator.join(cells) + "\n"
 
 
-def _csv_cell(name: str) -> str:
-    """A column name as a CSV cell, in quotes where it needs them."""
-    name = " ".join(name.split())  # a cell is on one line
-    return '"' + name.replace('"', '""') + '"' if set(name) & set(',";') else name
+def _blocks(x_NTD: np.ndarray) -> Iterator[np.ndarray]:
+    """The sequences in parts that are small as text."""
+    most = max(1, BLOCK // x_NTD[0].size) if len(x_NTD) else 1
+    return (x_NTD[i : i + most] for i in range(0, len(x_NTD), most))
+
+
+def _texts_of(
+    x_NTD: np.ndarray,
+    form: Form,
+    decimal: str = ".",
+    yes_no: tuple[str, str] = ("False", "True"),
+) -> list[Callable[[np.ndarray], list[str]]]:
+    """For each column the function that writes its values.
+
+    Where the form has no decimals a number keeps nine digits of the column's spread, not of its
+    own size: 1e9 with a standard deviation of 0.02 needs 17.
+    """
+
+    def texts(column: ColumnForm, x_NT: np.ndarray) -> Callable[[np.ndarray], list[str]]:
+        only = dataclasses.replace(form, columns=(column,))
+        if _is_bool(column.dtype):
+            return lambda x: [yes_no[value] for value in (x >= 0.5).tolist()]
+        decimals = 0 if _is_whole(known_dtype(column.dtype)) else column.decimals
+        if decimals is None:
+            largest = float(np.abs(x_NT).max(initial=0))
+            spread = float((x_NT / (largest or 1.0)).std()) if x_NT.size else 0.0
+            digits = DIGITS + math.ceil(-math.log10(spread)) if spread else MOST_DIGITS
+            form_of = f"%.{max(DIGITS, digits)}g".__mod__ if digits < MOST_DIGITS else repr
+        else:
+            form_of = f"%.{decimals}f".__mod__
+
+        def write(x: np.ndarray) -> list[str]:
+            cells = map(form_of, rounded(x[:, None, None], only).ravel().tolist())
+            return [cell.replace(".", decimal) for cell in cells] if decimal != "." else list(cells)
+
+        return write
+
+    return [texts(column, x_NTD[..., d]) for d, column in enumerate(form.columns)]
+
+
+def _cell(text: str, separator: str) -> str:
+    """A name or time as a cell, on one line, in quotes where it needs them."""
+    line = io.StringIO()
+    csv.writer(line, delimiter=separator, lineterminator="").writerow([" ".join(text.split())])
+    return line.getvalue()

@@ -1,22 +1,23 @@
-"""The command line: `seqgan train | sample | analyze`, `train.py` and `analyze.py`.
+"""The command line: `seqgan train | inspect | sample | analyze`, `train.py` and `analyze.py`.
 
 Flags are made from the dataclasses of `config.py`. Nothing heavy is imported before the flags are
 read, so that --help and mistakes answer at once.
 """
 
+import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from seqgan_jax import __version__, config
-from seqgan_jax.config import Config
+from seqgan_jax.config import Config, DataConfig
 from seqgan_jax.data.files import printable, printable_lines
 from seqgan_jax.errors import SeqGANError, UsageError
 from seqgan_jax.run import signals
@@ -25,6 +26,7 @@ NO_PAIRS = FlagCreatePairsOff  # --quiet, and no --no-quiet beside it
 OVER_LIMIT = 1  # exit code
 USAGE = f"""seqgan {__version__}: learn from real sequences, write new ones, say how good they are
 
+  seqgan inspect  what is in a file, and what to train with (seqgan inspect --help)
   seqgan train    train on a file of sequences            (seqgan train --help)
   seqgan sample   more samples from a trained run         (seqgan sample --help)
   seqgan analyze  compare generated sequences with real   (seqgan analyze --help)
@@ -62,6 +64,24 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Inspect:
+    """Say what is in a file, what the reader would ask, and the command that trains on it.
+
+    Exit codes: 0 fine (questions too), 2 usage, 3 no table or array at all.
+    """
+
+    file: Positional[str]
+    """Text, .csv, .parquet, .xlsx, .npy, .npz, or a folder of them."""
+    settings: Annotated[OmitArgPrefixes[DataConfig], arg(name="")] = field(
+        default_factory=DataConfig
+    )
+    json: bool = False
+    """Print one JSON object: layout, sequences, steps, time, ids, columns, notes, questions."""
+    debug: bool = False
+    """Print a traceback with every error."""
+
+
+@dataclass(frozen=True)
 class Sample:
     """Write new sequences from a trained run; no retraining."""
 
@@ -74,7 +94,8 @@ class Sample:
     temperature: float = 1.0
     """Factor on the standard deviation of every step."""
     out: Annotated[str, arg(aliases=["-o"])] = "samples.txt"
-    """File to write: .txt (a sequence a line), .csv (long format with column names) or .npy."""
+    """File to write: .csv, .tsv or .parquet (a table like the input: its columns, dtypes, decimals,
+    an id for each sequence, regular times), .txt (a sequence a line) or .npy."""
     step: int | None = None
     """Checkpoint to use. Default: the last."""
     gpu: bool = False
@@ -98,7 +119,7 @@ class Analyze:
     """
 
     real: str | None = None
-    """Real sequences: .txt, .csv, .npy, .npz. Default: held_out.npy of the run."""
+    """Real sequences: any file that train.py reads. Default: held_out.npy of the run."""
     generated: str | None = None
     """Generated sequences, in any of these formats. Default: final_samples.txt of the run."""
     train: str | None = None
@@ -118,15 +139,27 @@ class Analyze:
     """Exit with 1 if a figure is over its limit (precision, recall, coverage: under), for use in
     scripts: --fail-over ks=0.05 --fail-over coverage=0.9. Names: as in PREFIX_metrics.json."""
     window: int | None = None
-    """Steps in a window. Default: 20 of one long series; else whole sequences."""
+    """Steps in a window, where a file holds long series. Default: as many as the generated ones."""
     stride: int = 1
-    """Steps between windows."""
+    """Steps between windows, where a file holds long series."""
     columns: str | None = None
-    """Columns of a .csv to use, separated by commas. Default: all."""
+    """Columns of a table to use, separated by commas. Default: all."""
     features: int | None = None
     """Features a step, where a text file holds more than one: values are step after step."""
+    layout: Literal["auto", "series", "rows", "long"] = "auto"
+    """What a line of a file is: as train.py --layout."""
+    id: tuple[str, ...] = ()
+    """Columns that name the sequence: as train.py --id."""
+    time: tuple[str, ...] = ()
+    """Columns of the time index: as train.py --time."""
+    duplicates: Literal["error", "first", "last", "mean"] = "error"
+    """Lines with the same time: as train.py --duplicates."""
     missing: config.Missing = "error"
     """Missing values in a file: as train.py --missing."""
+    missing_values: tuple[str, ...] = ()
+    """Words or numbers that mean a missing value: as train.py --missing-values."""
+    limit: int | None = None
+    """Longest gap that --missing interpolate fills in: as train.py --limit."""
     max_sequences: int = 20_000
     """Sequences of each kind that are used; more are thinned out at random."""
     repeats: int = 5
@@ -146,7 +179,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command in ("-h", "--help", "--version"):
         print(__version__ if command == "--version" else USAGE)
         return 0
-    commands = {"train": train_main, "sample": sample_main, "analyze": analyze_main}
+    commands: dict[str, Callable[[Sequence[str], str], int]] = {
+        "inspect": inspect_main,
+        "train": train_main,
+        "sample": sample_main,
+        "analyze": analyze_main,
+    }
     if command in commands:
         return commands[command](rest, f"seqgan {command}")
     known = ", ".join(commands)
@@ -163,6 +201,14 @@ def train_main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int
     # Before JAX is imported: that takes a second, in which a signal must not be a traceback.
     with signals.listening(again) as stop:
         return _guarded(lambda: _train(words, prog, again, stop), words)
+
+
+def inspect_main(argv: Sequence[str] | None = None, prog: str = "seqgan inspect") -> int:
+    """`seqgan inspect`. Returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    return _guarded(
+        lambda: _inspect(tyro.cli(Inspect, args=words, prog=prog, config=(NO_PAIRS,))), words
+    )
 
 
 def sample_main(argv: Sequence[str] | None = None, prog: str = "seqgan sample") -> int:
@@ -223,20 +269,19 @@ def _defaults(words: Sequence[str]) -> Config:
     return config.PRESETS.get(_value_of(words, "--preset") or "default", Config())
 
 
-def _split_columns(settings: Config) -> Config:
+def _split_columns(data: DataConfig) -> DataConfig:
     """`--columns Open,Close` is `--columns Open Close`; so are --log and --bounds."""
-    data = settings.data
     columns, log, bounds = (
         tuple(part for name in words for part in name.split(","))
         for words in (data.columns, data.log, data.bounds)
     )
-    return replace(settings, data=replace(data, columns=columns, log=log, bounds=bounds))
+    return replace(data, columns=columns, log=log, bounds=bounds)
 
 
 def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:
     default = Train(settings=_defaults(words))
     options = tyro.cli(Train, args=words, prog=prog, default=default, config=(NO_PAIRS,))
-    settings = _split_columns(options.settings)
+    settings = replace(options.settings, data=_split_columns(options.settings.data))
     config.validate(settings)
     if options.show_config:
         width = max(map(len, config.flat(settings)))
@@ -287,11 +332,26 @@ def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:
     return 0
 
 
+def _inspect(options: Inspect) -> int:
+    from seqgan_jax.data import inspection
+
+    settings = _split_columns(options.settings)
+    if given := inspection.without_meaning(settings):
+        raise UsageError(f"{given} has no meaning for inspect, which only reads. Leave it out.")
+    settings = replace(settings, data=options.file)
+    config.validate(Config(data=settings))
+    found = inspection.of_file(settings)
+    print(json.dumps(found.to_dict(), indent=1) if options.json else found)
+    return 0
+
+
 def _sample(options: Sample) -> int:
+    from seqgan_jax.data import writing
+
     out = Path(options.out)
+    writing.check_suffix(out)
     if out.exists() and not options.overwrite:
         raise UsageError(f"{out}: is there already. Name another with -o, or add --overwrite.")
-    from seqgan_jax.data import layout
     from seqgan_jax.model import SeqGAN
     from seqgan_jax.run import device
     from seqgan_jax.run.terminal import warn
@@ -299,8 +359,8 @@ def _sample(options: Sample) -> int:
     device.choose(options.gpu)
     device.use_cache()
     model = SeqGAN.load(options.run, step=options.step, say=warn)
-    x_NTD = model.sample(options.n, seed=options.seed, temperature=options.temperature)
-    layout.save_sequences(out, x_NTD, model.description.names)
+    x_NTD = model.sample_array(options.n, seed=options.seed, temperature=options.temperature)
+    model.description.save_sequences(out, x_NTD)
     print(f"wrote {options.n:,} sequences to {printable(out)}")
     return 0
 
@@ -310,8 +370,8 @@ def _analyze(options: Analyze) -> int:
 
     limits = command.parse_limits(options.fail_over)
     scores = command.parse_scores(options.scores)
-    if (options.window or 1) < 1 or options.stride < 1 or options.repeats < 1:
-        raise UsageError("--window, --stride and --repeats must be at least 1")
+    if options.repeats < 1:
+        raise UsageError("--repeats must be at least 1")
     if Path(options.prefix).name != options.prefix:
         raise UsageError(
             f"--prefix {options.prefix!r} is no plain name; use --output-dir for paths"
@@ -325,13 +385,8 @@ def _analyze(options: Analyze) -> int:
             options.generated,
             options.train,
             run_dir,
-            {
-                "window": options.window,
-                "stride": options.stride,
-                "columns": options.columns or "",
-                "features": options.features,
-                "missing": options.missing,
-            },
+            {name: getattr(options, name) for name in command.READING}
+            | {"columns": [n for n in map(str.strip, (options.columns or "").split(",")) if n]},
             seed=options.seed,
             max_sequences=options.max_sequences,
             scores=scores,

@@ -1,7 +1,8 @@
 """The run directory: its files, its lock, its settings and its metrics.
 
 save/  config.json  run.lock  metrics.jsonl  held_out.npy  checkpoints/STEP/
-       final_samples.txt  generator_sample.txt  eval_file.txt  training_metrics.png
+       final_samples.txt  final_samples.csv  generator_sample.txt  eval_file.txt
+       training_metrics.png
 """
 
 import contextlib
@@ -27,6 +28,7 @@ MADE_BY_TRAINING = (
     "metrics.jsonl",
     "held_out.npy",
     "final_samples.txt",
+    "final_samples.csv",
     "generator_sample.txt",
     "eval_file.txt",
     "training_metrics.png",

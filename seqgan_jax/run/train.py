@@ -15,7 +15,7 @@ from seqgan_jax import config
 from seqgan_jax.config import Config
 from seqgan_jax.core import parallel
 from seqgan_jax.core.batch import TrainState, num_params
-from seqgan_jax.data import files, layout, shards
+from seqgan_jax.data import files, inspection, layout, shards
 from seqgan_jax.errors import CheckpointError, DiskError, SeqGANError, UsageError
 from seqgan_jax.model import SeqGAN
 from seqgan_jax.run import checkpoint, directory, health, loop, signals
@@ -100,7 +100,7 @@ class _Listener:
     def _write(self, name: str, samples_NTD: np.ndarray) -> None:
         description = self._model.description
         x_NTD = description.scaler.inverse(samples_NTD.astype(np.float64))
-        layout.save_sequences(self._run_dir / name, x_NTD, description.names)
+        description.save_sequences(self._run_dir / name, x_NTD)
 
 
 class _Follower(loop.Silent):
@@ -219,13 +219,19 @@ def _describe(model: SeqGAN, sequences: Source, device: str, say: Say) -> None:
         f"{len(description.names)} feature{'s' * (len(description.names) != 1)} "
         f"({counts[0]:,} to train, {counts[1]:,} to validate, {counts[2]:,} held out)"
     )
+    form = description.form
+    if form is not None and form.source != "array":
+        for line in inspection.in_short(form):
+            say(f"        {line}")
     for d, name in enumerate(description.names):
         kind, values = "", ""
         if d not in scaler.kept_K:
             kind = "  (constant or a copy of another column: carried exactly, not learned)"
         elif words := str(scaler.interval_K[scaler.source_D[d]]):
             kind = f"  ({words})"
-        if isinstance(sequences, layout.Sequences):
+        if form is not None:
+            values = f": {inspection.column_in_short(form.columns[d])}"
+        elif isinstance(sequences, layout.Sequences):
             column = sequences.x_NTD[:, :, d]
             values = f": {column.min():.6g} to {column.max():.6g}"
         if values or kind:
@@ -249,7 +255,8 @@ def check_space(run_dir: Path, model: SeqGAN, held_out_NTD: np.ndarray) -> None:
     kept = settings.keep + 1  # the new one is written before the oldest is removed
     saved = kept * (checkpoint.num_bytes(model.state) + 200_000)
     numbers = (settings.generated_num + 2 * SAMPLES_SHOWN) * description.length
-    written = 25 * numbers * len(description.names) + held_out_NTD.nbytes
+    written = 25 * numbers * len(description.names) * (1 + description.is_table)
+    written += held_out_NTD.nbytes
     needed, free = saved + written, shutil.disk_usage(run_dir).free
     if needed > free:
         raise DiskError(
@@ -297,9 +304,10 @@ def _finish(model: SeqGAN, held_out_NTD: np.ndarray, run_dir: Path, say: Say) ->
     say(f"held-out negative log-likelihood: {nll:.4f} nats a step, in data units")
     if settings.num_seeds > 1:
         _report_runs(model, held_out_NTD[inside], run_dir, say)
-    x_NTD = model.sample(settings.generated_num, seed=settings.seed)
-    layout.save_sequences(run_dir / "final_samples.txt", x_NTD, description.names)
-    say(f"wrote {settings.generated_num:,} sequences to {run_dir / 'final_samples.txt'}")
+    x_NTD = model.sample_array(settings.generated_num, seed=settings.seed)
+    for name in ("final_samples.txt", *["final_samples.csv"] * description.is_table):
+        description.save_sequences(run_dir / name, x_NTD)
+        say(f"wrote {settings.generated_num:,} sequences to {run_dir / name}")
     from seqgan_jax.analysis import command  # matplotlib: half a second, wanted only here
 
     for path in command.training_picture(run_dir, run_dir):

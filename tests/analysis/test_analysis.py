@@ -8,7 +8,7 @@ from scipy import stats
 
 from seqgan_jax.analysis import analyze, metrics
 from seqgan_jax.analysis.catalogue import CATALOGUE
-from seqgan_jax.data.layout import load
+from seqgan_jax.data.layout import Scaler, load
 from seqgan_jax.errors import DataError
 from seqgan_jax.model import as_sequences
 
@@ -245,3 +245,38 @@ def test_text_has_everything_that_the_contract_lists(honest):
     for word in [*words.split(), "Kolmogorov", "Wasserstein", "Jensen-Shannon", "pairwise"]:
         assert word in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_constant_is_what_training_takes_for_constant():
+    """1e9 with a spread of 0.02 is no constant: samples that are one are far from it."""
+    rng = np.random.default_rng(11)
+    real, other = 1e9 + 0.02 * rng.normal(size=(2, 200, 8, 1))
+    assert analyze(real, other).verdict == "close"
+    report = analyze(real, np.full_like(real, 1e9))
+    assert report.verdict == "far"
+    assert not any("constant" in note for note in report.notes)
+    assert Scaler.fit(real).kept_K == (0,)
+    assert report.statistics["x"]["real"]["std"] == pytest.approx(0.02, rel=0.1)
+
+
+def test_a_poor_sample_is_not_taken_for_other_units():
+    rng = np.random.default_rng(12)
+    real = rng.normal(50, 5, size=(100, 6, 2))
+    for poor in (
+        50 + (real - 50) / 10,
+        real + 60,
+        real * [1.0, 1000.0],
+        rng.normal(size=real.shape) * 3,
+    ):
+        assert analyze(real, poor).verdict == "far"
+    small = rng.normal(size=real.shape)  # standardised data of its own
+    assert analyze(small, rng.normal(size=real.shape)).verdict == "close"
+    for scaled, words in ((real / 100, "0.01 times"), ((real - 50) / 5, "still scaled")):
+        with pytest.raises(DataError, match=words):
+            analyze(real, scaled)
+
+
+def test_runs_of_zeros_are_no_overlapping_windows():
+    rng = np.random.default_rng(13)
+    rain = np.where(rng.random((400, 24, 1)) < 0.89, 0.0, rng.exponential(size=(400, 24, 1)))
+    assert not any("overlap" in note for note in analyze(rain, rain[::-1]).notes)

@@ -3,6 +3,7 @@
 import hashlib
 import html.parser
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seqgan_jax import analysis
 from seqgan_jax.data import layout
 from seqgan_jax.run import cli, directory
 
@@ -245,3 +247,78 @@ def test_html_is_one_escaped_page_without_network():
     assert "http" not in text.replace("data:image/png;base64", "")[:2000]
     assert text.index("far from the real data") < text.index("data:image") < text.index("floor is")
     assert 'name="viewport"' in text
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """A panel of hourly series as real data, and 40 generated sequences of 12 steps like it."""
+    import pandas as pd
+
+    rng = np.random.default_rng(4)
+    hours = pd.date_range("2021-01-01", periods=90, freq="h")
+    parts = [
+        pd.DataFrame({"date": hours, "store": f"s{i}", **dict.fromkeys(["a", "b"], 0.0)})
+        for i in range(4)
+    ]
+    real = pd.concat(parts, ignore_index=True)
+    real[["a", "b"]] = rng.normal([300, 20], [9, 3], size=(360, 2)).round(2)
+    parts = [parts[0].iloc[:12].assign(store=f"g{i}") for i in range(40)]
+    generated = pd.concat(parts, ignore_index=True)
+    generated[["a", "b"]] = rng.normal([300, 20], [9, 3], size=(480, 2)).round(2)
+    return tmp_path, real, generated
+
+
+def compared(tables, capsys, *more):
+    folder, real, generated = tables
+    real.to_csv(folder / "real.csv", index=False)
+    generated.to_parquet(folder / "generated.parquet", index=False)
+    code = cli.analyze_main(
+        [
+            f"--real={folder / 'real.csv'}",
+            f"--generated={folder / 'generated.parquet'}",
+            f"--output-dir={folder}",
+            "--no-plots",
+            *more,
+        ]
+    )
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err
+
+
+def test_tables_are_compared_like_with_like(tables, capsys):
+    folder, real, generated = tables
+    code, out = compared((folder, real, generated[["b", "store", "a", "date"]]), capsys)
+    assert code == 0, out
+    found = json.loads((folder / "analysis_metrics.json").read_text())
+    assert found["data"]["names"] == ["a", "b"]
+    assert (found["data"]["length"], found["data"]["generated"]["sequences"]) == (12, 40)
+    # None across two of the four series: 4 (90 - 12 + 1), not 360 - 12 + 1.
+    assert found["data"]["real"]["sequences"] == 316
+    assert found["metrics"]["ks"]["verdict"] == "close"
+    report = analysis.analyze(real, generated)
+    assert report.metrics["ks"].value == found["metrics"]["ks"]["value"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x: x.rename(columns={"b": "c"}), "other columns.*c in place of b"),
+        (lambda x: x.drop(columns="b"), "other columns.*none in place of b"),
+        (lambda x: x.assign(date=2 * (x.date - x.date[0]) + x.date[0]), "time step of h.*of 2h"),
+        (lambda x: x.assign(a=x.a / 1000, b=x.b / 1000), "0.001 times as large"),
+        (lambda x: x.assign(a=(x.a - 300) / 9, b=(x.b - 20) / 3), "still scaled"),
+    ],
+)
+def test_unlike_tables_are_refused(tables, capsys, change, words):
+    folder, real, generated = tables
+    code, out = compared((folder, real, change(generated)), capsys)
+    assert code == 3
+    assert re.search(words, out.replace("\n", " ")), out
+
+
+def test_other_lengths_are_refused(tables, capsys):
+    code, out = compared(tables, capsys, "--window", "10")
+    assert code == 0, out  # windows of both
+    code, out = compared(tables, capsys, "--window", "13")
+    assert code == 3
+    assert "shorter than --window 13" in out

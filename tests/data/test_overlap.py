@@ -179,7 +179,7 @@ def test_windows_with_gaps_that_are_filled_or_left_out_are_still_kept_apart(tmp_
 def test_the_weather_is_split_alike_however_it_comes(tmp_path):
     csv = load("weather")
     for name in ("a.npy", "a.txt", "b.csv"):
-        save_sequences(tmp_path / name, csv.x_NTD, csv.names, "%.17g")
+        save_sequences(tmp_path / name, csv.x_NTD, csv.names)
     (tmp_path / "folder").mkdir()
     for number, rows in enumerate(np.split(csv.x_NTD, [400, 700])):
         np.save(tmp_path / "folder" / f"{number}.npy", rows)

@@ -1,0 +1,497 @@
+"""What the reader sees in data: `seqgan inspect FILE`, `seqgan_jax.inspect(frame)`."""
+
+import dataclasses
+import os
+import shlex
+import textwrap
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqgan_jax import config
+from seqgan_jax.config import DataConfig
+from seqgan_jax.data import arrays, evidence, layout, tables, texts, windows
+from seqgan_jax.data import times as clock
+from seqgan_jax.data.columns import ends_of
+from seqgan_jax.data.evidence import Reading, Wanted
+from seqgan_jax.data.files import printable
+from seqgan_jax.data.form import ColumnForm, Form, TimeForm
+from seqgan_jax.data.sequences import MIN_SEQUENCES, Sequences, split
+from seqgan_jax.data.tables import Table
+from seqgan_jax.data.windows import Cut
+from seqgan_jax.errors import DataError, UsageError
+
+UNKNOWN = "unknown"
+LONG = 200  # steps of a sequence of which windows are proposed
+READ = layout.READING - {"data", "num_sequences", "memory", "buffer"}
+OTHER = {item.name for item in dataclasses.fields(DataConfig)} - READ
+SHORTEST = 5  # steps of a window that is proposed
+MOST_SHOWN = 20  # columns
+WIDTH = 100
+WORDS = {
+    "series": "series: a line is a step",
+    "rows": "rows: a line is a sequence",
+    "long": "long: a line is a step of one of several sequences",
+    UNKNOWN: "not clear: see the questions",
+}
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is in data, and what the reader would ask.
+
+    Args:
+      source: path, or "x" for what came from Python.
+      layout: series, rows or long; unknown where that is a question.
+      sequences: how many; 1 where it is one long series; None where that is a question.
+      steps: of each, or the least and the most.
+      time: name, kind, step (words), start, end (words) and gaps of the time index, None without.
+      ids: columns that name the sequence.
+      columns: that would be learned.
+      notes: what was seen.
+      questions: what must be answered before training, each with its flags.
+      command: that trains on it as it was read; "" where a question is open that it cannot answer.
+    """
+
+    source: str
+    layout: str
+    sequences: int | None
+    steps: int | tuple[int, int] | None
+    time: dict[str, Any] | None
+    ids: tuple[str, ...]
+    columns: tuple[ColumnForm, ...]
+    notes: tuple[str, ...]
+    questions: tuple[str, ...]
+    command: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that `seqgan inspect --json` prints."""
+        stored = dataclasses.asdict(self)
+        shown = ("name", "kind", "dtype", "low", "high", "grid", "decimals", "atoms", "missing")
+        stored["columns"] = [
+            {name: column[name] for name in (*shown, "notes")} for column in stored["columns"]
+        ]
+        return stored
+
+    def __str__(self) -> str:
+        """The screen of `seqgan inspect`."""
+        return "\n".join(_screen(self))
+
+
+def inspect(
+    x: Any,
+    *,
+    id: str | Sequence[str] | None = None,
+    time: str | Sequence[str] | None = None,
+    **settings: Any,
+) -> Inspection:
+    """What is in data before anything is learned from them; print it.
+
+    Args:
+      x: path, DataFrame, Series or array: what `SeqGAN.fit` and `--data` take.
+      id: column or columns that name the sequence.
+      time: column or columns of the time index.
+      settings: of how data are read, by the names of the flags: layout, columns, window, ...
+
+    Raises:
+      DataError: it is not there, or no table or array at all.
+      UsageError: a setting that is impossible or has no meaning.
+
+    >>> import pandas as pd
+    >>> day = pd.date_range("2021-01-01", periods=60)
+    >>> found = inspect(pd.DataFrame({"day": day, "level": np.sin(np.arange(60)).round(2)}))
+    >>> found.layout, found.steps, found.time["step"], found.columns[0].grid
+    ('series', 60, '1 day', 0.01)
+    """
+    for name, value in (("id", id), ("time", time)):
+        if value is not None:
+            settings[name] = (value,) if isinstance(value, str) else tuple(value)
+    if unknown := sorted(set(settings) - READ):
+        raise UsageError(f"{unknown[0]}: no setting of how data are read.")
+    data = config.from_flat(settings).data
+    if isinstance(x, str | os.PathLike):
+        return of_file(dataclasses.replace(data, data=os.fspath(x)))
+    frame = layout.frame_of(x)
+    if frame is not None:
+        table = tables.of_frame(frame, "frame", "x", data.missing_values)
+        found = _of_table(table, data, "x")
+    else:
+        array = arrays.as_array(x, may_miss=True, may_be_flat=True)
+
+        def read(changes: dict[str, Any]) -> Sequences:
+            given = frozenset(settings) & layout.OF_TABLES
+            return layout.from_python(x, dataclasses.replace(data, **changes), given)
+
+        found = _of_sequences(read, data, "x", array if array.ndim == 3 else array[None, :, None])
+    return found
+
+
+def of_file(settings: DataConfig) -> Inspection:
+    """What is in the file that the settings name; raises as `inspect` does."""
+    source = settings.data or ""
+    path = layout.BUNDLED.get(source, Path(source))
+    if path.is_dir() or path.suffix.lower() in (".npy", ".npz"):
+
+        def read(changes: dict[str, Any]) -> Sequences:
+            return layout.load(source, **_reading(dataclasses.replace(settings, **changes)))
+
+        if path.is_dir():
+            return _of_sequences(read, settings, source)
+        return _of_sequences(read, settings, source, arrays.read_array(path, may_miss=True))
+    texts.refuse_by_name(path)
+    reader = tables.READERS.get(path.suffix.lower(), tables.read_text)
+    return _of_table(reader(path, settings.missing_values), settings, source)
+
+
+def without_meaning(settings: DataConfig) -> str:
+    """The flag of a setting that is given and is none of reading a file, "" where there is none."""
+    names = _changed(settings, {}, OTHER)
+    return next(("--" + name.replace("_", "-") for name in names), "")
+
+
+def _reading(settings: DataConfig) -> dict[str, Any]:
+    """The arguments of `layout.load`."""
+    return {name: getattr(settings, name) for name in READ}
+
+
+# ------------------------------------------------------------------ arrays and folders
+
+
+def _of_sequences(
+    read: Callable[[dict[str, Any]], Sequences],
+    settings: DataConfig,
+    source: str,
+    x_NTD: np.ndarray | None = None,
+) -> Inspection:
+    """What is in an array, which holds sequences unless the reader asks."""
+    changes: dict[str, Any] = {}
+    questions = []
+    if x_NTD is not None and settings.missing == "error" and np.isnan(x_NTD).any():
+        questions.append(_about_missing(float(np.isnan(x_NTD).mean())))
+        changes["missing"] = "interpolate"
+    try:
+        found = read(changes)
+    except DataError as error:
+        shape = [] if x_NTD is None else [f"an array of shape {list(np.squeeze(x_NTD).shape)}"]
+        columns = () if x_NTD is None else windows.described(x_NTD, _names(x_NTD))
+        questions.append(str(error))
+        return Inspection(
+            source, UNKNOWN, None, None, None, (), columns, tuple(shape), tuple(questions), ""
+        )
+    whole = found.x_NTD if x_NTD is None else x_NTD
+    form = found.form
+    return Inspection(
+        source,
+        form.layout if form else "rows",
+        len(whole),
+        whole.shape[1],
+        None,
+        tuple(each.name for each in form.ids) if form else (),
+        windows.described(whole, found.names),
+        found.notes,
+        tuple(questions),
+        _command(source, settings, changes),
+    )
+
+
+def _names(x_NTD: np.ndarray) -> tuple[str, ...]:
+    return layout.default_names(x_NTD.shape[2])
+
+
+# ------------------------------------------------------------------ tables
+
+
+def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
+    """What is in a table, and whether `windows.build` takes it."""
+    wanted = Wanted(settings.layout, settings.id, settings.time, settings.label, settings.columns)
+    cut = Cut(
+        settings.window,
+        settings.stride,
+        settings.missing,
+        settings.limit,
+        settings.duplicates,
+        settings.missing_values,
+        settings.features,
+    )
+    try:
+        reading = evidence.read(table, wanted)
+    except DataError as error:
+        numbers = [c for c in table.columns if c.kind in ("number", "yes/no") and c.name]
+        rows = f"{len(table):,} rows of {len(table.columns):,} columns"
+        notes = (*table.notes, rows)
+        columns = windows.columns_of(numbers)
+        return Inspection(source, UNKNOWN, None, None, None, (), columns, notes, (str(error),), "")
+    questions = []
+    # Whatever the window is: sequences of unequal length are no question here.
+    may_miss = dataclasses.replace(cut, missing="drop", window=cut.window or windows.WINDOW)
+    try:
+        x_LD = windows.numbers(table, reading, may_miss)
+    except DataError as error:
+        good = [d for d in reading.learned if table.columns[d].kind in ("number", "yes/no")]
+        questions.append(str(error))
+        reading = dataclasses.replace(reading, learned=tuple(good))
+        x_LD = np.stack([table.columns[d].values for d in good], 1) if good else np.zeros((1, 0))
+    seen = _rows(x_LD, cut) if reading.layout == "rows" else _steps(table, reading, cut, x_LD)
+    changes: dict[str, Any] = {}
+    can_train = not questions
+    if cut.missing == "error" and seen.missing:
+        questions.append(_about_missing(seen.missing))
+        changes["missing"] = "interpolate"
+    if can_train:
+        try:
+            changes |= _proposed(table, reading, seen, dataclasses.replace(cut, **changes))
+        except DataError as error:
+            questions.append(str(error))
+            can_train = False
+    if reading.layout == "rows":
+        x_NTD = x_LD.reshape(
+            len(x_LD), -1, cut.features if x_LD.shape[1] % cut.features == 0 else 1
+        )
+        described = windows.described(x_NTD, _names(x_NTD))
+    else:
+        described = windows.columns_of([table.columns[d] for d in reading.learned])
+    lengths = seen.lengths
+    least, most = int(lengths.min()), int(lengths.max())
+    return Inspection(
+        source=source,
+        layout=reading.layout,
+        sequences=len(lengths),
+        steps=least if least == most else (least, most),
+        time=seen.time,
+        ids=tuple(table.names[d] for d in reading.ids),
+        columns=described,
+        notes=(*table.notes, *reading.notes, *seen.notes),
+        questions=tuple(questions),
+        command=_command(source, settings, changes) if can_train else "",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """Lengths of the sequences and of their pieces without a gap, and what is known of time."""
+
+    lengths: np.ndarray
+    pieces: np.ndarray
+    missing: float
+    time: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _rows(x_NW: np.ndarray, cut: Cut) -> _Seen:
+    """Of lines that are sequences, which may end in nothing."""
+    lengths = ends_of(np.isnan(x_NW))
+    inside = np.arange(x_NW.shape[1]) < lengths[:, None]
+    is_padded = lengths.min() > 0 and not np.isnan(x_NW[inside]).any()
+    if not is_padded:
+        lengths = np.full(len(x_NW), x_NW.shape[1])
+    lengths = lengths // cut.features
+    return _Seen(lengths, lengths, 0.0 if is_padded else float(np.isnan(x_NW).mean()))
+
+
+def _steps(table: Table, reading: Reading, cut: Cut, x_LD: np.ndarray) -> _Seen:
+    """Of lines that are steps."""
+    try:
+        ordered = windows.in_order(table, reading, cut, x_LD)
+    except DataError:  # times that are there twice: `build` will say so
+        ordered = windows.in_order(
+            table, reading, dataclasses.replace(cut, duplicates="first"), x_LD
+        )
+    lengths = np.bincount(ordered.code_L)
+    pieces = np.array([b - a for a, b in ordered.pieces])
+    missing = float(np.isnan(x_LD).mean()) if x_LD.size else 0.0
+    if reading.times is None or ordered.steps is None:
+        return _Seen(lengths, pieces, missing, None, tuple(ordered.notes))
+    ticks = reading.times.ticks
+    time = {
+        "name": reading.times.name,
+        "kind": reading.times.kind,
+        "step": ordered.steps.words,
+        "start": windows.show(reading.times, ticks.min()),
+        "end": windows.show(reading.times, ticks.max()),
+        "gaps": len(pieces) - len(lengths),
+    }
+    notes = tuple(note for note in ordered.notes if not note.startswith("time step "))
+    return _Seen(lengths, pieces, missing, time, notes)
+
+
+def _proposed(table: Table, reading: Reading, seen: _Seen, cut: Cut) -> dict[str, Any]:
+    """The window to train with: none where whole sequences are of one length and enough.
+
+    Raises DataError where there is none that can be trained on.
+    """
+    is_whole = len(seen.pieces) == len(seen.lengths) and np.ptp(seen.lengths) == 0
+    is_series = reading.layout == "series"
+    enough = len(seen.lengths) >= MIN_SEQUENCES
+    longest = windows.WINDOW
+    if not is_series and seen.lengths.min() >= SHORTEST:
+        longest = min(longest, int(seen.lengths.min()))  # so that no sequence is left out
+    sizes: list[int | None] = list(range(longest, SHORTEST - 1, -1))
+    if cut.window is not None:
+        sizes = [cut.window]
+    elif not is_series and is_whole and (seen.lengths[0] <= LONG if enough else not sizes):
+        sizes = [None]
+    first: DataError | None = None
+    for size in sizes:
+        try:
+            split(windows.build(table, reading, dataclasses.replace(cut, window=size)))
+        except DataError as error:
+            first = first or error
+        else:
+            return {} if size is None else {"window": size}
+    raise first or DataError(f"{table.shown}: no window can be cut.")
+
+
+def _about_missing(share: float) -> str:
+    return (
+        f"{share:.2%} of the values are missing. --missing drop leaves out the sequences or "
+        "windows that they are in; --missing interpolate fills them in along time."
+    )
+
+
+# ------------------------------------------------------------------ words
+
+
+def _changed(
+    settings: DataConfig, changes: dict[str, Any], names: Set[str] = READ
+) -> dict[str, Any]:
+    """Those of the settings that are not at their default."""
+    default = DataConfig()
+    chosen = dataclasses.replace(settings, **changes)
+    return {
+        item.name: value
+        for item in dataclasses.fields(DataConfig)
+        if item.name in names
+        and (value := getattr(chosen, item.name)) != getattr(default, item.name)
+    }
+
+
+def _command(source: str, settings: DataConfig, changes: dict[str, Any]) -> str:
+    """The command that trains on a file, or the call that trains on what came from Python."""
+    if settings.data is None:
+        return _call(settings, changes)
+    words = ["seqgan", "train", "--data", source]
+    for name, value in _changed(settings, changes).items():
+        words += [
+            "--" + name.replace("_", "-"),
+            *map(str, value if isinstance(value, tuple) else [value]),
+        ]
+    return shlex.join(words)
+
+
+def _call(settings: DataConfig, changes: dict[str, Any]) -> str:
+    changed = _changed(settings, changes)
+    given = {name: changed.pop(name) for name in ("id", "time") if name in changed}
+    values = [
+        ", ".join(f"{name}={value!r}" for name, value in each.items()) for each in (changed, given)
+    ]
+    return f"SeqGAN({values[0]}).fit({', '.join(filter(None, ['x', values[1]]))})"
+
+
+def in_short(form: Form) -> Iterator[str]:
+    """The layout and the time index in a line or two, as a run begins with."""
+    ids = f", named by {', '.join(each.name for each in form.ids)}" if form.ids else ""
+    yield f"{WORDS[form.layout]}{ids}"
+    if form.time is not None:
+        yield f"time index {form.time.name}, step {step_in_words(form.time)}"
+
+
+def step_in_words(time: TimeForm) -> str:
+    """The step of a time index.
+
+    >>> step_in_words(TimeForm("t", "datetime", 3600.0, "h", 0.0, "", ""))
+    '1 hour'
+    """
+    if time.kind == "number":
+        return f"{time.step:.6g}"
+    if time.step % clock.MONTH == 0 and time.kind == "datetime":
+        months = round(time.step / clock.MONTH)
+        return f"{months} month{'s' * (months > 1)}"
+    words = clock.span(time.step / clock.EPOCHS.get(time.kind, 1))
+    return "1 weekday" if time.rule == "B" else words
+
+
+def column_in_short(column: ColumnForm) -> str:
+    """The kind, range, grid and commonest value of a column.
+
+    >>> atoms = ((0.0, 0.9),)
+    >>> column_in_short(ColumnForm("x", "float64", 1, 0.0, 9.5, 0.1, atoms, 0.0, "grid", ()))
+    'grid, 0.0 to 9.5 in steps of 0.1, 90.0% are 0'
+    """
+    low, high = _ends(column)
+    words = f"{column.kind}, {low} to {high}"
+    if column.grid is not None and column.kind != "yes/no":
+        words += f" in steps of {column.grid:g}"
+    if column.atoms and column.kind != "constant":
+        words += f", {column.atoms[0][1]:.1%} are {column.atoms[0][0]:.6g}"
+    return words
+
+
+def _screen(found: Inspection) -> Iterator[str]:
+    yield printable(found.source)
+    yield f"  layout     {WORDS[found.layout]}"
+    if found.steps is not None:
+        steps = (
+            f"{found.steps:,}"
+            if isinstance(found.steps, int)
+            else "{:,} to {:,}".format(*found.steps)
+        )
+        yield f"  sequences  {found.sequences:,} of {steps} steps"
+    if found.ids:
+        yield f"  ids        {printable(', '.join(found.ids))}"
+    if found.time is not None:
+        time = found.time
+        gaps = f"{time['gaps'] or 'no'} gap{'s' * (time['gaps'] != 1)}"
+        span = f"step {time['step']}, {time['start']} to {time['end']}, {gaps}"
+        yield f"  time       {printable(time['name'])}: {span}"
+    if found.columns:
+        yield ""
+        yield from _table_of(found.columns)
+    blocks = (("note", found.notes), ("question", found.questions))
+    for title, items in blocks:
+        if items:
+            yield ""
+        for item in items:
+            yield from textwrap.wrap(
+                f"{title}: {printable(item)}", WIDTH, subsequent_indent="  ", break_on_hyphens=False
+            )
+    if found.command:
+        yield ""
+        yield f"train on it:  {printable(found.command)}"
+
+
+def _table_of(columns: tuple[ColumnForm, ...]) -> Iterator[str]:
+    rows = [("column", "kind", "least", "largest", "grid", "commonest", "missing")]
+    for column in columns[:MOST_SHOWN]:
+        low, high = _ends(column)
+        value = f"{column.atoms[0][0]:.6g} ({column.atoms[0][1]:.1%})" if column.atoms else ""
+        grid = "" if column.grid is None else f"{column.grid:g}"
+        gone = f"{column.missing:.2%}" if column.missing else ""
+        rows.append((printable(column.name), column.kind, low, high, grid, value, gone))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths = [w if any(row[i] for row in rows[1:]) else 0 for i, w in enumerate(widths)]
+    for row in rows:
+        left = f"  {row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}"
+        cells = (
+            f"{cell:>{width}}" for cell, width in zip(row[2:], widths[2:], strict=True) if width
+        )
+        yield "  ".join([left, *cells]).rstrip()
+    if len(columns) > MOST_SHOWN:
+        yield f"  ... {len(columns) - MOST_SHOWN:,} more (--json lists all)"
+
+
+def _ends(column: ColumnForm) -> tuple[str, str]:
+    """The range with as many digits as tell its ends apart."""
+    if (
+        column.decimals is not None
+        and column.decimals <= 6
+        and max(-column.low, column.high) < 1e15
+    ):
+        return f"{column.low:.{column.decimals}f}", f"{column.high:.{column.decimals}f}"
+    for digits in range(6, 17):
+        low, high = f"{column.low:.{digits}g}", f"{column.high:.{digits}g}"
+        if low != high or column.low == column.high:
+            break
+    return low, high

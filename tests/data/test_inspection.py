@@ -1,0 +1,195 @@
+"""What `inspect` sees, asks and proposes; the command that it prints reads the file."""
+
+import json
+import shlex
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from seqgan_jax import SeqGAN, inspect
+from seqgan_jax.config import DataConfig
+from seqgan_jax.data import layout
+from seqgan_jax.errors import DataError, UsageError
+from seqgan_jax.run import cli
+
+RNG = np.random.default_rng(0)
+KEYS = {"layout", "sequences", "steps", "time", "ids", "columns", "notes", "questions"}
+COLUMN_KEYS = {"name", "kind", "low", "high", "grid", "atoms", "missing"}
+
+
+def walk(rows, scale=1.0):
+    return (20 + scale * RNG.normal(size=rows).cumsum()).round(2)
+
+
+def hours(rows):
+    return pd.date_range("2021-01-01", periods=rows, freq="h")
+
+
+def series(rows=300):
+    return pd.DataFrame({"date": hours(rows), "temp": walk(rows), "load": walk(rows, 9)})
+
+
+def panel(lengths=(40, 40, 40), name="store"):
+    parts = [
+        pd.DataFrame({"date": hours(n), name: f"s{i}", "sales": walk(n)})
+        for i, n in enumerate(lengths)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def command_reads(command):
+    """The sequences that the printed command would train on."""
+    words = shlex.split(command)
+    assert words[:3] == ["seqgan", "train", "--data"]
+    given = {}
+    for word in words[4:]:
+        if word.startswith("--"):
+            name = word[2:].replace("-", "_")
+            given[name] = []
+        else:
+            given[name].append(word)
+    for name, values in given.items():
+        kind = type(getattr(DataConfig(), name))
+        one = values[0] if kind is not tuple else values
+        given[name] = int(one) if name in ("window", "stride", "features", "limit") else one
+    return layout.load(words[3], **given)
+
+
+@pytest.mark.parametrize(
+    ("frame", "expected"),
+    [
+        (series(), ("series", 1, 300, [], "1 hour", 0)),
+        (series().drop(index=range(100, 104)), ("series", 1, 296, [], "1 hour", 1)),
+        (series()[::-1], ("series", 1, 300, [], "1 hour", 0)),
+        (panel(), ("long", 3, 40, ["store"], "1 hour", 0)),
+        (panel([30, 25, 40]), ("long", 3, [25, 40], ["store"], "1 hour", 0)),
+        (panel([8] * 25), ("long", 25, 8, ["store"], "1 hour", 0)),
+    ],
+)
+def test_tables_of_steps(tmp_path, monkeypatch, capsys, frame, expected):
+    monkeypatch.chdir(tmp_path)
+    frame.to_csv("a b.csv", index=False)
+    assert cli.main(["inspect", "a b.csv", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) >= KEYS
+    time = found["time"]
+    assert (
+        *(found[name] for name in ("layout", "sequences", "steps", "ids")),
+        time["step"],
+        time["gaps"],
+    ) == expected
+    assert found["questions"] == []
+    assert all(set(column) >= COLUMN_KEYS for column in found["columns"])
+    read = command_reads(found["command"])
+    assert read.names == tuple(column["name"] for column in found["columns"])
+    assert found["columns"][-1]["grid"] == 0.01
+    in_python = inspect(frame.reset_index(drop=True))
+    assert (in_python.layout, in_python.sequences) == expected[:2]
+
+
+def test_rows_of_one_and_of_unequal_length(tmp_path):
+    path = tmp_path / "x.txt"
+    np.savetxt(path, RNG.normal(size=(30, 12)), "%.3f")
+    found = inspect(path)
+    assert (found.layout, found.sequences, found.steps, found.time) == ("rows", 30, 12, None)
+    assert command_reads(found.command).x_NTD.shape == (30, 12, 1)
+    path.write_text("\n".join(" ".join(map(str, walk(n))) for n in [9, 12, 10] * 10))
+    found = inspect(path)
+    assert found.steps == (9, 12)
+    assert found.questions == ()
+    assert command_reads(found.command).x_NTD.shape[1:] == (9, 1)
+
+
+def test_a_question_is_shown_and_not_answered(tmp_path, capsys):
+    path = tmp_path / "x.csv"
+    smooth = np.cumsum(RNG.normal(size=(200, 4)), axis=0) * [1, 10, 100, 1000] + [5, 50, 500, 5000]
+    np.savetxt(path, smooth, "%.3f", ",")
+    assert cli.main(["inspect", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "not clear" in out
+    assert "--layout rows" in out
+    assert "--layout series" in out
+    assert "train on it" not in out
+    found = inspect(path)
+    assert (found.layout, found.sequences, found.steps) == ("unknown", None, None)
+    assert len(found.columns) == 4
+    assert inspect(path, layout="series").steps == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x: x.mask(RNG.random(x.shape) < 0.05), "are missing.*--missing interpolate"),
+        (lambda x: x.where(RNG.random(x.shape) > 0.05, -999), "--missing-values -999"),
+        (
+            lambda x: x.astype(object).where(RNG.random(x.shape) > 0.05, "?"),
+            r"--missing-values '\?'",
+        ),
+    ],
+)
+def test_missing_values_are_asked_about(tmp_path, change, words):
+    frame = series()
+    frame[["temp", "load"]] = change(frame[["temp", "load"]])
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    found = inspect(tmp_path / "x.csv")
+    assert len(found.questions) == 1
+    assert pd.Series(found.questions).str.contains(words).all()
+    assert found.layout == "series"
+    if "interpolate" in found.command:  # the only answer that loses nothing
+        assert command_reads(found.command).x_NTD.shape == (281, 20, 2)
+        assert found.columns[0].missing > 0
+
+
+def test_times_that_are_there_twice_are_asked_about():
+    frame = pd.concat([series(), series()[50:53]])
+    found = inspect(frame)
+    assert "is there twice" in found.questions[0]
+    assert found.command == ""
+    assert "duplicates='mean'" in inspect(frame, duplicates="mean").command
+
+
+def test_arrays(tmp_path):
+    x = RNG.normal(size=(60, 9, 2))
+    np.save(tmp_path / "x.npy", x)
+    found = inspect(tmp_path / "x.npy")
+    assert (found.layout, found.sequences, found.steps) == ("rows", 60, 9)
+    assert found.columns == inspect(x).columns
+    assert found.command.endswith("x.npy")
+    assert inspect(x).command == "SeqGAN().fit(x)"
+    holes = np.where(RNG.random(x.shape) < 0.02, np.nan, x)
+    assert inspect(holes).command == "SeqGAN(missing='interpolate').fit(x)"
+    assert "channels" in inspect(np.cumsum(RNG.normal(size=(150, 3, 60)), axis=2)).questions[0]
+
+
+def test_the_call_from_python_runs():
+    command = inspect(panel([30, 25, 40]), id="store", time="date").command
+    assert command == "SeqGAN(window=16).fit(x, id=('store',), time=('date',))"
+    tiny = {"pre_epoch_num": 1, "hidden_dim": 4, "total_batch": 0, "skip_dis_pretrain": True}
+    made = eval(
+        command.replace("SeqGAN(", "SeqGAN(**tiny, "),
+        {"SeqGAN": SeqGAN, "tiny": tiny, "x": panel([30, 25, 40])},
+    )
+    assert list(made.sample(2).columns) == ["date", "store", "sales"]
+
+
+def test_what_cannot_be_inspected(tmp_path, capsys):
+    assert cli.main(["inspect", str(tmp_path / "none.csv")]) == 3
+    assert "none.csv" in capsys.readouterr().err
+    (tmp_path / "x.csv").write_text("a,b\n")
+    assert cli.main(["inspect", str(tmp_path / "x.csv")]) == 3
+    for flag in ("--data", "--held-out", "--num-sequences", "--log"):
+        assert cli.main(["inspect", "x.csv", flag, "0.3" if flag == "--held-out" else "99"]) == 2
+        assert f"{flag} has no meaning" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="hidden_dim"):
+        inspect(series(), hidden_dim=3)
+    with pytest.raises(DataError):
+        inspect(tmp_path / "none.npy")
+
+
+def test_names_cannot_disturb_the_terminal(capsys):
+    frame = pd.DataFrame({"a" * 150: walk(100), "b": walk(100)}, index=hours(100))
+    print(inspect(frame))
+    assert max(map(len, capsys.readouterr().out.splitlines())) < 250
+    with pytest.raises(DataError, match="control characters"):
+        inspect(frame.rename(columns={"b": "\x1b[31m"}))

@@ -1,0 +1,47 @@
+"""The page on data is true: its code runs, and each command prints what the page says."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+from seqgan_jax.run import cli
+
+PAGE = Path(__file__).parent.parent / "docs" / "data.md"
+
+
+def run(command):
+    """What a command of the page prints."""
+    words = command.split()
+    if words[0] == "head":
+        return "".join(Path(words[2]).read_text().splitlines(keepends=True)[: -int(words[1])])
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert cli.main(words[1:]) == 0
+    return out.getvalue()
+
+
+def redone(page):
+    """The page with the output of every block as it is now."""
+    names, printed = {}, io.StringIO()
+
+    def block(match):
+        kind, text = match[1], match[2]
+        if kind == "python":
+            printed.truncate(printed.seek(0))
+            with contextlib.redirect_stdout(printed):
+                exec(text, names)
+        elif kind == "output":
+            text = printed.getvalue()
+        else:
+            commands = re.findall(r"^\$ (.*)$", text, re.M)
+            text = "".join(f"$ {command}\n{run(command)}" for command in commands)
+        return f"```{kind}\n{text}```"
+
+    return re.sub(r"```(\w+)\n(.*?)```", block, page, flags=re.S)
+
+
+def test_the_page_on_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = PAGE.read_text()
+    assert redone(page) == page

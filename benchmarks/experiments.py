@@ -20,6 +20,7 @@ have nothing to do with being real. What is kept is decided as in every run.
 """
 
 import dataclasses
+import itertools
 import json
 import sys
 import time
@@ -37,7 +38,7 @@ import scipy.stats
 from main_job import QUICK
 
 from seqgan_jax import SeqGAN
-from seqgan_jax.analysis import exact, scores
+from seqgan_jax.analysis import exact, published, scores
 from seqgan_jax.core import adversarial, discriminator, gradients, selection
 from seqgan_jax.core.batch import Parts, TrainState, run_of
 from seqgan_jax.core.networks import Networks
@@ -158,16 +159,15 @@ def logit_gap(model: SeqGAN, parts: Split) -> np.ndarray:
     return np.array(gaps).mean(axis=1)
 
 
-def discriminative_score(model: SeqGAN, real: np.ndarray, repeats: int) -> np.ndarray:
-    """The published discriminative score, a mean of `repeats`, `[S]`."""
-    low, high = real.min((0, 1)), real.max((0, 1))
-    found = []
-    for run in range(model.config.run.num_seeds):
-        x = np.concatenate([real, model.sample(len(real), 2, run=run)])
-        x = (x - low) / np.maximum(high - low, 1e-12)
-        pair = (np.arange(len(real)), len(real) + np.arange(len(real)))
-        found.append(scores.discriminative(x, [pair] * repeats, 0).mean())
-    return np.array(found)
+def discriminative(
+    real: np.ndarray, others: Sequence[np.ndarray], repeats: int, **steps: int
+) -> np.ndarray:
+    """Published discriminative score of each of `others` against `real`, mean of repeats, `[S]`."""
+    joined = np.concatenate([real, *others])
+    borders = np.cumsum([0, len(real), *(len(other) for other in others)])
+    rows = [np.arange(a, b) for a, b in itertools.pairwise(borders)]
+    pairs = [(rows[0], other) for other in rows[1:] for _ in range(repeats)]
+    return scores.discriminative(joined, pairs, 0, **steps).reshape(len(others), repeats).mean(1)
 
 
 def interval(values: np.ndarray) -> str:
@@ -220,7 +220,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = figures(model, held_out, process)
         found["gap"] = logit_gap(model, parts)
         if options.told:
-            found["told"] = discriminative_score(model, every, options.told)
+            made = [model.sample(len(every), 2, run=i) for i in range(base["num_seeds"])]
+            real, *samples = (published.min_max(every, x) for x in (every, *made))
+            found["told"] = discriminative(real, samples, options.told)
         return found
 
     before = measured(start)

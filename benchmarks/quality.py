@@ -2,6 +2,7 @@
 
     python benchmarks/quality.py --data DIR          sines, DIR/stock_data.csv, DIR/ETTh1.csv
     python benchmarks/quality.py --data DIR --sets stocks --seeds 5 --repeats 5 --json FILE
+    python benchmarks/quality.py --quick             1,000 sines, a few epochs and rounds
 
 Windows of 24 with stride 1 (TimeGAN, Yoon et al. 2019). For the scores each column is min-max
 scaled by the whole series; sines stay as they are, in [0.5, 1]. A tenth of a series, in blocks of
@@ -19,9 +20,6 @@ runs before adversarial training, and `paired` their difference.
 Discriminative and predictive networks are GRUs of D / 2 units trained for 2,000 and 5,000 steps.
 """
 
-import argparse
-import itertools
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -31,7 +29,8 @@ from typing import Any
 import measure
 import numpy as np
 import scipy.stats
-from experiments import trained
+from experiments import discriminative, trained
+from main_job import QUICK
 
 from seqgan_jax import SeqGAN
 from seqgan_jax.analysis import metrics, pairwise, published, scores, ts2vec
@@ -73,15 +72,6 @@ def in_score_units(name: str, every: np.ndarray, x: np.ndarray) -> np.ndarray:
     return x.astype(np.float32) if name == "sines" else published.min_max(every, x)
 
 
-def discriminative(real: np.ndarray, others: Sequence[np.ndarray], repeats: int) -> np.ndarray:
-    """Discriminative score of each of `others` against `real`, mean of repeats, `[S]`."""
-    joined = np.concatenate([real, *others])
-    borders = np.cumsum([0, len(real), *(len(other) for other in others)])
-    rows = [np.arange(a, b) for a, b in itertools.pairwise(borders)]
-    pairs = [(rows[0], other) for other in rows[1:] for _ in range(repeats)]
-    return scores.discriminative(joined, pairs, 0).reshape(len(others), repeats).mean(1)
-
-
 def figures_of(
     name: str,
     model: SeqGAN,
@@ -90,18 +80,18 @@ def figures_of(
     held: np.ndarray,
     repeats: int,
     encoder: Any,
+    **steps: int,
 ) -> dict[str, np.ndarray]:
     """Every figure of each run, `[S]`."""
     runs = range(model.config.run.num_seeds)
     made = [model.sample(len(every), seed=1, run=run) for run in runs]
     everything = (every, train, held, *made)
     real, known, few, *samples = (in_score_units(name, every, x) for x in everything)
-    found = {"disc": discriminative(real, samples, repeats)}
-    found["held-out"] = discriminative(few, [x[: len(few)] for x in samples], repeats)
+    found = {"disc": discriminative(real, samples, repeats, **steps)}
+    found["held-out"] = discriminative(few, [x[: len(few)] for x in samples], repeats, **steps)
     number = len(real)
-    errors = scores.predictive(
-        np.concatenate(samples), [np.arange(number) + number * run for run in runs], real, 0
-    )
+    rows = [np.arange(number) + number * run for run in runs]
+    errors = scores.predictive(np.concatenate(samples), rows, real, 0, **steps)
     found["pred"] = errors.mean(1)
     of_real = ts2vec.embed(encoder, real)[0]
     found["fid"] = np.array(
@@ -119,49 +109,57 @@ def figures_of(
 
 def with_interval(values: np.ndarray) -> str:
     """Mean and half the width of its 95% interval, by Student's t."""
+    if len(values) < 2:
+        return f"{values.mean():.4f}"
     half = scipy.stats.t.ppf(0.975, len(values) - 1) * scipy.stats.sem(values)
-    return f"{values.mean():.4f} +-{half:.4f}" if len(values) > 1 else f"{values.mean():.4f}"
+    return f"{values.mean():.4f} +-{half:.4f}"
 
 
 def floors(
-    name: str, every: np.ndarray, train: np.ndarray, held: np.ndarray, repeats: int
+    name: str, every: np.ndarray, train: np.ndarray, held: np.ndarray, repeats: int, **steps: int
 ) -> dict[str, float]:
     """What real data show of themselves."""
     order = np.random.default_rng(2).permutation(len(train))[: len(held)]
     real, few, known = (in_score_units(name, every, x) for x in (every, held, train[order]))
-    between = discriminative(few, [known], repeats)
-    own = scores.predictive(real, [np.arange(len(real))], real, 0).mean()
+    between = discriminative(few, [known], repeats, **steps)
+    own = scores.predictive(real, [np.arange(len(real))], real, 0, **steps).mean()
     return {"held-out": float(between[0]), "pred": float(own)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print and write."""
-    flags = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    flags.add_argument("--data", type=Path, required=True, help="folder with the series")
+    flags = measure.parser(__doc__, "gpu", lines=True)
+    flags.add_argument("--data", type=Path, help="folder with the series; default: sines alone")
     flags.add_argument("--sets", nargs="+", choices=["sines", *FILES])
     flags.add_argument("--seeds", type=int, default=5, help="training seeds (default: 5)")
     flags.add_argument("--repeats", type=int, default=5, help="of the discriminative score")
-    flags.add_argument("--json", type=Path, help="file to add a line for each set to")
-    options = flags.parse_args(arguments)
-    there = [name for name, file in FILES.items() if (options.data / file).is_file()]
-    for name in options.sets or ["sines", *there]:
-        every, train, held = parts_of(name, options.data)
+    options = measure.parse(flags, arguments)
+    if options.quick:
+        options.seeds = options.repeats = 1
+    steps = {"steps": 25} if options.quick else {}  # of each score's network
+    there = ["sines"]
+    if options.data:
+        there += [name for name, file in FILES.items() if (options.data / file).is_file()]
+    if missing := set(options.sets or []) - set(there):
+        flags.error(f"{', '.join(sorted(missing))}: needs --data, the folder with the file")
+    for name in options.sets or there:
+        most = 1000 if options.quick else None
+        every, train, held = (x[:most] for x in parts_of(name, options.data))
         # The training part is split at random: windows of one series share values with those
         # that decide when to stop, as in the published protocol.
         sequences = Sequences(train, default_names(train.shape[2]), name)
         shared = {"num_seeds": options.seeds, "seed": 88, "held_out": 0.01}
+        shared |= QUICK if options.quick else {}
         off = {"skip_dis_pretrain": True, "skip_adversarial": True}
         before, _, first = trained(sequences, shared | off, None)
         after, _, second = trained(sequences, shared, before)
         began = time.monotonic()
-        encoder = ts2vec.train(in_score_units(name, every, every), 1, 0)
+        encoder = ts2vec.train(in_score_units(name, every, every), 1, 0, **steps)
         rows = {
-            "likelihood": figures_of(name, before, every, train, held, options.repeats, encoder),
-            "adversarial": figures_of(name, after, every, train, held, options.repeats, encoder),
+            row: figures_of(name, model, every, train, held, options.repeats, encoder, **steps)
+            for row, model in (("likelihood", before), ("adversarial", after))
         }
-        floor = floors(name, every, train, held, options.repeats)
+        floor = floors(name, every, train, held, options.repeats, **steps)
         cells = [
             [row, *(with_interval(values[f]) for f in FIGURES)] for row, values in rows.items()
         ]
@@ -178,16 +176,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cells,
         )
         sys.stdout.flush()
-        if options.json:
-            content = {
-                "set": name,
-                "seconds": {"likelihood": first, "adversarial": second},
-                "kept_rounds": kept,
-                "floors": floor,
-                "rows": {r: {f: v.tolist() for f, v in row.items()} for r, row in rows.items()},
-            }
-            with options.json.open("a") as handle:
-                handle.write(json.dumps(measure.machine() | content) + "\n")
+        content = {
+            "set": name,
+            "seconds": {"likelihood": first, "adversarial": second},
+            "kept_rounds": kept,
+            "floors": floor,
+            "rows": {r: {f: v.tolist() for f, v in row.items()} for r, row in rows.items()},
+        }
+        measure.append(options.json, content)
     return 0
 
 

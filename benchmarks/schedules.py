@@ -18,7 +18,8 @@ from seqgan_jax.core.sampling import prefix_lengths
 def folded_schedule(length: int, every: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Where `sampling.rollouts` makes the value of prefix j at position t: scan step and lane.
 
-    Entries at positions inside a prefix are meaningless (0).
+    With every = 1 lane l - 1 makes the values of prefix l in steps 0 .. T-l-1, then those of prefix
+    T - l. Entries at positions inside a prefix are meaningless (0).
 
     Returns:
       Scan steps `[J, T]`, lanes `[J]`.

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seqgan_jax import __version__, config
-from seqgan_jax.config import Config
+from seqgan_jax.config import Config, DiscriminatorConfig, GeneratorConfig
 from seqgan_jax.core import baseline, keys, networks, parallel, selection
 from seqgan_jax.core.baseline import Baseline
 from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, run_of
 from seqgan_jax.core.networks import Networks
+from seqgan_jax.core.optimiser import over_seeds
 from seqgan_jax.core.policy import bind, log_prob_of_sequences
 from seqgan_jax.data import bounds, layout, overlap, shards, writing
 from seqgan_jax.data.arrays import as_array
@@ -214,7 +215,7 @@ class SeqGAN:
         constants = linear, jnp.asarray(baseline.increment_scale(train_scaled))
         if generator.policy == "auto":
             self.config = self._with_likeliest_policy(constants, parts)
-        self._nets, self._state = self._initialise(constants)
+        self._nets, self._state = self._initialiser()(self._keys(), constants)
         return parts
 
     def _with_likeliest_policy(self, constants: Constants, parts: Split | StreamSplit) -> Config:
@@ -224,7 +225,7 @@ class SeqGAN:
         for policy in ("gaussian", "student", "mixture"):
             trial = SeqGAN(self.config, policy=policy, pre_epoch_num=few, **phases)
             trial._description = self._description
-            trial._nets, trial._state = trial._initialise(constants)
+            trial._nets, trial._state = trial._initialiser()(trial._keys(), constants)
             trial.train(parts, Silent())
             self.tried[policy] = float(selection.best_run(trial.state).best_nll)
         best = list(self.tried)[selection.likeliest(np.array(list(self.tried.values())))]
@@ -238,30 +239,14 @@ class SeqGAN:
     def _keys(self) -> jax.Array:
         return keys.seed_keys(self.config.run.seed, self.config.run.num_seeds)
 
-    def _initialise(self, constants: Constants) -> tuple[Networks, TrainState]:
-        make, found = self._maker()
-        state = jax.jit(make)(self._keys(), constants)
-        return found[0], state
-
-    def _maker(self) -> tuple[Callable[[jax.Array, Constants], TrainState], list[Networks]]:
-        """A traceable initialiser, and the list in which tracing leaves the definitions."""
-        description = self.description
-        found: list[Networks] = []
-
-        def make(key: jax.Array, constants: Constants) -> TrainState:
-            nets, state = networks.init(
-                jax.random.fold_in(key, keys.INIT),
-                description.length,
-                *constants,
-                self.config.generator,
-                self.config.discriminator,
-            )
-            found.append(nets)
-            return state
-
-        if self.config.run.num_seeds > 1:
-            return jax.vmap(make, in_axes=(0, None)), found
-        return make, found
+    def _initialiser(self) -> Callable[[jax.Array, Constants], tuple[Networks, TrainState]]:
+        return partial(
+            _initialise,
+            length=self.description.length,
+            generator=self.config.generator,
+            discriminator=self.config.discriminator,
+            seeds=self.config.run.num_seeds,
+        )
 
     def train(self, parts: Split | StreamSplit, listener: Listener) -> None:
         """Run what is left of the three phases on prepared data."""
@@ -489,12 +474,11 @@ class SeqGAN:
                 f"{path}: no checkpoint{'' if step is None else f' {step}'} ({there}). "
                 "Train first, or name another."
             )
-        make, found = model._maker()
         features = len(model._description.scaler.kept_K)
         vector: Any = jax.ShapeDtypeStruct((features,), jnp.float32)  # no memory yet
         matrix: Any = jax.ShapeDtypeStruct((features, features), jnp.float32)
         constants = Baseline(vector, matrix, matrix, vector, matrix), vector
-        abstract = jax.eval_shape(make, model._keys(), constants)
+        nets, abstract = jax.eval_shape(model._initialiser(), model._keys(), constants)
         store, identity = directory.checkpoints(path), model.identity
         if step is None:
             step, model._state, damaged = checkpoint.restore_last(store, abstract, identity)
@@ -502,7 +486,7 @@ class SeqGAN:
                 say(f"damaged checkpoint: {words} Using step {step} instead.")
         else:
             model._state = checkpoint.restore(store, step, abstract, identity)
-        model._nets = found[0]
+        model._nets = nets
         return model
 
 
@@ -516,6 +500,25 @@ def _temperature(value: float) -> jax.Array:
     if not 0 < value < np.inf:
         raise UsageError(f"temperature must be above 0 and finite, not {value!r}.")
     return jnp.array(value, jnp.float32)
+
+
+@partial(jax.jit, static_argnames=("length", "generator", "discriminator", "seeds"))
+def _initialise(
+    key: jax.Array,
+    constants: Constants,
+    *,
+    length: int,
+    generator: GeneratorConfig,
+    discriminator: DiscriminatorConfig,
+    seeds: int,
+) -> tuple[Networks, TrainState]:
+    """Networks, and the state from which training starts; of several runs, with an axis S."""
+
+    def one(key: jax.Array) -> tuple[Networks, TrainState]:
+        own = jax.random.fold_in(key, keys.INIT)
+        return networks.init(own, length, *constants, generator, discriminator)
+
+    return over_seeds(one, seeds, 0)(key)
 
 
 @partial(jax.jit, static_argnames="nets")

@@ -20,6 +20,7 @@ import measure
 import numpy as np
 import optax
 import pytest
+import quality
 import robustness
 import rollout_schedules
 import roofline
@@ -203,6 +204,7 @@ def test_flags_without_a_meaning_are_refused(capsys):
         (gradients.main, ["--repeats", "5"], "unrecognized arguments: --repeats"),
         (main_job.main, ["--only", "ETTh1.csv"], "needs --data"),
         (robustness.main, ["--sets", "stocks"], "needs --data"),
+        (quality.main, ["--sets", "sines", "etth"], "etth: needs --data"),
     ):
         with pytest.raises(SystemExit, match="2"):
             main(flags)
@@ -241,7 +243,7 @@ def test_both_estimators_of_the_gradient_have_one_mean():
     "script",
     [
         *("throughput", "rollout_schedules", "scaling", "roofline", "streaming"),
-        *("main_job", "experiments", "gradients", "robustness"),
+        *("main_job", "experiments", "gradients", "robustness", "quality"),
     ],
 )
 def test_every_script_has_a_quick_run(script, tmp_path):

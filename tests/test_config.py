@@ -46,6 +46,7 @@ def test_the_reference_preset_is_the_pytorch_projects_schedule():
         "gen_adv_lr": 1e-4,
         "average_rounds": 0.98,
         "adv_patience": 200,
+        "anchor": 0.05,
         "gen_updates": 1,
         "dis_size": "reference",
         "dis_r1": 0.0,

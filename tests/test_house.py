@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,12 @@ def test_every_module_is_in_the_order():
 def test_the_package_has_few_entries():
     entries = {p.name for p in (ROOT / "seqgan_jax").iterdir() if not p.name.startswith("__pyca")}
     assert len(entries) <= MOST_ENTRIES, entries
+
+
+def test_every_package_is_installed():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "seqgan_jax").rglob("*.py")}
+    assert {".".join(folder.parts) for folder in folders} <= set(listed)
 
 
 def test_imports_go_one_way():

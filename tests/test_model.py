@@ -1,5 +1,6 @@
 """SeqGAN from Python: fit, sample, log_prob in data units, save, load, errors in words."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import scipy.stats
 
 from seqgan_jax import SeqGAN
+from seqgan_jax.core import selection
 from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageError
 from seqgan_jax.processes import simulators
 
@@ -190,6 +192,24 @@ def test_runs_are_picked_by_their_number(data):
     assert not np.array_equal(first, second)
     best = [row["best"] for row in model.runs()].index(True)
     assert np.array_equal(model.sample(3), (first, second)[best])
+
+
+def test_runs_that_kept_a_round_are_compared_at_the_end(data, monkeypatch):
+    keep = selection.keep_harder_to_tell
+
+    def always(state, *words, **static):
+        state, found = keep(state, *words, **static)
+        return dataclasses.replace(state, kept_round=jax.numpy.copy(state.round)), found
+
+    monkeypatch.setattr(selection, "keep_harder_to_tell", always)
+    monkeypatch.setattr(selection, "STEPS", 20)
+    changes = {"num_seeds": 2, "skip_gen_pretrain": True, "dis_pre_refreshes": 0}
+    # The checker takes a key that a vmapped scan splits for one that is used twice.
+    with jax.debug_key_reuse(False):
+        model = SeqGAN(**TINY | changes).fit(data)
+    assert [row["kept_round"] for row in model.runs()] == [1, 1]
+    assert int(np.sum(model.state.chosen)) == 1
+    assert model.sample(3).shape == (3, 5, 2)
 
 
 @pytest.mark.parametrize("value", [1e20, -1e38, 1e300])

@@ -5,6 +5,8 @@ collinear: against this baseline the policy's task has unit scale in every direc
 begins at the VAR(1)'s likelihood instead of creeping towards it.
 """
 
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -16,7 +18,7 @@ from seqgan_jax.core.batch import Params
 
 Array = NDArray[Any]
 
-RIDGES = (0.0, 1e-3, 1e-2, 0.1, 1.0, 10.0)  # in units of a column's variance
+RIDGES = (1e-3, 1e-2, 0.1, 1.0, 10.0)  # in units of a column's variance
 SHRINKAGES = (0.0, 0.1, 0.5, 1.0)  # of correlations towards none
 ROWS = 2000  # validation sequences that decide
 
@@ -50,10 +52,11 @@ def fit(
 ) -> Baseline:
     """Ridge regression of x_t on x_{t-1}, and the covariances of x_1 and of the residuals.
 
-    min_A ||x_t - A x_{t-1}||^2 + lambda ||A - A_0||^2 with A_0 = 0 or the identity, lambda and the
-    shrinkage of correlations chosen by the Gaussian likelihood of the validation part. Least
-    squares without either is kept unless another is better by more than one standard error: with
-    more columns than rows it fits its residuals to nothing.
+    min_A ||x_t - A x_{t-1}||^2 + lambda ||A - A_0||^2 with A_0 = 0 or the identity. Plain least
+    squares (lambda = 0, the covariance as it is) where the validation part is likelier under it
+    than under independent columns without it (A = A_0): with more columns than rows it is not, its
+    residuals are fitted to nothing. Then lambda and the shrinkage of correlations are those under
+    which the validation part is likeliest.
 
     Args:
       train_NTD: scaled sequences to fit.
@@ -69,39 +72,53 @@ def fit(
     floor = 1e-8 * (before.var(axis=0) + 1e-8)
     shrinkages = SHRINKAGES if covariance == "full" and features > 1 else (0.0,)
 
-    zero = np.zeros((features, features))
-    firsts = [
-        _Candidate(zero, first.mean(0), _factor(first, floor, covariance, shrinkage))
-        for shrinkage in shrinkages
-    ]
-    no_past = np.zeros_like(validation_NTD[:, :1])
-    chosen_first = _choose(firsts, no_past, validation_NTD[:, :1])
+    identity, none = np.eye(features), np.zeros((features, features))
+    past, now = validation_NTD[:, :-1], validation_NTD[:, 1:]
 
-    candidates = []
-    for matrix in _matrices(before, after, kind):
+    def of_first(shrinkage: float) -> _Candidate:
+        factor = _factor(first, floor, covariance, shrinkage)
+        return _Candidate(none, first.mean(0), factor)
+
+    def of_later(matrix: Array, shrinkage: float) -> _Candidate:
         offset = after.mean(0) - matrix @ before.mean(0)
         residual = after - before @ matrix.T - offset
-        for shrinkage in shrinkages:
-            factor = _factor(residual, floor, covariance, shrinkage)
-            candidates.append(_Candidate(matrix, offset, factor))
-    chosen = _choose(candidates, validation_NTD[:, :-1], validation_NTD[:, 1:])
-    arrays = (chosen_first.offset, chosen_first.factor, *chosen)
+        return _Candidate(matrix, offset, _factor(residual, floor, covariance, shrinkage))
+
+    most = shrinkages[-1]
+    start = _choose(
+        of_first(0.0),
+        [of_first(most)],
+        map(of_first, shrinkages),
+        0.0 * validation_NTD[:, :1],
+        validation_NTD[:, :1],
+    )
+    fixed = {
+        "var": [identity, 0.0 * identity],
+        "increments": [identity],
+        "levels": [0.0 * identity],
+    }
+    x, y = before - before.mean(0), after - after.mean(0)
+    least = np.linalg.lstsq(x, y, rcond=1e-10)[0].T if kind == "var" else fixed[kind][0]
+    ridges = _ridges(x, y) if kind == "var" else iter(())
+    others = (
+        of_later(matrix, shrinkage)
+        for matrix in itertools.chain(fixed[kind], ridges)
+        for shrinkage in shrinkages
+    )
+    plain = [of_later(matrix, most) for matrix in fixed[kind]]
+    later = _choose(of_later(least, 0.0), plain, others, past, now)
+    arrays = (start.offset, start.factor, *later)
     return Baseline(*(jax.numpy.asarray(array, jax.numpy.float32) for array in arrays))
 
 
-def _matrices(before: Array, after: Array, kind: str) -> list[Array]:
-    """The A that are tried, least squares first."""
-    features = before.shape[1]
-    identity = np.eye(features)
-    if kind != "var":
-        return [identity * (kind == "increments")]
-    x, y = before - before.mean(0), after - after.mean(0)
-    found = [np.linalg.lstsq(x, y, rcond=1e-10)[0].T]
+def _ridges(x: Array, y: Array) -> Iterator[Array]:
+    """A of each ridge, towards zero and towards the identity, for centred x and y."""
+    identity = np.eye(x.shape[1])
     gram, cross = x.T @ x / len(x), y.T @ x / len(x)
-    for ridge in RIDGES[1:]:
+    for ridge in RIDGES:
         inverse = np.linalg.inv(gram + ridge * identity)
-        found += [cross @ inverse, (cross + ridge * identity) @ inverse]
-    return found
+        yield cross @ inverse
+        yield (cross + ridge * identity) @ inverse
 
 
 def _factor(values: Array, floor: Array, covariance: str, shrinkage: float) -> Array:
@@ -113,14 +130,24 @@ def _factor(values: Array, floor: Array, covariance: str, shrinkage: float) -> A
     return np.linalg.cholesky(shrunk + np.diag(floor))
 
 
-def _choose(candidates: list[_Candidate], before_NTD: Array, after_NTD: Array) -> _Candidate:
-    """The first, unless the likeliest is better by more than a standard error over sequences."""
-    with np.errstate(over="ignore", invalid="ignore"):  # of outliers
-        scores = np.stack([_log_likelihood(each, before_NTD, after_NTD) for each in candidates])
-        best = int(np.argmax(scores.mean(axis=1)))
-        gain = scores[best] - scores[0]
-    error = gain.std() / np.sqrt(len(gain))
-    return candidates[best if gain.mean() > error else 0]
+def _choose(
+    least: _Candidate,
+    plain: list[_Candidate],
+    others: Iterable[_Candidate],
+    before_NTD: Array,
+    after_NTD: Array,
+) -> _Candidate:
+    """Least squares if it is as likely as all of `plain`, else the likeliest of all."""
+
+    def score(candidate: _Candidate) -> float:
+        with np.errstate(over="ignore", invalid="ignore"):  # of outliers
+            found = float(_log_likelihood(candidate, before_NTD, after_NTD).mean())
+        return -np.inf if np.isnan(found) else found
+
+    own = score(least)
+    if np.isfinite(own) and all(own >= score(each) for each in plain):
+        return least
+    return max([least, *plain, *others], key=score)
 
 
 def _log_likelihood(candidate: _Candidate, before_NTD: Array, after_NTD: Array) -> Array:

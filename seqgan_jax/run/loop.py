@@ -320,11 +320,13 @@ def _run_phase(problem: Problem, state: TrainState, phase: Phase, listener: List
         listener.progress(name, finished, total, rows)
         if not ended:
             listener.checkpoint(here)
-    if name == "adversarial" and problem.config.run.num_seeds > 1:
-        parts = loader.parts(name, finished - 1)
-        tolerance = problem.config.adversarial.tolerance
-        state = selection.choose_run(state, parts, problem.key, problem.nets, tolerance)
     here = parallel.all_gather(state)
+    if name == "adversarial" and problem.config.run.num_seeds > 1:
+        parts, key = loader.parts(name, finished - 1), keys.seed_keys(problem.config.run.seed, 1)
+        tolerance = problem.config.adversarial.tolerance
+        with parallel.context(problem.mesh):
+            here = selection.choose_run(here, parts, key, problem.nets, tolerance)
+        state = replace(state, chosen=here.chosen)
     listener.phase_ended(name, here, _note(problem, phase, here, finished, kept))
     return state
 

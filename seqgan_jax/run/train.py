@@ -329,5 +329,5 @@ def _report_runs(model: SeqGAN, held_out_NTD: np.ndarray, run_dir: Path, say: Sa
         say(
             f"{len(rows)} runs: held-out {values.mean():.4f} on average, standard deviation "
             f"{values.std():.4f}, {values.min():.4f} to {values.max():.4f}; kept seed "
-            f"{best['seed']}, the likeliest on the validation part; all in {run_dir / 'runs.json'}"
+            f"{best['seed']}, the best on the validation part; all in {run_dir / 'runs.json'}"
         )

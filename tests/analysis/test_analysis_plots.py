@@ -112,7 +112,7 @@ def test_training_metrics_have_the_panels_of_the_contract():
     ]  # fmt: skip
     figure = plots.training_metrics(rows)
     words = ("Kolmogorov", "Wasserstein", "Jensen", "Moment", "likelihood", "Discriminator")
-    words += ("Reward", "Told apart")
+    words += ("Reward", "Logit gap")
     for title, word in zip(titles(figure), words, strict=True):
         assert word in title
     ks, nll = figure.axes[0], figure.axes[4]

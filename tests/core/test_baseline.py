@@ -31,17 +31,16 @@ def test_each_ridge_solves_its_penalised_least_squares():
     """min_A sum ||y - A x||^2 / n + lambda ||A - A_0||^2 by appended rows."""
     x = helpers.series(50, 4, 3)
     before, after = x[:, :-1].reshape(-1, 3), x[:, 1:].reshape(-1, 3)
-    found = baseline._matrices(before, after, "var")
-    assert len(found) == 1 + 2 * (len(baseline.RIDGES) - 1)
     centred, wanted = before - before.mean(0), after - after.mean(0)
-    for i, ridge in enumerate(baseline.RIDGES[1:]):
-        for towards, matrix in zip((0.0, 1.0), found[1 + 2 * i : 3 + 2 * i], strict=True):
+    found = list(baseline._ridges(centred, wanted))
+    assert len(found) == 2 * len(baseline.RIDGES)
+    for i, ridge in enumerate(baseline.RIDGES):
+        for towards, matrix in zip((0.0, 1.0), found[2 * i : 2 * i + 2], strict=True):
             weight = np.sqrt(len(before) * ridge) * np.eye(3)
             rows = np.concatenate([centred, weight]), np.concatenate([wanted, towards * weight])
             assert np.allclose(matrix, np.linalg.lstsq(*rows, rcond=None)[0].T, atol=1e-10)
 
 
-@pytest.mark.parametrize(("columns", "number", "length"), [(40, 20, 3), (300, 30, 10)])
 def unseen_nll(fitted, x):
     """Gaussian negative log-likelihood by numpy in float64, nats a column a step."""
     first_offset, first_factor, matrix, offset, factor = (
@@ -76,20 +75,21 @@ def test_more_columns_than_rows_end_near_independent_columns(columns, number, le
         assert unseen_nll(plain, unseen) > 1e6
 
 
-def test_another_candidate_must_be_likelier_by_more_than_a_standard_error():
-    """Gains of exactly 1 and 2 nats a sequence, spread so that their error is between the two."""
-    one, zero, zeros = np.eye(1), np.zeros((1, 1)), np.zeros((4, 1, 1))
+def test_least_squares_stay_where_they_predict_better_than_independent_columns():
+    """The first candidate is kept while no plain one is likelier; else the likeliest of all is."""
+    one, zero, x = np.eye(1), np.zeros((1, 1)), np.zeros((4, 1, 1))
 
-    def chosen(gains):
-        """A candidate with offset 1 loses (1 - 2 x) / 2 nats at x against one with offset 0."""
-        x = (np.array(gains) + 0.5).reshape(4, 1, 1)
-        candidates = [baseline._Candidate(zero, np.full(1, i), one) for i in (0.0, 1.0)]
-        return baseline._choose(candidates, zeros, x).offset[0]
+    def chosen(first, plain, other):
+        """Candidates by their offset from the data: the farther, the less likely."""
+        first, plain, other = (
+            baseline._Candidate(zero, np.full(1, offset), one) for offset in (first, plain, other)
+        )
+        return float(baseline._choose(first, [plain], [other], x, x).offset[0])
 
-    spread = np.array([-3.0, -3.0, 3.0, 3.0])  # its standard error is 1.5
-    assert chosen(1.0 + spread) == 0.0
-    assert chosen(2.0 + spread) == 1.0
-    assert chosen(-2.0 + spread) == 0.0
+    assert chosen(1.0, 2.0, 0.5) == 1.0  # another one would be likelier
+    assert chosen(2.0, 1.0, 0.5) == 0.5
+    assert chosen(2.0, 1.0, 3.0) == 1.0
+    assert chosen(np.nan, 1.0, np.nan) == 1.0
 
 
 def test_strong_correlations_survive_where_data_determine_them():

@@ -1,7 +1,7 @@
 """Adversarial training gains where likelihood cannot, and only from a discriminator that is right.
 
-A regime-switching AR and a Gaussian policy, which cannot hold its two modes: the law is known, so
-that both gaps are exact. Controls differ from the run in what the policy is rewarded for, alone.
+A regime-switching AR and a Gaussian policy, which cannot hold its two modes: its density is known,
+so that both gaps are exact. Controls differ from the run in what the policy is rewarded for, alone.
 """
 
 import experiments
@@ -74,8 +74,8 @@ def test_controls_gain_nothing(pretrained, sequences, control):
     if control != "random":
         assert np.all(quality > 0.95 * before_quality)
         return
-    # Noise drives a policy about, and the judge may find one seed's better by luck: the 95%
-    # interval of the paired gain holds 0, and the mean is not what the reward must reach.
+    # Noise drives a policy about, and one run may be kept by luck: the 95% interval of the paired
+    # gain holds 0, and the mean is not what the reward must reach.
     gain = quality - before_quality
     half = scipy.stats.t.ppf(0.975, SEEDS - 1) * gain.std(ddof=1) / np.sqrt(SEEDS)
     assert gain.mean() + half >= 0

@@ -1,19 +1,17 @@
 """Streamed data: reading, splitting, the order of blocks, fitting, and a run on them."""
 
 import helpers
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
 from seqgan_jax import SeqGAN
 from seqgan_jax.config import Config, DataConfig
-from seqgan_jax.core.batch import Batch
 from seqgan_jax.data import layout, shards
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.data.shards import BLOCK
 from seqgan_jax.errors import DataError, UsageError
-from seqgan_jax.run.loader import StreamedData
+from seqgan_jax.run.loader import StreamedData, on_device, scaled
 
 X = 5.0 + 2.0 * helpers.series(10 * BLOCK + 37, 4, 2)
 
@@ -216,19 +214,18 @@ def test_a_file_that_is_cut_off_is_refused(folder):
 def test_buffers_hold_the_scaled_rows_of_their_blocks(folder):
     parts = shards.split(opened(folder), 0.1, 0.1, seed=1)
     scaler = Scaler.fit(X)
-    validation = Batch.complete(scaler.transform(parts.validation_NTD).astype(np.float32))
-    numbers = jnp.arange(len(parts.validation_NTD))
-    feed = StreamedData(parts, scaler, validation, numbers, 2 * BLOCK, 9, None)
+    validation = on_device(scaled(scaler, parts.validation_NTD, "validation"), None, None)
+    loader = StreamedData(parts, scaler, validation, np.arange(BLOCK), 2 * BLOCK, 9, None)
     for unit in (0, 1, 5):
         blocks = parts.order(9, 0, 2 * unit, 2)
         rows = np.concatenate([parts.block(int(b)) for b in blocks])
-        buffer = np.asarray(feed.parts("gen_pretrain", unit).train.x)
+        buffer = np.asarray(loader.parts("gen_pretrain", unit).train.x)
         assert np.allclose(buffer, scaler.transform(rows), atol=1e-5)
-    assert feed.until("gen_pretrain", 3) == 4
-    assert feed.until("adversarial", 3) == 20
-    same = [np.asarray(feed.parts("adversarial", unit).train.x) for unit in (0, 19)]
+    assert loader.until("gen_pretrain", 3) == 4
+    assert loader.until("adversarial", 3) == 20
+    same = [np.asarray(loader.parts("adversarial", unit).train.x) for unit in (0, 19)]
     assert np.array_equal(*same)
-    assert feed.validation_NTD.shape == (BLOCK, 4, 2)
+    assert loader.validation_NTD.shape == (BLOCK, 4, 2)
 
 
 def test_a_streamed_run_learns_and_is_repeated_bit_for_bit(folder):

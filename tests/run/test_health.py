@@ -127,14 +127,24 @@ def test_in_a_sample(monkeypatch):
 @pytest.mark.parametrize(
     ("module", "name", "expected", "changes"),
     [
-        (likelihood, "nll", "generator pretraining, epoch 1: train_nll is nan", {"gen_lr": 1.01e-3}),
+        (
+            likelihood,
+            "nll",
+            "generator pretraining, epoch 1: train_nll is nan",
+            {"gen_lr": 1.01e-3},
+        ),
         (
             discriminator,
             "cross_entropy",
             "discriminator pretraining, epoch 1: dis_loss",
             {"dis_lr": 1.01e-3},
         ),
-        (gradients, "reward_of", "adversarial training, round 1: .*reward is nan", {"gen_adv_lr": 1.01e-4}),
+        (
+            gradients,
+            "reward_of",
+            "adversarial training, round 1: .*reward is nan",
+            {"gen_adv_lr": 1.01e-4},
+        ),
     ],
 )
 def test_in_a_gradient_or_the_reward(monkeypatch, module, name, expected, changes):

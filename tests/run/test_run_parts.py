@@ -161,7 +161,7 @@ def test_every_one_of_several_runs_is_reported(tmp_path, x_NTD):
     run._finish(Model(x_NTD, num_seeds=3), held_out, tmp_path, said.append)
     assert said[2].startswith(
         "3 runs: held-out 3.0000 on average, standard deviation 1.0000, 2.0000 to 4.0000; kept "
-        "seed 7, the likeliest on the validation part; all in "
+        "seed 7, the best on the validation part; all in "
     )
     rows = json.loads((tmp_path / "runs.json").read_text())
     assert [row["held_out_nll"] for row in rows] == [2.0, None, 4.0]
@@ -173,7 +173,7 @@ def test_every_one_of_several_runs_is_reported(tmp_path, x_NTD):
 
 def test_a_follower_stops_when_the_first_process_does(folder, monkeypatch):
     number = signal.SIGTERM
-    monkeypatch.setattr(parallel, "agree", lambda own: own or number)
+    monkeypatch.setattr(parallel, "broadcast", lambda own: own or number)
     monkeypatch.setattr(SeqGAN, "train", lambda *all_three: all_three[2].checkpoint(None))
     with pytest.raises(run.Stopped) as caught:
         run.follow(config.from_flat(TINY))

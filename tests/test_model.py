@@ -149,10 +149,10 @@ def test_settings_are_checked_at_once():
 @pytest.mark.parametrize(
     ("x", "words"),
     [
-        ([[1.0, 2.0], [1.0]], "one length"),
+        ([[1.0, 2.0], [1.0]], "unequal length"),
         (np.array([["a", "b"]]), "numbers"),
         (np.zeros((30, 4)) + 1j, "complex"),
-        (np.zeros(30), "expected"),
+        (np.zeros(30), "11 windows of --window 20"),
         (np.zeros((30, 1)), "at least 2"),
         (np.full((30, 4), np.nan), r"x\[0, 0\] is nan"),
         (np.zeros((30, 4)), "constant"),

@@ -226,7 +226,9 @@ def _describe(model: SeqGAN, sequences: Source, device: str, say: Say) -> None:
     for d, name in enumerate(description.names):
         kind, values = "", ""
         if d not in scaler.kept_K:
-            kind = "  (constant or a copy of another column: carried exactly, not learned)"
+            known = form is not None and form.columns[d].kind in ("constant", "copy")
+            kind = "" if known else "constant or a copy of another column: "
+            kind = f"  ({kind}carried exactly, not learned)"
         elif words := str(scaler.interval_K[scaler.source_D[d]]):
             kind = f"  ({words})"
         if form is not None:

@@ -243,7 +243,7 @@ def test_gaps_of_a_run_are_those_of_its_model(tmp_path, monkeypatch):
         def __init__(self, width):
             self.width = width
 
-        def sample(self, n, seed=0):
+        def sample_array(self, n, seed=0):
             x = np.asarray(law.sample(jax.random.key(seed + 1), n), np.float64)
             return 3 + self.width * (x - 3)
 

@@ -216,6 +216,7 @@ def judge(name: str, data: bytes, path: Path, mode: str) -> tuple[str, str]:
             return "failed", f"nothing to do about it: {message}"
         where = re.match(r":\d+:\d+: ", message[len(str(path)) :])
         whole = r"sequence|step|empty|array|holds|shape|finite|window|column|too large"
+        whole += r"|as if it meant a missing value"  # a question about values
         if not where and not re.search(whole, message[len(str(path)) :]):
             return "failed", f"no place: {message}"
         if name.endswith("txt"):

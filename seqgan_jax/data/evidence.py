@@ -118,6 +118,8 @@ def read(table: Table, wanted: Wanted) -> Reading:
         _find_time(table, found, wanted)
     if layout == "auto" and not found.ids and found.times is None:
         panel = _counted_panel(table)
+        if panel is None:
+            _refuse_broken_panel(table, wanted)
         if panel is None and (not table.has_names or _is_wide(table)):
             if _rows_or_series(table, found) == "rows":
                 return _rows(table, wanted, found)
@@ -390,6 +392,30 @@ def _counted_panel(table: Table) -> tuple[int, int] | None:
             continue
         return i, t
     return None
+
+
+def _refuse_broken_panel(table: Table, wanted: Wanted) -> None:
+    """Ask where one column mostly stays while another counts, as ids and steps do, but not always.
+
+    Some lines of such a table are wrong: read as one series it would be nonsense.
+    """
+    numbers = [
+        d
+        for d, c in enumerate(table.columns[:6])
+        if c.kind == "number" and c.name not in wanted.columns
+    ]
+    for i, t in itertools.permutations(numbers, 2):
+        stays = np.diff(table.columns[i].values) == 0
+        counts = np.diff(table.columns[t].values) == 1
+        several = 0.5 <= stays.mean() < 1 if len(stays) else False
+        if several and np.mean(stays == counts) >= 0.8:
+            name, step = (_word(table.names[d]) for d in (i, t))
+            raise DataError(
+                f"{table.shown}: column {quote(table.names[i])} stays while "
+                f"{quote(table.names[t])} counts, as where they name the sequence of a line and "
+                "its step, but not in all lines. If they do, correct the other lines, or name "
+                f"them: --id {name} --time {step}. If all lines are one series: --layout series."
+            )
 
 
 def _counts_within(table: Table, i: int, t: int) -> bool:

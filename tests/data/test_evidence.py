@@ -481,3 +481,18 @@ def test_flags_without_meaning(tmp_path, flags, said):
     path = write(tmp_path / "x.csv", zip(days(60), walk(60), strict=True), ("date", "v"))
     with pytest.raises(UsageError, match=said):
         load(path, **flags)
+
+
+def test_ids_and_steps_with_wrong_lines_are_asked_about(tmp_path):
+    """A typing error in a table of sequences does not make one series of it."""
+    lines = [f"{n},{s},{np.sin(7 * n + s):.3f}" for n in range(24) for s in range(4)]
+    good = tmp_path / "good.csv"
+    good.write_text("\n".join(["sequnce,stp,x", *lines]) + "\n")
+    assert load(str(good)).x_NTD.shape == (24, 4, 1)
+    lines[41] = "1,1,0.656"
+    bad = tmp_path / "bad.csv"
+    bad.write_text("\n".join(["sequnce,stp,x", *lines]) + "\n")
+    with pytest.raises(DataError, match=r"not in all lines.*--id sequnce --time stp") as caught:
+        load(str(bad))
+    assert "--layout series" in str(caught.value)
+    assert load(str(bad), layout="series").x_NTD.shape[2] == 3

@@ -207,15 +207,7 @@ def _names(x_NTD: np.ndarray) -> tuple[str, ...]:
 def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
     """What is in a table, and whether `windows.build` takes it."""
     wanted = Wanted(settings.layout, settings.id, settings.time, settings.label, settings.columns)
-    cut = Cut(
-        settings.window,
-        settings.stride,
-        settings.missing,
-        settings.limit,
-        settings.duplicates,
-        settings.missing_values,
-        settings.features,
-    )
+    cut = Cut.of(settings)
     try:
         reading = evidence.read(table, wanted)
     except DataError as error:

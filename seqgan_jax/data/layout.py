@@ -309,14 +309,7 @@ def from_python(
         tuple(settings.time) if time is None else (time,) if isinstance(time, str) else tuple(time)
     )
     wanted = Wanted(settings.layout, ids, times, settings.label, tuple(settings.columns))
-    cut = Cut(
-        settings.window,
-        settings.stride,
-        settings.missing,
-        settings.limit,
-        settings.duplicates,
-        tuple(settings.missing_values),
-    )
+    cut = dataclasses.replace(Cut.of(settings), features=1)  # of text alone
     _check(cut, wanted.layout, None)
     frame = frame_of(x)
     if frame is not None:

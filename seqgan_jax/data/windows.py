@@ -4,11 +4,12 @@ Shapes: L rows of a table, N sequences, T steps, D columns.
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
 
+from seqgan_jax.config import DataConfig
 from seqgan_jax.data import columns, evidence, sequences
 from seqgan_jax.data import missing as gaps
 from seqgan_jax.data import times as clock
@@ -37,6 +38,11 @@ class Cut:
     duplicates: Duplicates = "error"
     missing_values: tuple[str, ...] = ()
     features: int = 1
+
+    @classmethod
+    def of(cls, settings: DataConfig) -> "Cut":
+        """What the settings say."""
+        return cls(**{item.name: getattr(settings, item.name) for item in fields(cls)})
 
 
 @dataclass(eq=False)

@@ -1,0 +1,145 @@
+"""Grids of numbers: the lattice that values lie on, its ends, the levels that were not seen.
+
+Shapes: L levels of a column, ascending and distinct.
+"""
+
+import math
+
+import numpy as np
+
+from seqgan_jax.data.columns import decimals_of
+
+MOST_LEVELS = 4096  # of a table
+TOLERANCE = 1e-3  # of a step: nearer values are on the lattice
+EDGE = 5  # an end that came so often is one: nothing was cut off there by chance
+MARGIN = 0.1  # of the range, beyond an end that came seldom
+SAME = 2e-6  # of the spread: closer levels are one, printed or computed in two ways
+ROUNDS = 40
+
+
+def lattice_of(levels_L: np.ndarray, most: float) -> tuple[float, float] | None:
+    """(origin, step) where all levels are origin + n step, None where no step gives `most` cells.
+
+    The largest such step, by the greatest common divisor: exact where values are decimal, else
+    Euclid's algorithm on the gaps, to a thousandth of the step (values printed as float32, or
+    scaled to [0, 1]).
+
+    >>> lattice_of(np.array([0.5, 2.0, 3.5, 8.0]), 100)
+    (0.5, 1.5)
+    >>> lattice_of(np.array([0.0, 1.0, np.pi, 5.0, 7.5]), 100)
+    """
+    if len(levels_L) < 2 or not math.isfinite(width := float(levels_L[-1] - levels_L[0])):
+        return None
+    decimals = decimals_of(levels_L)
+    if decimals is not None and np.abs(levels_L).max() * 10.0**decimals < 2**52:
+        whole = np.rint(levels_L * 10.0**decimals).astype(np.int64)
+        divisor = int(np.gcd.reduce(np.diff(whole)))
+        if (whole[-1] - whole[0]) / divisor <= most:
+            return int(whole[0] % divisor) / 10**decimals, divisor / 10**decimals
+    gaps = np.diff(levels_L)
+    step = float(gaps.min())
+    for _ in range(ROUNDS):
+        if step <= 0 or width / step > most + 1:
+            return None
+        left = np.abs(gaps - step * np.rint(gaps / step))
+        if not np.any(off := left > TOLERANCE * step):
+            break
+        step = float(left[off].min())
+    numbers = np.r_[0.0, np.cumsum(np.rint(gaps / step))]
+    step = width / numbers[-1]
+    on = np.abs(levels_L - levels_L[0] - numbers * step) <= TOLERANCE * step
+    return (float(levels_L[0]), step) if on.all() else None
+
+
+def point(number: np.ndarray, origin: float, step: float) -> np.ndarray:
+    """origin + number step, rounded to the decimals that both have.
+
+    >>> point(np.array([3.0]), 0.0, 0.1).tolist(), (3 * 0.1)
+    ([0.3], 0.30000000000000004)
+    """
+    decimals = decimals_of(np.array([origin, step]))
+    x = origin + number * step
+    return x if decimals is None else np.round(x, decimals)
+
+
+def ends_of(levels_L: np.ndarray, counts_L: np.ndarray, margin: float) -> tuple[float, float]:
+    """Between what values samples may lie.
+
+    An end that came EDGE times or more is the end; another is moved by `margin`, but not across 0
+    where no value is, nor across the 1 or 100 at which shares end.
+
+    >>> ends_of(np.array([0.1, 0.5, 0.9]), np.array([1, 9, 9]), 0.3)
+    (0.0, 0.9)
+    """
+    first, last = float(levels_L[0]), float(levels_L[-1])
+    low = first if counts_L[0] >= EDGE else first - margin
+    high = last if counts_L[-1] >= EDGE else last + margin
+    if first >= 0:
+        low = max(low, 0.0)
+        high = last if last in (1.0, 100.0) else high
+    return low, min(high, 0.0) if last <= 0 else high
+
+
+def merged(levels_L: np.ndarray, counts_L: np.ndarray, spread: float) -> np.ndarray:
+    """Number of the level that each level is one with: float32 does not tell them apart, [L].
+
+    The commonest of neighbours that are closer than SAME of the spread.
+    """
+    group = np.cumsum(np.r_[False, np.diff(levels_L) > SAME * spread])
+    order = np.lexsort((-counts_L, group))
+    first = np.r_[True, np.diff(group[order]) != 0]
+    return order[first][group]
+
+
+def completed(levels_L: np.ndarray, counts_L: np.ndarray, dense: float) -> np.ndarray | None:
+    """The levels with those of their lattice that were not seen; None where irregular.
+
+    None, too, where fewer than the share `dense` of the lattice between the ends was seen, or there
+    would be more than MOST_LEVELS.
+
+    >>> completed(np.array([1.0, 2.0, 4.0]), np.array([9, 9, 9]), 0.5)
+    array([1., 2., 3., 4.])
+    """
+    lattice = lattice_of(levels_L, len(levels_L) / dense)
+    if lattice is None:
+        return None
+    origin, step = lattice
+    width = float(levels_L[-1] - levels_L[0])
+    low, high = ends_of(levels_L, counts_L, max(MARGIN * width, step))
+    first = math.ceil((low - origin) / step - TOLERANCE)
+    last = math.floor((high - origin) / step + TOLERANCE)
+    if last - first >= MOST_LEVELS:
+        return None
+    values = point(np.arange(first, last + 1.0), origin, step) + 0.0
+    single = levels_L.astype(np.float32).astype(np.float64)
+    if np.array_equal(single, levels_L) and decimals_of(levels_L) is None:
+        values = values.astype(np.float32).astype(np.float64)  # as the others were made
+    values[np.rint((levels_L - origin) / step).astype(int) - first] = levels_L
+    return values
+
+
+def weights_of(counts_L: np.ndarray) -> np.ndarray:
+    """Counts, and a small weight of levels that were not seen, [L], all above 0.
+
+    All that was not seen has together the weight of what came once (Good 1953: the chance of
+    something new is the share of what came once), by the average of the levels around, of which
+    none is exceeded.
+
+    >>> weights_of(np.array([4.0, 1.0, 0.0, 3.0])).round(2).tolist()
+    [4.0, 1.0, 1.0, 3.0]
+    """
+    unseen = counts_L == 0
+    if not unseen.any():
+        return counts_L.astype(np.float64)
+    half = max(1, len(counts_L) // 40)
+    around = _average(_average(counts_L, half), half) + 1e-3 * max(1.0, counts_L.mean())
+    once = max(1, np.count_nonzero(counts_L == 1))
+    return np.where(unseen, around * min(1.0, once / around[unseen].sum()), counts_L)
+
+
+def _average(x_L: np.ndarray, half: int) -> np.ndarray:
+    """The mean of the `half` values on each side and of each itself; fewer at the ends."""
+    total = np.r_[0.0, np.cumsum(x_L)]
+    number = np.arange(len(x_L))
+    low, high = np.maximum(number - half, 0), np.minimum(number + half + 1, len(x_L))
+    return (total[high] - total[low]) / (high - low)

@@ -1,0 +1,167 @@
+"""What a learned column is: continuous, a grid, categories; atoms, held, sloped, static."""
+
+import dataclasses
+import itertools
+import math
+import reprlib
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from seqgan_jax.data import grids
+from seqgan_jax.data.intervals import is_real
+
+CONTINUOUS, GRID, CATEGORICAL = "continuous", "grid", "categorical"
+NAMES = (CONTINUOUS, GRID, CATEGORICAL)
+MOST_ATOMS = 4
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a learned column is, in the data's units (after rules).
+
+    Args:
+      name: continuous, grid or categorical.
+      levels: of categories the codes; of a grid by a table every value it can take but sentinels,
+        ascending, exact.
+      weights: how often each level came where it was no atom, above 0; a level that never came has
+        a small weight.
+      step, origin: of a grid without a table: values are origin + n step.
+      low, high: its ends: nothing outside is sampled.
+      atoms: at most MOST_ATOMS values with mass of their own beside the rest.
+      sentinel: of each atom: so far from the rest that its size says nothing.
+      held: often exactly the value before.
+      sloped: often continues its last increment exactly, as what was interpolated does.
+      static: constant within every sequence.
+      words: categories without order or size.
+
+    >>> print(Kind("grid", step=0.1, low=0.0, atoms=(0.0,), sentinel=(False,), held=True))
+    grid, 0.1 apart, from 0, atom 0, often as before
+    """
+
+    name: str
+    levels: tuple[float, ...] = ()
+    weights: tuple[float, ...] = ()
+    step: float = 0.0
+    origin: float = 0.0
+    low: float = -math.inf
+    high: float = math.inf
+    atoms: tuple[float, ...] = ()
+    sentinel: tuple[bool, ...] = ()
+    held: bool = False
+    sloped: bool = False
+    static: bool = False
+    words: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """A density and nothing else."""
+        return self == Kind(CONTINUOUS)
+
+    @property
+    def spacing(self) -> float:
+        """The step of a grid, by a table or not, of equally distant values; 0 of others."""
+        if self.step or self.name != GRID or len(self.levels) < 3:
+            return self.step
+        gaps = np.diff(self.levels)
+        step = (self.levels[-1] - self.levels[0]) / len(gaps)
+        return step if np.abs(gaps - step).max() <= 2 * grids.TOLERANCE * step else 0.0
+
+    def __str__(self) -> str:
+        said = [self.name]
+        if self.name == CATEGORICAL:
+            said = [f"{len(self.levels)} {'words' if self.words else 'categories'}"]
+        elif self.name == GRID:
+            apart = f", {self.spacing:.6g} apart" if self.spacing else ""
+            said = [f"grid of {len(self.levels):,}{apart}" if self.levels else f"grid{apart}"]
+        if math.isfinite(self.low):
+            said.append(f"from {self.low:.6g}")
+        if math.isfinite(self.high):
+            said.append(f"to {self.high:.6g}")
+        if self.atoms:
+            values = ", ".join(f"{value:.6g}" for value in self.atoms)
+            said.append(f"atom{'s' * (len(self.atoms) > 1)} {values}")
+        for there, words in (
+            (self.held, "often as before"),
+            (self.sloped, "often straight on"),
+            (self.static, "constant in each sequence"),
+        ):
+            if there:
+                said.append(words)
+        return ", ".join(said)
+
+    def snap(self, x: np.ndarray) -> np.ndarray:
+        """The nearest value that the column can have besides its atoms, exact; x of a density."""
+        if self.levels:
+            levels = np.array(self.levels)
+            return levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, x)]
+        if not self.step:
+            return x
+        least, most = (
+            (end - self.origin) / self.step + sign * grids.TOLERANCE
+            for end, sign in ((self.low, -1), (self.high, 1))
+        )
+        number = np.clip(np.rint((x - self.origin) / self.step), np.ceil(least), np.floor(most))
+        return grids.point(number, self.origin, self.step) + 0.0
+
+    def holds(self, x: np.ndarray) -> np.ndarray:
+        """bool, for each value: it can be one of this column.
+
+        On a lattice to a thousandth of its step; between and beyond the levels of an irregular
+        table every value counts as the nearest level.
+        """
+        if self.name == CONTINUOUS or (self.levels and self.name == GRID and not self.spacing):
+            return np.isfinite(x)
+        off = np.abs(self.snap(x) - x)
+        good: np.ndarray = off <= (grids.TOLERANCE * self.spacing if self.name == GRID else 0.0)
+        return good | np.isin(x, self.atoms)
+
+    def to_json(self) -> dict[str, Any]:
+        """The name and what is not as in `Kind(name)`; the numbers survive `json.dumps` exactly."""
+        usual = Kind(self.name)
+        return {
+            f.name: list(value) if isinstance(value, tuple) else value
+            for f in dataclasses.fields(self)
+            if (value := getattr(self, f.name)) != getattr(usual, f.name) or f.name == "name"
+        }
+
+    @classmethod
+    def from_json(cls, stored: Any) -> Self:
+        """The inverse of `to_json`; ValueError on anything else.
+
+        >>> kind = Kind("grid", levels=(0.0, 2.0), weights=(3.0, 1.0))
+        >>> Kind.from_json(kind.to_json()) == kind
+        True
+        """
+        if not isinstance(stored, dict) or stored.get("name") not in NAMES:
+            raise ValueError(f"a kind is damaged: its name is none of {', '.join(NAMES)}")
+        usual = {f.name: getattr(cls(CONTINUOUS), f.name) for f in dataclasses.fields(cls)}
+        for name, value in stored.items():
+            if name not in usual or not _is_like(value, usual[name], name):
+                raise ValueError(f"a kind is damaged: {name} is {reprlib.repr(value)}")
+        make: Any = cls
+        kind: Self = make(**{n: tuple(v) if isinstance(v, list) else v for n, v in stored.items()})
+        rising = all(a < b for a, b in itertools.pairwise(kind.levels))
+        needs = {CONTINUOUS: not kind.levels and not kind.step, CATEGORICAL: bool(kind.levels)}
+        for good, words in (
+            (needs.get(kind.name, bool(kind.levels) != (kind.step > 0)), "levels or its step"),
+            (len(kind.weights) == len(kind.levels) and rising, "levels and weights"),
+            (all(weight > 0 for weight in kind.weights) and kind.step >= 0, "a weight or the step"),
+            (kind.low < kind.high, "its ends"),
+            (len(set(kind.atoms)) == len(kind.sentinel) <= MOST_ATOMS, "its atoms"),
+            (len(kind.atoms) == len(kind.sentinel), "its sentinels"),
+        ):
+            if not good:
+                raise ValueError(f"a kind is damaged: {words} cannot be of a {kind.name} column")
+        return kind
+
+
+def _is_like(value: Any, usual: Any, name: str) -> bool:
+    """Of the type that JSON gives of such a field."""
+    if isinstance(usual, tuple):
+        is_one = (lambda each: type(each) is bool) if name == "sentinel" else is_real
+        return (
+            isinstance(value, list) and len(value) <= grids.MOST_LEVELS and all(map(is_one, value))
+        )
+    return is_real(value) if isinstance(usual, float) else type(value) is type(usual)

@@ -15,6 +15,7 @@ EDGE = 5  # an end that came so often is one: nothing was cut off there by chanc
 MARGIN = 0.1  # of the range, beyond an end that came seldom
 SAME = 2e-6  # of the spread: closer levels are one, printed or computed in two ways
 ROUNDS = 40
+LARGEST = 1e38  # of float32
 
 
 def lattice_of(levels_L: np.ndarray, most: float) -> tuple[float, float] | None:
@@ -22,7 +23,7 @@ def lattice_of(levels_L: np.ndarray, most: float) -> tuple[float, float] | None:
 
     The largest such step, by the greatest common divisor: exact where values are decimal, else
     Euclid's algorithm on the gaps, to a thousandth of the step (values printed as float32, or
-    scaled to [0, 1]).
+    scaled to [0, 1]). Not where it is what float32 itself can tell apart.
 
     >>> lattice_of(np.array([0.5, 2.0, 3.5, 8.0]), 100)
     (0.5, 1.5)
@@ -47,8 +48,35 @@ def lattice_of(levels_L: np.ndarray, most: float) -> tuple[float, float] | None:
         step = float(left[off].min())
     numbers = np.r_[0.0, np.cumsum(np.rint(gaps / step))]
     step = width / numbers[-1]
-    on = np.abs(levels_L - levels_L[0] - numbers * step) <= TOLERANCE * step
-    return (float(levels_L[0]), step) if on.all() else None
+    if not np.all(np.abs(levels_L - levels_L[0] - numbers * step) <= TOLERANCE * step):
+        return None
+    ulp = np.spacing(np.float32(min(np.abs(levels_L).max(), LARGEST)))
+    return None if is_single(levels_L) and step <= 8 * ulp else (float(levels_L[0]), step)
+
+
+def is_single(levels_L: np.ndarray) -> bool:
+    """They are float32 that were made float64: no decimals in float64."""
+    return np.array_equal(levels_L, np.float32(levels_L)) and decimals_of(levels_L) is None
+
+
+def counted(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct values, ascending, and how often each is there: np.unique, many times as fast.
+
+    >>> counted(np.array([2.0, 1.0, 2.0]))
+    (array([1., 2.]), array([1, 2]))
+    """
+    ordered = np.sort(x, axis=None)
+    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    return ordered[first], np.diff(np.r_[first, ordered.size])
+
+
+def nearest(levels_L: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Number of the nearest level.
+
+    >>> nearest(np.array([0.0, 1.0, 10.0]), np.array([-3.0, 0.6, 5.4, 5.6, 11.0])).tolist()
+    [0, 1, 1, 2, 2]
+    """
+    return np.searchsorted((levels_L[1:] + levels_L[:-1]) / 2, x)
 
 
 def point(number: np.ndarray, origin: float, step: float) -> np.ndarray:
@@ -81,14 +109,16 @@ def ends_of(levels_L: np.ndarray, counts_L: np.ndarray, margin: float) -> tuple[
 
 
 def merged(levels_L: np.ndarray, counts_L: np.ndarray, spread: float) -> np.ndarray:
-    """Number of the level that each level is one with: float32 does not tell them apart, [L].
+    """Numbers of the levels that float32 tells apart, ascending.
 
-    The commonest of neighbours that are closer than SAME of the spread.
+    Of neighbours that are closer than SAME of the spread the commonest.
+
+    >>> merged(np.array([0.1, 0.3, 0.30000000000000004, 1.0]), np.array([5, 2, 7, 1]), 1.0).tolist()
+    [0, 2, 3]
     """
     group = np.cumsum(np.r_[False, np.diff(levels_L) > SAME * spread])
     order = np.lexsort((-counts_L, group))
-    first = np.r_[True, np.diff(group[order]) != 0]
-    return order[first][group]
+    return order[np.r_[True, np.diff(group[order]) != 0]]
 
 
 def completed(levels_L: np.ndarray, counts_L: np.ndarray, dense: float) -> np.ndarray | None:
@@ -111,8 +141,7 @@ def completed(levels_L: np.ndarray, counts_L: np.ndarray, dense: float) -> np.nd
     if last - first >= MOST_LEVELS:
         return None
     values = point(np.arange(first, last + 1.0), origin, step) + 0.0
-    single = levels_L.astype(np.float32).astype(np.float64)
-    if np.array_equal(single, levels_L) and decimals_of(levels_L) is None:
+    if is_single(levels_L):
         values = values.astype(np.float32).astype(np.float64)  # as the others were made
     values[np.rint((levels_L - origin) / step).astype(int) - first] = levels_L
     return values

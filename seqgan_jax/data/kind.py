@@ -95,7 +95,7 @@ class Kind:
         """The nearest value that the column can have besides its atoms, exact; x of a density."""
         if self.levels:
             levels = np.array(self.levels)
-            return levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, x)]
+            return levels[grids.nearest(levels, x)]
         if not self.step:
             return x
         least, most = (

@@ -160,7 +160,7 @@ def _kind(
     if is_words:
         if asked in (CONTINUOUS, GRID):
             raise _refusal(name, asked, "it holds words, which have no size")
-        levels, counts = np.unique(x_NT[:, 0] if static else x_NT[once_NT], return_counts=True)
+        levels, counts = grids.counted(x_NT[:, 0] if static else x_NT[once_NT])
         return _categories(levels, counts, static, is_words)
     if asked == CONTINUOUS:
         return Kind(CONTINUOUS)
@@ -176,9 +176,9 @@ def _of_numbers(
         fresh_NT[:] = np.arange(x_NT.shape[1]) == 0
     else:
         fresh_NT[:, 1:] &= x_NT[:, 1:] != x_NT[:, :-1]
-    levels, fresh = np.unique(x_NT[fresh_NT], return_counts=True)
+    levels, fresh = grids.counted(x_NT[fresh_NT])
     counts = fresh
-    if not static:  # a reading that is held came up once at least where it is fresh
+    if not static and np.any(fresh_NT != once_NT):
         counts = np.bincount(np.searchsorted(levels, x_NT[once_NT]), minlength=len(levels))
     is_few = len(levels) <= FEW and fresh.min() >= max(LEAST_TIMES, LEAST_SHARE * fresh.sum())
     if asked == CATEGORICAL or (asked != GRID and (len(levels) == 2 or is_few)):
@@ -193,12 +193,6 @@ def _of_numbers(
     spread = _spread(levels, fresh)
     if not spread < math.inf:
         return Kind(CONTINUOUS, static=static)
-    number = grids.merged(levels, fresh, spread)
-    chosen = np.unique(number)
-    levels, counts, fresh = (
-        levels[chosen],
-        *(np.bincount(number, each)[chosen] for each in (counts, fresh)),
-    )
     kind = _grid(levels, fresh, spread, asked)
     if asked == GRID and kind is None:
         raise _refusal(
@@ -208,11 +202,12 @@ def _of_numbers(
             f"{FINEST:g} of their spread ({spread:.4g}), and do not repeat",
         )
     kind = kind or Kind(CONTINUOUS)
-    table = np.array(kind.levels) if kind.levels else levels
-    places = np.searchsorted(table, levels)
-    counts, fresh = (np.bincount(places, each, len(table)) for each in (counts, fresh))
-    least = ATOM_OF_GRID if kind.levels else ATOM
-    atoms = _atoms(table, counts, total, least)[: MOST_ATOMS - len(sentinels)]
+    table = levels
+    if kind.levels:
+        table = np.array(kind.levels)
+        places = grids.nearest(table, levels)
+        counts, fresh = (np.bincount(places, each, len(table)) for each in (counts, fresh))
+    atoms = _atoms(table, counts, total, bool(kind.levels))[: MOST_ATOMS - len(sentinels)]
     kind = dataclasses.replace(
         kind,
         atoms=(*sentinels.tolist(), *table[atoms].tolist()),
@@ -239,8 +234,9 @@ def _grid(
 ) -> Kind | None:
     """A grid by a table or a lattice, None where neither is there."""
     number, readings = len(levels_L), fresh_L.sum()
-    repeats = number <= (readings - fresh_L.max()) / REPEATS
-    if number <= grids.MOST_LEVELS and repeats:
+    apart = grids.merged(levels_L, fresh_L, spread)
+    if len(apart) <= min(grids.MOST_LEVELS, (readings - fresh_L.max()) / REPEATS):
+        levels_L, fresh_L, number = levels_L[apart], fresh_L[apart], len(apart)
         dense = FEW_DENSE if number <= FEW_LEVELS else DENSE
         whole = grids.completed(levels_L, fresh_L, dense)
         return _table(levels_L if whole is None else whole)
@@ -260,13 +256,14 @@ def _table(levels_L: np.ndarray) -> Kind:
 def _sentinels(levels_L: np.ndarray, counts_L: np.ndarray) -> np.ndarray:
     """Which levels are far outside the others and there again and again, bool [L].
 
-    Farther from the nearest other than these lie apart: of ATOM of all readings, or the whole
-    numbers of `columns.sentinel_of`.
+    Farther from the nearest other than these lie apart, the other end left out: of ATOM of all
+    readings, or whole numbers as in `columns.sentinel_of`.
     """
     first, last, far = 0, len(levels_L), np.zeros(len(levels_L), bool)
-    while last - first > 3 and np.count_nonzero(far) < MOST_ATOMS:
+    while last - first > 4 and np.count_nonzero(far) < MOST_ATOMS:
+        rest = levels_L[first + 1 : last - 1]
         for end, low, high in ((first, first + 1, last), (last - 1, first, last - 1)):
-            value, times, rest = levels_L[end], counts_L[end], levels_L[low:high]
+            value, times = levels_L[end], counts_L[end]
             gap = np.abs(rest - value).min()
             often = times >= ATOM_TIMES and times > ATOM * counts_L.sum()
             code = times >= SENTINEL_TIMES and value == np.rint(value) and abs(value) >= LEAST_CODE
@@ -286,26 +283,28 @@ def _spread(levels_L: np.ndarray, counts_L: np.ndarray) -> float:
     return float((high - low) or (levels_L[-1] - levels_L[0])) / 3.29
 
 
-def _atoms(table_L: np.ndarray, counts_L: np.ndarray, total: int, least: float) -> np.ndarray:
+def _atoms(table_L: np.ndarray, counts_L: np.ndarray, total: int, is_table: bool) -> np.ndarray:
     """Places of values with more mass than the rest around them explains, the largest first.
 
-    Each has the share `least` and ATOM_RATIO times what any other value within NEAR of the range
-    has: whole numbers among fractions, which are a comb, are none.
+    Each has a share of its own and ATOM_RATIO times what any other value within NEAR of the range
+    has: whole numbers among fractions, which are a comb, are none. Of a table the others are all
+    others, else all but atoms.
     """
     order = np.argsort(-counts_L, kind="stable")[:MOST_ATOMS]
     near = NEAR * (table_L[-1] - table_L[0])
-    for number in range(len(order), 0, -1):
-        rest = counts_L.copy()
-        rest[order[:number]] = 0
-        for place in order[:number]:
-            low = min(np.searchsorted(table_L, table_L[place] - near), max(place - 2, 0))
-            high = max(np.searchsorted(table_L, table_L[place] + near), place + 3)
-            enough = max(ATOM_TIMES, least * total, ATOM_RATIO * rest[low:high].max())
-            if counts_L[place] < enough:
-                break
-        else:
-            return order[:number]
-    return order[:0]
+    least = max(ATOM_TIMES, (ATOM_OF_GRID if is_table else ATOM) * total)
+
+    def stands_out(place: int, others: np.ndarray) -> bool:
+        low = min(np.searchsorted(table_L, table_L[place] - near), max(place - 2, 0))
+        high = max(np.searchsorted(table_L, table_L[place] + near), place + 3)
+        others = np.setdiff1d(np.arange(low, min(high, len(table_L))), others)
+        return bool(counts_L[place] >= max(least, ATOM_RATIO * counts_L[others].max(initial=0)))
+
+    if is_table:
+        return order[[stands_out(place, order[i : i + 1]) for i, place in enumerate(order)]]
+    numbers = range(len(order), 0, -1)
+    good = (n for n in numbers if all(stands_out(place, order[:n]) for place in order[:n]))
+    return order[: next(good, 0)]
 
 
 def _runs(x_NT: np.ndarray, once_NT: np.ndarray, kind: Kind, spread: float) -> tuple[bool, bool]:
@@ -333,7 +332,7 @@ def _runs(x_NT: np.ndarray, once_NT: np.ndarray, kind: Kind, spread: float) -> t
 def _cells(x_NT: np.ndarray, kind: Kind) -> np.ndarray:
     """The number of each value on the grid."""
     if kind.levels:
-        return np.searchsorted(np.array(kind.levels), x_NT)
+        return grids.nearest(np.array(kind.levels), x_NT)
     return np.rint((x_NT - kind.origin) / kind.step)
 
 

@@ -1,19 +1,36 @@
 """Scaling of sequences to zero mean and unit variance, with what cannot be modelled left out.
 
-Shapes: N sequences, T steps, D columns of the data, K columns that are kept.
+Shapes: N sequences, T steps, D columns of the data, E columns after rules, K of these are kept.
 """
 
 import dataclasses
+import importlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.intervals import Interval, is_real
+from seqgan_jax.data.kind import CONTINUOUS, GRID, Kind
 from seqgan_jax.errors import CheckpointError, DataError, UsageError
+
+NEAR_ATOM = 1e-4  # scaled: what is as near to an atom is the atom
+NEAR_FAR_ATOM = 1e-6  # as share of its scaled value: float32 of a sentinel
+
+
+class Rules(Protocol):
+    """Rules between columns that hold by construction, as a map to other columns and back."""
+
+    def forward(self, x_NTD: np.ndarray) -> np.ndarray: ...
+
+    def inverse(self, y_NTE: np.ndarray) -> np.ndarray: ...
+
+    def holds(self, x_NTD: np.ndarray) -> np.ndarray: ...
+
+    def to_json(self) -> Any: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,13 +43,20 @@ class Scaler:
     are constant, or equal to an earlier column, are left out of z and put back exactly: they would
     make the covariance singular.
 
+    Columns of other kinds than a density (`Kind`) are scaled by the rest: without atoms, without
+    what is as before, and without the farthest outliers. They come back exactly: on their grid, as
+    one of their categories, as an atom where z is within NEAR_ATOM of it. Where there are rules,
+    x is what they make of the data.
+
     Args:
       shift_K: means of y, of the kept columns.
       scale_K: standard deviations of y, above 0.
-      source_D: for each column of the data the kept column that it equals, -1 where constant.
+      source_D: for each column (after rules) the kept column that it equals, -1 where constant.
       constant_D: the value of each constant column, 0.0 elsewhere.
-      kept_K: the column of the data that each kept column is.
+      kept_K: the column (after rules) that each kept column is.
       interval_K: bounds of each kept column.
+      kinds_K: kind of each kept column.
+      rules: None where there are none.
 
     >>> scaler = Scaler.fit(np.arange(12.0).reshape(3, 4, 1) * [[[1, 2, 0, 1]]])
     >>> scaler.kept_K, scaler.source_D
@@ -45,21 +69,34 @@ class Scaler:
     constant_D: tuple[float, ...]
     kept_K: tuple[int, ...]
     interval_K: tuple[Interval, ...]
+    kinds_K: tuple[Kind, ...]
+    rules: Rules | None = None
 
     @classmethod
-    def fit(cls, x_NTD: np.ndarray, limits_D: Sequence[Limits | None] = ()) -> "Scaler":
+    def fit(
+        cls,
+        x_NTD: np.ndarray,
+        limits_D: Sequence[Limits | None] = (),
+        kinds_D: Sequence[Kind] | None = None,
+        rules: Rules | None = None,
+    ) -> "Scaler":
         """The scaling of these data, usually the training part.
 
         `limits_D` is what --log and --bounds say (`bounds.of_columns`), which the data must keep
-        (`intervals.check`). A column that equals others has the limits of any of them.
+        (`intervals.check`). A column that equals others has the limits of any of them. Bounds of a
+        grid are its ends, and a grid or numbers that are categories are a density under --log.
+        `limits_D` and `kinds_D` (`kinds.find`; None: all are densities) are of the columns that
+        `rules` make.
 
         Raises:
           DataError: every column is constant, or one varies too little for its size.
-          UsageError: equal columns have different limits.
+          UsageError: equal columns have different limits; words have some.
         """
-        columns = np.moveaxis(np.asarray(x_NTD, np.float64), -1, 0).reshape(x_NTD.shape[-1], -1)
+        y_NTE = np.asarray(rules.forward(x_NTD) if rules else x_NTD, np.float64)
+        columns = np.moveaxis(y_NTE, -1, 0).reshape(y_NTE.shape[-1], -1)
         kept: list[int] = []
         intervals: list[Interval] = []
+        kinds: list[Kind] = []
         source, constant, shift, scale = [], [], [], []
         for d, x in enumerate(columns):
             copied = next((k for k, e in enumerate(kept) if np.array_equal(x, columns[e])), None)
@@ -71,11 +108,16 @@ class Scaler:
             source.append(len(kept))
             kept.append(d)
             said = [e for e, each in enumerate(limits_D) if each and np.array_equal(x, columns[e])]
-            intervals.append(Interval.fit(x, _only(limits_D, said)))
-            y = intervals[-1].forward(x)
+            limits = _only(limits_D, said)
+            kind = _limited(kinds_D[d] if kinds_D else Kind(CONTINUOUS), limits, d)
+            kinds.append(kind)
+            rest = _rest(y_NTE[..., d], kind)
+            bounded = kind.name == CONTINUOUS
+            intervals.append(Interval.fit(rest, limits) if bounded else Interval())
+            y = _trimmed(intervals[-1].forward(rest), kind)
             largest = np.abs(y).max() or 1.0  # so that no square overflows
-            shift.append(float(np.mean(y / largest) * largest))
-            scale.append(float(np.std(y / largest) * largest))
+            shift.append(0.0 if kind.words else float(np.mean(y / largest) * largest))
+            scale.append(1.0 if kind.words else float(np.std(y / largest) * largest))
             if not (scale[-1] > 1e-290 and scale[-1] < 1e290):
                 raise DataError(
                     f"Column {d + 1} has standard deviation {scale[-1]:g}, too small or too large "
@@ -93,6 +135,8 @@ class Scaler:
             tuple(constant),
             tuple(kept),
             tuple(intervals),
+            tuple(kinds),
+            rules,
         )
 
     def transform(self, x_NTD: np.ndarray) -> np.ndarray:
@@ -112,17 +156,28 @@ class Scaler:
         """x [N, T, D] float64 in units of the data, constants and copies in their places."""
         z = np.asarray(z_NTK, np.float64)
         x = z * self.scale_K + self.shift_K
-        for k, interval in enumerate(self.interval_K):
+        for k, (interval, kind) in enumerate(zip(self.interval_K, self.kinds_K, strict=True)):
             if not interval.free:
                 x[..., k] = interval.inverse(x[..., k])
+            if kind.plain:
+                continue
+            x[..., k] = kind.snap(x[..., k])
+            for atom in kind.atoms:
+                centre = (interval.forward(np.array(atom)) - self.shift_K[k]) / self.scale_K[k]
+                near = max(NEAR_ATOM, NEAR_FAR_ATOM * abs(float(centre)))
+                x[np.abs(z[..., k] - centre) <= near, k] = atom
+            if kind.static:
+                x[..., k] = x[:, :1, k]
+            x[..., k] += 0.0  # no -0
         columns = [
             np.full(x.shape[:-1], c) if k < 0 else x[..., k]
             for k, c in zip(self.source_D, self.constant_D, strict=True)
         ]
-        return np.stack(columns, axis=-1)
+        y_NTE = np.stack(columns, axis=-1)
+        return self.rules.inverse(y_NTE) if self.rules else y_NTE
 
     def log_jacobian(self, x_NTD: np.ndarray) -> np.ndarray:
-        """log p(x) - log p(z) of each sequence, [N] float64, nats.
+        """log p(x) - log p(z) of each sequence, [N] float64, nats, where every column is a density.
 
         Raises:
           DataError: another number of columns than was fitted.
@@ -135,18 +190,39 @@ class Scaler:
                 total += interval.log_derivative(x[..., k]).sum(axis=1)
         return total
 
+    def log_derivative(self, x_NTD: np.ndarray) -> np.ndarray:
+        """log |dz/dx| of each value, [N, T, K] float64; 0 where a column has probabilities, not a
+        density: grids and categories.
+
+        Raises:
+          DataError: another number of columns than was fitted.
+        """
+        y = self._kept(x_NTD)
+        for k, (interval, kind) in enumerate(zip(self.interval_K, self.kinds_K, strict=True)):
+            if kind.name == CONTINUOUS:
+                y[..., k] = interval.log_derivative(y[..., k]) - math.log(self.scale_K[k])
+            else:
+                y[..., k] = 0.0
+        return y
+
     def matches(self, x_NTD: np.ndarray) -> np.ndarray:
         """bool [N]: constant columns and copies are in each sequence what they were when fitted,
-        and no value is outside its bounds.
+        no value is outside its bounds or off its grid (`Kind.holds`), no category is new, what is
+        constant in each sequence is, and the rules hold.
 
         Where they are not, the density of the sequence is zero.
         """
-        self._check_columns(x_NTD)
-        x = np.asarray(x_NTD, np.float64)
+        x = self._ruled(x_NTD)
         good = np.ones(len(x), bool)
-        for d, interval in zip(self.kept_K, self.interval_K, strict=True):
+        if self.rules:
+            good &= np.all(self.rules.holds(np.asarray(x_NTD, np.float64)), axis=1)
+        for d, interval, kind in zip(self.kept_K, self.interval_K, self.kinds_K, strict=True):
             if not interval.free:
                 good &= np.all(interval.holds(x[..., d]), axis=1)
+            if not kind.plain:
+                good &= np.all(kind.holds(x[..., d]), axis=1)
+            if kind.static:
+                good &= np.all(x[..., d] == x[:, :1, d], axis=1)
         for d, (k, c) in enumerate(zip(self.source_D, self.constant_D, strict=True)):
             expected = c if k < 0 else x[..., self.kept_K[k]]
             good &= np.all(x[..., d] == expected, axis=1)
@@ -159,21 +235,24 @@ class Scaler:
 
     def _kept(self, x_NTD: np.ndarray) -> np.ndarray:
         """A copy of the kept columns, float64."""
-        self._check_columns(x_NTD)
-        return np.asarray(x_NTD, np.float64)[..., list(self.kept_K)]
+        return self._ruled(x_NTD)[..., list(self.kept_K)]
 
-    def _check_columns(self, x_NTD: np.ndarray) -> None:
-        if x_NTD.ndim != 3 or x_NTD.shape[-1] != len(self.source_D):
+    def _ruled(self, x_NTD: np.ndarray) -> np.ndarray:
+        """What the rules make of the data, [N, T, E] float64."""
+        y_NTE = self.rules.forward(x_NTD) if self.rules else x_NTD
+        if y_NTE.ndim != 3 or y_NTE.shape[-1] != len(self.source_D):
             raise DataError(
                 f"These data have shape {x_NTD.shape}, and the model was fitted on sequences "
                 f"[N, T, {len(self.source_D)}]. Use the columns that it was trained on."
             )
+        return np.asarray(y_NTE, np.float64)
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists; the numbers survive `json.dumps` exactly.
 
         "bounds" is there where a column has some: null, or low, high, below, above with null for
-        infinite.
+        infinite; "kinds" where one is no plain density: null, or `Kind.to_json`; "rules" where
+        there are some.
         """
         stored: dict[str, Any] = {
             "shift": self.shift_K.tolist(),
@@ -184,6 +263,10 @@ class Scaler:
         }
         if not all(interval.free for interval in self.interval_K):
             stored["bounds"] = [interval.to_json() for interval in self.interval_K]
+        if not all(kind.plain for kind in self.kinds_K):
+            stored["kinds"] = [None if kind.plain else kind.to_json() for kind in self.kinds_K]
+        if self.rules:
+            stored["rules"] = self.rules.to_json()
         return stored
 
     @classmethod
@@ -199,13 +282,16 @@ class Scaler:
                 f"The stored scaling is damaged: {problem}, in {json.dumps(stored, default=str)}. "
                 "Use another checkpoint or train again."
             )
+        none = [None] * len(stored["kept"])
         return cls(
             np.array(stored["shift"], np.float64),
             np.array(stored["scale"], np.float64),
             tuple(stored["source"]),
             tuple(float(c) for c in stored["constant"]),
             tuple(stored["kept"]),
-            tuple(map(Interval.from_json, stored.get("bounds") or [None] * len(stored["kept"]))),
+            tuple(map(Interval.from_json, stored.get("bounds", none))),
+            tuple(map(_stored_kind, stored.get("kinds", none))),
+            _stored_rules(stored["rules"]) if "rules" in stored else None,
         )
 
 
@@ -222,10 +308,63 @@ def _only(limits_D: Sequence[Limits | None], said: Sequence[int]) -> Limits | No
     return first
 
 
+def _limited(kind: Kind, limits: Limits | None, d: int) -> Kind:
+    """The kind with what --log or --bounds says of it."""
+    if limits is None:
+        return kind
+    if kind.words:
+        raise UsageError(
+            f"{limits.flag}: column {d + 1} holds words, which have no size. Leave it out."
+        )
+    if not limits.closed and kind.name != CONTINUOUS:
+        return Kind(CONTINUOUS, static=kind.static)
+    if kind.name == GRID:
+        low = limits.low if math.isfinite(limits.low) else kind.low
+        high = limits.high if math.isfinite(limits.high) else kind.high
+        inside = [low <= level <= high for level in kind.levels]
+        levels, weights = (
+            tuple(v for v, is_in in zip(values, inside, strict=True) if is_in)
+            for values in (kind.levels, kind.weights)
+        )
+        return dataclasses.replace(kind, low=low, high=high, levels=levels, weights=weights)
+    return dataclasses.replace(kind, sloped=False)  # not straight where it is mapped
+
+
+def _rest(x_NT: np.ndarray, kind: Kind) -> np.ndarray:
+    """The values that are no atom and not as before; all where few are left."""
+    if not (kind.atoms or kind.held):
+        return x_NT.ravel()
+    there = ~np.isin(x_NT, kind.atoms)
+    if kind.held:
+        there[:, 1:] &= x_NT[:, 1:] != x_NT[:, :-1]
+    rest = x_NT[there]
+    return rest if len(rest) > 1 and np.any(rest != rest[0]) else x_NT.ravel()
+
+
+def _trimmed(y: np.ndarray, kind: Kind) -> np.ndarray:
+    """Without outliers beyond the range of nearly all values, once more on each side.
+
+    Not of plain densities: their scale is their standard deviation.
+    """
+    if kind.plain:
+        return y
+    low, high = np.quantile(y, (0.01, 0.99))
+    return y if low == high else np.clip(y, low - (high - low), high + (high - low))
+
+
+def _stored_kind(stored: Any) -> Kind:
+    return Kind(CONTINUOUS) if stored is None else Kind.from_json(stored)
+
+
+def _stored_rules(stored: Any) -> Rules:
+    rules: Rules = importlib.import_module("seqgan_jax.data.rules").Rules.from_json(stored)
+    return rules
+
+
 def _problem_with(stored: Any) -> str:
     """What is wrong with a stored scaling, "" where nothing is."""
     names = ("shift", "scale", "source", "constant", "kept")
-    if not isinstance(stored, dict) or set(stored) - {"bounds"} != set(names):
+    if not isinstance(stored, dict) or set(stored) - {"bounds", "kinds", "rules"} != set(names):
         return f"it must have the entries {', '.join(names)} and no other"
     if not all(isinstance(stored[name], list) for name in names):
         return "every entry must be a list"
@@ -248,4 +387,15 @@ def _problem_with(stored: Any) -> str:
         return "bounds must be a list with an entry for each column that is kept"
     if not all(each is None or Interval.is_json(each) for each in bounds):
         return "bounds must be null or low, high and their margins, in order"
+    none = [None] * len(kept)
+    kinds = stored.get("kinds", none)
+    if not isinstance(kinds, list) or len(kinds) != len(kept) or stored.get("kinds") == none:
+        return "kinds must be a list with an entry for each column that is kept"
+    try:
+        for each in kinds:
+            _stored_kind(each)
+        if "rules" in stored:
+            _stored_rules(stored["rules"])
+    except ValueError as error:
+        return str(error)
     return ""

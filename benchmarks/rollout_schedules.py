@@ -39,8 +39,8 @@ def nested(problem: work.Problem) -> Callable[[jax.Array], jax.Array]:
     @jax.jit
     def one(state: Any, inputs_BU: jax.Array, noise_TBLP: jax.Array, s: Any, lane: Any) -> Any:
         state, step = policy.step(state, inputs_BU)
-        x, e = step.sample(noise_TBLP[s, :, lane])
-        return state, jnp.concatenate([x, e], axis=-1), x
+        x, read = step.sample(noise_TBLP[s, :, lane])
+        return state, policy.next_inputs(inputs_BU, x, read), x
 
     def run(noise_TBLP: jax.Array) -> jax.Array:
         out = []

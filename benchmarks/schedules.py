@@ -57,7 +57,7 @@ def masked_rollouts(
         def body(carry: tuple[LSTMState, jax.Array], inputs: Any) -> Any:
             t, given_BU, noise_BP = inputs
             state, step = policy.step(*carry, temperature)
-            drawn_BU = jnp.concatenate(step.sample(noise_BP), axis=-1)
+            drawn_BU = policy.next_inputs(carry[1], *step.sample(noise_BP))
             read_BU = jnp.where(t < prefix, given_BU, drawn_BU)
             return (state, read_BU), read_BU[:, : policy.features]
 

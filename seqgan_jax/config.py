@@ -80,6 +80,9 @@ class DataConfig:
     """Columns (names, or all) that are learned as logarithms: every value must be above 0."""
     bounds: tuple[str, ...] = ()
     """COLUMN:LOW:HIGH (or all:LOW:HIGH): samples never leave LOW to HIGH. One may be empty."""
+    kind: tuple[str, ...] = ()
+    """COLUMN:KIND (or all:KIND): continuous, grid, categorical or static. Default: what the training
+    part shows."""
     features: Annotated[int, Range(1, 1e4)] = 1
     """Numbers a step, where a text file holds several: T x D numbers a line, step after step."""
     num_sequences: Annotated[int, Range(30, 1e8)] = 10_000

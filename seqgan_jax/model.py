@@ -20,10 +20,12 @@ from seqgan_jax.config import Config, DiscriminatorConfig, GeneratorConfig
 from seqgan_jax.core import baseline, keys, networks, parallel, selection
 from seqgan_jax.core.baseline import Baseline
 from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, run_of
+from seqgan_jax.core.columns import support
+from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import over_seeds
 from seqgan_jax.core.policy import bind, log_prob_of_sequences
-from seqgan_jax.data import bounds, layout, overlap, shards, writing
+from seqgan_jax.data import bounds, kinds, layout, overlap, shards, writing
 from seqgan_jax.data.arrays import as_array
 from seqgan_jax.data.form import TABLES, Form
 from seqgan_jax.data.layout import (  # noqa: F401
@@ -44,7 +46,8 @@ Value = TypeVar("Value")
 MOST_COLUMNS = 10_000
 AUTO_EPOCHS = 10  # of each policy that --policy auto tries
 BLOCK = 1024  # sequences sampled or scored in one call: one compilation for every n
-Constants = tuple[Baseline, jax.Array]  # the linear baseline, scales of increments `[D]`
+# The linear baseline, scales of increments `[D]`, columns that are not plain continuous.
+Constants = tuple[Baseline, jax.Array, Columns | None]
 
 
 @dataclass(frozen=True)
@@ -194,9 +197,12 @@ class SeqGAN:
             limits = bounds.of_columns(data.log, data.bounds, names)
             sequences.check(limits)
             parts = split(sequences, data.held_out, data.validation, seed=seed)
-            scaler, train_NTD = Scaler.fit(parts.train_NTD, limits), parts.train_NTD
-            number = len(train_NTD)
+            train_NTD, number = parts.train_NTD, len(parts.train_NTD)
+            asked = kinds.of_columns(data.kind, names)
+            found = kinds.find(train_NTD, asked, names=names)
+            scaler = Scaler.fit(train_NTD, limits, found)
         train_scaled = scaler.transform(train_NTD)
+        validation_scaled = scaler.transform(parts.validation_NTD)
         self._description = Description(
             names=names,
             length=train_scaled.shape[1],
@@ -206,13 +212,18 @@ class SeqGAN:
             form=None if isinstance(sequences, Shards) else sequences.form,
         )
         generator = self.config.generator
-        linear = baseline.fit(
-            train_scaled,
-            scaler.transform(parts.validation_NTD),
-            generator.covariance,
-            generator.frame,
-        )
-        constants = linear, jnp.asarray(baseline.increment_scale(train_scaled))
+        columns = support.of(scaler.kinds_K, scaler.scaled)
+        if columns is None:
+            sizes = train_scaled
+            linear = baseline.fit(
+                train_scaled, validation_scaled, generator.covariance, generator.frame
+            )
+        else:
+            columns = support.with_shares(columns, train_scaled)
+            sizes, rest = support.sizes_and_rest(columns, train_scaled)
+            unseen = support.sizes_and_rest(columns, validation_scaled)
+            linear = baseline.fit_rest((sizes, rest), unseen, generator.frame)
+        constants = linear, jnp.asarray(baseline.increment_scale(sizes)), columns
         if generator.policy == "auto":
             self.config = self._with_likeliest_policy(constants, parts)
         self._nets, self._state = self._initialiser()(self._keys(), constants)
@@ -394,8 +405,10 @@ class SeqGAN:
             logs = _log_prob(
                 state.best, state.policy_constants, jnp.asarray(padded), scale, nets=self.nets
             )
-            values.append(np.asarray(logs, np.float64)[: len(block)])
-        log_p = np.concatenate(values) + scaler.log_jacobian(x_NTD)
+            found, is_density = (np.asarray(each)[: len(block)] for each in logs)
+            slopes = scaler.log_derivative(x_NTD[i : i + BLOCK])
+            values.append(found + np.sum(slopes * is_density, axis=(1, 2)))
+        log_p = np.concatenate(values)
         return np.where(possible & ~np.isnan(log_p), log_p, -np.inf)
 
     def _check_shape(self, x: ArrayLike) -> NDArray[np.float64]:
@@ -477,7 +490,9 @@ class SeqGAN:
         features = len(model._description.scaler.kept_K)
         vector: Any = jax.ShapeDtypeStruct((features,), jnp.float32)  # no memory yet
         matrix: Any = jax.ShapeDtypeStruct((features, features), jnp.float32)
-        constants = Baseline(vector, matrix, matrix, vector, matrix), vector
+        scaler = model._description.scaler
+        columns = support.of(scaler.kinds_K, scaler.scaled)
+        constants = Baseline(vector, matrix, matrix, vector, matrix), vector, columns
         nets, abstract = jax.eval_shape(model._initialiser(), model._keys(), constants)
         store, identity = directory.checkpoints(path), model.identity
         if step is None:
@@ -516,7 +531,8 @@ def _initialise(
 
     def one(key: jax.Array) -> tuple[Networks, TrainState]:
         own = jax.random.fold_in(key, keys.INIT)
-        return networks.init(own, length, *constants, generator, discriminator)
+        linear, increments, columns = constants
+        return networks.init(own, length, linear, increments, generator, discriminator, columns)
 
     return over_seeds(one, seeds, 0)(key)
 
@@ -529,6 +545,8 @@ def _log_prob(
     temperature: jax.Array,
     *,
     nets: Networks,
-) -> jax.Array:
+) -> tuple[jax.Array, jax.Array]:
+    """log pi of each sequence [B], nats, and which values have a density [B, T, D]."""
     policy = bind(nets.policy, params, constants)
-    return log_prob_of_sequences(policy, Batch.complete(x_BTD), temperature)
+    log_p = log_prob_of_sequences(policy, Batch.complete(x_BTD), temperature)
+    return log_p, policy.is_density(x_BTD)

@@ -20,6 +20,7 @@ Array = NDArray[Any]
 
 RIDGES = (1e-3, 1e-2, 0.1, 1.0, 10.0)  # in units of a column's variance
 SHRINKAGES = (0.0, 0.1, 0.5, 1.0)  # of correlations towards none
+STEPS = 200_000  # of all sequences that regressions of mixed columns see
 ROWS = 2000  # validation sequences that decide
 
 
@@ -109,6 +110,98 @@ def fit(
     later = _choose(of_later(least, 0.0), plain, others, past, now)
     arrays = (start.offset, start.factor, *later)
     return Baseline(*(jax.numpy.asarray(array, jax.numpy.float32) for array in arrays))
+
+
+class _Row(NamedTuple):
+    """The regression of one column on the step before and on the earlier columns of its step."""
+
+    past: Array  # [D]
+    earlier: Array  # [D], 0 from its own place on
+    offset: float
+    scale: float
+
+
+def fit_rest(
+    train: tuple[Array, Array], validation: tuple[Array, Array], kind: str = "var"
+) -> Baseline:
+    """The same of columns of which some values are options: each row is fitted on the rest only.
+
+    x_td = a_d x_{t-1} + l_d x_t,<d + c_d + s_d e_td over the steps at which x_td is no option, so
+    that zeros, sentinels and held values set neither scale nor slope; options of other columns
+    count by their sizes. One ridge for all rows, the likeliest on the validation part.
+
+    Args:
+      train: sizes [N, T, D], and which values are of the rest [N, T, D] bool.
+      validation: the same of those that choose.
+      kind: "var"; with "increments" a is the identity, with "levels" zero.
+    """
+    size_NTD, rest_NTD = (part[:: 1 + len(part) * part.shape[1] // STEPS] for part in train)
+    features = size_NTD.shape[2]
+    none = np.zeros((features, features))
+    fixed = {"increments": np.eye(features), "levels": none}.get(kind)
+
+    def rows(ridge: float, is_first: bool) -> list[_Row]:
+        steps = slice(0, 1) if is_first else slice(1, None)
+        now, rest = size_NTD[:, steps], rest_NTD[:, steps]
+        past = 0 * now if is_first else size_NTD[:, :-1]
+        free = not is_first and fixed is None
+        return [
+            _regress(past, now, rest, d, ridge, none if is_first else fixed, free)
+            for d in range(features)
+        ]
+
+    def loss(candidate: list[_Row]) -> float:
+        size, rest = (part[:ROWS] for part in validation)
+        total = 0.0
+        for d, row in enumerate(candidate):
+            found = size[:, 1:] @ row.earlier + size[:, :-1] @ row.past + row.offset
+            z = np.minimum(((size[:, 1:, d] - found) / row.scale) ** 2, 100.0)  # no outlier decides
+            total += float(np.sum((0.5 * z + np.log(row.scale))[rest[:, 1:, d]]))
+        return total
+
+    later = min((rows(ridge, False) for ridge in (1e-6, *RIDGES)), key=loss)
+    start = rows(RIDGES[1], True)
+    first, after = _assemble(start), _assemble(later)
+    arrays = (first.offset, first.factor, after.matrix, after.offset, after.factor)
+    return Baseline(*(jax.numpy.asarray(array, jax.numpy.float32) for array in arrays))
+
+
+def _regress(
+    past: Array, now: Array, rest: Array, d: int, ridge: float, fixed: Array | None, free: bool
+) -> _Row:
+    """The row of column d; of one without enough of a rest, independent and of unit scale."""
+    features = now.shape[2]
+    is_rest = rest[..., d]
+    nothing = np.zeros(features)
+    if np.count_nonzero(is_rest) < 10 or now[is_rest][:, d].std() == 0:
+        return _Row(nothing, nothing, 0.0, 1.0)
+    y = now[is_rest][:, d]
+    a = nothing if fixed is None else fixed[d]
+    y = y - past[is_rest] @ a
+    before, beside = past[is_rest], now[is_rest][:, :d]
+    x = np.concatenate([before, beside], axis=1) if free else beside
+    mean, level = x.mean(0), y.mean()
+    x = x - mean
+    spread = np.maximum(x.std(0), 1e-6)
+    x = x / spread
+    gram = x.T @ x / len(x) + (ridge + 1e-9) * np.eye(x.shape[1])
+    slope = np.linalg.solve(gram, x.T @ (y - level) / len(x)) / spread
+    residual = y - level - (x * spread) @ slope
+    # Half of it by the median: an outlier must not set the scale of all the others.
+    scale = max(float(min(residual.std(), 6.0 * np.median(np.abs(residual)) + 1e-3)), 1e-4)
+    split = features if free else 0
+    earlier = nothing.copy()
+    earlier[:d] = slope[split:]
+    return _Row(slope[:features] if free else a, earlier, float(level - mean @ slope), scale)
+
+
+def _assemble(rows: list[_Row]) -> _Candidate:
+    """x = A x' + c + F e of x = L x + a x' + c' + s e: A = (I - L)^-1 a and F = (I - L)^-1 s."""
+    earlier = np.stack([row.earlier for row in rows])
+    inverse = np.linalg.inv(np.eye(len(rows)) - earlier)
+    past = np.stack([row.past for row in rows])
+    offset, scale = (np.array(a) for a in zip(*((r.offset, r.scale) for r in rows), strict=True))
+    return _Candidate(inverse @ past, inverse @ offset, inverse * scale)
 
 
 def _ridges(x: Array, y: Array) -> Iterator[Array]:

@@ -13,6 +13,8 @@ from flax import nnx
 
 from seqgan_jax.core import keys
 from seqgan_jax.core.batch import Batch, Params
+from seqgan_jax.core.columns import support
+from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.policy import Constant, Definition, split
 
 TRUNCATED_DEVIATION = 0.87962566103423978  # of a standard normal number, cut at -2 and 2
@@ -56,11 +58,30 @@ def dropout_factors(
     return jnp.split(jnp.where(kept, 1.0 / keep_prob, 0.0), np.cumsum(sizes)[:-1], axis=1)
 
 
+class Encoder(nnx.Module):
+    """What a discriminator sees of sequences: values as sizes, and which options they are."""
+
+    def __init__(self, columns: Columns | None) -> None:
+        self.layout = None if columns is None else columns.layout
+        self.added = 0 if columns is None else len(columns.layout.shown)
+        constants = {} if columns is None else columns.support.constants()
+        self.support = nnx.Dict({name: Constant(array) for name, array in constants.items()})
+
+    def __call__(self, x_BTD: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        """Sizes `[B, T, D]`; options `[B, T, S]` where there are any."""
+        if self.layout is None:
+            return x_BTD, []
+        own = support.of_constants({name: self.support[name][...] for name in self.support})
+        matched = support.of_sequences(own, self.layout, jax.lax.stop_gradient(x_BTD))
+        return support.size_of(own, self.layout, x_BTD), [support.shown(self.layout, matched)]
+
+
 class Discriminator(nnx.Module):
     """Convolutions over time, mean and max pooled, highway, dense, one logit.
 
     Channels are the values, their first differences at unit variance (without them slow series
-    look alike at any roughness) and the position in the sequence (pooling forgets it).
+    look alike at any roughness) and the position in the sequence (pooling forgets it). Of columns
+    that are not plain continuous also which option each value is; words have no value.
     """
 
     def __init__(
@@ -68,6 +89,7 @@ class Discriminator(nnx.Module):
         length: int,
         keep_prob: float,
         increment_scale: jax.Array,
+        columns: Columns | None = None,
         *,
         channels: int = 32,
         width: int = 3,
@@ -76,7 +98,8 @@ class Discriminator(nnx.Module):
         self.length, self.width, self.channels = length, width, channels
         self.keep_prob = keep_prob
         self.increment_scale = Constant(increment_scale)
-        self.conv1 = Dense(width * (2 * features + 1), channels)
+        self.encode = Encoder(columns)
+        self.conv1 = Dense(width * (2 * features + self.encode.added + 1), channels)
         self.conv2 = Dense(width * channels, channels)
         self.highway = Highway(2 * channels)
         self.hidden = Dense(2 * channels, channels)
@@ -91,7 +114,7 @@ class Discriminator(nnx.Module):
 
     def __call__(self, batch: Batch, key: jax.Array | None = None) -> jax.Array:
         """Logit of 'real' for each sequence, `[B]`; dropout only where a key is given."""
-        x_BTD = batch.x
+        x_BTD, added = self.encode(batch.x)
         sizes = (2 * self.channels, self.channels)
         factors = dropout_factors(key, self.keep_prob, len(batch), sizes)
         increments = jnp.diff(x_BTD, axis=1) / self.increment_scale[...][None, None]
@@ -99,7 +122,7 @@ class Discriminator(nnx.Module):
         position = jnp.broadcast_to(
             jnp.linspace(-1.0, 1.0, self.length)[None, :, None], (*x_BTD.shape[:2], 1)
         )
-        x = jnp.concatenate([x_BTD, increments, position], axis=-1)
+        x = jnp.concatenate([x_BTD, increments, *added, position], axis=-1)
         x = self._convolve(self.conv2, self._convolve(self.conv1, x))
         x = jnp.concatenate([x.mean(axis=1), x.max(axis=1)], axis=-1)
         x = self.highway(x) * factors[0]

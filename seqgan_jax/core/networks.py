@@ -9,6 +9,7 @@ from seqgan_jax.config import DiscriminatorConfig, GeneratorConfig
 from seqgan_jax.core import discriminator, policy
 from seqgan_jax.core.baseline import Baseline
 from seqgan_jax.core.batch import Params, TrainState
+from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.discriminator import Discriminator
 from seqgan_jax.core.optimiser import adam, copy
 from seqgan_jax.core.policy import Definition, LSTMPolicy, bind
@@ -37,6 +38,7 @@ def init(
     increment_scale: jax.Array,
     gen: GeneratorConfig,
     dis: DiscriminatorConfig,
+    columns: Columns | None = None,
 ) -> tuple[Networks, TrainState]:
     """Fresh networks and optimisers. Consumes `key`.
 
@@ -47,14 +49,15 @@ def init(
       increment_scale: standard deviations of first differences, [D].
       gen: settings of the policy.
       dis: settings of the discriminator.
+      columns: what they are, where some are not plain continuous.
     """
     gen_key, dis_key = jax.random.split(key)
-    gen_def, gen_params, gen_constants = policy.init(gen_key, gen, baseline)
+    gen_def, gen_params, gen_constants = policy.init(gen_key, gen, baseline, columns)
     keep_prob, features = dis.dis_dropout_keep_prob, increment_scale.shape[0]
     module = (
-        ReferenceDiscriminator(length, features, keep_prob)
+        ReferenceDiscriminator(length, features, keep_prob, columns)
         if dis.dis_size == "reference"
-        else Discriminator(length, keep_prob, increment_scale)
+        else Discriminator(length, keep_prob, increment_scale, columns)
     )
     dis_def, dis_params, dis_constants = discriminator.init(dis_key, module)
     state = TrainState(

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
-from jax.scipy.linalg import solve_triangular
 
 from seqgan_jax.config import GeneratorConfig
 from seqgan_jax.core.baseline import Baseline
 from seqgan_jax.core.batch import Batch, LSTMState, Params, Prefixes, in_blocks
-from seqgan_jax.core.columns import chain
-from seqgan_jax.core.columns.chain import Step
+from seqgan_jax.core.columns import chain, mixed, support
+from seqgan_jax.core.columns.chain import Chain, Context, Step
+from seqgan_jax.core.columns.mixed import MixedStep
+from seqgan_jax.core.columns.support import Columns
 
 Definition = nnx.GraphDef
 FIRST_COMPONENTS = 16  # of the first step's distribution at least, where it is a mixture
@@ -38,10 +39,10 @@ def bind(definition: Definition, params: Params, constants: Params) -> Any:
 
 
 def init(
-    key: jax.Array, config: GeneratorConfig, baseline: Baseline
+    key: jax.Array, config: GeneratorConfig, baseline: Baseline, columns: Columns | None = None
 ) -> tuple[Definition, Params, Params]:
     """A policy that is the linear baseline until it is trained. Consumes `key`."""
-    return split(LSTMPolicy(config, baseline, rngs=nnx.Rngs(params=key)))
+    return split(LSTMPolicy(config, baseline, columns, rngs=nnx.Rngs(params=key)))
 
 
 class LSTMPolicy(nnx.Module):
@@ -58,30 +59,61 @@ class LSTMPolicy(nnx.Module):
     since levels have many modes.
     """
 
-    def __init__(self, config: GeneratorConfig, baseline: Baseline, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        config: GeneratorConfig,
+        baseline: Baseline,
+        columns: Columns | None = None,
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
         features = baseline.offset.shape[0]
         hidden_dim = config.hidden_dim
         self.features, self.hidden_dim, self.layers = features, hidden_dim, config.layers
-        kind, components = config.policy, config.components
-        self.chain = chain.by_name(kind, config.covariance, components, features)
+        components = config.components
         first_components = max(components, FIRST_COMPONENTS)
-        self.first_chain = chain.by_name(kind, config.covariance, first_components, features)
+        self.chain: Any  # Chain or MixedChain
+        self.first_chain: Any
+        start: Any
+        if columns is None:
+            kind = config.policy
+            self.chain = chain.by_name(kind, config.covariance, components, features)
+            self.first_chain = chain.by_name(kind, config.covariance, first_components, features)
+            start, first = self.chain.start(), self.first_chain.start()
+        else:
+            self.chain = mixed.by_name(config.policy, components, columns.layout)
+            self.first_chain = mixed.by_name(config.policy, first_components, columns.layout)
+            start = self.chain.start(columns.support.later_share)
+            first = self.first_chain.start(columns.support.first_share)
         self.num_noise = self.chain.num_noise
         lecun = jax.nn.initializers.lecun_normal()
         self.recurrent = nnx.Param(_recurrent(hidden_dim, rngs))
-        self.input = nnx.Param(lecun(rngs.params(), (2 * features, 4 * hidden_dim)))
+        self.input = nnx.Param(lecun(rngs.params(), (self.chain.num_read, 4 * hidden_dim)))
         self.bias = nnx.Param(_forget_bias(hidden_dim))
         self.start = nnx.Param(jnp.zeros(4 * hidden_dim))
         self.deeper = nnx.List([_deeper_layer(hidden_dim, rngs) for _ in range(config.layers - 1)])
         outputs = self.chain.num_params
         self.head = nnx.Param(jnp.zeros((hidden_dim, outputs)))
-        self.head_bias = nnx.Param(jnp.asarray(self.chain.start()))
+        self.head_bias = nnx.Param(jnp.asarray(start))
         # Beside the head's bias where both steps have one chain, in its place where they do not.
-        start = np.zeros(outputs) if self._one_chain else self.first_chain.start()
-        self.first = nnx.Param(jnp.asarray(start, jnp.float32))
+        first = np.zeros(outputs) if self._one_chain else first
+        self.first = nnx.Param(jnp.asarray(first, jnp.float32))
         self.weights = _variables(self.chain.weights(rngs.params()), nnx.Param)
         self.first_weights = _variables(self.first_chain.weights(rngs.params()), nnx.Param)
         self.baseline = _variables(baseline.constants(), Constant)
+        described = {} if columns is None else columns.support.constants()
+        self.support = _variables(described, Constant)
+
+    @property
+    def columns(self) -> Columns | None:
+        """What the columns are, where some are not plain continuous."""
+        if isinstance(self.chain, Chain):
+            return None
+        return Columns(support.of_constants(_values(self.support)), self.chain.layout)
+
+    @property
+    def _constants(self) -> dict[str, jax.Array]:
+        return _values(self.baseline) | _values(self.support)
 
     @property
     def _one_chain(self) -> bool:
@@ -109,9 +141,11 @@ class LSTMPolicy(nnx.Module):
         return state.h[..., -self.hidden_dim :]
 
     def _project(self, inputs: jax.Array) -> jax.Array:
-        return inputs @ self.input[...] + _row(self.bias, inputs.ndim)
+        return inputs[..., : self.chain.num_read] @ self.input[...] + _row(self.bias, inputs.ndim)
 
-    def begin(self, batch: int, temperature: float | jax.Array = 1.0) -> tuple[LSTMState, Step]:
+    def begin(
+        self, batch: int, temperature: float | jax.Array = 1.0
+    ) -> tuple[LSTMState, Step | MixedStep]:
         """The state after the start input, and the distribution of the first value."""
         start = jnp.broadcast_to(self.start[...] + self.bias[...], (batch, 4 * self.hidden_dim))
         zero = jnp.zeros((batch, self.layers * self.hidden_dim))
@@ -119,31 +153,35 @@ class LSTMPolicy(nnx.Module):
         raw = jnp.broadcast_to(_row(self.first, 2), (batch, self.first.shape[0]))
         if self._one_chain:
             raw = self._top(state) @ self.head[...] + raw + _row(self.head_bias, 2)
-        baseline = _values(self.baseline)
-        offset = jnp.broadcast_to(baseline["first_offset"], (batch, self.features))
-        factor = baseline["first_factor"]
+        context = self.first_chain.context(self._constants, None)
         weights = _values(self.first_weights)
-        step = self.first_chain.step(raw, weights, temperature, offset, factor, _inverse(factor))
-        return state, step
+        return state, self.first_chain.step(raw, weights, temperature, context)
 
     def step(
         self, state: LSTMState, inputs: jax.Array, temperature: float | jax.Array = 1.0
-    ) -> tuple[LSTMState, Step]:
+    ) -> tuple[LSTMState, Step | MixedStep]:
         """One later step: the state after reading `[..., U]`, and the next value's distribution."""
         state = self._cell(state, self._project(inputs))
-        return state, self._later(state, inputs, temperature)
+        context = self.chain.context(self._constants, *self.chain.values(inputs))
+        return state, self._later(state, context, temperature)
 
-    def _later(self, state: LSTMState, inputs: jax.Array, temperature: float | jax.Array) -> Step:
+    def _later(
+        self, state: LSTMState, context: Context, temperature: float | jax.Array
+    ) -> Step | MixedStep:
         raw = self._top(state) @ self.head[...] + _row(self.head_bias, state.h.ndim)
-        baseline = _values(self.baseline)
-        offset = inputs[..., : self.features] @ baseline["matrix"].T
-        offset = offset + baseline["offset"][(None,) * (offset.ndim - 1)]
-        factor, weights = baseline["factor"], _values(self.weights)
-        return self.chain.step(raw, weights, temperature, offset, factor, _inverse(factor))
+        return self.chain.step(raw, _values(self.weights), temperature, context)
+
+    def next_inputs(self, inputs: jax.Array, x: jax.Array, read: jax.Array) -> jax.Array:
+        """What is carried on after x was drawn where `inputs` had been carried."""
+        return self.chain.inputs(read, x, self.chain.values(inputs)[0])
+
+    def first_inputs(self, x: jax.Array, read: jax.Array) -> jax.Array:
+        """What is carried on after the first value."""
+        return self.chain.inputs(read, x, x)
 
     def teacher_forced(
         self, x_BTD: jax.Array, temperature: float | jax.Array = 1.0
-    ) -> tuple[Prefixes, Step, Step]:
+    ) -> tuple[Prefixes, Step | MixedStep, Step | MixedStep]:
         """States and distributions at every step of given sequences, in one pass.
 
         Inputs are shifted: the distribution at step t has seen x_1 .. x_{t-1} only.
@@ -154,20 +192,27 @@ class LSTMPolicy(nnx.Module):
         """
         x_TBD = jnp.swapaxes(x_BTD, 0, 1)
         start, first = self.begin(x_BTD.shape[0], temperature)
-        baseline = _values(self.baseline)
-        expected = x_TBD[:-1] @ baseline["matrix"].T + baseline["offset"][None, None]
-        later_e = (x_TBD[1:] - expected) @ _inverse(baseline["factor"]).T
-        e_TBD = jnp.concatenate([first.innovation(x_TBD[0])[None], later_e])
-        inputs_TBU = jnp.concatenate([x_TBD, e_TBD], axis=-1)
+        before_TBD = jnp.concatenate([x_TBD[:1], x_TBD[:-1]])
+        context = self.chain.context(self._constants, x_TBD[:-1], before_TBD[:-1])
+        reads = [first.context.read(x_TBD[0])[None], context.read(x_TBD[1:])]
+        inputs_TBU = self.chain.inputs(jnp.concatenate(reads), x_TBD, before_TBD)
 
         def body(state: LSTMState, projected: jax.Array) -> tuple[LSTMState, LSTMState]:
             state = self._cell(state, projected)
             return state, state
 
         _, states = lax.scan(body, start, self._project(inputs_TBU[:-1]))
-        later = self._later(states, inputs_TBU[:-1], temperature)
+        later = self._later(states, context, temperature)
         states = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start, states)
         return Prefixes(x_BTD, states, inputs_TBU), first, later
+
+    def is_density(self, x_BTD: jax.Array) -> jax.Array:
+        """Which values have a density and not a mass, `[B, T, D]` bool."""
+        _, first, later = self.teacher_forced(x_BTD)
+        x_TBD = jnp.swapaxes(x_BTD, 0, 1)
+        now, then = first.context, later.context
+        found = [now.is_density(x_TBD[0])[None], then.is_density(x_TBD[1:])]
+        return jnp.swapaxes(jnp.concatenate(found), 0, 1)
 
     def log_prob(self, batch: Batch, temperature: float | jax.Array = 1.0) -> jax.Array:
         """log pi(x_td | x_<t, x_t,<d) by teacher forcing, `[B, T, D]`, nats; 0 where masked."""
@@ -180,7 +225,7 @@ class LSTMPolicy(nnx.Module):
         _, first, later = self.teacher_forced(batch.x)
         x_TBD = jnp.swapaxes(batch.x, 0, 1)
         log_prob = _over_steps(first.log_prob(x_TBD[0]), later.log_prob(x_TBD[1:]), batch)
-        return log_prob, _over_steps(first.entropy(), later.entropy(), batch)
+        return log_prob, _over_steps(first.entropy(), later.entropy(), batch)  # type: ignore[union-attr]
 
 
 def _over_steps(first_BD: jax.Array, later_TBD: jax.Array, batch: Batch) -> jax.Array:
@@ -287,7 +332,3 @@ def _values(variables: nnx.Dict) -> dict[str, jax.Array]:
 def _row(vector: Any, ndim: int) -> jax.Array:
     """A vector with leading axes of one, since rank promotion must be asked for."""
     return vector[...][(None,) * (ndim - 1)]
-
-
-def _inverse(factor: jax.Array) -> jax.Array:
-    return solve_triangular(factor, jnp.eye(factor.shape[-1]), lower=True)

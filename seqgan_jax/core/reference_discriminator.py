@@ -10,7 +10,8 @@ from jax import lax
 
 from seqgan_jax.core import parallel
 from seqgan_jax.core.batch import Batch
-from seqgan_jax.core.discriminator import Dense, Highway, dropout_factors
+from seqgan_jax.core.columns.support import Columns
+from seqgan_jax.core.discriminator import Dense, Encoder, Highway, dropout_factors
 
 CONVOLVED_AT_ONCE = 128  # sequences
 
@@ -22,13 +23,16 @@ class ReferenceDiscriminator(nnx.Module):
     layers; fully connected 1024 to 32; a 1 x 1 convolution to 64; two classes.
     """
 
-    def __init__(self, length: int, features: int, keep_prob: float) -> None:
+    def __init__(
+        self, length: int, features: int, keep_prob: float, columns: Columns | None = None
+    ) -> None:
         self.keep_prob = keep_prob
+        self.encode = Encoder(columns)
         self.kernel1 = nnx.Param(jnp.zeros((3, 3, 1, 64)))
         self.bias1 = nnx.Param(jnp.zeros(64))
         self.kernel2 = nnx.Param(jnp.zeros((3, 3, 64, 32)))
         self.bias2 = nnx.Param(jnp.zeros(32))
-        flat = 32 * length * features
+        flat = 32 * length * (features + self.encode.added)
         self.highways = nnx.List([Highway(flat) for _ in range(2)])
         self.sizes = sizes = (flat, 1024, 512, 256, 128, 64, 32)
         self.dense = nnx.List([Dense(a, b) for a, b in itertools.pairwise(sizes)])
@@ -61,7 +65,8 @@ class ReferenceDiscriminator(nnx.Module):
     def __call__(self, batch: Batch, key: jax.Array | None = None) -> jax.Array:
         """Logit of 'real' for each sequence, `[B]`; dropout only where a key is given."""
         factors = dropout_factors(key, self.keep_prob, len(batch), self.sizes)
-        x = self._convolved(batch.x)
+        x_BTD, added = self.encode(batch.x)
+        x = self._convolved(jnp.concatenate([x_BTD, *added], axis=-1))
         for highway in self.highways:
             x = highway(x)
         x = x * factors[0]

@@ -30,8 +30,8 @@ def _advance(
 
     def body(carry: Carry, noise: jax.Array) -> tuple[Carry, jax.Array]:
         state, step = policy.step(*carry, temperature)
-        x, e = step.sample(noise)
-        return (state, jnp.concatenate([x, e], axis=-1)), x
+        x, read = step.sample(noise)
+        return (state, policy.next_inputs(carry[1], x, read)), x
 
     return body
 
@@ -44,8 +44,8 @@ def sample_from_noise(
     The last axis of the noise has `policy.num_noise` numbers: D of a Gaussian, 2 D of others.
     """
     state, step = policy.begin(noise_TBP.shape[1], temperature)
-    x_BD, e_BD = step.sample(noise_TBP[0])
-    carry = (state, jnp.concatenate([x_BD, e_BD], axis=-1))
+    x_BD, read_BR = step.sample(noise_TBP[0])
+    carry = (state, policy.first_inputs(x_BD, read_BR))
     _, later = lax.scan(_advance(policy, temperature), carry, noise_TBP[1:])
     return jnp.swapaxes(jnp.concatenate([x_BD[None], later]), 0, 1)
 

@@ -213,7 +213,7 @@ def logit_gap(
     fake, test = drawn.take(slice(number)), drawn.take(slice(number, None))
     scale = _increment_scale(parts.train, state)
     definition, params, constants = discriminator.init(
-        init_key, Discriminator(length, KEEP_PROB, scale)
+        init_key, Discriminator(length, KEEP_PROB, scale, policy.columns)
     )
     is_real_B = jnp.repeat(jnp.array([1.0, 0.0]), HALF)
 

@@ -176,6 +176,11 @@ class Scaler:
         y_NTE = np.stack(columns, axis=-1)
         return self.rules.inverse(y_NTE) if self.rules else y_NTE
 
+    def scaled(self, k: int, y: np.ndarray) -> np.ndarray:
+        """z of values of a kept column."""
+        found: np.ndarray = (self.interval_K[k].forward(y) - self.shift_K[k]) / self.scale_K[k]
+        return found
+
     def log_jacobian(self, x_NTD: np.ndarray) -> np.ndarray:
         """log p(x) - log p(z) of each sequence, [N] float64, nats, where every column is a density.
 

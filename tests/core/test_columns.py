@@ -10,7 +10,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqgan_jax.core.columns.chain import Chain, by_name
+from seqgan_jax.core.columns.chain import Chain, Context, by_name
 from seqgan_jax.core.columns.continuous import LOG_SCALE_BOUNDS, Gaussian, Mixture, StudentT
 
 
@@ -36,7 +36,7 @@ def step_of(
     offset = np.zeros(features) if offset is None else offset
     factor = np.eye(features) if factor is None else factor
     arrays = (jnp.asarray(a, jnp.float32) for a in (offset, factor, np.linalg.inv(factor)))
-    return chain.step(jnp.asarray(raw, jnp.float32), weights, temperature, *arrays)
+    return chain.step(jnp.asarray(raw, jnp.float32), weights, temperature, Context(*arrays))
 
 
 def linear_part(seed, features):
@@ -49,14 +49,14 @@ def linear_part(seed, features):
 def moments(step):
     """Mean, F diag(scale) U of a location-scale step, float64, by plain loops."""
     raw, coupling = np.asarray(step.raw, np.float64), np.asarray(step.coupling, np.float64)
-    factor, features = np.asarray(step.factor, np.float64), len(raw)
+    factor, features = np.asarray(step.context.factor, np.float64), len(raw)
     lower, k = np.eye(features), 0
     for row in range(features):
         for column in range(row if step.chain.coupling == "linear" else 0):
             lower[row, column] = coupling[k]
             k += 1
     scale = step.temperature * np.exp(0.5 * raw[:, 1])
-    mean = np.asarray(step.offset, np.float64) + factor @ raw[:, 0]
+    mean = np.asarray(step.context.offset, np.float64) + factor @ raw[:, 0]
     return mean, factor @ np.diag(scale) @ lower
 
 
@@ -101,7 +101,9 @@ def test_each_column_is_the_conditional_normal_given_the_earlier_ones(seed, feat
 
 def test_the_couplings_numbers_fill_the_lower_triangle_row_by_row():
     raw, linear = jnp.zeros(9).at[6:].set(jnp.array([0.1, 0.2, 0.3])), jnp.eye(3)
-    step = by_name("gaussian", "full", 1, 3).step(raw, {}, 1.0, jnp.zeros(3), linear, linear)
+    step = by_name("gaussian", "full", 1, 3).step(
+        raw, {}, 1.0, Context(jnp.zeros(3), linear, linear)
+    )
     expected = [[1.0, 0.0, 0.0], [0.1, 1.0, 0.0], [0.2, 0.3, 1.0]]
     by_noise = jax.jacobian(lambda noise: step.sample(noise)[0])(jnp.zeros(3))
     assert np.allclose(by_noise, expected)
@@ -122,8 +124,9 @@ def test_sample_moments_are_within_standard_errors(covariance):
     part = dict(zip(("offset", "factor"), linear_part(2, features), strict=True))
     step = step_of("gaussian", features, 5, covariance=covariance, **part)
     noise = jax.random.normal(jax.random.key(0), (n, features))
-    x, e = jax.vmap(step.sample)(noise)
-    assert np.allclose(jax.vmap(step.innovation)(x), e, atol=1e-4)
+    x, read = jax.vmap(step.sample)(noise)
+    e = read[..., x.shape[-1] :]
+    assert np.allclose(jax.vmap(step.context.innovation)(x), e, atol=1e-4)
     samples = np.asarray(x, np.float64)
     mean, total = moments(step)
     covariances = total @ total.T
@@ -139,7 +142,7 @@ def test_log_prob_survives_extreme_log_variances():
 
     def log_p(mean, log_variance):
         raw = jnp.stack([mean, log_variance])
-        step = chain.step(raw, {}, 1.0, jnp.zeros(1), one, one)
+        step = chain.step(raw, {}, 1.0, Context(jnp.zeros(1), one, one))
         return step.log_prob(jnp.array([0.1]))[0]
 
     for value in (-1e9, 1e9):
@@ -245,7 +248,7 @@ def test_gradients_through_samples_are_those_of_the_expectation(policy):
     grid = jnp.linspace(-30.0, 30.0, 60_001)
 
     def step(raw):
-        return chain.step(raw, {}, 1.0, jnp.zeros(1), one, one)
+        return chain.step(raw, {}, 1.0, Context(jnp.zeros(1), one, one))
 
     @jax.jit
     def expectation(raw):

@@ -179,7 +179,7 @@ def test_steps_one_by_one_are_the_teacher_forced_pass(kind, layers):
     for t in range(1, 6):
         assert np.allclose(state.h, prefixes.states.h[t - 1], atol=1e-6)
         assert np.allclose(state.c, prefixes.states.c[t - 1], atol=1e-6)
-        innovation = step.innovation(x.x[:, t - 1])
+        innovation = step.context.innovation(x.x[:, t - 1])
         assert np.allclose(innovation, prefixes.inputs[t - 1, :, 2:], atol=1e-4)
         inputs = jnp.concatenate([x.x[:, t - 1], innovation], axis=-1)
         state, step = bound.step(state, inputs)

@@ -31,7 +31,7 @@ def nested_loops(policy, x_BTD, noise_TBLP):
     out = np.zeros((batch, length - 1, *x_BTD.shape[1:]))
     begin, advance = jax.jit(policy.begin, static_argnums=0), jax.jit(policy.step)
     draw = jax.jit(lambda step, noise: step.sample(noise)[0])
-    read = jax.jit(lambda step, x: jnp.concatenate([x, step.innovation(x)], axis=-1))
+    read = jax.jit(lambda step, x: step.context.read(x))
     for b in range(batch):
         for p in range(1, length):
             state, step = begin(1)

@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 from jax.scipy.linalg import solve_triangular
 
+from seqgan_jax.core.batch import Params
 from seqgan_jax.core.columns.continuous import Gaussian, Mixture, StudentT
 
 HIDDEN = 32  # units between the earlier columns and a mixture's numbers
@@ -72,6 +73,27 @@ class Chain:
         """Standard normal numbers that one sample takes."""
         return sum(column.num_noise for column in self.columns)
 
+    @property
+    def num_read(self) -> int:
+        """What the policy reads of a step: values and innovations."""
+        return 2 * self.features
+
+    def context(self, constants: Params, x: jax.Array | None, before: Any = None) -> "Context":  # noqa: ARG002
+        """What the step after x [..., D] is relative to; None: the first step."""
+        if x is None:
+            return Context.of(constants["first_offset"][None], constants["first_factor"])
+        offset = x @ constants["matrix"].T + constants["offset"][(None,) * (x.ndim - 1)]
+        return Context.of(offset, constants["factor"])
+
+    def inputs(self, read: jax.Array, x: jax.Array, before: jax.Array) -> jax.Array:  # noqa: ARG002
+        """What is carried to the next step: what the policy reads, which holds x."""
+        return read
+
+    def values(self, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """x_{t-1} and x_{t-2} of what was carried; of the latter nothing depends."""
+        x = inputs[..., : self.features]
+        return x, x
+
     def start(self) -> np.ndarray:
         """Numbers of an untrained policy: independent standard columns, [D P + E]."""
         own = [column.start() for column in self.columns]
@@ -90,14 +112,12 @@ class Chain:
         raw: jax.Array,
         weights: Weights,
         temperature: float | jax.Array,
-        offset: jax.Array,
-        factor: jax.Array,
-        inverse: jax.Array,
+        context: "Context",
     ) -> "Step":
         """The distribution of one step from the network's numbers `[..., D P + E]`."""
         own = self.num_params - self.num_coupling
         raw_DP = raw[..., :own].reshape(*raw.shape[:-1], self.features, self.kind.num_params)
-        return Step(raw_DP, raw[..., own:], weights, temperature, offset, factor, inverse, self)
+        return Step(raw_DP, raw[..., own:], weights, temperature, context, self)
 
 
 def by_name(policy: str, covariance: str, components: int, features: int) -> Chain:
@@ -112,29 +132,51 @@ def by_name(policy: str, covariance: str, components: int, features: int) -> Cha
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Step:
-    """The distribution of one step: x = offset + F e with e from the chain, F lower triangular.
+class Context:
+    """What a step is relative to: x = offset + F e, F lower triangular.
 
     e is the innovation: what is new in x beyond the linear baseline, in units of its usual size.
     F is fixed and keeps the order of columns, so that p(x_d | x_<d) = p(e_d | e_<d) / F_dd.
     """
 
-    raw: jax.Array  # [..., D, P]
-    coupling: jax.Array  # [..., E]
-    weights: Weights  # A [D, HIDDEN], W [D, HIDDEN, P] of a network
-    temperature: float | jax.Array
     offset: jax.Array  # [..., D]
     factor: jax.Array  # [D, D]
     inverse: jax.Array  # [D, D]
-    chain: Chain = field(metadata={"static": True})
+
+    @classmethod
+    def of(cls, offset: jax.Array, factor: jax.Array) -> "Context":
+        """With the factor's inverse."""
+        identity = jnp.eye(factor.shape[-1])
+        return cls(offset, factor, solve_triangular(factor, identity, lower=True))
 
     def innovation(self, x: jax.Array) -> jax.Array:
         """e = F^-1 (x - offset), [..., D]."""
         return (x - self.offset) @ self.inverse.T
 
+    def is_density(self, x: jax.Array) -> jax.Array:
+        """Which values have a density and not a mass: all, `[..., D]` bool."""
+        return jnp.ones(x.shape, bool)
+
+    def read(self, x: jax.Array) -> jax.Array:
+        """What the policy reads of x: values and innovations, [..., 2 D]."""
+        return jnp.concatenate([x, self.innovation(x)], axis=-1)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Step:
+    """The distribution of one step, of columns that are all continuous."""
+
+    raw: jax.Array  # [..., D, P]
+    coupling: jax.Array  # [..., E]
+    weights: Weights  # A [D, HIDDEN], W [D, HIDDEN, P] of a network
+    temperature: float | jax.Array
+    context: Context
+    chain: Chain = field(metadata={"static": True})
+
     def log_prob(self, x: jax.Array) -> jax.Array:
         """log p(x_d | x_<d) of each column, `[..., D]`, nats."""
-        e, kind = self.innovation(x), self.chain.kind
+        e, kind = self.context.innovation(x), self.chain.kind
         if isinstance(kind, Mixture):
             log_p = kind.log_prob(self._coupled(e), e, self.temperature)
         else:
@@ -148,7 +190,7 @@ class Step:
         return log_p - self._log_scale(log_p.ndim)
 
     def sample(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """x and its innovation e, both [..., D], from standard normal `noise` [..., num_noise]."""
+        """x [..., D] and what the policy reads of it, from standard normal `noise`."""
         kind = self.chain.kind
         parts = tuple(jnp.split(noise, kind.num_noise, axis=-1))
         if self.chain.coupling == "network":
@@ -161,7 +203,8 @@ class Step:
             if self.chain.coupling == "linear":
                 z = jnp.einsum("...de,...e->...d", self._unit(), z)
             e = mean + scale * z
-        return self.offset + e @ self.factor.T, e
+        x = self.context.offset + e @ self.context.factor.T
+        return x, jnp.concatenate([x, e], axis=-1)
 
     def entropy(self) -> jax.Array:
         """Entropy of each column given the earlier ones, `[..., D]`, nats; else TypeError."""
@@ -171,7 +214,7 @@ class Step:
         return entropy + self._log_scale(entropy.ndim)
 
     def _log_scale(self, ndim: int) -> jax.Array:
-        return jnp.log(jnp.diagonal(self.factor))[(None,) * (ndim - 1)]
+        return jnp.log(jnp.diagonal(self.context.factor))[(None,) * (ndim - 1)]
 
     def _unit(self) -> jax.Array:
         """U `[..., D, D]`: ones on the diagonal, the coupling's numbers below it."""

@@ -88,7 +88,7 @@ class StudentT(Gaussian):
         log_u = log_ndtr(jnp.clip(radius, -6.0, 6.0))
         dof = self._dof(raw)
         squared = dof * jnp.expm1(-2.0 / dof * log_u)
-        return jnp.sqrt(jnp.maximum(squared, 1e-12)) * jnp.cos(2 * jnp.pi * _normal_cdf(angle))
+        return jnp.sqrt(jnp.maximum(squared, 1e-12)) * jnp.cos(2 * jnp.pi * normal_cdf(angle))
 
     def standard_log_prob(self, raw: jax.Array, z: jax.Array) -> jax.Array:
         """log t(z; nu), nats."""
@@ -121,7 +121,7 @@ class Mixture:
         log_scale = np.full(number, 0.5 * np.log(1.0 - np.mean(mean**2)))
         return np.concatenate([np.zeros(number), mean, log_scale]).astype(np.float32)
 
-    def _components(
+    def components_of(
         self, raw: jax.Array, temperature: float | jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """log w, mean and scale, `[..., K]` each."""
@@ -133,8 +133,8 @@ class Mixture:
 
     def log_prob(self, raw: jax.Array, x: jax.Array, temperature: float | jax.Array) -> jax.Array:
         """log p(x) `[...]`, nats."""
-        log_w, mean, scale = self._components(raw, temperature)
-        return jax.nn.logsumexp(_log_joint(log_w, mean, scale, x), axis=-1)
+        log_w, mean, scale = self.components_of(raw, temperature)
+        return jax.nn.logsumexp(log_joint(log_w, mean, scale, x), axis=-1)
 
     def sample(
         self, raw: jax.Array, noise: tuple[jax.Array, ...], temperature: float | jax.Array
@@ -145,10 +145,10 @@ class Mixture:
         one, dx = - dF(x) / p(x) with F the distribution function (Figurnov et al. 2018), which does
         not depend on how x was drawn.
         """
-        return _drawn(*self._components(raw, temperature), *noise)
+        return _drawn(*self.components_of(raw, temperature), *noise)
 
 
-def _log_joint(log_w: jax.Array, mean: jax.Array, scale: jax.Array, x: jax.Array) -> jax.Array:
+def log_joint(log_w: jax.Array, mean: jax.Array, scale: jax.Array, x: jax.Array) -> jax.Array:
     """log w_k N(x; mean_k, scale_k^2), [..., K]."""
     z = (x[..., None] - mean) / scale
     return log_w - 0.5 * (z * z + LOG_2PI) - jnp.log(scale)
@@ -160,7 +160,7 @@ def _drawn(
 ) -> jax.Array:
     """A sample of the mixture: a component by `which`, its value by `value`; [..., K], x [...]."""
     w = jnp.exp(log_w)
-    below = _cumulative(w)[..., :-1] < _normal_cdf(which)[..., None]
+    below = cumulative(w)[..., :-1] < normal_cdf(which)[..., None]
     chosen = jax.nn.one_hot(jnp.sum(below, axis=-1), w.shape[-1])
     return jnp.sum(chosen * (mean + scale * value[..., None]), axis=-1)
 
@@ -179,11 +179,11 @@ def _drawn_jvp(primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]) 
     d_log_w, d_mean, d_scale, _, _ = tangents
     x = _drawn(*primals)
     z = (x[..., None] - mean) / scale
-    log_joint = _log_joint(log_w, mean, scale, x)
-    log_p = jax.nn.logsumexp(log_joint, axis=-1, keepdims=True)
-    moved = jnp.sum(jnp.exp(log_joint - log_p) * (d_mean + z * d_scale), axis=-1)
+    joint = log_joint(log_w, mean, scale, x)
+    log_p = jax.nn.logsumexp(joint, axis=-1, keepdims=True)
+    moved = jnp.sum(jnp.exp(joint - log_p) * (d_mean + z * d_scale), axis=-1)
     w = jnp.exp(log_w)
-    above = jnp.sum(w * _normal_cdf(z), axis=-1, keepdims=True) > 0.5
+    above = jnp.sum(w * normal_cdf(z), axis=-1, keepdims=True) > 0.5
     sign = jnp.where(above, -1.0, 1.0)
     tail = sign * 0.5 * lax.erfc(-sign * z * 0.5**0.5)
     # A density of exp(-80) is never met, and its inverse is a float32.
@@ -191,11 +191,11 @@ def _drawn_jvp(primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]) 
     return x, moved - jnp.sum(shift * d_log_w, axis=-1)
 
 
-def _normal_cdf(x: jax.Array) -> jax.Array:
+def normal_cdf(x: jax.Array) -> jax.Array:
     # By erf in one piece: `ndtr`, exact far in the tails by cases, is slow to compile.
     return 0.5 * (1.0 + lax.erf(x * 0.5**0.5))
 
 
-def _cumulative(w: jax.Array) -> jax.Array:
+def cumulative(w: jax.Array) -> jax.Array:
     # A product with a triangle: XLA's cumulative sums are slow to compile and to run on CPUs.
     return w @ np.triu(np.ones((w.shape[-1], w.shape[-1]), np.float32))

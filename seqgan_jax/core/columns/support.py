@@ -1,0 +1,353 @@
+"""Which values the columns can take: cells of a grid, and single values with mass of their own.
+
+In scaled units. A column's value is either one of its options (a category, an atom such as 0, the
+value before, the continuation of its last increment) or of the rest, which is continuous, or on a
+grid: a table of levels, or a lattice origin + n step.
+
+Shapes: D columns, A listed values, C choices of a column: the rest, the dynamic options, the listed
+values, in this order; M inner edges of a table.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqgan_jax.core.batch import Params
+from seqgan_jax.core.columns.cells import FAR, cell_of
+from seqgan_jax.data.kind import Kind
+
+EXACT, EXACT_SLOPE = 1e-6, 1e-5  # scaled units: equal, of values without a grid
+NOTHING = 1e30  # fills up tables: no value, and finite
+STARTS = 4000  # sequences that the first shares of the options are counted in
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What of a `Support` decides the shapes of programs; hashable.
+
+    Args:
+      features: D.
+      held, sloped: some column has the value before, or its continuation, as an option.
+      listed: A.
+      tables, lattices, densities: some column has its rest on a table, on a lattice, on neither.
+      sized: every value says how large it is: no words and no sentinels.
+      shown: the options that exist, as positions in a step's [D, C - 1].
+    """
+
+    features: int
+    held: bool
+    sloped: bool
+    listed: int
+    tables: bool
+    lattices: bool
+    densities: bool
+    sized: bool
+    shown: tuple[int, ...]
+
+    @property
+    def choices(self) -> int:
+        """C."""
+        return 1 + self.held + self.sloped + self.listed
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Support:
+    """The arrays of it; constants of a policy and of a discriminator."""
+
+    listed: jax.Array  # [D, A] values; NOTHING where a column has fewer
+    sizes: jax.Array  # [D, A] what a listed value counts as in the linear baseline
+    is_word: jax.Array  # [D] values are names only
+    first: jax.Array  # [D, C] bool: which choices there are at the first step
+    later: jax.Array  # [D, C] bool: and at later ones
+    first_share: jax.Array  # [D, C] log shares in the training part
+    later_share: jax.Array  # [D, C]
+    edges: jax.Array  # [D, M] between levels, filled up with NOTHING
+    levels: jax.Array  # [D, M + 1]
+    is_table: jax.Array  # [D]
+    step: jax.Array  # [D] of a lattice, 0 where there is none
+    origin: jax.Array  # [D]
+    low: jax.Array  # [D] ends of a lattice
+    high: jax.Array  # [D]
+    tolerance: jax.Array  # [D] within which a value is an option
+
+    def constants(self) -> Params:
+        """As a network holds them."""
+        return asdict(self)
+
+    @property
+    def is_discrete(self) -> jax.Array:
+        """Which columns have a mass, not a density, beside their options, [D]."""
+        return self.is_table | (self.step > 0)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Columns:
+    """Columns of which some are not plain continuous."""
+
+    support: Support
+    layout: Layout = field(metadata={"static": True})
+
+
+def layout_of(kinds: Sequence[Kind]) -> Layout | None:
+    """The layout of columns of these kinds; None where all are plain continuous."""
+    if all(kind == Kind("continuous") for kind in kinds):
+        return None
+    held = any(kind.held or kind.static for kind in kinds)
+    sloped = any(kind.sloped for kind in kinds)
+    most = max(len(_listed(kind)) for kind in kinds)
+    dynamic = held + sloped
+    shown = []
+    for d, kind in enumerate(kinds):
+        own = d * (dynamic + most)
+        shown += [own] * (held and kind.held) + [own + held] * kind.sloped
+        shown += [own + dynamic + a for a in range(len(_listed(kind)))]
+    plain = [kind for kind in kinds if kind.name != "categorical"]
+    return Layout(
+        features=len(kinds),
+        held=held,
+        sloped=sloped,
+        listed=most,
+        tables=any(_is_table(kind) for kind in kinds),
+        lattices=any(_is_lattice(kind) for kind in kinds),
+        densities=any(kind.name == "continuous" for kind in plain),
+        sized=not any(kind.words or any(kind.sentinel) for kind in kinds),
+        shown=tuple(shown),
+    )
+
+
+def of(kinds: Sequence[Kind], scaled_by: Callable[[int, np.ndarray], np.ndarray]) -> Columns | None:
+    """The support of columns of these kinds, with even shares; None where all are plain densities.
+
+    `scaled_by(d, x)` gives values of column d in scaled units (`Scaler.scaled`).
+    """
+    layout = layout_of(kinds)
+    if layout is None:
+        return None
+    features, listed, choices = layout.features, layout.listed, layout.choices
+    tables = [_table(kind) for kind in kinds]
+    size = 1
+    while size < max(len(levels) for levels, _ in tables):
+        size *= 2
+    arrays = {
+        "listed": np.full((features, listed), NOTHING),
+        "sizes": np.zeros((features, listed)),
+        "first": np.zeros((features, choices), bool),
+        "later": np.zeros((features, choices), bool),
+        "edges": np.full((features, size - 1), NOTHING),
+        "levels": np.zeros((features, size)),
+        "step": np.zeros(features),
+        "origin": np.zeros(features),
+        "low": np.full(features, -FAR),
+        "high": np.full(features, FAR),
+        "tolerance": np.array([EXACT_SLOPE if kind.sloped else EXACT for kind in kinds]),
+    }
+    dynamic = layout.held + layout.sloped
+    for d, kind in enumerate(kinds):
+
+        def scaled(x: Any, d: int = d) -> np.ndarray:
+            return scaled_by(d, np.asarray(x, np.float64))
+
+        own = scaled(_listed(kind))
+        sentinel = kind.sentinel or (False,) * len(own)
+        arrays["listed"][d, : len(own)] = own
+        keeps_size = ~np.array(sentinel, bool) if kind.name != "categorical" else True
+        arrays["sizes"][d, : len(own)] = np.where(keeps_size, own, 0.0)
+        has_rest = kind.name != "categorical"
+        first, later = arrays["first"][d], arrays["later"][d]
+        first[0], later[0] = has_rest, has_rest and not kind.static
+        later[1 : 1 + layout.held] = kind.held or kind.static
+        later[1 + layout.held : 1 + dynamic] = kind.sloped
+        there = slice(1 + dynamic, 1 + dynamic + len(own))
+        first[there], later[there] = True, not kind.static
+        levels, edges = map(scaled, tables[d])
+        arrays["levels"][d, : len(levels)] = levels
+        arrays["levels"][d, len(levels) :] = levels[-1]
+        arrays["edges"][d, : len(edges)] = edges
+        if _is_lattice(kind):
+            origin, next_one, low, high = scaled(
+                [kind.origin, kind.origin + kind.step, kind.low, kind.high]
+            )
+            arrays["origin"][d], arrays["step"][d] = origin, next_one - origin
+            arrays["low"][d], arrays["high"][d] = max(low, -FAR), min(high, FAR)
+            arrays["tolerance"][d] = 0.5 * arrays["step"][d]
+        elif len(levels) > 1:
+            arrays["tolerance"][d] = 0.25 * np.diff(levels).min()
+    numbers = {
+        name: jnp.asarray(a, bool if a.dtype == bool else jnp.float32) for name, a in arrays.items()
+    }
+    even = jnp.zeros((features, choices))
+    found = Support(
+        **numbers,
+        is_word=jnp.asarray([kind.words for kind in kinds]),
+        is_table=jnp.asarray([_is_table(kind) for kind in kinds]),
+        first_share=even,
+        later_share=even,
+    )
+    return Columns(found, layout)
+
+
+def of_constants(constants: Params) -> Support:
+    """The support among a network's constants."""
+    return Support(**{each.name: constants[each.name] for each in fields(Support)})
+
+
+def _listed(kind: Kind) -> tuple[float, ...]:
+    return kind.levels if kind.name == "categorical" else kind.atoms
+
+
+def _is_table(kind: Kind) -> bool:
+    return kind.name == "grid" and len(kind.levels) > 0
+
+
+def _is_lattice(kind: Kind) -> bool:
+    return kind.name == "grid" and kind.step > 0 and not kind.levels
+
+
+def _table(kind: Kind) -> tuple[np.ndarray, np.ndarray]:
+    """Levels, and the edges between them.
+
+    An edge lies nearer to the rarer of its levels, by their shares: a smooth density then gives
+    common levels more than their rare neighbours.
+    """
+    if not _is_table(kind):
+        return np.zeros(1), np.zeros(0)
+    levels = np.array(kind.levels)
+    weights = np.array(kind.weights) if kind.weights else np.ones(len(levels))
+    left = weights[:-1] / (weights[:-1] + weights[1:])
+    return levels, levels[:-1] + np.diff(levels) * np.clip(left, 0.02, 0.98)
+
+
+def snap(support: Support, layout: Layout, x: jax.Array) -> jax.Array:
+    """The nearest value that each column's rest can take, `[..., D]`."""
+    if layout.lattices:
+        x = jnp.where(by_column(support.step, x) > 0, _on_lattice(support, x), x)
+    if layout.tables:
+        size = support.levels.shape[1]
+        start = by_column(jnp.arange(layout.features) * size, x)
+        level = support.levels.reshape(-1)[start + cell_of(support.edges, x)]
+        x = jnp.where(by_column(support.is_table, x), level, x)
+    return x
+
+
+def _on_lattice(support: Support, x: jax.Array) -> jax.Array:
+    step = by_column(jnp.where(support.step > 0, support.step, 1.0), x)
+    origin = by_column(support.origin, x)
+    nearest = origin + step * jnp.round((x - origin) / step)
+    return jnp.clip(nearest, by_column(support.low, x), by_column(support.high, x))
+
+
+def cells(support: Support, layout: Layout, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Both ends of the cell that each value is in, `[..., D]` each; far apart where it is open."""
+    half, tolerance = 0.5 * by_column(support.step, x), by_column(support.tolerance, x)
+    lower = jnp.where(x - tolerance <= by_column(support.low, x), -FAR, x - half)
+    upper = jnp.where(x + tolerance >= by_column(support.high, x), FAR, x + half)
+    if layout.tables:
+        features, size = support.edges.shape
+        ends = jnp.full((features, 1), FAR)
+        padded = jnp.concatenate([-ends, jnp.minimum(support.edges, FAR), ends], axis=1)
+        flat, start = padded.reshape(-1), by_column(jnp.arange(features) * (size + 2), x)
+        at = start + cell_of(support.edges, x)
+        is_table = by_column(support.is_table, x)
+        lower = jnp.where(is_table, flat[at], lower)
+        upper = jnp.where(is_table, flat[at + 1], upper)
+    return lower, upper
+
+
+def size_of(support: Support, layout: Layout, x: jax.Array) -> jax.Array:
+    """Values as numbers that say how large something is: words and sentinels count as 0."""
+    if layout.sized:
+        return x
+    if layout.listed:
+        listed, sizes = by_column(support.listed, x), by_column(support.sizes, x)
+        finite = jnp.where(listed < NOTHING, sizes - listed, 0.0)
+        x = x + jnp.sum(jnp.where(x[..., None] == listed, finite, 0.0), axis=-1)
+    return jnp.where(by_column(support.is_word, x), 0.0, x)
+
+
+def continued(support: Support, layout: Layout, before: jax.Array, earlier: jax.Array) -> jax.Array:
+    """The value that continues the last increment, x_{t-1} + (x_{t-1} - x_{t-2}), `[..., D]`."""
+    return snap(support, layout, 2.0 * before - earlier)
+
+
+def options(
+    support: Support, layout: Layout, before: jax.Array, slope: jax.Array | None
+) -> jax.Array:
+    """The value of each option of a step, `[..., D, C - 1]`."""
+    parts = [before[..., None]] * layout.held
+    if layout.sloped and slope is not None:
+        parts.append(slope[..., None])
+    parts.append(
+        jnp.broadcast_to(by_column(support.listed, before), (*before.shape, layout.listed))
+    )
+    return jnp.concatenate(parts, axis=-1)
+
+
+def matches(support: Support, x: jax.Array, options_C: jax.Array, is_there: jax.Array) -> jax.Array:
+    """Which options each value is, `[..., D, C - 1]` bool; `is_there` [D, C]."""
+    near = jnp.abs(x[..., None] - options_C) <= by_column(support.tolerance, x)[..., None]
+    return near & by_column(is_there[:, 1:], x)
+
+
+def of_sequences(support: Support, layout: Layout, x_BTD: jax.Array) -> jax.Array:
+    """`matches` at every step of whole sequences, [B, T, D, C - 1]."""
+    before = jnp.concatenate([x_BTD[:, :1], x_BTD[:, :-1]], axis=1)
+    slope = None
+    if layout.sloped:
+        earlier = jnp.concatenate([before[:, :1], before[:, :-1]], axis=1)
+        slope = continued(support, layout, before, earlier)
+    values = options(support, layout, before, slope)
+    first = matches(support, x_BTD[:, :1], values[:, :1], support.first)
+    later = matches(support, x_BTD[:, 1:], values[:, 1:], support.later)
+    return jnp.concatenate([first, later], axis=1)
+
+
+def sizes_and_rest(columns: Columns, x_NTD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values as sizes [N, T, D], and which are of the rest [N, T, D] bool; some at a time."""
+    sizes, rest = [], []
+    for first in range(0, len(x_NTD), STARTS):
+        x = jnp.asarray(x_NTD[first : first + STARTS], jnp.float32)
+        found = of_sequences(columns.support, columns.layout, x).any(axis=-1)
+        is_free = columns.support.later[:, 0][None, None]
+        sizes.append(np.asarray(size_of(columns.support, columns.layout, x), np.float64))
+        rest.append(np.asarray(~found & is_free))
+    return np.concatenate(sizes), np.concatenate(rest)
+
+
+def shown(layout: Layout, matched: jax.Array) -> jax.Array:
+    """The options that exist as zeros and ones for a network, `[..., S]`."""
+    flat = matched.reshape(*matched.shape[:-2], -1).astype(jnp.float32)
+    return flat[..., np.array(layout.shown, np.int32)]
+
+
+def with_shares(columns: Columns, x_NTD: np.ndarray) -> Columns:
+    """The columns with the shares of the choices that these sequences have.
+
+    Where a value is several options at once it counts as the last of them: a listed value is one
+    whatever was before.
+    """
+    some = jnp.asarray(x_NTD[:: 1 + len(x_NTD) // STARTS], jnp.float32)
+    support = columns.support
+    matched = np.asarray(of_sequences(support, columns.layout, some))
+    is_last = matched & ~np.flip(np.cumsum(np.flip(matched, -1), -1) > 1, -1)
+    counted = np.concatenate([~matched.any(-1, keepdims=True), is_last], axis=-1)
+
+    def log_share(part: np.ndarray) -> jax.Array:
+        counts = part.sum(axis=(0, 1)) + 0.5
+        return jnp.asarray(np.log(counts / counts.sum(-1, keepdims=True)), jnp.float32)
+
+    shares = {
+        "first_share": log_share(counted[:, :1]),
+        "later_share": log_share(counted[:, 1:]),
+    }
+    return replace(columns, support=replace(support, **shares))
+
+
+def by_column(array: jax.Array, like: jax.Array) -> jax.Array:
+    """An array by column `[D, ...]` with leading axes of one, to stand beside `[..., D]`."""
+    return array[(None,) * (like.ndim - 1)]

@@ -1,0 +1,207 @@
+"""Columns of any kind: probabilities sum to one, samples follow them, nothing else is drawn."""
+
+import itertools
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from seqgan_jax.config import GeneratorConfig
+from seqgan_jax.core import baseline, policy, sampling
+from seqgan_jax.core.batch import Batch
+from seqgan_jax.core.columns import support
+from seqgan_jax.core.columns.cells import cell_of, log_mass
+from seqgan_jax.data.kind import Kind
+
+CODES = Kind("categorical", levels=(0.0, 1.0, 2.0), words=True)
+TABLE = Kind(
+    "grid",
+    levels=(0.0, 1.0, 2.5, 4.0),
+    weights=(5.0, 1.0, 2.0, 2.0),
+    atoms=(0.0,),
+    sentinel=(False,),
+)
+HELD = Kind("grid", levels=(0.0, 1.0, 2.0), held=True, sloped=True)
+RAIN = Kind("continuous", atoms=(0.0, -9.0), sentinel=(False, True))
+COUNT = Kind("grid", step=1.0, low=0.0)
+STATIC = Kind("grid", levels=(1.0, 2.0), static=True)
+SHIFT, SCALE = 0.5, 2.0
+
+
+def policy_of(kinds, length=3, seed=0, spread=0.5, **settings):
+    """A bound policy with perturbed weights, and its columns."""
+    shift, scale = np.full(len(kinds), SHIFT), np.full(len(kinds), SCALE)
+    for d, kind in enumerate(kinds):
+        if kind.words:
+            shift[d], scale[d] = 0.0, 1.0
+    columns = support.of(kinds, lambda d, x: (x - shift[d]) / scale[d])
+    linear = helpers.linear(helpers.series(200, length, len(kinds), seed))
+    config = GeneratorConfig(hidden_dim=4, components=2, **settings)
+    definition, params, constants = policy.init(jax.random.key(seed), config, linear, columns)
+    params = helpers.random_params(params, seed, spread)
+    return policy.bind(definition, params, constants), columns, shift, scale
+
+
+def every_sequence(kinds, shift, scale, length):
+    """All sequences [N, T, D] of discrete columns, scaled."""
+    values = [(np.array(k.levels) - shift[d]) / scale[d] for d, k in enumerate(kinds)]
+    steps = list(itertools.product(*values))
+    return jnp.asarray(list(itertools.product(steps, repeat=length)), jnp.float32)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "length"),
+    [((CODES,), 3), ((TABLE,), 3), ((HELD,), 4), ((CODES, TABLE), 2), ((STATIC, HELD), 3)],
+)
+def test_the_probabilities_of_all_sequences_sum_to_one(kinds, length):
+    bound, _, shift, scale = policy_of(kinds, length)
+    x = every_sequence(kinds, shift, scale, length)
+    total = jnp.exp(bound.log_prob(Batch.complete(x)).sum(axis=(1, 2))).sum()
+    assert np.isclose(total, 1.0, atol=1e-4)
+    # A control: without the choices of one column they do not.
+    fewer = jnp.exp(bound.log_prob(Batch.complete(x[1:])).sum(axis=(1, 2))).sum()
+    assert fewer < 1.0 - 1e-6 or kinds[0].static
+
+
+@pytest.mark.parametrize("kinds", [(CODES, TABLE), (HELD, CODES)])
+def test_samples_follow_the_enumerated_probabilities(kinds):
+    bound, _, shift, scale = policy_of(kinds, 2)
+    x = every_sequence(kinds, shift, scale, 2)
+    expected = np.exp(np.asarray(bound.log_prob(Batch.complete(x)).sum(axis=(1, 2)), np.float64))
+    drawn = np.asarray(sampling.sample(bound, jax.random.key(1), 40_000, 2))
+    rows = {tuple(row.ravel().tolist()): i for i, row in enumerate(np.asarray(x))}
+    counts = np.bincount([rows[tuple(row.ravel().tolist())] for row in drawn], minlength=len(x))
+    often = expected * len(drawn) > 5
+    observed = [*counts[often], counts[~often].sum()]
+    wanted = np.array([*expected[often], expected[~often].sum() + 1e-9]) * len(drawn)
+    wanted *= sum(observed) / wanted.sum()
+    assert scipy.stats.chisquare(observed, wanted).pvalue > 1e-3
+
+
+def test_a_density_beside_atoms_integrates_to_what_the_atoms_leave():
+    bound, columns, shift, scale = policy_of((RAIN, CODES), 2)
+    grid = np.linspace(-40, 40, 40_001)
+    x = np.zeros((len(grid), 2, 2), np.float32)
+    x[:, :, 1] = 1.0
+    x[:, 0, 0] = grid
+    log_p = np.asarray(bound.log_prob(Batch.complete(jnp.asarray(x))), np.float64)
+    density = np.exp(log_p[:, 0, 0])
+    atoms = (np.array(RAIN.atoms) - shift[0]) / scale[0]
+    of_atoms = np.zeros((2, 2, 2), np.float32)
+    of_atoms[:, 0, 0] = atoms
+    mass = np.exp(np.asarray(bound.log_prob(Batch.complete(jnp.asarray(of_atoms))))[:, 0, 0])
+    assert 0.05 < mass.sum() < 0.95
+    assert np.isclose(np.trapezoid(density, grid) + mass.sum(), 1.0, atol=1e-3)
+    is_density = bound.is_density(jnp.asarray(of_atoms))[:, 0, 0]
+    assert not is_density.any()
+    assert bound.is_density(jnp.asarray(x[:5]))[:, 0, 0].all()
+    assert columns.layout.densities
+
+
+def test_a_counts_lattice_sums_to_one_and_never_goes_below_its_end():
+    bound, _, shift, scale = policy_of((COUNT,), 2)
+    counts = np.arange(0, 200)
+    x = np.zeros((len(counts), 2, 1), np.float32)
+    x[:, 0, 0] = (counts - shift[0]) / scale[0]
+    log_p = np.asarray(bound.log_prob(Batch.complete(jnp.asarray(x))), np.float64)
+    expected = np.exp(log_p[:, 0, 0])
+    assert np.isclose(expected.sum(), 1.0, atol=1e-4)
+    drawn = np.asarray(sampling.sample(bound, jax.random.key(0), 5000, 2)) * scale + shift
+    assert drawn.min() == 0.0
+    assert np.allclose(drawn, np.rint(drawn), atol=1e-4)
+    frequency = np.bincount(np.rint(drawn[:, 0, 0]).astype(int), minlength=200)[:200] / len(drawn)
+    assert np.abs(np.cumsum(frequency - expected)).max() < 0.03
+
+
+def test_a_static_column_never_changes_and_sentinels_count_as_nothing():
+    bound, columns, _, _ = policy_of((STATIC, RAIN), 6)
+    drawn = np.asarray(sampling.sample(bound, jax.random.key(0), 500, 6))
+    assert (drawn[:, :1, 0] == drawn[:, :, 0]).all()
+    assert len(np.unique(drawn[:, 0, 0])) == 2
+    size = support.size_of(columns.support, columns.layout, jnp.asarray(drawn))
+    sentinel = np.float32((-9.0 - SHIFT) / SCALE)
+    assert (np.asarray(size)[..., 1][drawn[..., 1] == sentinel] == 0).all()
+    assert (drawn[..., 1] == sentinel).any()
+
+
+@pytest.mark.parametrize("kinds", [(CODES, RAIN, HELD), (COUNT,), (STATIC, TABLE)])
+def test_sampled_steps_read_what_the_teacher_forced_pass_reads(kinds):
+    bound, _, _, _ = policy_of(kinds, 6)
+    noise = jax.random.normal(jax.random.key(0), (6, 20, bound.num_noise))
+    x = sampling.sample_from_noise(bound, noise)
+    given, first, later = bound.teacher_forced(x)
+    state, step = bound.begin(20)
+    drawn, read = step.sample(noise[0])
+    inputs = bound.first_inputs(drawn, read)
+    for t in range(1, 6):
+        assert np.allclose(inputs, given.inputs[t - 1], atol=2e-4)
+        state, step = bound.step(state, inputs)
+        assert np.allclose(state.h, given.states.h[t], atol=1e-4)
+        expected = jax.tree.map(lambda a: a, later).log_prob(jnp.swapaxes(x, 0, 1)[1:])[t - 1]
+        assert np.allclose(step.log_prob(x[:, t]), expected, atol=2e-3)
+        drawn, read = step.sample(noise[t])
+        assert np.allclose(drawn, x[:, t], atol=1e-4)
+        inputs = bound.next_inputs(inputs, drawn, read)
+    assert np.isfinite(first.log_prob(x[:, 0])).all()
+
+
+def test_the_gradient_is_finite_for_values_far_from_what_is_expected():
+    bound, _, shift, scale = policy_of((RAIN, TABLE, COUNT), 4)
+    x = np.zeros((6, 4, 3), np.float32)
+    x[..., 0] = np.array([1e3, -1e3, 0.1, 5.0, -7.0, 30.0])[:, None]
+    x[..., 2] = (np.array([0, 1, 10, 1000, 5000, 3])[:, None] - shift[2]) / scale[2]
+    definition, params, constants = policy.split(bound)
+
+    def loss(params):
+        return policy.nll(policy.bind(definition, params, constants), Batch.complete(x))
+
+    value, grads = jax.value_and_grad(loss)(params)
+    assert np.isfinite(value)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
+def test_the_mass_of_a_cell_is_scipys():
+    rng = np.random.default_rng(0)
+    middle, width = 8 * rng.normal(size=5000), 10 ** rng.uniform(-4, 2, 5000)
+    lower = (middle - width / 2).astype(np.float32)
+    upper = (middle + width / 2).astype(np.float32)
+    a, b = lower.astype(np.float64), upper.astype(np.float64)
+    near, far = np.where(a + b < 0, -b, a), np.where(a + b < 0, -a, b)
+    log_near, log_far = scipy.stats.norm.logsf(near), scipy.stats.norm.logsf(far)
+    expected = log_near + np.log(-np.expm1(log_far - log_near))
+    assert np.allclose(log_mass(lower, upper), expected, rtol=1e-4, atol=3e-4)
+    by_lower, by_upper = jax.vmap(jax.grad(log_mass, argnums=(0, 1)))(lower, upper)
+    wide = b - a > 0.01
+    for found, sign, end in ((by_lower, -1, a), (by_upper, 1, b)):
+        share = sign * np.exp(scipy.stats.norm.logpdf(end) - expected)
+        assert np.allclose(np.asarray(found)[wide], share[wide], rtol=5e-3, atol=5e-3)
+
+
+def test_a_cell_is_found_as_numpy_finds_it():
+    rng = np.random.default_rng(0)
+    edges = np.sort(rng.normal(size=(3, 7)), axis=1).astype(np.float32)
+    edges[1, 4:] = np.inf
+    x = rng.normal(size=(500, 3)).astype(np.float32)
+    x[:3] = edges[:, :3].T  # on an edge: above it
+    found = np.asarray(cell_of(jnp.asarray(edges), jnp.asarray(x)))
+    expected = [np.searchsorted(edges[d], x[:, d], side="right") for d in range(3)]
+    assert (found == np.stack(expected, axis=1)).all()
+
+
+def test_the_baseline_of_the_rest_is_a_regression_of_it():
+    rng = np.random.default_rng(0)
+    x = np.zeros((400, 12, 2))
+    x[:, 0] = rng.normal(size=(400, 2))
+    for t in range(1, 12):
+        x[:, t, 0] = 0.8 * x[:, t - 1, 0] + 0.3 * rng.normal(size=400)
+        x[:, t, 1] = 0.5 * x[:, t - 1, 1] + 0.7 * x[:, t, 0] + 0.2 * rng.normal(size=400)
+    rest = np.ones(x.shape, bool)
+    rest[:, ::3, 0] = False
+    spoiled = x.copy()
+    found = baseline.fit_rest((spoiled, rest), (x, rest))
+    inverse = np.linalg.inv(np.asarray(found.factor, np.float64))
+    assert np.allclose(1 / np.diag(inverse), [0.3, 0.2], rtol=0.05)
+    assert np.allclose(found.matrix, [[0.8, 0.0], [0.56, 0.5]], atol=0.03)

@@ -29,7 +29,7 @@ def lattice_of(levels_L: np.ndarray, most: float) -> tuple[float, float] | None:
     (0.5, 1.5)
     >>> lattice_of(np.array([0.0, 1.0, np.pi, 5.0, 7.5]), 100)
     """
-    if len(levels_L) < 2 or not math.isfinite(width := float(levels_L[-1] - levels_L[0])):
+    if len(levels_L) < 2 or math.isinf(width := float(levels_L[-1]) - float(levels_L[0])):
         return None
     decimals = decimals_of(levels_L)
     if decimals is not None and np.abs(levels_L).max() * 10.0**decimals < 2**52:
@@ -42,11 +42,13 @@ def lattice_of(levels_L: np.ndarray, most: float) -> tuple[float, float] | None:
     for _ in range(ROUNDS):
         if step <= 0 or width / step > most + 1:
             return None
-        left = np.abs(gaps - step * np.rint(gaps / step))
-        if not np.any(off := left > TOLERANCE * step):
+        numbers = np.rint(gaps / step)
+        fitted = float(gaps @ numbers / (numbers @ numbers))  # Euclid's remainders add up errors
+        if np.all(np.abs(gaps - fitted * numbers) <= TOLERANCE * fitted):
             break
-        step = float(left[off].min())
-    numbers = np.r_[0.0, np.cumsum(np.rint(gaps / step))]
+        left = np.abs(gaps - step * numbers)
+        step = float(left[left > TOLERANCE * step].min(initial=step))
+    numbers = np.r_[0.0, np.cumsum(numbers)]
     step = width / numbers[-1]
     if not np.all(np.abs(levels_L - levels_L[0] - numbers * step) <= TOLERANCE * step):
         return None

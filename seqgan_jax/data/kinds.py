@@ -27,7 +27,7 @@ FEW = 12  # values that are categories, where all of them are there often
 LEAST_SHARE, LEAST_TIMES = 0.02, 5  # of each of these
 MOST_CATEGORIES = 1000
 REPEATS = 4  # readings for each level of a table
-DENSE, FEW_DENSE, FEW_LEVELS = 1 / 8, 1 / 2, 20  # share of a lattice that must be there
+DENSE, FEW_DENSE, FEW_LEVELS = 1 / 5, 1 / 2, 20  # share of a lattice that must be there
 FINEST = 2e-5  # step of a lattice as share of the spread: float32 must tell cells apart
 ATOM, ATOM_TIMES, ATOM_RATIO, NEAR = 0.02, 20, 4, 0.1
 ATOM_OF_GRID = 0.05
@@ -208,10 +208,13 @@ def _of_numbers(
         places = grids.nearest(table, levels)
         counts, fresh = (np.bincount(places, each, len(table)) for each in (counts, fresh))
     atoms = _atoms(table, counts, total, bool(kind.levels))[: MOST_ATOMS - len(sentinels)]
+    masses = sorted(
+        [(v, True) for v in sentinels.tolist()] + [(v, False) for v in table[atoms].tolist()]
+    )
     kind = dataclasses.replace(
         kind,
-        atoms=(*sentinels.tolist(), *table[atoms].tolist()),
-        sentinel=(True,) * len(sentinels) + (False,) * len(atoms),
+        atoms=tuple(value for value, _ in masses),
+        sentinel=tuple(is_far for _, is_far in masses),
         static=static,
     )
     if not static:

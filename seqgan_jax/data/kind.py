@@ -62,11 +62,14 @@ class Kind:
     @property
     def spacing(self) -> float:
         """The step of a grid, by a table or not, of equally distant values; 0 of others."""
+        return self._spacing(2 * grids.TOLERANCE)
+
+    def _spacing(self, tolerance: float) -> float:
         if self.step or self.name != GRID or len(self.levels) < 3:
             return self.step
         gaps = np.diff(self.levels)
         step = (self.levels[-1] - self.levels[0]) / len(gaps)
-        return step if np.abs(gaps - step).max() <= 2 * grids.TOLERANCE * step else 0.0
+        return step if np.abs(gaps - step).max() <= tolerance * step else 0.0
 
     def __str__(self) -> str:
         said = [self.name]
@@ -108,13 +111,13 @@ class Kind:
     def holds(self, x: np.ndarray) -> np.ndarray:
         """bool, for each value: it can be one of this column.
 
-        On a lattice to a thousandth of its step; between and beyond the levels of an irregular
-        table every value counts as the nearest level.
+        On a lattice to a thousandth of its step. Between and beyond the levels of a table that is
+        not exactly one (irregular, float32, printed sixths) a value counts as the nearest level.
         """
-        if self.name == CONTINUOUS or (self.levels and self.name == GRID and not self.spacing):
+        spacing = self._spacing(2 * grids.EXACT)
+        if self.name == CONTINUOUS or (self.name == GRID and not spacing):
             return np.isfinite(x)
-        off = np.abs(self.snap(x) - x)
-        good: np.ndarray = off <= (grids.TOLERANCE * self.spacing if self.name == GRID else 0.0)
+        good: np.ndarray = np.abs(self.snap(x) - x) <= grids.TOLERANCE * spacing
         return good | np.isin(x, self.atoms)
 
     def to_json(self) -> dict[str, Any]:

@@ -27,11 +27,11 @@ FEW = 12  # values that are categories, where all of them are there often
 LEAST_SHARE, LEAST_TIMES = 0.02, 5  # of each of these
 MOST_CATEGORIES = 1000
 REPEATS = 4  # readings for each level of a table
-DENSE, FEW_DENSE, FEW_LEVELS = 1 / 5, 1 / 2, 20  # share of a lattice that must be there
 FINEST = 2e-5  # step of a lattice as share of the spread: float32 must tell cells apart
 ATOM, ATOM_TIMES, ATOM_RATIO, NEAR = 0.02, 20, 4, 0.1
 ATOM_OF_GRID = 0.05
 HELD, SLOPED, EXPLAINED, LEAST_RUNS = 0.05, 0.2, (2, 3), 10
+FARTHEST = 9  # levels that a move is compared with
 STRAIGHT = 1e-5  # of the spread: rounding in the file
 
 
@@ -240,8 +240,7 @@ def _grid(
     apart = grids.merged(levels_L, fresh_L, spread)
     if len(apart) <= min(grids.MOST_LEVELS, (readings - fresh_L.max()) / REPEATS):
         levels_L, fresh_L, number = levels_L[apart], fresh_L[apart], len(apart)
-        dense = FEW_DENSE if number <= FEW_LEVELS else DENSE
-        whole = grids.completed(levels_L, fresh_L, dense)
+        whole = grids.completed(levels_L, fresh_L)
         return _table(levels_L if whole is None else whole)
     lattice = grids.lattice_of(levels_L, (levels_L[-1] - levels_L[0]) / (FINEST * spread))
     if lattice is not None:
@@ -318,10 +317,10 @@ def _runs(x_NT: np.ndarray, once_NT: np.ndarray, kind: Kind, spread: float) -> t
     held = times >= max(LEAST_RUNS, HELD * np.count_nonzero(steps))
     if held and kind.name == GRID:
         cells = _cells(x_NT, kind)
-        moves = np.abs(np.diff(cells, axis=1))
-        one, two = (np.count_nonzero((moves == far) & steps) / 2 for far in (1, 2))
+        moves = np.minimum(np.abs(np.diff(cells, axis=1))[steps], FARTHEST).astype(int)
+        near = np.bincount(moves, minlength=FARTHEST + 1)[1:FARTHEST] / 2
         # What a law of moves that is highest at 0 and falls ever faster could give at 0.
-        held = times > EXPLAINED[0] * max(one, one**2 / (two + 0.5))
+        held = times > EXPLAINED[0] * max(near.max(), near[0] ** 2 / (near[1] + 0.5))
     changed = once_NT[:, 2:] & ~same[:, 1:]
     bend = x_NT[:, 2:] - 2 * x_NT[:, 1:-1] + x_NT[:, :-2]
     unit = kind.spacing or 2 * STRAIGHT * spread

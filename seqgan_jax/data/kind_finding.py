@@ -17,6 +17,7 @@ FEW = 12  # values that are categories, where all of them are there often
 LEAST_SHARE, LEAST_TIMES = 0.02, 5  # of each of these
 MOST_CATEGORIES = 1000
 REPEATS = 4  # readings for each level of a table
+LEAST_LEVELS = 9  # of a lattice: the divisor of fewer may be chance
 FINEST = 2e-5  # step of a lattice as share of the spread: float32 must tell cells apart
 ATOM, ATOM_TIMES, ATOM_RATIO, NEAR = 0.02, 20, 4, 0.1
 ATOM_OF_GRID = 0.05
@@ -53,7 +54,8 @@ def of_numbers(
     if not static and np.any(fresh_NT != once_NT):
         counts = np.bincount(np.searchsorted(levels, x_NT[once_NT]), minlength=len(levels))
     is_few = len(levels) <= FEW and fresh.min() >= max(LEAST_TIMES, LEAST_SHARE * fresh.sum())
-    if asked == CATEGORICAL or (asked != GRID and (len(levels) == 2 or is_few)):
+    is_two = len(levels) == 2 and counts.sum() >= LEAST_TIMES
+    if asked == CATEGORICAL or (asked != GRID and (is_two or is_few)):
         if len(levels) > MOST_CATEGORIES:
             raise refusal(
                 name, asked, f"it has {len(levels):,} different values, more than {MOST_CATEGORIES}"
@@ -116,7 +118,7 @@ def _grid(
         whole = grids.completed(levels_L, fresh_L)
         return _table(levels_L if whole is None else whole)
     lattice = grids.lattice_of(levels_L, (levels_L[-1] - levels_L[0]) / (FINEST * spread))
-    if lattice is not None:
+    if lattice is not None and (asked == GRID or number >= LEAST_LEVELS):
         low, high = grids.ends_of(levels_L, fresh_L, math.inf)
         return Kind(GRID, step=lattice[1], origin=lattice[0], low=low, high=high)
     if asked == GRID and number <= min(grids.MOST_LEVELS, readings / 2):

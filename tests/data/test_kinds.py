@@ -85,6 +85,7 @@ LAWS = {
     "wild outliers": (chance(1e-4, RNG.poisson(10, (N, T)), 7e7), "table, 1 apart"),
     "months": (RNG.integers(1, 13, (N, T)), "12 categories"),
     "codes": (RNG.choice([1, 7, 99, 500], (N, T)), "4 categories"),
+    "two readings": (np.array([[0.123456789], [9.87654321]]), "continuous"),
     "flag": (RNG.random((N, T)) < 0.001, "2 categories"),
     "held": (kept_up(0.4, SMOOTH), "continuous, often as before"),
     "held tenths": (kept_up(0.3, SMOOTH.round(1)), "table, 0.1 apart, often as before"),

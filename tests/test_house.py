@@ -17,7 +17,7 @@ ORDER = [
     *("errors", "data.files", "data.bounds", "config", "data.form"),
     *("data.texts", "data.missing", "data.overlap", "data.arrays", "data.cells", "data.dialect"),
     *("data.tables", "data.times", "data.evidence", "data.columns", "data.intervals"),
-    *("data.grids", "data.kind", "data.kinds"),
+    *("data.grids", "data.kind", "data.kind_finding", "data.kinds"),
     *("data.sequences", "data.windows", "data.scaling", "data.shards", "data.writing"),
     *("processes.base", "processes.linear", "processes.regime", "processes.lstm"),
     *("processes.simulators", "data.layout", "data.inspection"),

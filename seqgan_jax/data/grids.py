@@ -14,6 +14,8 @@ TOLERANCE = 1e-3  # of a step: nearer values are on the lattice
 EDGE = 5  # an end that came so often is one: nothing was cut off there by chance
 MARGIN = 0.1  # of the range, beyond an end that came seldom
 SAME = 2e-6  # of the spread: closer levels are one, printed or computed in two ways
+EXACT = 1e-6  # of a step: nearer values are on it as well as float64 can
+DENSE, FEW_DENSE, FEW = 1 / 8, 1 / 2, 20  # shares of a lattice
 ROUNDS = 40
 LARGEST = 1e38  # of float32
 
@@ -29,7 +31,7 @@ def lattice_of(levels_L: np.ndarray, most: float) -> tuple[float, float] | None:
     (0.5, 1.5)
     >>> lattice_of(np.array([0.0, 1.0, np.pi, 5.0, 7.5]), 100)
     """
-    if len(levels_L) < 2 or not math.isfinite(width := float(levels_L[-1] - levels_L[0])):
+    if len(levels_L) < 2 or math.isinf(width := float(levels_L[-1]) - float(levels_L[0])):
         return None
     decimals = decimals_of(levels_L)
     if decimals is not None and np.abs(levels_L).max() * 10.0**decimals < 2**52:
@@ -42,11 +44,13 @@ def lattice_of(levels_L: np.ndarray, most: float) -> tuple[float, float] | None:
     for _ in range(ROUNDS):
         if step <= 0 or width / step > most + 1:
             return None
-        left = np.abs(gaps - step * np.rint(gaps / step))
-        if not np.any(off := left > TOLERANCE * step):
+        numbers = np.rint(gaps / step)
+        fitted = float(gaps @ numbers / (numbers @ numbers))  # Euclid's remainders add up errors
+        if np.all(np.abs(gaps - fitted * numbers) <= TOLERANCE * fitted):
             break
-        step = float(left[off].min())
-    numbers = np.r_[0.0, np.cumsum(np.rint(gaps / step))]
+        left = np.abs(gaps - step * numbers)
+        step = float(left[left > TOLERANCE * step].min(initial=step))
+    numbers = np.r_[0.0, np.cumsum(numbers)]
     step = width / numbers[-1]
     if not np.all(np.abs(levels_L - levels_L[0] - numbers * step) <= TOLERANCE * step):
         return None
@@ -121,19 +125,23 @@ def merged(levels_L: np.ndarray, counts_L: np.ndarray, spread: float) -> np.ndar
     return order[np.r_[True, np.diff(group[order]) != 0]]
 
 
-def completed(levels_L: np.ndarray, counts_L: np.ndarray, dense: float) -> np.ndarray | None:
+def completed(levels_L: np.ndarray, counts_L: np.ndarray) -> np.ndarray | None:
     """The levels with those of their lattice that were not seen; None where irregular.
 
-    None, too, where fewer than the share `dense` of the lattice between the ends was seen, or there
-    would be more than MOST_LEVELS.
+    None, too, where less than DENSE of the lattice between the ends was seen (FEW_DENSE where the
+    levels are few or not exactly on it: it may be chance), or there would be more than MOST_LEVELS.
 
-    >>> completed(np.array([1.0, 2.0, 4.0]), np.array([9, 9, 9]), 0.5)
+    >>> completed(np.array([1.0, 2.0, 4.0]), np.array([9, 9, 9]))
     array([1., 2., 3., 4.])
     """
-    lattice = lattice_of(levels_L, len(levels_L) / dense)
+    lattice = lattice_of(levels_L, len(levels_L) / DENSE)
     if lattice is None:
         return None
     origin, step = lattice
+    off = np.abs(np.rint((levels_L - origin) / step) * step + origin - levels_L).max()
+    cells = (levels_L[-1] - levels_L[0]) / step
+    if (len(levels_L) <= FEW or off > EXACT * step) and len(levels_L) < FEW_DENSE * cells:
+        return None
     width = float(levels_L[-1] - levels_L[0])
     low, high = ends_of(levels_L, counts_L, max(MARGIN * width, step))
     first = math.ceil((low - origin) / step - TOLERANCE)

@@ -10,7 +10,9 @@ from typing import Any, Self
 import numpy as np
 
 from seqgan_jax.data import grids
+from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.intervals import is_real
+from seqgan_jax.errors import UsageError
 
 CONTINUOUS, GRID, CATEGORICAL = "continuous", "grid", "categorical"
 NAMES = (CONTINUOUS, GRID, CATEGORICAL)
@@ -62,11 +64,14 @@ class Kind:
     @property
     def spacing(self) -> float:
         """The step of a grid, by a table or not, of equally distant values; 0 of others."""
+        return self._spacing(2 * grids.TOLERANCE)
+
+    def _spacing(self, tolerance: float) -> float:
         if self.step or self.name != GRID or len(self.levels) < 3:
             return self.step
         gaps = np.diff(self.levels)
         step = (self.levels[-1] - self.levels[0]) / len(gaps)
-        return step if np.abs(gaps - step).max() <= 2 * grids.TOLERANCE * step else 0.0
+        return step if np.abs(gaps - step).max() <= tolerance * step else 0.0
 
     def __str__(self) -> str:
         said = [self.name]
@@ -108,14 +113,47 @@ class Kind:
     def holds(self, x: np.ndarray) -> np.ndarray:
         """bool, for each value: it can be one of this column.
 
-        On a lattice to a thousandth of its step; between and beyond the levels of an irregular
-        table every value counts as the nearest level.
+        On a lattice to a thousandth of its step. Between and beyond the levels of a table that is
+        not exactly one (irregular, float32, printed sixths) a value counts as the nearest level.
         """
-        if self.name == CONTINUOUS or (self.levels and self.name == GRID and not self.spacing):
+        spacing = self._spacing(2 * grids.EXACT)
+        if self.name == CONTINUOUS or (self.name == GRID and not spacing):
             return np.isfinite(x)
-        off = np.abs(self.snap(x) - x)
-        good: np.ndarray = off <= (grids.TOLERANCE * self.spacing if self.name == GRID else 0.0)
+        good: np.ndarray = np.abs(self.snap(x) - x) <= grids.TOLERANCE * spacing
         return good | np.isin(x, self.atoms)
+
+    def limited(self, limits: Limits, d: int) -> Self:
+        """With what --log or --bounds says of column d: a density under --log, the ends of a grid.
+
+        Raises:
+          UsageError: it holds words.
+        """
+        if self.words:
+            raise UsageError(
+                f"{limits.flag}: column {d + 1} holds words, which have no size. Leave it out."
+            )
+        if not limits.closed and self.name != CONTINUOUS:
+            return type(self)(CONTINUOUS, static=self.static)
+        if self.name == GRID:
+            low = limits.low if math.isfinite(limits.low) else self.low
+            high = limits.high if math.isfinite(limits.high) else self.high
+            inside = [low <= level <= high for level in self.levels]
+            levels, weights = (
+                tuple(v for v, is_in in zip(values, inside, strict=True) if is_in)
+                for values in (self.levels, self.weights)
+            )
+            return dataclasses.replace(self, low=low, high=high, levels=levels, weights=weights)
+        return dataclasses.replace(self, sloped=False)  # not straight where it is mapped
+
+    def rest(self, x_NT: np.ndarray) -> np.ndarray:
+        """The values that are no atom and not as before; all where these do not vary."""
+        if not (self.atoms or self.held):
+            return x_NT.ravel()
+        there = ~np.isin(x_NT, self.atoms)
+        if self.held:
+            there[:, 1:] &= x_NT[:, 1:] != x_NT[:, :-1]
+        rest = x_NT[there]
+        return rest if len(rest) > 1 and np.any(rest != rest[0]) else x_NT.ravel()
 
     def to_json(self) -> dict[str, Any]:
         """The name and what is not as in `Kind(name)`; the numbers survive `json.dumps` exactly."""

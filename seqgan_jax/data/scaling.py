@@ -14,7 +14,7 @@ import numpy as np
 
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.intervals import Interval, is_real
-from seqgan_jax.data.kind import CONTINUOUS, GRID, Kind
+from seqgan_jax.data.kind import CONTINUOUS, Kind
 from seqgan_jax.errors import CheckpointError, DataError, UsageError
 
 NEAR_ATOM = 1e-4  # scaled: what is as near to an atom is the atom
@@ -109,9 +109,10 @@ class Scaler:
             kept.append(d)
             said = [e for e, each in enumerate(limits_D) if each and np.array_equal(x, columns[e])]
             limits = _only(limits_D, said)
-            kind = _limited(kinds_D[d] if kinds_D else Kind(CONTINUOUS), limits, d)
+            kind = kinds_D[d] if kinds_D else Kind(CONTINUOUS)
+            kind = kind.limited(limits, d) if limits else kind
             kinds.append(kind)
-            rest = _rest(y_NTE[..., d], kind)
+            rest = kind.rest(y_NTE[..., d])
             bounded = kind.name == CONTINUOUS
             intervals.append(Interval.fit(rest, limits) if bounded else Interval())
             y = _trimmed(intervals[-1].forward(rest), kind)
@@ -311,39 +312,6 @@ def _only(limits_D: Sequence[Limits | None], said: Sequence[int]) -> Limits | No
                 f"transform than {limits.flag}. Leave one out: equal columns share theirs."
             )
     return first
-
-
-def _limited(kind: Kind, limits: Limits | None, d: int) -> Kind:
-    """The kind with what --log or --bounds says of it."""
-    if limits is None:
-        return kind
-    if kind.words:
-        raise UsageError(
-            f"{limits.flag}: column {d + 1} holds words, which have no size. Leave it out."
-        )
-    if not limits.closed and kind.name != CONTINUOUS:
-        return Kind(CONTINUOUS, static=kind.static)
-    if kind.name == GRID:
-        low = limits.low if math.isfinite(limits.low) else kind.low
-        high = limits.high if math.isfinite(limits.high) else kind.high
-        inside = [low <= level <= high for level in kind.levels]
-        levels, weights = (
-            tuple(v for v, is_in in zip(values, inside, strict=True) if is_in)
-            for values in (kind.levels, kind.weights)
-        )
-        return dataclasses.replace(kind, low=low, high=high, levels=levels, weights=weights)
-    return dataclasses.replace(kind, sloped=False)  # not straight where it is mapped
-
-
-def _rest(x_NT: np.ndarray, kind: Kind) -> np.ndarray:
-    """The values that are no atom and not as before; all where few are left."""
-    if not (kind.atoms or kind.held):
-        return x_NT.ravel()
-    there = ~np.isin(x_NT, kind.atoms)
-    if kind.held:
-        there[:, 1:] &= x_NT[:, 1:] != x_NT[:, :-1]
-    rest = x_NT[there]
-    return rest if len(rest) > 1 and np.any(rest != rest[0]) else x_NT.ravel()
 
 
 def _trimmed(y: np.ndarray, kind: Kind) -> np.ndarray:

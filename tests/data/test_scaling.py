@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from seqgan_jax.data.layout import Scaler
-from seqgan_jax.errors import CheckpointError, DataError
+from seqgan_jax.data import bounds, kinds
+from seqgan_jax.data.kinds import Kind
+from seqgan_jax.data.scaling import Scaler
+from seqgan_jax.errors import CheckpointError, DataError, UsageError
 
 RNG = np.random.default_rng(1)
 
@@ -145,3 +147,193 @@ def test_a_scaling_that_is_no_object():
     for stored in (None, [], "x", {}):
         with pytest.raises(CheckpointError, match="scaling is damaged"):
             Scaler.from_json(stored)
+
+
+# ------------------------------------------------------------------ kinds
+
+
+def mixed() -> tuple[np.ndarray, tuple[Kind, ...]]:
+    """Columns: a density, tenths, rain with zeros, words, a code -200 for missing, held, static."""
+    smooth, size = RNG.normal(size=(200, 8)), (200, 8)
+    held = np.take_along_axis(
+        smooth, np.maximum.accumulate(np.where(RNG.random(size) < 0.5, 0, np.arange(8)), 1), 1
+    )
+    x = np.stack(
+        [
+            smooth,
+            RNG.poisson(60, size) / 10,
+            np.where(RNG.random(size) < 0.6, 0.0, np.exp(RNG.normal(size=size))),
+            RNG.integers(0, 5, size).astype(float),
+            np.where(RNG.random(size) < 0.1, -200.0, 20 + 3 * RNG.normal(size=size)),
+            5 + held,
+            np.repeat(RNG.integers(20, 60, (200, 1)), 8, 1).astype(float),
+        ],
+        axis=-1,
+    )
+    return x, kinds.find(x, words=[d == 3 for d in range(7)])
+
+
+def test_densities_are_scaled_as_before():
+    """To the bit: mean and standard deviation, and the same entries stored."""
+    x = RNG.standard_cauchy((40, 6, 3))
+    scaler = Scaler.fit(x, (), kinds.find(x))
+    for k in range(3):
+        column = x[..., k].ravel()
+        largest = np.abs(column).max()
+        assert scaler.shift_K[k] == np.mean(column / largest) * largest
+        assert scaler.scale_K[k] == np.std(column / largest) * largest
+    assert scaler.to_json() == Scaler.fit(x).to_json()
+    assert set(scaler.to_json()) == {"shift", "scale", "source", "constant", "kept"}
+
+
+def test_the_scale_is_of_the_rest():
+    x, found = mixed()
+    scaler = Scaler.fit(x, (), found)
+    assert [kind.name for kind in scaler.kinds_K][:4] == [
+        "continuous",
+        "grid",
+        "continuous",
+        "categorical",
+    ]
+    wet = x[..., 2][x[..., 2] > 0]
+    assert scaler.scale_K[2] == pytest.approx(wet.std(), rel=0.1)
+    assert (scaler.shift_K[3], scaler.scale_K[3]) == (0, 1)
+    assert np.array_equal(scaler.transform(x)[..., 3], x[..., 3])
+    assert scaler.kinds_K[4].sentinel == (True,)
+    assert scaler.shift_K[4] == pytest.approx(20, abs=0.5)
+    assert scaler.scale_K[4] == pytest.approx(3, rel=0.1)
+    moves = x[:, 1:, 5][x[:, 1:, 5] != x[:, :-1, 5]]
+    assert scaler.kinds_K[5].held
+    assert scaler.shift_K[5] == pytest.approx(np.r_[moves, x[:, 0, 5]].mean(), abs=0.05)
+
+
+def test_outliers_do_not_set_the_scale_of_a_grid():
+    x = RNG.poisson(100.0, (200, 8, 1)).astype(float)
+    x[3, 3], x[5, 5], x[7, 7] = 1e7, -1e9, 4e12
+    scaler = Scaler.fit(x, (), kinds.find(x))
+    assert scaler.scale_K[0] == pytest.approx(10, rel=0.2)
+    assert np.array_equal(scaler.inverse(scaler.transform(x)), x)
+
+
+def test_samples_are_values_of_their_columns():
+    x, found = mixed()
+    scaler = Scaler.fit(x, (), found)
+    z = 2 * RNG.normal(size=(300, 8, 7))
+    z[::2, :, 2] = scaler.transform(x)[0, x[0, :, 2] == 0, 2][0] + RNG.uniform(
+        -9e-5, 9e-5, (150, 8)
+    )
+    y = scaler.inverse(z)
+    assert scaler.matches(y).all()
+    assert np.array_equal(y[..., 1], y[..., 1].round(1))
+    assert np.all(y[::2, :, 2] == 0)
+    assert np.mean(y[1::2, :, 2] == 0) < 0.01
+    assert set(y[..., 3].ravel()) == {0, 1, 2, 3, 4}
+    assert np.all(y[..., 6] == y[:, :1, 6])
+    assert not np.any(np.signbit(y[y == 0]))
+    back = scaler.inverse(scaler.transform(x).astype(np.float32))
+    for d in (1, 3, 6):
+        assert np.array_equal(back[..., d], x[..., d])
+    for d, atom in ((2, 0), (4, -200)):
+        assert np.array_equal(back[..., d] == atom, x[..., d] == atom)
+
+
+def test_a_far_sentinel_survives_float32():
+    x = RNG.normal(size=(200, 8, 1)) + 7
+    x[RNG.random(x.shape) < 0.1] = -99999999.0
+    scaler = Scaler.fit(x, (), kinds.find(x))
+    back = scaler.inverse(scaler.transform(x).astype(np.float32))
+    assert np.array_equal(back == -99999999.0, x == -99999999.0)
+    assert np.abs(back - x).max() < 1e-5
+
+
+def test_what_a_column_cannot_be_has_no_probability():
+    x, found = mixed()
+    scaler = Scaler.fit(x, (), found)
+    for d, value in ((1, 6.05), (3, 5.0), (3, 0.5), (6, x[0, 0, 6] + 1)):
+        other = x[:3].copy()
+        other[1, 2, d] = value
+        assert scaler.matches(other).tolist() == [True, False, True], d
+    other = x[:1].copy()
+    other[..., 6] = 40.5
+    assert not scaler.matches(other)[0]
+
+
+def test_the_derivative_of_densities_by_differences():
+    x = np.exp(RNG.normal(size=(30, 5, 3)))
+    x[..., 1] = RNG.poisson(4, (30, 5))
+    limits = bounds.of_columns(["c"], [], ["a", "b", "c"])
+    scaler = Scaler.fit(x, limits, kinds.find(x))
+    h = 1e-6
+    slope = (scaler.transform(x + h) - scaler.transform(x - h)) / (2 * h)
+    derivative = scaler.log_derivative(x)
+    assert derivative.shape == (30, 5, 3)
+    np.testing.assert_allclose(derivative[..., [0, 2]], np.log(slope[..., [0, 2]]), atol=1e-5)
+    assert np.all(derivative[..., 1] == 0)
+    plain = Scaler.fit(x, limits)
+    np.testing.assert_allclose(plain.log_derivative(x).sum((1, 2)), plain.log_jacobian(x))
+
+
+def test_bounds_and_logarithms_of_other_kinds():
+    x, found = mixed()
+    names = [f"c{d}" for d in range(7)]
+
+    def fitted(log, bound):
+        return Scaler.fit(x, bounds.of_columns(log, bound, names), found)
+
+    table = fitted([], ["c1:0:9"]).kinds_K[1]
+    assert (table.low, table.high, table.name) == (0, 9, "grid")
+    assert max(table.levels) <= 9
+    rain = fitted([], ["c2:0:"])
+    assert rain.kinds_K[2].atoms == (0,)
+    assert np.array_equal(rain.inverse(rain.transform(x))[..., 2] == 0, x[..., 2] == 0)
+    assert rain.inverse(np.full((1, 8, 7), -50.0))[0, 0, 2] == 0
+    assert fitted(["c1"], []).kinds_K[1].plain
+    assert fitted(["c6"], []).kinds_K[6] == Kind("continuous", static=True)
+    with pytest.raises(UsageError, match="--bounds c3:0:9: column 4 holds words"):
+        fitted([], ["c3:0:9"])
+    lattice = Kind("grid", step=0.5, low=0.0, high=7.0)
+    z = RNG.normal(size=(40, 9, 1)) * 50
+    y = np.rint(2 * np.abs(RNG.normal(size=(40, 9, 1)))) / 2
+    wide = Scaler.fit(y, bounds.of_columns([], ["a:-1:9"], ["a"]), [lattice])
+    assert (wide.inverse(z).min(), wide.inverse(z).max()) == (-1, 9)
+
+
+class Sum:
+    """The third column is the sum of the others."""
+
+    def forward(self, x_NTD):
+        return x_NTD[..., :2]
+
+    def inverse(self, y_NTE):
+        return np.concatenate([y_NTE, y_NTE.sum(axis=-1, keepdims=True).round(1)], axis=-1)
+
+    def holds(self, x_NTD):
+        return x_NTD[..., 2] == (x_NTD[..., 0] + x_NTD[..., 1]).round(1)
+
+    def to_json(self):
+        return ["sum"]
+
+
+def test_rules_hold_of_samples():
+    x = Sum().inverse(RNG.poisson(50, (200, 8, 2)) / 10)
+    scaler = Scaler.fit(x, (), kinds.find(Sum().forward(x)), Sum())
+    assert scaler.kept_K == (0, 1)
+    assert np.array_equal(scaler.inverse(scaler.transform(x)), x)
+    samples = scaler.inverse(RNG.normal(size=(50, 8, 2)))
+    assert scaler.matches(samples).all()
+    samples[1, 2, 2] += 0.1
+    assert scaler.matches(samples[:3]).tolist() == [True, False, True]
+    assert scaler.to_json()["rules"] == ["sum"]
+
+
+def test_kinds_are_stored():
+    x, found = mixed()
+    scaler = Scaler.fit(x, (), found)
+    stored = json.loads(json.dumps(scaler.to_json()))
+    again = Scaler.from_json(stored)
+    assert again.kinds_K == scaler.kinds_K
+    assert again.to_json() == scaler.to_json()
+    assert stored["kinds"][0] is None
+    for damage in ([None] * 7, stored["kinds"][1:], {}, [{"name": "x"}, *stored["kinds"][1:]]):
+        with pytest.raises(CheckpointError, match="scaling is damaged"):
+            Scaler.from_json(stored | {"kinds": damage})

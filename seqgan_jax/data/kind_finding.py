@@ -1,0 +1,221 @@
+"""The kind of a column of numbers, found in its readings.
+
+Shapes: N sequences, T steps; L distinct values of a column, ascending.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from seqgan_jax.data import grids
+from seqgan_jax.data.columns import LEAST_CODE, SENTINEL_TIMES
+from seqgan_jax.data.kind import CATEGORICAL, CONTINUOUS, GRID, MOST_ATOMS, Kind
+from seqgan_jax.errors import DataError
+
+FEW = 12  # values that are categories, where all of them are there often
+LEAST_SHARE, LEAST_TIMES = 0.02, 5  # of each of these
+MOST_CATEGORIES = 1000
+REPEATS = 4  # readings for each level of a table
+LEAST_LEVELS = 9  # of a lattice: the divisor of fewer may be chance
+FINEST = 2e-5  # step of a lattice as share of the spread: float32 must tell cells apart
+ATOM, ATOM_TIMES, ATOM_RATIO, NEAR = 0.02, 20, 4, 0.1
+ATOM_OF_GRID = 0.05
+HELD, SLOPED, EXPLAINED, LEAST_RUNS = 0.05, 0.2, (2, 3), 10
+FARTHEST = 9  # levels that a move is compared with
+STRAIGHT = 1e-5  # of the spread: rounding in the file
+
+
+def of_numbers(
+    x_NT: np.ndarray, once_NT: np.ndarray, asked: str | None, static: bool, name: str
+) -> Kind:
+    """The kind of a column of numbers that varies.
+
+    Categories, where there are two or few values and none is rare. Else sentinels are set aside;
+    then a table, a lattice or a density; then atoms, held and sloped.
+
+    Args:
+      x_NT: without -0.
+      once_NT: see `kinds.once`.
+      asked: categorical, grid, static or None.
+      static: it is constant in each sequence.
+      name: for messages.
+
+    Raises:
+      DataError: it cannot be what is asked.
+    """
+    fresh_NT = once_NT.copy()  # held values once
+    if static:
+        fresh_NT[:] = np.arange(x_NT.shape[1]) == 0
+    else:
+        fresh_NT[:, 1:] &= x_NT[:, 1:] != x_NT[:, :-1]
+    levels, fresh = grids.counted(x_NT[fresh_NT])
+    counts = fresh
+    if not static and np.any(fresh_NT != once_NT):
+        counts = np.bincount(np.searchsorted(levels, x_NT[once_NT]), minlength=len(levels))
+    is_few = len(levels) <= FEW and fresh.min() >= max(LEAST_TIMES, LEAST_SHARE * fresh.sum())
+    is_two = len(levels) == 2 and counts.sum() >= LEAST_TIMES
+    if asked == CATEGORICAL or (asked != GRID and (is_two or is_few)):
+        if len(levels) > MOST_CATEGORIES:
+            raise refusal(
+                name, asked, f"it has {len(levels):,} different values, more than {MOST_CATEGORIES}"
+            )
+        return categories(levels, counts, static)
+    far = _sentinels(levels, counts)
+    sentinels, levels = levels[far], levels[~far]
+    total, counts, fresh = counts.sum(), counts[~far], fresh[~far]
+    spread = _spread(levels, fresh)
+    if not spread < math.inf:
+        return Kind(CONTINUOUS, static=static)
+    kind = _grid(levels, fresh, spread, asked)
+    if asked == GRID and kind is None:
+        raise refusal(
+            name,
+            asked,
+            f"its {len(levels):,} different values are multiples of no step that is at least "
+            f"{FINEST:g} of their spread ({spread:.4g}), and do not repeat",
+        )
+    kind = kind or Kind(CONTINUOUS)
+    table = levels
+    if kind.levels:
+        table = np.array(kind.levels)
+        places = grids.nearest(table, levels)
+        counts, fresh = (np.bincount(places, each, len(table)) for each in (counts, fresh))
+    atoms = _atoms(table, counts, total, bool(kind.levels))[: MOST_ATOMS - len(sentinels)]
+    masses = sorted(
+        [(v, True) for v in sentinels.tolist()] + [(v, False) for v in table[atoms].tolist()]
+    )
+    kind = dataclasses.replace(
+        kind,
+        atoms=tuple(value for value, _ in masses),
+        sentinel=tuple(is_far for _, is_far in masses),
+        static=static,
+    )
+    if not static:
+        held, sloped = _runs(x_NT, once_NT, kind, spread)
+        kind = dataclasses.replace(kind, held=held, sloped=sloped)
+    if not kind.levels:
+        return kind
+    came = np.where(np.isin(table, kind.atoms), 0.0, fresh if kind.held else counts)
+    weights = grids.weights_of(came)
+    return dataclasses.replace(kind, weights=tuple(weights.tolist()))
+
+
+def categories(levels: np.ndarray, counts: np.ndarray, static: bool, words: bool = False) -> Kind:
+    """Categories that came so often."""
+    weights = tuple(counts.astype(np.float64).tolist())
+    return Kind(CATEGORICAL, tuple(levels.tolist()), weights, static=static, words=words)
+
+
+def _grid(
+    levels_L: np.ndarray, fresh_L: np.ndarray, spread: float, asked: str | None
+) -> Kind | None:
+    """A grid by a table or a lattice, None where neither is there."""
+    number, readings = len(levels_L), fresh_L.sum()
+    apart = grids.merged(levels_L, fresh_L, spread)
+    if len(apart) <= min(grids.MOST_LEVELS, (readings - fresh_L.max()) / REPEATS):
+        levels_L, fresh_L, number = levels_L[apart], fresh_L[apart], len(apart)
+        whole = grids.completed(levels_L, fresh_L)
+        return _table(levels_L if whole is None else whole)
+    lattice = grids.lattice_of(levels_L, (levels_L[-1] - levels_L[0]) / (FINEST * spread))
+    if lattice is not None and (asked == GRID or number >= LEAST_LEVELS):
+        low, high = grids.ends_of(levels_L, fresh_L, math.inf)
+        return Kind(GRID, step=lattice[1], origin=lattice[0], low=low, high=high)
+    if asked == GRID and number <= min(grids.MOST_LEVELS, readings / 2):
+        return _table(levels_L)
+    return None
+
+
+def _table(levels_L: np.ndarray) -> Kind:
+    return Kind(GRID, tuple(levels_L.tolist()), (1.0,) * len(levels_L))
+
+
+def _sentinels(levels_L: np.ndarray, counts_L: np.ndarray) -> np.ndarray:
+    """Which levels are far outside the others and there again and again, bool [L].
+
+    Farther from the nearest other than these lie apart, the other end left out: of ATOM of all
+    readings, or whole numbers as in `columns.sentinel_of`.
+    """
+    first, last, far = 0, len(levels_L), np.zeros(len(levels_L), bool)
+    while last - first > 4 and np.count_nonzero(far) < MOST_ATOMS:
+        rest = levels_L[first + 1 : last - 1]
+        for end, low, high in ((first, first + 1, last), (last - 1, first, last - 1)):
+            value, times = levels_L[end], counts_L[end]
+            gap = np.abs(rest - value).min()
+            often = times >= ATOM_TIMES and times > ATOM * counts_L.sum()
+            code = times >= SENTINEL_TIMES and value == np.rint(value) and abs(value) >= LEAST_CODE
+            code = code and gap > np.abs(rest).max() / 2
+            if gap > rest[-1] - rest[0] and (often or code):
+                far[end], first, last = True, low, high
+                break
+        else:
+            break
+    return far
+
+
+def _spread(levels_L: np.ndarray, counts_L: np.ndarray) -> float:
+    """About the standard deviation, whatever outliers there are; above 0."""
+    ranks = np.searchsorted(np.cumsum(counts_L), np.array([0.05, 0.95]) * counts_L.sum())
+    low, high = levels_L[ranks]
+    return float((high - low) or (levels_L[-1] - levels_L[0])) / 3.29
+
+
+def _atoms(table_L: np.ndarray, counts_L: np.ndarray, total: int, is_table: bool) -> np.ndarray:
+    """Places of values with more mass than the rest around them explains, the largest first.
+
+    Each has a share of its own and ATOM_RATIO times what any other value within NEAR of the range
+    has: whole numbers among fractions, which are a comb, are none. Of a table the others are all
+    others, else all but atoms.
+    """
+    order = np.argsort(-counts_L, kind="stable")[:MOST_ATOMS]
+    near = NEAR * (table_L[-1] - table_L[0])
+    least = max(ATOM_TIMES, (ATOM_OF_GRID if is_table else ATOM) * total)
+
+    def stands_out(place: int, others: np.ndarray) -> bool:
+        low = min(np.searchsorted(table_L, table_L[place] - near), max(place - 2, 0))
+        high = max(np.searchsorted(table_L, table_L[place] + near), place + 3)
+        others = np.setdiff1d(np.arange(low, min(high, len(table_L))), others)
+        return bool(counts_L[place] >= max(least, ATOM_RATIO * counts_L[others].max(initial=0)))
+
+    if is_table:
+        return order[[stands_out(place, order[i : i + 1]) for i, place in enumerate(order)]]
+    numbers = range(len(order), 0, -1)
+    good = (n for n in numbers if all(stands_out(place, order[:n]) for place in order[:n]))
+    return order[: next(good, 0)]
+
+
+def _runs(x_NT: np.ndarray, once_NT: np.ndarray, kind: Kind, spread: float) -> tuple[bool, bool]:
+    """Held and sloped: how often a value is as before, or straight on, and more than by chance."""
+    same = x_NT[:, 1:] == x_NT[:, :-1]
+    steps = once_NT[:, 1:] & ~np.isin(x_NT[:, 1:], kind.atoms)
+    times = np.count_nonzero(same & steps)
+    held = times >= max(LEAST_RUNS, HELD * np.count_nonzero(steps))
+    if held and kind.name == GRID:
+        cells = _cells(x_NT, kind)
+        moves = np.minimum(np.abs(np.diff(cells, axis=1))[steps], FARTHEST).astype(int)
+        near = np.bincount(moves, minlength=FARTHEST + 1)[1:FARTHEST] / 2
+        # What a law of moves that is highest at 0 and falls ever faster could give at 0.
+        held = times > EXPLAINED[0] * max(near.max(), near[0] ** 2 / (near[1] + 0.5))
+    changed = once_NT[:, 2:] & ~same[:, 1:]
+    bend = x_NT[:, 2:] - 2 * x_NT[:, 1:-1] + x_NT[:, :-2]
+    unit = kind.spacing or 2 * STRAIGHT * spread
+    bends = np.abs(np.rint(bend[changed] / unit))
+    times = np.count_nonzero(bends == 0)
+    others = max(np.count_nonzero(bends == far) / 2 for far in (1, 2))
+    sloped = times >= max(LEAST_RUNS, SLOPED * bends.size) and times > EXPLAINED[1] * others
+    return bool(held), bool(sloped)
+
+
+def _cells(x_NT: np.ndarray, kind: Kind) -> np.ndarray:
+    """The number of each value on the grid."""
+    if kind.levels:
+        return grids.nearest(np.array(kind.levels), x_NT)
+    return np.rint((x_NT - kind.origin) / kind.step)
+
+
+def refusal(name: str, asked: str | None, why: str) -> DataError:
+    """A column cannot be what --kind says."""
+    return DataError(
+        f"{name} cannot be learned as {asked} (--kind): {why}. Correct --kind, or leave it out: "
+        "the kind is then found in the data."
+    )

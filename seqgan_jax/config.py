@@ -81,8 +81,8 @@ class DataConfig:
     bounds: tuple[str, ...] = ()
     """COLUMN:LOW:HIGH (or all:LOW:HIGH): samples never leave LOW to HIGH. One may be empty."""
     kind: tuple[str, ...] = ()
-    """COLUMN:KIND (or all:KIND): continuous, grid, categorical or static. Default: what the training
-    part shows."""
+    """COLUMN:KIND (or all:KIND), continuous, grid, categorical or static. Default: what the
+    training part shows."""
     features: Annotated[int, Range(1, 1e4)] = 1
     """Numbers a step, where a text file holds several: T x D numbers a line, step after step."""
     num_sequences: Annotated[int, Range(30, 1e8)] = 10_000

@@ -13,7 +13,7 @@ from seqgan_jax.config import GeneratorConfig
 from seqgan_jax.core import baseline, policy, sampling
 from seqgan_jax.core.batch import Batch
 from seqgan_jax.core.columns import support
-from seqgan_jax.core.columns.cells import cell_of, log_mass
+from seqgan_jax.core.columns.cells import cell_of, log_mass, logistic
 from seqgan_jax.data.kind import Kind
 
 CODES = Kind("categorical", levels=(0.0, 1.0, 2.0), words=True)
@@ -82,7 +82,7 @@ def test_samples_follow_the_enumerated_probabilities(kinds):
 
 
 def test_a_density_beside_atoms_integrates_to_what_the_atoms_leave():
-    bound, columns, shift, scale = policy_of((RAIN, CODES), 2)
+    bound, columns, shift, scale = policy_of((RAIN, CODES), 2, spread=0.2)
     grid = np.linspace(-40, 40, 40_001)
     x = np.zeros((len(grid), 2, 2), np.float32)
     x[:, :, 1] = 1.0
@@ -168,16 +168,23 @@ def test_the_mass_of_a_cell_is_scipys():
     middle, width = 8 * rng.normal(size=5000), 10 ** rng.uniform(-4, 2, 5000)
     lower = (middle - width / 2).astype(np.float32)
     upper = (middle + width / 2).astype(np.float32)
+    law = scipy.stats.logistic(scale=np.sqrt(3) / np.pi)
     a, b = lower.astype(np.float64), upper.astype(np.float64)
     near, far = np.where(a + b < 0, -b, a), np.where(a + b < 0, -a, b)
-    log_near, log_far = scipy.stats.norm.logsf(near), scipy.stats.norm.logsf(far)
-    expected = log_near + np.log(-np.expm1(log_far - log_near))
-    assert np.allclose(log_mass(lower, upper), expected, rtol=1e-4, atol=3e-4)
-    by_lower, by_upper = jax.vmap(jax.grad(log_mass, argnums=(0, 1)))(lower, upper)
+    expected = law.logsf(near) + np.log(-np.expm1(law.logsf(far) - law.logsf(near)))
+    assert np.allclose(log_mass(lower, upper), expected, rtol=1e-4, atol=1e-2)
     wide = b - a > 0.01
+    assert np.allclose(log_mass(lower, upper)[wide], expected[wide], rtol=1e-5, atol=1e-4)
+    by_lower, by_upper = jax.vmap(jax.grad(log_mass, argnums=(0, 1)))(lower, upper)
     for found, sign, end in ((by_lower, -1, a), (by_upper, 1, b)):
-        share = sign * np.exp(scipy.stats.norm.logpdf(end) - expected)
+        share = sign * np.exp(law.logpdf(end) - expected)
         assert np.allclose(np.asarray(found)[wide], share[wide], rtol=5e-3, atol=5e-3)
+
+
+def test_logistic_numbers_from_normal_ones_are_such():
+    drawn = np.asarray(logistic(jax.random.normal(jax.random.key(0), (50_000,))))
+    law = scipy.stats.logistic(scale=np.sqrt(3) / np.pi)
+    assert scipy.stats.kstest(drawn, law.cdf).pvalue > 1e-3
 
 
 def test_a_cell_is_found_as_numpy_finds_it():

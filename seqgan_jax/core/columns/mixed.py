@@ -2,9 +2,10 @@
 
     p(x_d | x_<t, x_<d) = sum_g c_g [x_d is option g] + c_0 f(x_d)
 
-with c the probabilities of the choices and f the mixture's density, or the mass of the cell of x_d
-where the column is on a grid. `log_prob` is therefore the logarithm of a mass where a value has
-mass, and of a density where it has none (`is_density`).
+with c the probabilities of the choices and f the density of a mixture of Gaussians, or the mass of
+the cell of x_d under a mixture of logistic distributions where the column is on a grid. `log_prob`
+is therefore the logarithm of a mass where a value has mass, and of a density where it has none
+(`is_density`).
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from jax import lax
 
 from seqgan_jax.core.batch import Params
 from seqgan_jax.core.columns import support
-from seqgan_jax.core.columns.cells import log_mass
+from seqgan_jax.core.columns.cells import log_mass, logistic
 from seqgan_jax.core.columns.chain import HIDDEN, Context, Weights
 from seqgan_jax.core.columns.continuous import Mixture, cumulative, log_joint, normal_cdf
 from seqgan_jax.core.columns.support import Layout, Support
@@ -44,9 +45,14 @@ class MixedChain:
         return self.layout.features
 
     @property
+    def choices(self) -> int:
+        """Numbers of a column's choice: C, or 0 where there is none."""
+        return self.layout.choices if self.layout.choices > 1 else 0
+
+    @property
     def own(self) -> int:
         """Numbers of one column, C + 3 K."""
-        return self.layout.choices + self.mixture.num_params
+        return self.choices + self.mixture.num_params
 
     @property
     def num_coupling(self) -> int:
@@ -71,18 +77,21 @@ class MixedChain:
     def start(self, log_share_DC: jax.Array) -> jax.Array:
         """Numbers of an untrained policy: the shares of the choices, independent columns."""
         mixture = jnp.tile(jnp.asarray(self.mixture.start())[None], (self.features, 1))
-        own = jnp.concatenate([log_share_DC, mixture], axis=1)
+        shares = log_share_DC[self.layout.order, : self.choices]
+        own = jnp.concatenate([shares, mixture], axis=1)
         return jnp.concatenate([own.reshape(-1), jnp.zeros(self.num_coupling)])
 
     def weights(self, key: jax.Array) -> dict[str, jax.Array]:
         """Weights that all steps share: columns are independent until trained. Consumes `key`."""
         if not self.num_coupling:
             return {}
-        options = self.layout.choices - 1
-        draw = jax.nn.initializers.lecun_normal()(key, (self.features * (1 + options), HIDDEN))
-        # One of a column's options at most is met: as large as one number of it.
-        draw = draw.reshape(self.features, 1 + options, HIDDEN) * (1 + options) ** 0.5
+        draw = jax.nn.initializers.lecun_normal()(key, (self.num_seen, HIDDEN))
         return {"A": draw, "W": jnp.zeros((self.features, HIDDEN, self.own))}
+
+    @property
+    def num_seen(self) -> int:
+        """What later columns see of the earlier ones: innovations and options."""
+        return self.features + len(self.layout.shown)
 
     def context(
         self, constants: Params, x: jax.Array | None, before: jax.Array | None = None
@@ -98,7 +107,7 @@ class MixedChain:
             )
         size = support.size_of(own, self.layout, x)
         offset = size @ constants["matrix"].T + support.by_column(constants["offset"], x)
-        slope = support.continued(own, self.layout, x, before) if self.layout.sloped else None
+        slope = support.continued(x, before)
         options = support.options(own, self.layout, x, slope)
         plain = Context.of(offset, constants["factor"])
         return MixedContext(**vars(plain), support=own, options=options, chain=self, is_first=False)
@@ -120,7 +129,7 @@ class MixedChain:
         context: "MixedContext",
     ) -> "MixedStep":
         """The distribution of one step from the network's numbers."""
-        own = self.num_params - self.num_coupling
+        own = self.features * self.own
         raw_DP = raw[..., :own].reshape(*raw.shape[:-1], self.features, self.own)
         return MixedStep(raw_DP, raw[..., own:], weights, temperature, context, self)
 
@@ -156,7 +165,8 @@ class MixedContext(Context):
 
     def matches(self, x: jax.Array) -> jax.Array:
         """Which options each value is, [..., D, C - 1] bool."""
-        return support.matches(self.support, x, self.options, self.is_there)
+        layout = self.chain.layout
+        return support.matches(self.support, layout, x, self.options, self.is_there)
 
     def read(self, x: jax.Array) -> jax.Array:
         """What the policy reads of x: sizes, innovations, options; [..., 2 D + S]."""
@@ -172,116 +182,157 @@ class MixedContext(Context):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class MixedStep:
-    """The distribution of one step."""
+    """The distribution of one step.
+
+    Numbers lie in the layout's order, by sort, so that those of a sort are a slice: gathers would
+    cost more than all the rest.
+    """
 
     raw: jax.Array  # [..., D, C + 3 K]
     coupling: jax.Array  # [..., HIDDEN]
-    weights: Weights  # A [D, C, HIDDEN], W [D, HIDDEN, C + 3 K]
+    weights: Weights  # A [D + S, HIDDEN], W [D, HIDDEN, C + 3 K]
     temperature: float | jax.Array
     context: MixedContext
     chain: MixedChain = field(metadata={"static": True})
 
     def log_prob(self, x: jax.Array) -> jax.Array:
         """log p(x_d | x_<d) of each column, `[..., D]`, nats; of a mass or a density."""
-        layout, context = self.chain.layout, self.context
-        matched = context.matches(x)
+        layout, context, order = self.chain.layout, self.context, self.chain.layout.order
+        cells = support.cells(context.support, layout, x)
+        matched = support.matches(
+            context.support, layout, x, context.options, context.is_there, cells
+        )
         e = context.innovation(context.size(x))
-        there = support.by_column(context.is_there, x)
-        log_choice, log_w, mean, scale = self._numbers(self._coupled(e, matched), there)
-        options = jnp.where(matched, log_choice[..., 1:], NEVER)
-        log_option = jax.nn.logsumexp(options, axis=-1) if layout.choices > 1 else NEVER
-        diagonal = support.by_column(jnp.diagonal(context.factor), x)
-        is_discrete = support.by_column(context.support.is_discrete, x)
-        log_rest = jnp.zeros(x.shape)
-        if layout.densities or not (layout.tables or layout.lattices):
-            log_rest = jax.nn.logsumexp(log_joint(log_w, mean, scale, e), axis=-1)
-            log_rest = log_rest - jnp.log(diagonal)
-        log_rest = log_choice[..., 0] + log_rest
-        found = jnp.where(matched.any(axis=-1), log_option, log_rest)
-        if layout.tables or layout.lattices:
-            lower, upper = (
-                (e + (end - x) / diagonal)[..., None]
-                for end in support.cells(context.support, layout, x)
-            )
-            mass = log_mass((lower - mean) / scale, (upper - mean) / scale)
-            log_rest = log_choice[..., 0] + jax.nn.logsumexp(log_w + mass, axis=-1)
-            found = jnp.where(is_discrete, jnp.logaddexp(log_option, log_rest), found)
-        return found
+        raw = self._coupled(e, support.shown(layout, matched))
+        log_option, log_rest = jnp.full(x.shape, NEVER), jnp.zeros(x.shape)
+        if self.chain.choices:
+            there = support.by_column(context.is_there[order], x)
+            log_choice = self._log_choice(raw[..., : self.chain.choices], there)
+            options = jnp.where(matched[..., order, :], log_choice[..., 1:], NEVER)
+            log_option, log_rest = jax.nn.logsumexp(options, axis=-1), log_choice[..., 0]
+        numbers = self._components(raw[..., self.chain.choices :])
+        unit = support.by_column(jnp.diagonal(context.factor), x)
+        first, last = len(layout.densities), len(layout.densities) + len(layout.grids)
+        densities, grids = slice(first), slice(first, last)
+        parts = []
+        if layout.densities:
+            at = order[:first]
+            log_w, mean, scale = (a[..., densities, :] for a in numbers)
+            joint = log_joint(log_w, mean, scale, e[..., at])
+            log_p = jax.nn.logsumexp(joint, axis=-1) - jnp.log(unit[..., at])
+            is_option = matched[..., at, :].any(axis=-1)
+            log_p = log_rest[..., densities] + log_p
+            parts.append(jnp.where(is_option, log_option[..., densities], log_p))
+        if layout.grids:
+            at = order[first:last]
+            log_w, mean, scale = (a[..., grids, :] for a in numbers)
+            lower, upper = (((e + (end - x) / unit)[..., at, None] - mean) / scale for end in cells)
+            log_p = jax.nn.logsumexp(log_w + log_mass(lower, upper), axis=-1)
+            parts.append(jnp.logaddexp(log_option[..., grids], log_rest[..., grids] + log_p))
+        parts.append(log_option[..., last:])
+        # Back by a product: a gather's gradient is a scatter, which is slow.
+        return jnp.concatenate(parts, axis=-1) @ np.eye(layout.features, dtype=np.float32)[order]
 
     def sample(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
         """x [..., D] and what the policy reads of it, from normal `noise` [..., 2 D].
 
         One column after the other: a scan, so that compiling takes no longer with more.
         """
-        layout, context, components = self.chain.layout, self.context, self.chain.mixture.components
-        one = replace(layout, features=1, shown=())
+        chain, layout, context = self.chain, self.chain.layout, self.context
+        components, choices = chain.mixture.components, chain.choices
+        one = replace(layout, features=1, tables=(0,) * bool(layout.tables), shown=())
 
         def body(carry: Any, inputs: Any) -> tuple[Any, Any]:
             seen, sizes = carry  # of the coupling [..., HIDDEN]; offset + F e so far [D, ...]
-            d, raw, weights, own, options, there, column, which, value = inputs
-            if weights:
-                raw = raw + jnp.tanh(seen) @ weights["W"]
-            log_choice, log_w, mean, scale = self._numbers(raw, there)
-            log_weights = [log_choice[..., :1] + log_w, log_choice[..., 1:]]
-            chosen = _chosen(jnp.exp(jnp.concatenate(log_weights, axis=-1)), which)
+            d, raw, a, w, own, options, there, column, which, value = inputs
+            if self.weights:
+                raw = raw + jnp.tanh(seen) @ w
+            log_weights, mean, scale = self._components(raw[..., choices:])
+            if choices:
+                log_choice = self._log_choice(raw[..., :choices], there)
+                log_weights = log_choice[..., :1] + log_weights
+                log_weights = jnp.concatenate([log_weights, log_choice[..., 1:]], axis=-1)
+            chosen = _chosen(jnp.exp(log_weights), which)
             rest, option = chosen[..., :components], chosen[..., components:]
             base, unit = sizes[d], column[d]
-            drawn = base + unit * jnp.sum(rest * (mean + scale * value[..., None]), axis=-1)
-            drawn = support.snap(own, one, drawn[..., None])[..., 0]
-            is_rest = jnp.sum(rest, axis=-1) > 0.5
-            x = jnp.where(is_rest, drawn, jnp.sum(option * options, axis=-1))[..., None]
-            matched = support.matches(own, x, options[..., None, :], there[None])[..., 0, :]
+            value = jnp.where(own.is_discrete, logistic(value), value)
+            x = base + unit * jnp.sum(rest * (mean + scale * value[..., None]), axis=-1)
+            x = jnp.where(jnp.sum(rest, axis=-1) > 0.5, x, jnp.sum(option * options, axis=-1))
+            # Listed values are exact as they are: sentinels are on no grid.
+            is_listed = jnp.sum(option[..., layout.held + layout.sloped :], axis=-1) > 0.5
+            snapped = support.snap(own, one, x[..., None])
+            x = jnp.where(is_listed[..., None], x[..., None], snapped)
+            matched = support.matches(own, one, x, options[..., None, :], there[None])[..., 0, :]
             size = support.size_of(own, one, x)[..., 0]
             e = (size - base) / unit
             sizes = sizes + column[(slice(None), *(None,) * e.ndim)] * e[None]
-            if weights:
-                seen = seen + e[..., None] * weights["A"][0][(None,) * e.ndim]
-                seen = seen + matched.astype(jnp.float32) @ weights["A"][1:]
+            if self.weights:
+                read = jnp.concatenate([e[..., None], matched.astype(jnp.float32)], axis=-1)
+                seen = seen + read @ a
             return (seen, sizes), (x[..., 0], size, e, matched)
 
+        back = np.argsort(layout.order)
+        raw = self.raw[..., back, :]
         which, value = jnp.split(noise, 2, axis=-1)
+        options = jnp.broadcast_to(context.options, (*raw.shape[:-1], layout.choices - 1))
+        nothing = jnp.zeros((layout.features, 0))
         by_column = (
-            jnp.arange(self.chain.features),
-            jnp.moveaxis(self.raw, -2, 0),
-            dict(self.weights),
+            jnp.arange(layout.features),
+            jnp.moveaxis(raw, -2, 0),
+            self._seen_by_column() if self.weights else nothing,
+            self.weights["W"][back] if self.weights else nothing,
             jax.tree.map(lambda leaf: leaf[:, None], context.support),
-            jnp.moveaxis(jnp.broadcast_to(context.options, self._option_shape), -2, 0),
+            jnp.moveaxis(options, -2, 0),
             context.is_there,
             context.factor.T,
             jnp.moveaxis(which, -1, 0),
             jnp.moveaxis(value, -1, 0),
         )
-        offset = jnp.broadcast_to(context.offset, self.raw.shape[:-1])
+        offset = jnp.broadcast_to(context.offset, raw.shape[:-1])
         _, found = lax.scan(body, (self.coupling, jnp.moveaxis(offset, -1, 0)), by_column)
         x, size, e, matched = found
         x, size, e = (jnp.moveaxis(each, 0, -1) for each in (x, size, e))
         shown = support.shown(layout, jnp.moveaxis(matched, 0, -2))
         return x, jnp.concatenate([size, e, shown], axis=-1)
 
-    @property
-    def _option_shape(self) -> tuple[int, ...]:
-        return (*self.raw.shape[:-1], self.chain.layout.choices - 1)
+    def _log_choice(self, raw: jax.Array, is_there: jax.Array) -> jax.Array:
+        """log c `[..., C]`."""
+        is_there = jnp.broadcast_to(is_there, raw.shape)
+        return jax.nn.log_softmax(jnp.where(is_there, raw / self.temperature, NEVER), axis=-1)
 
-    def _numbers(self, raw: jax.Array, is_there: jax.Array) -> tuple[jax.Array, ...]:
-        """log c [..., C]; log w, mean, scale [..., K]."""
-        choices = self.chain.layout.choices
-        is_there = jnp.broadcast_to(is_there, (*raw.shape[:-1], choices))
-        logits = jnp.where(is_there, raw[..., :choices] / self.temperature, NEVER)
-        numbers = self.chain.mixture.components_of(raw[..., choices:], self.temperature)
-        return (jax.nn.log_softmax(logits, axis=-1), *numbers)
+    def _components(self, raw: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """log w, mean and scale of the mixture, `[..., K]` each."""
+        return self.chain.mixture.components_of(raw, self.temperature)
 
-    def _coupled(self, e: jax.Array, matched: jax.Array) -> jax.Array:
+    def _coupled(self, e: jax.Array, shown: jax.Array) -> jax.Array:
         """Numbers of each column `[..., D, C + 3 K]`, given the earlier columns."""
         if not self.weights:
             return self.raw
-        a, features = self.weights["A"], self.chain.features
-        own = e[..., None] * support.by_column(a[:, 0], e)
-        if self.chain.layout.choices > 1:
-            own = own + jnp.einsum("...dc,dcm->...dm", matched.astype(jnp.float32), a[:, 1:])
-        earlier = np.tril(np.ones((features, features), np.float32), -1)
-        seen = jnp.einsum("de,...em->...dm", earlier, own)
-        units = jnp.tanh(self.coupling[..., None, :] + seen)
+        layout = self.chain.layout
+        features, hidden = layout.features, self.weights["A"].shape[1]
+        column = np.concatenate([np.arange(features), self._shown_columns])
+        earlier = (column[:, None] < layout.order[None]).astype(np.float32)
+        flat = (earlier[:, :, None] * self.weights["A"][:, None]).reshape(-1, features * hidden)
+        seen = jnp.concatenate([e, shown], axis=-1) @ flat
+        units = jnp.tanh(self.coupling[..., None, :] + seen.reshape(*e.shape, hidden))
         return self.raw + jnp.einsum("...dm,dmp->...dp", units, self.weights["W"])
+
+    @property
+    def _shown_columns(self) -> np.ndarray:
+        """The column of each option that is shown, [S]."""
+        return np.array(self.chain.layout.shown, np.int32) // max(1, self.chain.layout.choices - 1)
+
+    def _seen_by_column(self) -> jax.Array:
+        """Rows of A of each column: its innovation's, its options', [D, C, HIDDEN]."""
+        layout = self.chain.layout
+        number = layout.choices - 1
+        # Options that are not shown have a row of zeros, the last.
+        rows = np.full(layout.features * number, self.chain.num_seen, np.int32)
+        rows[np.array(layout.shown, np.int32)] = layout.features + np.arange(len(layout.shown))
+        own = np.arange(layout.features)[:, None]
+        rows = np.concatenate([own, rows.reshape(layout.features, number)], axis=1)
+        padded = jnp.concatenate([self.weights["A"], jnp.zeros((1, HIDDEN))])
+        return padded[rows]
 
 
 def _chosen(w: jax.Array, which: jax.Array) -> jax.Array:

@@ -33,7 +33,9 @@ class Layout:
       features: D.
       held, sloped: some column has the value before, or its continuation, as an option.
       listed: A.
-      tables, lattices, densities: some column has its rest on a table, on a lattice, on neither.
+      tables: the columns whose rest is on a table.
+      lattices: some column has its rest on a lattice.
+      grids, densities: the columns whose rest is on either, and on neither.
       sized: every value says how large it is: no words and no sentinels.
       shown: the options that exist, as positions in a step's [D, C - 1].
     """
@@ -42,11 +44,19 @@ class Layout:
     held: bool
     sloped: bool
     listed: int
-    tables: bool
+    tables: tuple[int, ...]
     lattices: bool
-    densities: bool
+    grids: tuple[int, ...]
+    densities: tuple[int, ...]
     sized: bool
     shown: tuple[int, ...]
+
+    @property
+    def order(self) -> np.ndarray:
+        """The columns by sort: densities, grids, categories. [D]"""
+        rest = {*self.densities, *self.grids}
+        others = [d for d in range(self.features) if d not in rest]
+        return np.array([*self.densities, *self.grids, *others], np.int32)
 
     @property
     def choices(self) -> int:
@@ -107,15 +117,15 @@ def layout_of(kinds: Sequence[Kind]) -> Layout | None:
         own = d * (dynamic + most)
         shown += [own] * (held and kind.held) + [own + held] * kind.sloped
         shown += [own + dynamic + a for a in range(len(_listed(kind)))]
-    plain = [kind for kind in kinds if kind.name != "categorical"]
     return Layout(
         features=len(kinds),
         held=held,
         sloped=sloped,
         listed=most,
-        tables=any(_is_table(kind) for kind in kinds),
+        tables=tuple(d for d, kind in enumerate(kinds) if _is_table(kind)),
         lattices=any(_is_lattice(kind) for kind in kinds),
-        densities=any(kind.name == "continuous" for kind in plain),
+        grids=tuple(d for d, kind in enumerate(kinds) if kind.name == "grid"),
+        densities=tuple(d for d, kind in enumerate(kinds) if kind.name == "continuous"),
         sized=not any(kind.words or any(kind.sentinel) for kind in kinds),
         shown=tuple(shown),
     )
@@ -243,20 +253,33 @@ def _on_lattice(support: Support, x: jax.Array) -> jax.Array:
 
 
 def cells(support: Support, layout: Layout, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Both ends of the cell that each value is in, `[..., D]` each; far apart where it is open."""
+    """Both ends of the cell that each value is in, `[..., D]` each; far apart where it is open.
+
+    Of a density, as far from it as its tolerance.
+    """
     half, tolerance = 0.5 * by_column(support.step, x), by_column(support.tolerance, x)
+    half = jnp.where(half > 0, half, tolerance)
     lower = jnp.where(x - tolerance <= by_column(support.low, x), -FAR, x - half)
     upper = jnp.where(x + tolerance >= by_column(support.high, x), FAR, x + half)
-    if layout.tables:
-        features, size = support.edges.shape
-        ends = jnp.full((features, 1), FAR)
-        padded = jnp.concatenate([-ends, jnp.minimum(support.edges, FAR), ends], axis=1)
-        flat, start = padded.reshape(-1), by_column(jnp.arange(features) * (size + 2), x)
-        at = start + cell_of(support.edges, x)
-        is_table = by_column(support.is_table, x)
-        lower = jnp.where(is_table, flat[at], lower)
-        upper = jnp.where(is_table, flat[at + 1], upper)
-    return lower, upper
+    if not layout.tables:
+        return lower, upper
+    at = np.array(layout.tables)
+    edges = support.edges[at]
+    number, size = edges.shape
+    ends = jnp.full((number, 1), FAR)
+    padded = jnp.concatenate([-ends, jnp.minimum(edges, FAR), ends], axis=1)
+    first = by_column(jnp.arange(number) * (size + 2), x) + cell_of(edges, x[..., at])
+    # Static places, put together again: scatters are slow.
+    others = [d for d in range(layout.features) if d not in layout.tables]
+    back = np.argsort([*others, *layout.tables])
+    columns = np.array(others, np.int32)
+
+    def with_tables(plain: jax.Array, place: jax.Array) -> jax.Array:
+        is_table = by_column(support.is_table[at], x)
+        end = jnp.where(is_table, padded.reshape(-1)[place], plain[..., at])
+        return jnp.concatenate([plain[..., columns], end], axis=-1)[..., back]
+
+    return with_tables(lower, first), with_tables(upper, first + 1)
 
 
 def size_of(support: Support, layout: Layout, x: jax.Array) -> jax.Array:
@@ -270,40 +293,49 @@ def size_of(support: Support, layout: Layout, x: jax.Array) -> jax.Array:
     return jnp.where(by_column(support.is_word, x), 0.0, x)
 
 
-def continued(support: Support, layout: Layout, before: jax.Array, earlier: jax.Array) -> jax.Array:
-    """The value that continues the last increment, x_{t-1} + (x_{t-1} - x_{t-2}), `[..., D]`."""
-    return snap(support, layout, 2.0 * before - earlier)
+def continued(before: jax.Array, earlier: jax.Array) -> jax.Array:
+    """What continues the last increment, x_{t-1} + (x_{t-1} - x_{t-2}), on no grid."""
+    return 2.0 * before - earlier
 
 
-def options(
-    support: Support, layout: Layout, before: jax.Array, slope: jax.Array | None
-) -> jax.Array:
-    """The value of each option of a step, `[..., D, C - 1]`."""
-    parts = [before[..., None]] * layout.held
-    if layout.sloped and slope is not None:
-        parts.append(slope[..., None])
+def options(support: Support, layout: Layout, before: jax.Array, slope: jax.Array) -> jax.Array:
+    """The value of each option of a step, `[..., D, C - 1]`; of the slope on no grid."""
+    parts = [before[..., None]] * layout.held + [slope[..., None]] * layout.sloped
     parts.append(
         jnp.broadcast_to(by_column(support.listed, before), (*before.shape, layout.listed))
     )
     return jnp.concatenate(parts, axis=-1)
 
 
-def matches(support: Support, x: jax.Array, options_C: jax.Array, is_there: jax.Array) -> jax.Array:
-    """Which options each value is, `[..., D, C - 1]` bool; `is_there` [D, C]."""
+def matches(
+    support: Support,
+    layout: Layout,
+    x: jax.Array,
+    options_C: jax.Array,
+    is_there: jax.Array,
+    cells_of_x: tuple[jax.Array, jax.Array] | None = None,
+) -> jax.Array:
+    """Which options each value is, `[..., D, C - 1]` bool; `is_there` [D, C].
+
+    The slope, if it is in the cell of x: snapped, it would be x.
+    """
     near = jnp.abs(x[..., None] - options_C) <= by_column(support.tolerance, x)[..., None]
+    if layout.sloped:
+        lower, upper = cells(support, layout, x) if cells_of_x is None else cells_of_x
+        slope = options_C[..., int(layout.held)]
+        is_in = (lower <= slope) & (slope < upper)
+        place = np.arange(layout.choices - 1) == int(layout.held)
+        near = jnp.where(place[(None,) * (near.ndim - 1)], is_in[..., None], near)
     return near & by_column(is_there[:, 1:], x)
 
 
 def of_sequences(support: Support, layout: Layout, x_BTD: jax.Array) -> jax.Array:
     """`matches` at every step of whole sequences, [B, T, D, C - 1]."""
     before = jnp.concatenate([x_BTD[:, :1], x_BTD[:, :-1]], axis=1)
-    slope = None
-    if layout.sloped:
-        earlier = jnp.concatenate([before[:, :1], before[:, :-1]], axis=1)
-        slope = continued(support, layout, before, earlier)
-    values = options(support, layout, before, slope)
-    first = matches(support, x_BTD[:, :1], values[:, :1], support.first)
-    later = matches(support, x_BTD[:, 1:], values[:, 1:], support.later)
+    earlier = jnp.concatenate([before[:, :1], before[:, :-1]], axis=1)
+    values = options(support, layout, before, continued(before, earlier))
+    first = matches(support, layout, x_BTD[:, :1], values[:, :1], support.first)
+    later = matches(support, layout, x_BTD[:, 1:], values[:, 1:], support.later)
     return jnp.concatenate([first, later], axis=1)
 
 

@@ -92,7 +92,13 @@ class Simulator(abc.ABC):
         return self._sample(key, int(n))
 
     def exact(self, x: Any) -> np.ndarray:
-        """Samples [..., D] as a table would hold them: float64, grids rounded to their decimals."""
+        """Samples [..., D] as a table would hold them: float64, grids rounded to their decimals.
+
+        >>> from seqgan_jax.processes import simulators
+        >>> x = np.float32([[[19.9]]])
+        >>> np.float64(x).item(), simulators.get("held").exact(x).item()
+        (19.899999618530273, 19.9)
+        """
         x = np.array(x, np.float64)
         for d, column in enumerate(self.columns):
             if column.decimals is not None:

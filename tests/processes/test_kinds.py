@@ -238,15 +238,28 @@ def test_samples_of_rain() -> None:
     for was, p in ((True, s.after_wet), (False, s.after_dry)):
         now = wet_NT[:, 1:][wet_NT[:, :-1] == was]
         assert scipy.stats.binomtest(int(now.sum()), len(now), p).pvalue > 1e-3
-    last_NT = np.where(wet_NT, x_NT, s.median)[:, :-1]
+    y_NT = np.log(np.where(wet_NT, x_NT, s.median) / s.median)
+    residual_NT = y_NT[:, 1:] - s.phi * y_NT[:, :-1]
+    assert uniform(scipy.stats.norm.cdf(residual_NT[wet_NT[:, 1:]], scale=s.sigma)) > 1e-3
+    both_NT = wet_NT[:, 1:] & wet_NT[:, :-1]
+    assert scipy.stats.pearsonr(residual_NT[both_NT], y_NT[:, :-1][both_NT]).pvalue > 1e-3
 
-    def p_value(phi: float) -> float:
-        scale = s.median * (last_NT / s.median) ** phi
-        amounts = scipy.stats.lognorm.cdf(x_NT[:, 1:], s.sigma, scale=scale)
-        return uniform(amounts[wet_NT[:, 1:]])
 
-    assert p_value(s.phi) > 1e-3
-    assert p_value(0.0) < 1e-6
+def test_samples_of_a_sensor_are_rounded_without_bias() -> None:
+    s = HeldSensor(length=2)
+    y_NT = drawn(s, 8, 100_000)[..., 0] - s.mean
+    moved = (y_NT[:, 1:] - s.phi * y_NT[:, :-1])[y_NT[:, 1:] != y_NT[:, :-1]]
+    for mean_0 in (y_NT[:, 0], moved):  # half a cell is 8 standard errors, or more
+        assert scipy.stats.ttest_1samp(mean_0, 0.0).pvalue > 1e-3
+
+
+def test_a_count_remembers_the_last_as_the_law_says() -> None:
+    s = SeasonalCounts(length=2)
+    p_KK = np.exp(s.log_prob(pairs(*whole(0, 250))[0])).reshape(251, 251)
+    first_N, second_N = drawn(s, 9, 200_000)[..., 0].astype(int).T
+    mean_K = p_KK @ np.arange(251) / p_KK.sum(axis=1)
+    residual_N = second_N - mean_K[first_N]
+    assert scipy.stats.pearsonr(residual_N, np.log1p(first_N)).pvalue > 1e-3
 
 
 def test_samples_of_states() -> None:
@@ -301,10 +314,13 @@ def test_samples_of_prices() -> None:
     ],
 )
 def test_impossible_sequences(simulator: Simulator, wrong: list[list[float]]) -> None:
-    x_NTD = drawn(simulator, 5, 2 * len(wrong) + 1)
-    x_NTD[1::2, 1] = wrong
-    finite = np.isfinite(simulator.log_prob(x_NTD))
-    np.testing.assert_array_equal(finite, np.arange(len(x_NTD)) % 2 == 0)
+    for steps in ([0], [1], [0, 1]):
+        x_NTD = drawn(simulator, 5, 2 * len(wrong) + 1)
+        for t in steps:
+            x_NTD[1::2, t] = wrong
+        log_p_N = simulator.log_prob(x_NTD)
+        assert np.isfinite(log_p_N[::2]).all()
+        assert (log_p_N[1::2] == -np.inf).all()
 
 
 def test_cells_far_in_a_tail() -> None:

@@ -35,16 +35,18 @@ class Column(NamedTuple):
 
     Args:
       name: as in the header of a table.
-      kind: continuous, any number; grid, multiples of 10^-decimals; atoms, single values with a
-        probability of their own beside a density; category, a code 0 .. len(words) - 1.
-      decimals: of a grid (0 for whole numbers) and of a category (0); else None.
-      words: of a category, what the codes stand for.
+      kind: continuous, a density; grid, masses of multiples of 10^-decimals; categorical, masses of
+        the codes 0 .. len(words) - 1.
+      decimals: of a grid (0 for whole numbers) and of codes (0); else None.
+      words: of categories, what the codes stand for.
+      atoms: values with a mass of their own beside the density.
     """
 
     name: str
-    kind: Literal["continuous", "grid", "atoms", "category"] = "continuous"
+    kind: Literal["continuous", "grid", "categorical"] = "continuous"
     decimals: int | None = None
     words: tuple[str, ...] = ()
+    atoms: tuple[float, ...] = ()
 
 
 def unnamed(num_features: int) -> tuple[Column, ...]:

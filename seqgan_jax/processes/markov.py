@@ -110,7 +110,7 @@ class MarkovStates(Simulator):
     @property
     def columns(self) -> tuple[Column, ...]:
         """The state, a category, and the power."""
-        return (Column("state", "category", 0, self.states), Column("power"))
+        return (Column("state", "categorical", 0, self.states), Column("power"))
 
     def stationary(self) -> np.ndarray:
         """P(s_t = k), [K]: pi P = pi with sum 1."""

@@ -86,13 +86,8 @@ class Prices(Simulator):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Open, High, Low, Close; an atom of High and Low is at their end, which moves."""
-        return (
-            Column("Open"),
-            Column("High", "atoms"),
-            Column("Low", "atoms"),
-            Column("Close"),
-        )
+        """Open, High, Low, Close. The atoms of High and Low are at their ends, which move."""
+        return tuple(Column(name) for name in ("Open", "High", "Low", "Close"))
 
     def _sample(self, key: jax.Array, n: int) -> jax.Array:
         names = ("start", "spread", "overnight", "day", "wick", "no_wick")

@@ -85,7 +85,7 @@ class Rain(Simulator):
     @property
     def columns(self) -> tuple[Column, ...]:
         """One, with an atom at 0."""
-        return (Column("rain", "atoms"),)
+        return (Column("rain", atoms=(0.0,)),)
 
     def share_wet(self) -> float:
         """P(wet) on any day."""

@@ -383,10 +383,11 @@ def test_samples_are_what_the_columns_say(name: str) -> None:
         np.testing.assert_allclose(x, as_drawn, rtol=2e-7)
         if column.decimals is None:
             np.testing.assert_array_equal(x, as_drawn)
+            assert np.isin(column.atoms, x).all()
             continue
         written = [float(f"{value:.{column.decimals}f}") for value in x.ravel()]
         assert written == x.ravel().tolist()
-        if column.kind == "category":
+        if column.kind == "categorical":
             assert set(x.ravel()) == set(range(len(column.words)))
 
 

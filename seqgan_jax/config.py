@@ -55,8 +55,8 @@ class DataConfig:
 
     data: str | None = None
     """File (text, .csv, .parquet, .xlsx, .npy, .npz; text also as .gz), bundled set (weather) or
-    simulator (ar1, var1, seasonal, regime, lstm). Default: save/real_data.txt if it is there, else
-    the bundled set."""
+    simulator (ar1, var1, seasonal, regime, lstm, rain, markov, counts, held, prices). Default:
+    save/real_data.txt if it is there, else the bundled set."""
     layout: Literal["auto", "series", "rows", "long"] = "auto"
     """What a line is: series, a step; rows, a sequence; long, a step of one of several sequences
     (--id, --time). auto sees it, or asks."""

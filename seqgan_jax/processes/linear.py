@@ -10,7 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
-from seqgan_jax.processes.base import LOG_2PI, Simulator, require, require_int
+from seqgan_jax.processes.base import (
+    LOG_2PI,
+    Column,
+    Simulator,
+    require,
+    require_int,
+    unnamed,
+)
 
 
 def _log_normal(residual: np.ndarray, covariance: np.ndarray) -> np.ndarray:
@@ -156,9 +163,9 @@ class VAR1(LinearGaussian):
         )
 
     @property
-    def num_features(self) -> int:
-        """D."""
-        return len(self.mean)
+    def columns(self) -> tuple[Column, ...]:
+        """x1, x2, ..., one for each number of the mean."""
+        return unnamed(len(self.mean))
 
     def _parameters(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         mean_TD = np.tile(self.mean, (self.length, 1))

@@ -10,7 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqgan_jax.processes.base import LOG_2PI, Simulator, log_normal, require_int
+from seqgan_jax.processes.base import (
+    LOG_2PI,
+    Column,
+    Simulator,
+    log_normal,
+    require_int,
+    unnamed,
+)
 
 # Of the gates [D + H, 4 H], their bias [1, 4 H], of the head [H, 2 D], its bias [1, 2 D].
 _Weights = tuple[Any, ...]
@@ -80,9 +87,9 @@ class LSTMOracle(Simulator):
             require_int(name, getattr(self, name), low)
 
     @property
-    def num_features(self) -> int:
-        """D."""
-        return self.features
+    def columns(self) -> tuple[Column, ...]:
+        """x1, x2, ..., as many as `features`."""
+        return unnamed(self.features)
 
     def _weights(self) -> _Weights:
         """Fixed random numbers. Gains: strong memory and input, bounded mean and variance."""

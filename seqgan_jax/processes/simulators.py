@@ -4,14 +4,21 @@ A trained model q is compared with the truth p in nats, per step of T:
 
     coverage gap = (mean over x ~ p of -log q(x)  -  H(p)) / T          = KL(p || q) / T
     quality gap  =  mean over x ~ q of (log q(x)  -  log p(x)) / T      = KL(q || p) / T
+
+Both are of one measure: where p counts a mass, so must q (`Simulator.columns` says where).
 """
 
 from collections.abc import Callable
 
 from seqgan_jax.errors import UsageError
 from seqgan_jax.processes.base import Simulator
+from seqgan_jax.processes.counts import SeasonalCounts
+from seqgan_jax.processes.held import HeldSensor
 from seqgan_jax.processes.linear import AR1, VAR1, SeasonalAR2
 from seqgan_jax.processes.lstm import LSTMOracle
+from seqgan_jax.processes.markov import MarkovStates
+from seqgan_jax.processes.prices import Prices
+from seqgan_jax.processes.rain import Rain
 from seqgan_jax.processes.regime import RegimeAR
 
 KINDS: dict[str, Callable[..., Simulator]] = {
@@ -20,6 +27,11 @@ KINDS: dict[str, Callable[..., Simulator]] = {
     "seasonal": SeasonalAR2,
     "regime": RegimeAR,
     "lstm": LSTMOracle,
+    "rain": Rain,
+    "markov": MarkovStates,
+    "counts": SeasonalCounts,
+    "held": HeldSensor,
+    "prices": Prices,
 }
 NAMES = tuple(KINDS)
 

@@ -65,7 +65,7 @@ def test_simulators_by_name(name):
     again = load(name, window=5, num_sequences=30, seed=3)
     other = load(name, window=5, num_sequences=30, seed=4)
     assert np.array_equal(drawn.x_NTD, again.x_NTD)
-    assert not np.any(drawn.x_NTD == other.x_NTD)
+    assert not np.array_equal(drawn.x_NTD, other.x_NTD)
 
 
 def test_a_name_goes_before_a_file_and_a_path_does_not(tmp_path, monkeypatch):

@@ -17,6 +17,8 @@ ORDER = [
     *("errors", "data.files", "data.bounds", "config", "data.form"),
     *("data.texts", "data.missing", "data.overlap", "data.arrays", "data.cells", "data.dialect"),
     *("data.tables", "data.times", "data.evidence", "data.columns", "data.intervals"),
+    *("data.rule_texts", "data.rule_values", "data.rules", "data.rule_sums"),
+    "data.rule_finding",
     *("data.sequences", "data.windows", "data.scaling", "data.shards", "data.writing"),
     *("processes.base", "processes.linear", "processes.regime", "processes.lstm"),
     *("processes.simulators", "data.layout", "data.inspection"),

@@ -13,6 +13,8 @@ MOST_TERMS = 1000
 LARGEST = 1e300
 FORMS = 'Write "Low <= Open <= High", "meter increases", "total = a + b" or "share = 100 * a / b".'
 PLAIN = re.compile(r"[^\W\d]\w*")
+# What may stand without quotes where it is a column: no signs, but for a - inside a word.
+BARE = re.compile(r"(?![-\s])(?:[^<>=+*/≤≥\"'`\s-]|\s(?!-)|-(?!\s))+(?<![-\s])")
 RISES = re.compile(
     r"(.*?\S)\s+(?:increases(?:\s+by\s+(\S+))?|never\s+falls|(?:is\s+)?non-?decreasing)\s*", re.S
 )
@@ -97,8 +99,8 @@ Rule = Order | Increase | Sum | Ratio
 def parse(text: str, names: Sequence[str]) -> Rule:
     """The rule that a text says of the columns `names`.
 
-    A name that is not of letters, digits and _ may stand in double quotes, single quotes or
-    backticks (doubled inside), and must where it could be read otherwise, as a number could.
+    A name may stand in double quotes, single quotes or backticks (doubled inside), and must where
+    it has signs in it or is a number in a sum.
 
     Raises:
       UsageError: it is written otherwise, names an unknown column, or a column twice.
@@ -141,7 +143,8 @@ Token = tuple[str, str]  # kind (name, number, word or sign) and what it says
 
 
 def _tokens(text: str, names: Sequence[str]) -> list[Token]:
-    known = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True) if name)
+    bare = sorted(filter(BARE.fullmatch, names), key=len, reverse=True)
+    known = "|".join(map(re.escape, bare))
     pattern = re.compile(
         r"(?P<blank>\s+)"
         r"|(?P<quoted>\"(?:[^\"]|\"\")*\"|'(?:[^']|'')*'|`(?:[^`]|``)*`)"

@@ -10,9 +10,9 @@ standard deviation, the local one where that is lower. Were g a column like any 
 would be small, as P(g never below 0) is at most about exp(-S). The first is the chance that
 Gaussian g_t of the sizes seen all have the sign +; the second the compensator of the number of
 falls, with noise no wilder downwards than it is upwards. So columns that are far apart (humidity
-above temperature) are no rule, S is 0; nor are random walks that have not met. An increase is the
-same, said of the increments. An order must also be one that the two columns would break if each
-went its own way: pairs of values from different times do.
+above temperature) are no rule, S is 0; nor are random walks that have not met. An order must also
+be one that the two columns would break if each went its own way: pairs of values from different
+times do. An increase is the same, said of the increments, or has many rises and no fall.
 
 Sums and ratios are exact at every step: `rule_sums`.
 
@@ -36,6 +36,8 @@ CHANCE = 4.5  # S of a rule, to which the logarithm of the number of candidates 
 CROSSING = 0.02  # share of pairs from different times that break an order
 CODES = 12  # columns of no more different values are codes or small counts: they have no order
 LEAST_RISES = 30
+MANY_RISES = 1000  # without a fall: an increase, however far from 0 they are
+LARGEST = 1e100  # so that squares are finite, and not 0 for what is not
 LAGS = 3  # values that the next is expected from
 MEDIAN = 1.4826**2  # variance of a Gaussian, by the median of its squares: outliers do not count
 LOCAL = 200  # transitions that a local standard deviation is of
@@ -47,7 +49,7 @@ def find(
     """The rules that the training part shows, fit for `Rules`.
 
     Of rules that cannot all hold by construction, sums and ratios come before increases, and those
-    before orders. A copy of a column that a rule is about becomes "copy = column".
+    before orders; and see `with_copies`.
 
     Args:
       x_NTD: in units of the data, complete.
@@ -73,7 +75,7 @@ def find(
                 continue
             found.append(rule)
 
-    if len(rows) and originals:
+    if originals:
         accept(sums(table))
         accept(ratios(table))
         if x.shape[1] > 1:
@@ -82,20 +84,43 @@ def find(
             taken = {rule.columns[0] for rule in found}  # they can have no lower bound
             pairs = [p for p in _orders(x, table, fresh) if names[p[1]] not in taken]
             accept(_chains(pairs, names))
-    about = {name for rule in found for name in rule.columns}
-    accept(Sum(names[d], ((1.0, names[e]),)) for d, e in copies if names[e] in about)
-    return tuple(found)
+    return (*found, *_copied(found, copies, names))
+
+
+def with_copies(x_NTD: np.ndarray, names: Sequence[str], rules: Sequence[Rule]) -> tuple[Rule, ...]:
+    """These rules, and "copy = column" for each copy of a column that one of them is about.
+
+    Without it the two would be equal no more: one of them is learned by its distance to a bound.
+    """
+    copies = _originals(np.asarray(x_NTD, np.float64).reshape(-1, x_NTD.shape[-1]))[1]
+    return (*rules, *_copied(rules, copies, names))
+
+
+def _copied(
+    rules: Sequence[Rule], copies: Iterable[tuple[int, int]], names: Sequence[str]
+) -> list[Rule]:
+    about = {name for rule in rules for name in rule.columns}
+    found: list[Rule] = []
+    for pair in copies:
+        there = [d for d in pair if names[d] in about]
+        if len(there) == 1:
+            other = pair[1] if there == [pair[0]] else pair[0]
+            found.append(Sum(names[other], ((1.0, names[there[0]]),)))
+            about.add(names[other])
+    return found
 
 
 def _originals(rows_RD: np.ndarray) -> tuple[list[int], list[tuple[int, int]]]:
-    """Columns that are neither constant nor copies; (copy, original)."""
+    """Columns that vary by what can be squared, and are no copies; (copy, original)."""
     kept: list[int] = []
-    copies = []
+    copies: list[tuple[int, int]] = []
+    if not len(rows_RD):
+        return kept, copies
     for d, x in enumerate(rows_RD.T):
         same = [e for e in kept if x[0] == rows_RD[0, e] and np.array_equal(x, rows_RD[:, e])]
         if same:
             copies.append((d, same[0]))
-        elif np.any(x != x[:1]):
+        elif np.abs(x).max() < LARGEST and np.abs(x - x[0]).max() > 1 / LARGEST:
             kept.append(d)
     return kept, copies
 
@@ -170,7 +195,9 @@ def _increases(x_NTD: np.ndarray, table: Table, fresh: np.ndarray) -> list[Incre
             found.append(Increase(table.names[d], float(f"{mean:.12g}")))
             continue
         size = np.full(rise.shape, mean + half_unit(table.decimals_D[d]))
-        if _evidence(rise - mean, size, fresh) > CHANCE + math.log(len(table.originals)):
+        many = np.count_nonzero(rises) >= MANY_RISES
+        least = CHANCE + math.log(len(table.originals))
+        if many or _evidence(rise - mean, size, fresh) > least:
             found.append(Increase(table.names[d]))
     return found
 

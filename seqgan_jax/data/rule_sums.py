@@ -144,12 +144,13 @@ def ratios(table: Table) -> list[Ratio]:
     # Those with fewest decimals are the computed ones.
     for d in sorted(table.originals, key=lambda d: -half_unit(table.decimals_D[d])):
         y, unit = table.rows_RD[:, d], 2 * half_unit(table.decimals_D[d])
-        if y.min() < 0 or y.max() > 100 or len(np.unique(table.some(SAMPLE)[:, d])) <= FEW:
+        most = y.max()
+        if y.min() < 0 or most > 100 or len(np.unique(table.some(SAMPLE)[:, d])) <= FEW:
             continue
         if deviation[d] < UNITS * unit:
             continue
         for factor, whole in itertools.product((100.0, 1.0), table.originals):
-            if y.max() > factor or whole == d:
+            if most > factor or whole == d:
                 continue
             share, size = first[:, d] / factor, first[:, whole]
             error = np.abs(size) * (0.51 * unit / factor + FLOAT * (unit == 0))

@@ -171,7 +171,7 @@ class Rules:
         """Which steps keep every rule, bool [N, T]. A sum is kept when it is so after rounding."""
         good = np.ones(x_NTD.shape[:2], bool)
         for rule in self.rules:
-            good &= self._keeps(rule, x_NTD)
+            good &= self._keeps(rule, np.asarray(x_NTD, np.float64))
         return good
 
     def check(self, x_NTD: np.ndarray) -> None:
@@ -179,8 +179,11 @@ class Rules:
 
         Raises:
           DataError: they do; it names the rule, the first place and the values there.
+          UsageError: a column is to stay below one that is constant: that is a bound, no rule.
         """
         for rule in self.rules:
+            if isinstance(rule, Order):
+                self._refuse_constant(rule, x_NTD)
             broken = ~self._keeps(rule, x_NTD)
             if np.any(broken):
                 n, t = (int(i) for i in np.argwhere(broken)[0])
@@ -217,11 +220,11 @@ class Rules:
         if not isinstance(stored, dict) or set(stored) != {"rules", "names", "decimals"}:
             raise ValueError(shown)
         texts, names, decimals = (stored[name] for name in ("rules", "names", "decimals"))
-        if not all(isinstance(each, list) for each in (texts, names, decimals)):
-            raise ValueError(shown)
-        if not all(isinstance(each, str) for each in texts + names):
-            raise ValueError(shown)
-        if not all(each is None or (type(each) is int and each >= 0) for each in decimals):
+        if not (
+            all(isinstance(each, list) for each in (texts, names, decimals))
+            and all(isinstance(each, str) for each in texts + names)
+            and all(each is None or (type(each) is int and each >= 0) for each in decimals)
+        ):
             raise ValueError(shown)
         try:
             return cls(tuple(parse(t, names) for t in texts), tuple(names), tuple(decimals))
@@ -312,6 +315,16 @@ class Rules:
 
     def _columns(self, x_NTD: np.ndarray) -> Callable[[str], np.ndarray]:
         return lambda name: x_NTD[..., self.names.index(name)]
+
+    def _refuse_constant(self, rule: Order, x_NTD: np.ndarray) -> None:
+        for lower, name in itertools.pairwise(rule.columns):
+            x = self._columns(x_NTD)(name)
+            if x.size and np.all(x == x.flat[0]):
+                raise UsageError(
+                    f'The rule "{rule}": {name} is {x.flat[0]:.12g} everywhere, so there is '
+                    "nothing to learn of it. Leave it out of the rule, and say "
+                    f"--bounds {lower}::{x.flat[0]:.12g}."
+                )
 
     def _keeps(self, rule: Rule, x_NTD: np.ndarray) -> np.ndarray:
         decimals = dict(zip(self.names, self.decimals_D, strict=True))

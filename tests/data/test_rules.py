@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqgan_jax.data.columns import decimals_of
-from seqgan_jax.data.rule_finding import _evidence_of_gap, _fresh, find
+from seqgan_jax.data.rule_finding import _evidence_of_gap, _fresh, find, with_copies
 from seqgan_jax.data.rule_texts import Increase, Order, Ratio, Sum, parse
 from seqgan_jax.data.rules import Rules
 from seqgan_jax.errors import DataError, UsageError
@@ -319,6 +319,13 @@ def test_data_that_break_a_rule_are_named():
         meter.check(np.array([[[5.0], [4.0]]]))
 
 
+def test_a_constant_is_a_bound():
+    rules = rules_of(["a <= cap"], ["a", "cap"], [1, 1])
+    with pytest.raises(UsageError, match=r"cap is 5 everywhere.* --bounds a::5\."):
+        rules.check(np.array([[[1.0, 5.0], [2.0, 5.0]]]))
+    rules_of(["cap <= a"], ["a", "cap"], [1, 1]).check(np.array([[[6.0, 5.0], [7.0, 5.0]]]))
+
+
 def test_a_ratio_may_be_of_what_was_not_yet_rounded():
     rules = rules_of(["share = 100 * part / whole"], ["part", "whole", "share"], [0, 1, 2])
     near = 100 * 5 / 16.96  # printed as 17.0
@@ -378,6 +385,14 @@ def test_copies_stay_copies():
     ]
 
 
+def test_copies_of_what_a_user_names_stay_copies():
+    x = bars(9)[..., [2, 3, 3, 3]]
+    given = (parse("Low <= Adj", ["Low", "Adj"]),)
+    rules = with_copies(x, ("Low", "Close", "Adj", "Last"), given)
+    assert [str(rule) for rule in rules] == ["Low <= Adj", "Close = Adj", "Last = Close"]
+    assert with_copies(x[..., :2], ("Low", "Close"), ()) == ()
+
+
 def test_meters_and_indices_are_found():
     rng = np.random.default_rng(10)
     shape = (200, 24)
@@ -395,6 +410,21 @@ def test_meters_and_indices_are_found():
     )
     names = ("kWh", "time", "temp", "index", "seldom")
     assert found(x, names) == ["kWh increases", "time increases", "index increases by 0.25"]
+
+
+def test_a_count_that_has_risen_a_thousand_times_increases():
+    rises = np.random.default_rng(16).poisson(30, (100, 24)).astype(float)
+    assert rises.min() > 5  # far from a fall
+    assert found(rises.cumsum(axis=1)[..., None], ["cases"]) == ["cases increases"]
+    assert found(rises[:30].cumsum(axis=1)[..., None], ["cases"]) == []
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-150, 1e-90, 1e90, 1e150, 1e300])
+def test_extreme_numbers(scale):
+    bar, part = bars(0) * scale, home(0)[..., :4] * scale
+    assert found(bar, OHLC) == list(BARS) * (1e-100 < scale < 1e100)
+    sums = ["total = kitchen + laundry + heater"] * (1e-100 < scale < 1e100)
+    assert found(part, HOME[:4]) == sums
 
 
 def test_sums_and_shares_are_found():

@@ -72,7 +72,7 @@ class Rules:
                 f"There are {len(self.names)} names of columns and {len(self.decimals_D)} numbers "
                 "of decimals. Give one of each for every column."
             )
-        assert self._plan
+        _ = self._plan  # refuses what contradicts itself
 
     def __bool__(self) -> bool:
         return bool(self.rules)
@@ -89,28 +89,25 @@ class Rules:
     @property
     def inner_names(self) -> tuple[str, ...]:
         """Names of the E inner columns, for people."""
-        kept = len(self.source_E) - len(self._starts)
-        started = tuple(f"first {self.names[d]}" for d in self.source_E[kept:])
-        return (*map(self._inner_name, self.source_E[:kept]), *started)
+        started = tuple(f"first {self.names[d]}" for d in self._starts)
+        return (*map(self._inner_name, self.source_E[: self._first_start]), *started)
 
     @property
     def nonnegative(self) -> np.ndarray:
         """Which inner columns are never below 0, bool [E]."""
-        plan, kept = self._plan, len(self.source_E) - len(self._starts)
-        is_in = [d in plan.bounds or d in self._starts for d in self.source_E[:kept]]
-        return np.array(is_in + [False] * len(self._starts), bool)
+        return self.zero_first | np.array([d in self._plan.bounds for d in self.source_E], bool)
 
     @property
     def zero_first(self) -> np.ndarray:
         """Which inner columns are 0 at the first step whatever the data are, bool [E]."""
-        kept = len(self.source_E) - len(self._starts)
-        return np.array([i < kept and d in self._starts for i, d in enumerate(self.source_E)], bool)
+        zero = np.array([d in self._starts for d in self.source_E], bool)
+        zero[self._first_start :] = False
+        return zero
 
     @property
     def static(self) -> np.ndarray:
         """Which inner columns are constant in each sequence by construction, bool [E]."""
-        is_start = ~self.zero_first
-        return np.array([d in self._plan.rising for d in self.source_E], bool) & is_start
+        return ~self.zero_first & np.array([d in self._plan.rising for d in self.source_E], bool)
 
     def forward(self, x_NTD: np.ndarray) -> np.ndarray:
         """y [N, T, E] float64 of data that keep the rules; the argument where there are none.
@@ -147,7 +144,6 @@ class Rules:
         y = self._checked(y_NTE, len(self.source_E))
         plan, x = self._plan, np.empty((*y.shape[:2], len(self.names)))
         place = {d: e for e, d in reversed(list(enumerate(self.source_E)))}
-        first = len(self.source_E) - len(self._starts)
         for d in plan.order:
             decimals = self.decimals_D[d]
             if d in plan.computed:
@@ -158,7 +154,7 @@ class Rules:
                 low = self._bound(x, d)
                 x[..., d] = at_least(low + np.maximum(inner, 0.0), low, decimals)
             elif d in self._starts:
-                start = y[:, :1, first + self._starts.index(d)]
+                start = y[:, :1, self._first_start + self._starts.index(d)]
                 x[..., d] = summed(start, np.maximum(inner[:, 1:], 0.0), decimals)
             elif d in plan.rising:
                 start = rounded(inner[:, :1], decimals)
@@ -235,6 +231,11 @@ class Rules:
     def _starts(self) -> tuple[int, ...]:
         """Columns that increase by no fixed step: their first value is an inner column."""
         return tuple(d for d, rule in sorted(self._plan.rising.items()) if rule.step is None)
+
+    @property
+    def _first_start(self) -> int:
+        """The inner column from which on all are starts."""
+        return len(self.source_E) - len(self._starts)
 
     @functools.cached_property
     def _plan(self) -> _Plan:

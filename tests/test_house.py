@@ -18,6 +18,8 @@ ORDER = [
     *("data.texts", "data.missing", "data.overlap", "data.arrays", "data.cells", "data.dialect"),
     *("data.tables", "data.times", "data.evidence", "data.columns", "data.intervals"),
     *("data.grids", "data.kind", "data.kind_finding", "data.kinds"),
+    *("data.rule_texts", "data.rule_values", "data.rules", "data.rule_sums"),
+    "data.rule_finding",
     *("data.sequences", "data.windows", "data.scaling", "data.shards", "data.writing"),
     *("processes.base", "processes.linear", "processes.regime", "processes.lstm"),
     *("processes.rain", "processes.markov", "processes.counts", "processes.held"),

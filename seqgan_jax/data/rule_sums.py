@@ -1,0 +1,164 @@
+"""Sums and ratios that hold at every step of a table: found as exact linear relations, and tried.
+
+Shapes: R rows (steps), D columns.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from seqgan_jax.data.rule_texts import Ratio, Sum
+from seqgan_jax.data.rule_values import half_unit, keeps, rounded
+
+SAMPLE = 4096  # rows that are looked at first
+FIRST = 16  # rows that most ratios fail on
+MOST_TERMS = 12
+NEAR = 0.05  # of a coefficient to 1, 0 or -1, before it is checked exactly
+FEW = 12  # values of a column that is no ratio
+UNITS = 5  # standard deviation of what may be off by its rounding, in units of its last decimal
+SHARP = 0.02  # rounding of a part, against its standard deviation
+FLOAT = 1e-6  # see `rule_values`
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Table:
+    """The steps of all sequences, and which of their columns are neither constant nor copies."""
+
+    rows_RD: np.ndarray
+    names: tuple[str, ...]
+    decimals_D: tuple[int | None, ...]
+    originals: tuple[int, ...]
+
+    def column(self, name: str) -> np.ndarray:
+        """[R, 1]: as sequences of one step."""
+        return self.rows_RD[:, self.names.index(name), None]
+
+    @property
+    def decimals_of(self) -> Callable[[str], int | None]:
+        """Decimals by name."""
+        return dict(zip(self.names, self.decimals_D, strict=True)).__getitem__
+
+    def keeps(self, rule: Sum | Ratio) -> bool:
+        """Whether every step keeps a rule."""
+        return bool(np.all(keeps(rule, self.column, self.decimals_of)))
+
+    def some(self, count: int) -> np.ndarray:
+        """About `count` of the rows, evenly."""
+        return self.rows_RD[:: 1 + len(self.rows_RD) // count]
+
+
+def sums(table: Table) -> list[Sum]:
+    """Exact relations of columns with coefficients 1 and -1, as sums that can be put back."""
+    rows = np.unique(table.some(SAMPLE), axis=0)
+    if len(rows) < 10 * (len(table.originals) + 1):
+        return []  # so few give relations by chance
+    found: list[Sum] = []
+    for relation in _sparser(_relations(rows, table)):
+        if 2 <= len(relation) <= MOST_TERMS + 1:
+            found += _best_sum(relation, rows, table, {rule.column for rule in found})
+    return found
+
+
+def _relations(rows: np.ndarray, table: Table) -> list[dict[int, int]]:
+    """Coefficients by column, 1 or -1, of combinations that are constant.
+
+    Columns are taken one after the other, those with most decimals first; one that the independent
+    ones before it give by least squares, up to its rounding, is a relation.
+    """
+    half = [half_unit(decimals) for decimals in table.decimals_D]
+    basis = [np.full(len(rows), len(rows) ** -0.5)]
+    members: list[int] = []
+    found: list[dict[int, int]] = []
+    for d in sorted(table.originals, key=lambda d: half[d]):
+        x = rows[:, d]
+        deviation = float(x.std())
+        rest, q = x, np.array(basis)
+        for _ in range(2):  # twice is enough (Kahan)
+            rest = rest - (q @ rest) @ q
+        allowed = 1.5 * half[d] if deviation > UNITS * 2 * half[d] else 0.0
+        if np.abs(rest).max() > max(allowed, FLOAT * deviation):
+            basis.append(rest / np.linalg.norm(rest))
+            members.append(d)
+            continue
+        inner = rows[:, members]
+        weights = np.linalg.lstsq(inner - inner.mean(axis=0), x - x.mean(), rcond=None)[0]
+        whole = np.rint(weights)
+        if np.all(np.abs(weights - whole) < NEAR) and np.all(np.abs(whole) <= 1):
+            found.append({d: -1, **{m: int(w) for m, w in zip(members, whole, strict=True) if w}})
+    return found
+
+
+def _sparser(relations: Sequence[dict[int, int]]) -> list[dict[int, int]]:
+    """Relations of fewer columns that say the same.
+
+    >>> _sparser([{2: -1, 0: 1, 1: 1}, {4: -1, 0: 1, 1: 1, 3: 1}])
+    [{2: -1, 0: 1, 1: 1}, {4: -1, 3: 1, 2: 1}]
+    """
+    found = sorted(relations, key=len)
+    for i, each in enumerate(found):
+        for other, sign in itertools.product(found, (1, -1)):
+            columns = dict.fromkeys((*found[i], *other)) if other is not each else {}
+            total = {d: found[i].get(d, 0) + sign * other.get(d, 0) for d in columns}
+            total = {d: c for d, c in total.items() if c}
+            if 0 < len(total) < len(found[i]) and all(abs(c) == 1 for c in total.values()):
+                found[i] = total
+    return found
+
+
+def _best_sum(
+    relation: Mapping[int, int], rows: np.ndarray, table: Table, taken: set[str]
+) -> list[Sum]:
+    """The relation as the sum that is best put back, none where it is not exact everywhere.
+
+    Best is a total of which all others are parts; else the column that is farthest from 0, which
+    is the least likely to come out below it.
+    """
+
+    def rank(d: int) -> tuple[bool, float]:
+        is_total = all(c == -relation[d] for e, c in relation.items() if e != d)
+        return not is_total, -float(np.abs(rows[:, d].mean()) / rows[:, d].std())
+
+    for d in sorted(relation, key=rank):
+        if table.names[d] in taken or len(np.unique(rows[:, d])) < 3:
+            continue
+        terms = [(-c * relation[d], e) for e, c in sorted(relation.items()) if e != d]
+        rest = np.median(rows[:, d] - sum(sign * rows[:, e] for sign, e in terms))
+        rest = rounded(np.array(float(f"{rest:.9g}")), table.decimals_D[d])
+        named = tuple((float(sign), table.names[e]) for sign, e in terms)
+        for constant in dict.fromkeys((0.0, float(rest))):
+            rule = Sum(table.names[d], named, constant)
+            if table.keeps(rule):
+                return [rule]
+    return []
+
+
+def ratios(table: Table) -> list[Ratio]:
+    """Shares and percentages: columns that are one column divided by another at every step."""
+    first, found = table.some(FIRST), []
+    half = np.array([half_unit(decimals) for decimals in table.decimals_D])
+    half[[d for d, decimals in enumerate(table.decimals_D) if decimals == 0]] = 0.0
+    originals = np.array(table.originals, int)
+    deviation = table.some(SAMPLE).std(axis=0)
+    # Those with fewest decimals are the computed ones.
+    for d in sorted(table.originals, key=lambda d: -half_unit(table.decimals_D[d])):
+        y, unit = table.rows_RD[:, d], 2 * half_unit(table.decimals_D[d])
+        most = y.max()
+        if y.min() < 0 or most > 100 or len(np.unique(table.some(SAMPLE)[:, d])) <= FEW:
+            continue
+        if deviation[d] < UNITS * unit:
+            continue
+        for factor, whole in itertools.product((100.0, 1.0), table.originals):
+            if most > factor or whole == d:
+                continue
+            share, size = first[:, d] / factor, first[:, whole]
+            error = np.abs(size) * (0.51 * unit / factor + FLOAT * (unit == 0))
+            error = (error + share * half[whole])[:, None] + half[originals]
+            near = np.abs(first[:, originals] - (share * size)[:, None]) <= error
+            sharp = np.median(error, axis=0) < SHARP * deviation[originals]
+            for part in originals[near.all(axis=0) & sharp].tolist():
+                rule = Ratio(table.names[d], factor, table.names[part], table.names[whole])
+                if len({d, part, whole}) == 3 and table.keeps(rule):
+                    found.append(rule)
+    return found

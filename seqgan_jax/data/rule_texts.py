@@ -1,0 +1,289 @@
+"""What one rule is, and how it is written: "Low <= Open <= High", "meter increases"."""
+
+import math
+import re
+import reprlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from seqgan_jax.errors import UsageError
+
+SHOWN = 20  # names in a message
+MOST_TERMS = 1000
+LARGEST = 1e300
+FORMS = 'Write "Low <= Open <= High", "meter increases", "total = a + b" or "share = 100 * a / b".'
+PLAIN = re.compile(r"[^\W\d]\w*")
+# What may stand without quotes where it is a column: no signs, but for a - inside a word.
+BARE = re.compile(r"(?![-\s])(?:[^<>=+*/≤≥\"'`\s-]|\s(?!-)|-(?!\s))+(?<![-\s])")
+RISES = re.compile(
+    r"(.*?\S)\s+(?:increases(?:\s+by\s+(\S+))?|never\s+falls|(?:is\s+)?non-?decreasing)\s*", re.S
+)
+SAME = {"≤": "<=", "≥": ">="}
+NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])"
+
+
+@dataclass(frozen=True)
+class Order:
+    """Each of the columns is at most the next, at every step."""
+
+    columns: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return " <= ".join(map(quoted, self.columns))
+
+
+@dataclass(frozen=True)
+class Increase:
+    """A column that never falls within a sequence, or rises by one and the same step each time."""
+
+    column: str
+    step: float | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the rule is about."""
+        return (self.column,)
+
+    def __str__(self) -> str:
+        by = "" if self.step is None else f" by {_number(self.step)}"
+        return f"{quoted(self.column)} increases{by}"
+
+
+@dataclass(frozen=True)
+class Sum:
+    """column = constant + sum of factor * column, rounded to the column's decimals."""
+
+    column: str
+    terms: tuple[tuple[float, str], ...]
+    constant: float = 0.0
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the rule is about, the computed one first."""
+        return (self.column, *(name for _, name in self.terms))
+
+    def __str__(self) -> str:
+        terms = [(self.constant, _number(abs(self.constant)))] * (self.constant != 0)
+        for factor, name in self.terms:
+            times = "" if abs(factor) == 1 else f"{_number(abs(factor))} * "
+            terms.append((factor, times + quoted(name)))
+        text = "".join((" - " if factor < 0 else " + ") + term for factor, term in terms)
+        text = text[3:] if text.startswith(" + ") else "-" + text[3:]
+        return f"{quoted(self.column)} = {text}"
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """column = factor * part / whole, rounded to the column's decimals; 0 where whole is 0."""
+
+    column: str
+    factor: float
+    part: str
+    whole: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the rule is about, the computed one first."""
+        return (self.column, self.part, self.whole)
+
+    def __str__(self) -> str:
+        sign, size = "-" * (self.factor < 0), abs(self.factor)
+        times = f"{_number(size)} * " if size != 1 else ""
+        parts = f"{quoted(self.part)} / {quoted(self.whole)}"
+        return f"{quoted(self.column)} = {sign}{times}{parts}"
+
+
+Rule = Order | Increase | Sum | Ratio
+
+
+def parse(text: str, names: Sequence[str]) -> Rule:
+    """The rule that a text says of the columns `names`.
+
+    A name may stand in double quotes, single quotes or backticks (doubled inside), and must where
+    it has signs in it or is a number in a sum.
+
+    Raises:
+      UsageError: it is written otherwise, names an unknown column, or a column twice.
+
+    >>> parse("High >= Open >= Low", ["Open", "High", "Low"])
+    Order(columns=('Low', 'Open', 'High'))
+    >>> str(parse("'net load'=gross -2*`own use`", ["net load", "gross", "own use"]))
+    '"net load" = gross - 2 * "own use"'
+    >>> print(parse("kWh never falls", ["kWh"]), parse("t increases by 0.5", ["t"]), sep="; ")
+    kWh increases; t increases by 0.5
+    """
+    rises = RISES.fullmatch(text)
+    if rises and (column := _column(rises[1], names, text)) is not None:
+        return Increase(column, None if rises[2] is None else _step(rises[2], text))
+    tokens = _tokens(text, names)
+    signs = [token for kind, token in tokens if kind == "sign" and token in "<=>="]
+    if not signs or len(set(signs)) > 1 or signs[0] in "<>" or signs.count("=") > 1:
+        strict = " A bound is written <= or >=." if {"<", ">"} & set(signs) else ""
+        raise UsageError(f"{_shown(text)} says no rule.{strict} {FORMS}")
+    if signs[0] != "=":
+        chain = _split(tokens, signs[0])
+        columns = tuple(_only(part, names, text) for part in chain)
+        if len(set(columns)) < len(columns):
+            raise UsageError(f"{_shown(text)} names a column twice. Each may stand there once.")
+        return Order(columns if signs[0] == "<=" else columns[::-1])
+    left, right = _split(tokens, "=")
+    return _formula(_only(left, names, text), right, names, text)
+
+
+def quoted(name: str) -> str:
+    """A name as `parse` reads it.
+
+    >>> quoted("Open"), quoted('5" pipe')
+    ('Open', '"5"" pipe"')
+    """
+    return name if PLAIN.fullmatch(name) else '"' + name.replace('"', '""') + '"'
+
+
+Token = tuple[str, str]  # kind (name, number, word or sign) and what it says
+
+
+def _tokens(text: str, names: Sequence[str]) -> list[Token]:
+    bare = sorted(filter(BARE.fullmatch, names), key=len, reverse=True)
+    known = "|".join(map(re.escape, bare))
+    pattern = re.compile(
+        r"(?P<blank>\s+)"
+        r"|(?P<quoted>\"(?:[^\"]|\"\")*\"|'(?:[^']|'')*'|`(?:[^`]|``)*`)"
+        rf"|(?P<number>{NUMBER})"
+        + (rf"|(?P<name>(?<!\w)(?:{known})(?!\w))" if known else "")
+        + r"|(?P<sign><=|>=|[<>=+*/≤≥-])"
+        r"|(?P<word>[^\s<>=+*/≤≥]+)",
+        re.S,
+    )
+    found = []
+    for match in pattern.finditer(text):
+        kind, token = str(match.lastgroup), match[0]
+        if kind == "quoted":
+            found.append(("name", token[1:-1].replace(token[0] * 2, token[0])))
+        elif kind != "blank":
+            found.append((kind, SAME.get(token, token)))
+    return found
+
+
+def _split(tokens: list[Token], sign: str) -> list[list[Token]]:
+    """Tokens between the signs."""
+    parts: list[list[Token]] = [[]]
+    for token in tokens:
+        if token == ("sign", sign):
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return parts
+
+
+def _only(tokens: list[Token], names: Sequence[str], text: str) -> str:
+    """The one name that tokens are."""
+    if len(tokens) != 1 or tokens[0][0] == "sign":
+        words = " ".join(token for _, token in tokens)
+        said = f"{words!r} is no column" if words else "a column is missing"
+        raise UsageError(
+            f"{_shown(text)}: {said} (there are {_listed(names)}). Put a name with blanks in "
+            f"quotes. {FORMS}"
+        )
+    kind, name = tokens[0]
+    if name in names:
+        return name
+    if kind == "number":
+        raise UsageError(
+            f"{_shown(text)}: {name} is a number, no column. Say --bounds for a fixed bound, and "
+            "put the name of a column in quotes."
+        )
+    raise UsageError(
+        f"{_shown(text)}: there is no column {reprlib.repr(name)} (the columns are "
+        f"{_listed(names)}). Correct the name."
+    )
+
+
+def _column(part: str, names: Sequence[str], text: str) -> str | None:
+    """The column that "... increases" is said of; None where the rest is a rule of its own."""
+    if part in names:
+        return part
+    tokens = _tokens(part, names)
+    if any(kind == "sign" and token in "<=>=" for kind, token in tokens):
+        return None
+    return _only(tokens, names, text)
+
+
+def _step(word: str, text: str) -> float:
+    step = float(word) if re.fullmatch(NUMBER, word) else 0.0
+    if not 0 < step <= LARGEST:
+        raise UsageError(
+            f"{_shown(text)}: {word!r} is no step above 0. Write {FORMS.split(', ')[1]}, or "
+            '"time increases by 0.5" where each step is the same.'
+        )
+    return step
+
+
+def _formula(column: str, tokens: list[Token], names: Sequence[str], text: str) -> Sum | Ratio:
+    """A sum, or one ratio: terms are products of numbers, at most one column, and in a ratio one
+    below the line."""
+    terms: dict[str, float] = {}
+    constant, ratio, count = 0.0, None, 0
+    while tokens:
+        count += 1
+        factor, above, below, tokens = _term(tokens, count == 1, names, text)
+        if not math.isfinite(factor) or not 0 < abs(factor) <= LARGEST:
+            raise UsageError(f"{_shown(text)}: a factor is 0, or too large. Leave that term out.")
+        if above is not None and below is not None:
+            ratio = Ratio(column, factor, above, below)
+        elif above is not None:
+            terms[above] = terms.get(above, 0.0) + factor
+        else:
+            constant += factor
+    if ratio and count > 1:
+        raise UsageError(f"{_shown(text)} adds to a ratio, which no rule can. {FORMS}")
+    if not ratio and (not terms or 0.0 in terms.values() or count > MOST_TERMS):
+        raise UsageError(f"{_shown(text)} is no sum of columns. {FORMS}")
+    rule = ratio or Sum(column, tuple((factor, name) for name, factor in terms.items()), constant)
+    if column in rule.columns[1:] or (ratio and ratio.part == ratio.whole):
+        raise UsageError(
+            f"{_shown(text)} computes a column from itself. Write the column that the others give "
+            "on the left, and each other one once on the right."
+        )
+    return rule
+
+
+def _term(
+    tokens: list[Token], first: bool, names: Sequence[str], text: str
+) -> tuple[float, str | None, str | None, list[Token]]:
+    """Factor, column above and below the line (None for none) of the first term; what is left."""
+    factor, sign = 1.0, ""
+    above: str | None = None
+    below: str | None = None
+    if tokens[0] in (("sign", "+"), ("sign", "-")):
+        factor, tokens = (-1.0 if tokens[0][1] == "-" else 1.0), tokens[1:]
+    elif not first:
+        raise UsageError(f"{_shown(text)}: + or - is missing before {tokens[0][1]!r}. {FORMS}")
+    while True:
+        if not tokens or tokens[0][0] == "sign":
+            raise UsageError(f"{_shown(text)} ends early, or has two signs in a row. {FORMS}")
+        if tokens[0][0] == "number":
+            number = float(tokens[0][1])
+            factor = factor * number if sign != "/" else factor / (number or math.inf)
+        else:
+            name = _only(tokens[:1], names, text)
+            taken = below if sign == "/" else above
+            if taken is not None or (sign == "/" and above is None):
+                raise UsageError(f"{_shown(text)} is more than a sum or one ratio. {FORMS}")
+            above, below = (above, name) if sign == "/" else (name, below)
+        tokens = tokens[1:]
+        if not tokens or tokens[0] not in (("sign", "*"), ("sign", "/")):
+            return factor, above, below, tokens
+        sign, tokens = tokens[0][1], tokens[1:]
+
+
+def _number(value: float) -> str:
+    """A number as short as it can be written."""
+    return f"{int(value)}" if value == int(value) and abs(value) < 1e15 else repr(value)
+
+
+def _shown(text: str) -> str:
+    return f"The rule {reprlib.repr(text)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + ", ..." * (len(names) > SHOWN)

@@ -1,0 +1,111 @@
+"""What a rule says of numbers, and numbers of so many decimals.
+
+Shapes: N sequences, T steps. A column is [N, T] float64; decimals None are as many as it has.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from seqgan_jax.data.rule_texts import Increase, Order, Ratio, Rule, Sum
+
+MOST_DECIMALS = 15  # more are as many as a float64 has
+FLOAT = 1e-6  # of the numbers in a sum that has no decimals: those of float32 are off by 6e-8
+TINY = 1e-150  # no whole that parts are divided by
+ROUNDING = 1e-15  # of the numbers in a sum of float64
+
+Columns = Callable[[str], np.ndarray]  # of a name
+
+
+def half_unit(decimals: int | None) -> float:
+    """Half a unit of the last decimal, 0 where there is none."""
+    return 0.0 if decimals is None or decimals > MOST_DECIMALS else 0.5 * 10.0**-decimals
+
+
+def rounded(x: np.ndarray, decimals: int | None) -> np.ndarray:
+    """The float64 nearest to each number with so many decimals.
+
+    >>> float(rounded(np.array(0.1 * 3), 1)), float(rounded(np.array(0.1 * 3), None))
+    (0.3, 0.30000000000000004)
+    """
+    if decimals is None or decimals > MOST_DECIMALS:
+        return x
+    with np.errstate(over="ignore", invalid="ignore"):
+        near = np.rint(x * 10.0**decimals) / 10.0**decimals
+    return np.where(np.isfinite(near), near, x) + 0.0  # 1e300 has no decimals; 0 has no sign
+
+
+def at_least(x: np.ndarray, low: np.ndarray, decimals: int | None) -> np.ndarray:
+    """x >= low rounded to its decimals, and up where rounding would take it below a finer `low`.
+
+    >>> at_least(np.array([99.46, 99.44]), np.array([99.45, 99.44]), 1)
+    array([99.5, 99.5])
+    """
+    near = rounded(x, decimals)
+    if decimals is None or decimals > MOST_DECIMALS:
+        return near
+    above = np.maximum(rounded(near + 10.0**-decimals, decimals), low)
+    return np.where(near < low, above, near)
+
+
+def summed(start_N1: np.ndarray, increase_NT: np.ndarray, decimals: int | None) -> np.ndarray:
+    """start, start + y_2, start + y_2 + y_3, ...: exact where there are decimals."""
+    parts = np.concatenate([start_N1, increase_NT], axis=1)
+    if decimals is None or decimals > MOST_DECIMALS:
+        return np.cumsum(parts, axis=1)
+    units = np.cumsum(np.rint(parts * 10.0**decimals), axis=1)  # whole numbers: sums are exact
+    return units / 10.0**decimals + 0.0
+
+
+def stepped(start_N1: np.ndarray, rule: Increase, steps: int, decimals: int | None) -> np.ndarray:
+    """start, start + step, start + 2 step, ... [N, steps]."""
+    return rounded(start_N1 + (rule.step or 0.0) * np.arange(steps), decimals)
+
+
+def computed(rule: Sum | Ratio, column: Columns) -> np.ndarray:
+    """What a computed column is before it is rounded, [N, T]."""
+    if isinstance(rule, Ratio):
+        part, whole = rule.factor * column(rule.part), column(rule.whole)
+        return np.divide(part, whole, out=np.zeros_like(part), where=np.abs(whole) > TINY)
+    factor, name = rule.terms[0]
+    total = rule.constant + factor * column(name)
+    for factor, name in rule.terms[1:]:
+        total = total + factor * column(name)
+    return total
+
+
+def keeps(rule: Rule, column: Columns, decimals_of: Callable[[str], int | None]) -> np.ndarray:
+    """Which steps keep a rule, bool [N, T].
+
+    A computed column keeps it when it is what it should be but for rounding: by half a unit of its
+    last decimal, or without decimals by a millionth of the numbers in the sum. A ratio may have
+    been computed before its part and whole were rounded: half units of theirs count as well.
+    """
+    x, decimals = column(rule.columns[0]), decimals_of(rule.columns[0])
+    if isinstance(rule, Order):
+        good = np.ones(x.shape, bool)
+        for name in rule.columns[1:]:
+            higher = column(name)
+            good &= x <= higher
+            x = higher
+        return good
+    if isinstance(rule, Increase) and rule.step is None:
+        return np.diff(x, axis=1, prepend=x[:, :1]) >= 0
+    size, allowed = np.abs(x), half_unit(decimals)
+    if isinstance(rule, Increase):
+        expected = stepped(x[:, :1], rule, x.shape[1], decimals)
+    else:
+        expected = computed(rule, column)
+    if isinstance(rule, Sum):
+        for factor, name in rule.terms:
+            size = size + np.abs(factor * column(name))
+    elif isinstance(rule, Ratio):
+        part, whole = (
+            half_unit(decimals) if (decimals := decimals_of(name)) else 0.0  # counts are exact
+            for name in (rule.part, rule.whole)
+        )
+        total = np.abs(column(rule.whole))
+        error = abs(rule.factor) * part + np.abs(expected) * whole
+        allowed = allowed + np.divide(error, total, out=np.zeros_like(total), where=total > TINY)
+    relative = ROUNDING if half_unit(decimals_of(rule.columns[0])) else FLOAT
+    return np.abs(x - expected) <= allowed + relative * size

@@ -1,0 +1,332 @@
+"""Rules between columns that hold by construction: Low <= Open, a meter never falls, total = a + b.
+
+Samples are drawn in inner columns y in which a rule is a column that is not below 0, or none at
+all, and are then put back: `Rules.inverse` of anything keeps every rule.
+
+Shapes: N sequences, T steps, D columns of the data, E inner columns.
+"""
+
+import dataclasses
+import functools
+import graphlib
+import itertools
+import reprlib
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+
+from seqgan_jax.data.rule_texts import Increase, Order, Ratio, Rule, Sum, parse
+from seqgan_jax.data.rule_values import at_least, computed, keeps, rounded, stepped, summed
+from seqgan_jax.errors import DataError, UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What is done to each column, by its number."""
+
+    bounds: dict[int, tuple[int, ...]]  # columns that are never above it
+    rising: dict[int, Increase]
+    computed: dict[int, Sum | Ratio]
+    order: tuple[int, ...]  # every column after those that it is put back from
+    touched: frozenset[int]  # those that any rule is about
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """Rules of a table, as a map to inner columns of determinant 1 and back.
+
+        order:     y = x - max(lower bounds) >= 0,  x = max(lower bounds) + max(y, 0)
+        increase:  y_1 = 0, y_t = x_t - x_{t-1} >= 0, and one more inner column, at the end: x_1 of
+                   the sequence at each of its steps
+        by a step: y = x_1 at each step,            x_t = x_1 + (t - 1) step
+        computed:  sums and ratios are not in y
+
+    A column without lower bounds stays as it is. Where the columns have decimals, all of this is
+    exact: differences are rounded to the most decimals of their columns, and `inverse` rounds each
+    column that a rule is about to its own. A column that increases may be the lower bound of
+    others; it can have none itself, and a computed column can neither increase nor have any.
+
+    Args:
+      rules: see `rule_texts.parse`. None is the identity.
+      names: of the D columns.
+      decimals_D: of each column, None where it has as many as a float64.
+
+    Raises:
+      UsageError: an unknown column, or rules that contradict each other or go in a circle.
+
+    >>> rules = Rules((Order(("low", "high")),), ("high", "low"), (2, 2))
+    >>> rules.forward(np.array([[[99.65, 99.45]]])), rules.inner_names
+    (array([[[ 0.2 , 99.45]]]), ('high - low', 'low'))
+    >>> rules.inverse(np.array([[[-3.0, 99.453]]]))
+    array([[[99.45, 99.45]]])
+    """
+
+    rules: tuple[Rule, ...] = ()
+    names: tuple[str, ...] = ()
+    decimals_D: tuple[int | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.decimals_D) != len(self.names):
+            raise UsageError(
+                f"There are {len(self.names)} names of columns and {len(self.decimals_D)} numbers "
+                "of decimals. Give one of each for every column."
+            )
+        _ = self._plan  # refuses what contradicts itself
+
+    def __bool__(self) -> bool:
+        return bool(self.rules)
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.rules)) or "no rules"
+
+    @functools.cached_property
+    def source_E(self) -> tuple[int, ...]:
+        """The column of the data that each inner column is of."""
+        kept = [d for d in range(len(self.names)) if d not in self._plan.computed]
+        return (*kept, *self._starts)
+
+    @property
+    def inner_names(self) -> tuple[str, ...]:
+        """Names of the E inner columns, for people."""
+        started = tuple(f"first {self.names[d]}" for d in self._starts)
+        return (*map(self._inner_name, self.source_E[: self._first_start]), *started)
+
+    @property
+    def nonnegative(self) -> np.ndarray:
+        """Which inner columns are never below 0, bool [E]."""
+        return self.zero_first | np.array([d in self._plan.bounds for d in self.source_E], bool)
+
+    @property
+    def zero_first(self) -> np.ndarray:
+        """Which inner columns are 0 at the first step whatever the data are, bool [E]."""
+        zero = np.array([d in self._starts for d in self.source_E], bool)
+        zero[self._first_start :] = False
+        return zero
+
+    @property
+    def static(self) -> np.ndarray:
+        """Which inner columns are constant in each sequence by construction, bool [E]."""
+        return ~self.zero_first & np.array([d in self._plan.rising for d in self.source_E], bool)
+
+    def forward(self, x_NTD: np.ndarray) -> np.ndarray:
+        """y [N, T, E] float64 of data that keep the rules; the argument where there are none.
+
+        Raises:
+          DataError: another number of columns.
+        """
+        if not self.rules:
+            return x_NTD
+        x = self._checked(x_NTD, len(self.names))
+        plan, columns = self._plan, []
+        for d in range(len(self.names)):
+            if d in plan.computed:
+                continue
+            y = x[..., d]
+            if d in plan.bounds:
+                y = rounded(y - self._bound(x, d), self._finest(d))
+            elif d in self._starts:
+                y = rounded(np.diff(y, axis=1, prepend=y[:, :1]), self.decimals_D[d])
+            elif d in plan.rising:
+                y = np.broadcast_to(y[:, :1], y.shape)
+            columns.append(y)
+        columns += [np.broadcast_to(x[:, :1, d], x.shape[:2]) for d in self._starts]
+        return np.stack(columns, axis=-1)
+
+    def inverse(self, y_NTE: np.ndarray) -> np.ndarray:
+        """x [N, T, D] float64 that keeps every rule, whatever y is; the argument where none is.
+
+        Raises:
+          DataError: another number of inner columns.
+        """
+        if not self.rules:
+            return y_NTE
+        y = self._checked(y_NTE, len(self.source_E))
+        plan, x = self._plan, np.empty((*y.shape[:2], len(self.names)))
+        place = {d: e for e, d in reversed(list(enumerate(self.source_E)))}
+        for d in plan.order:
+            decimals = self.decimals_D[d]
+            if d in plan.computed:
+                x[..., d] = rounded(computed(plan.computed[d], self._columns(x)), decimals)
+                continue
+            inner = y[..., place[d]]
+            if d in plan.bounds:
+                low = self._bound(x, d)
+                x[..., d] = at_least(low + np.maximum(inner, 0.0), low, decimals)
+            elif d in self._starts:
+                start = y[:, :1, self._first_start + self._starts.index(d)]
+                x[..., d] = summed(start, np.maximum(inner[:, 1:], 0.0), decimals)
+            elif d in plan.rising:
+                start = rounded(inner[:, :1], decimals)
+                x[..., d] = stepped(start, plan.rising[d], y.shape[1], decimals)
+            else:
+                x[..., d] = rounded(inner, decimals) if d in plan.touched else inner
+        return x
+
+    def holds(self, x_NTD: np.ndarray) -> np.ndarray:
+        """Which steps keep every rule, bool [N, T]. A sum is kept when it is so after rounding."""
+        good = np.ones(x_NTD.shape[:2], bool)
+        for rule in self.rules:
+            good &= self._keeps(rule, np.asarray(x_NTD, np.float64))
+        return good
+
+    def check(self, x_NTD: np.ndarray) -> None:
+        """Refuse data that break a rule.
+
+        Raises:
+          DataError: they do; it names the rule, the first place and the values there.
+          UsageError: a column is to stay below one that is constant: that is a bound, no rule.
+        """
+        for rule in self.rules:
+            if isinstance(rule, Order):
+                self._refuse_constant(rule, x_NTD)
+            broken = ~self._keeps(rule, x_NTD)
+            if np.any(broken):
+                n, t = (int(i) for i in np.argwhere(broken)[0])
+                values = ", ".join(
+                    f"{name} is {float(x_NTD[n, t, self.names.index(name)])!r}"
+                    for name in dict.fromkeys(rule.columns)
+                )
+                before = ", less than the step before" * isinstance(rule, Increase)
+                raise DataError(
+                    f"Sequence {n + 1}, step {t + 1}: {values}{before}. That breaks the rule "
+                    f'"{rule}", as {np.count_nonzero(broken):,} of {broken.size:,} steps do. '
+                    "Correct the data, or leave the rule out."
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists: the rules as texts."""
+        return {
+            "rules": [str(rule) for rule in self.rules],
+            "names": list(self.names),
+            "decimals": list(self.decimals_D),
+        }
+
+    @classmethod
+    def from_json(cls, stored: Any) -> Self:
+        """The inverse of `to_json`.
+
+        Raises:
+          ValueError: not what `to_json` gives.
+
+        >>> Rules.from_json(Rules((Increase("kWh"),), ("kWh",), (3,)).to_json()).inner_names
+        ('increase of kWh', 'first kWh')
+        """
+        shown = f"the stored rules are damaged: {reprlib.repr(stored)}"
+        if not isinstance(stored, dict) or set(stored) != {"rules", "names", "decimals"}:
+            raise ValueError(shown)
+        texts, names, decimals = (stored[name] for name in ("rules", "names", "decimals"))
+        if not (
+            all(isinstance(each, list) for each in (texts, names, decimals))
+            and all(isinstance(each, str) for each in texts + names)
+            and all(each is None or (type(each) is int and each >= 0) for each in decimals)
+        ):
+            raise ValueError(shown)
+        try:
+            return cls(tuple(parse(t, names) for t in texts), tuple(names), tuple(decimals))
+        except UsageError as error:
+            raise ValueError(f"{shown}: {error}") from error
+
+    @functools.cached_property
+    def _starts(self) -> tuple[int, ...]:
+        """Columns that increase by no fixed step: their first value is an inner column."""
+        return tuple(d for d, rule in sorted(self._plan.rising.items()) if rule.step is None)
+
+    @property
+    def _first_start(self) -> int:
+        """The inner column from which on all are starts."""
+        return len(self.source_E) - len(self._starts)
+
+    @functools.cached_property
+    def _plan(self) -> _Plan:
+        bounds: dict[int, tuple[int, ...]] = {}
+        rising: dict[int, Increase] = {}
+        computed: dict[int, Sum | Ratio] = {}
+        needs: dict[int, set[int]] = {d: set() for d in range(len(self.names))}
+        touched: set[int] = set()
+        for rule in dict.fromkeys(self.rules):
+            places = [self._place(name, rule) for name in rule.columns]
+            touched.update(places)
+            if isinstance(rule, Order):
+                for low, high in itertools.pairwise(places):
+                    bounds[high] = tuple(dict.fromkeys((*bounds.get(high, ()), low)))
+                    needs[high].add(low)
+            elif isinstance(rule, Increase):
+                self._once(rising, places[0], rule)
+            else:
+                self._once(computed, places[0], rule)
+                needs[places[0]].update(places[1:])
+        for d in sorted(touched):
+            said = [d in bounds, d in rising, d in computed]
+            if sum(said) > 1:
+                words = ("has a lower bound", "increases", "is computed from others")
+                both = " and ".join(w for w, there in zip(words, said, strict=True) if there)
+                raise UsageError(
+                    f"By the rules {self} column {self.names[d]!r} {both}: only one of these can "
+                    "hold by construction. Leave out the rules of the other."
+                )
+        try:
+            order = tuple(graphlib.TopologicalSorter(needs).static_order())
+        except graphlib.CycleError as error:
+            circle = ", ".join(repr(self.names[d]) for d in error.args[1])
+            raise UsageError(
+                f"The rules {self} go in a circle: {circle}, each is put back from the one before. "
+                "Leave out one of them."
+            ) from None
+        return _Plan(bounds, rising, computed, order, frozenset(touched))
+
+    def _place(self, name: str, rule: Rule) -> int:
+        if name not in self.names:
+            raise UsageError(f'The rule "{rule}": there is no column {name!r}. Correct the name.')
+        return self.names.index(name)
+
+    def _once(self, there: dict[int, Any], d: int, rule: Rule) -> None:
+        """Add what a column is, unless something else is said of it."""
+        if d in there:
+            raise UsageError(
+                f'Column {self.names[d]!r} is in the rules "{there[d]}" and "{rule}", of which '
+                "only one can hold by construction. Leave one out."
+            )
+        there[d] = rule
+
+    def _inner_name(self, d: int) -> str:
+        name, bounds = self.names[d], [self.names[low] for low in self._plan.bounds.get(d, ())]
+        if d in self._plan.rising:
+            return f"{'increase of' if d in self._starts else 'first'} {name}"
+        lowest = bounds[0] if len(bounds) == 1 else f"max({', '.join(bounds)})"
+        return f"{name} - {lowest}" if bounds else name
+
+    def _checked(self, x: np.ndarray, width: int) -> np.ndarray:
+        if x.ndim != 3 or x.shape[-1] != width:
+            raise DataError(
+                f"These data have shape {x.shape}, and the rules {self} are of sequences "
+                f"[N, T, {width}]. Use the columns that the rules were made for."
+            )
+        return np.asarray(x, np.float64)
+
+    def _finest(self, d: int) -> int | None:
+        """The most decimals of a column and its bounds, None where one has no number of them."""
+        each = [self.decimals_D[i] for i in (d, *self._plan.bounds[d])]
+        known = [decimals for decimals in each if decimals is not None]
+        return max(known) if len(known) == len(each) else None
+
+    def _bound(self, x_NTD: np.ndarray, d: int) -> np.ndarray:
+        columns = [x_NTD[..., low] for low in self._plan.bounds[d]]
+        return functools.reduce(np.maximum, columns)
+
+    def _columns(self, x_NTD: np.ndarray) -> Callable[[str], np.ndarray]:
+        return lambda name: x_NTD[..., self.names.index(name)]
+
+    def _refuse_constant(self, rule: Order, x_NTD: np.ndarray) -> None:
+        for lower, name in itertools.pairwise(rule.columns):
+            x = self._columns(x_NTD)(name)
+            if x.size and np.all(x == x.flat[0]):
+                raise UsageError(
+                    f'The rule "{rule}": {name} is {x.flat[0]:.12g} everywhere, so there is '
+                    "nothing to learn of it. Leave it out of the rule, and say "
+                    f"--bounds {lower}::{x.flat[0]:.12g}."
+                )
+
+    def _keeps(self, rule: Rule, x_NTD: np.ndarray) -> np.ndarray:
+        decimals = dict(zip(self.names, self.decimals_D, strict=True))
+        return keeps(rule, self._columns(x_NTD), decimals.__getitem__)

@@ -16,7 +16,14 @@ ROOT = Path(__file__).parent.parent
 ORDER = [
     *("errors", "data.files", "data.bounds", "config", "data.form"),
     *("data.texts", "data.missing", "data.overlap", "data.arrays", "data.cells", "data.dialect"),
-    *("data.tables", "data.times", "data.evidence", "data.columns", "data.intervals"),
+    *(
+        "data.tables",
+        "data.times",
+        "data.categories",
+        "data.evidence",
+        "data.columns",
+        "data.intervals",
+    ),
     *("data.sequences", "data.windows", "data.scaling", "data.shards", "data.writing"),
     *("processes.base", "processes.linear", "processes.regime", "processes.lstm"),
     *("processes.simulators", "data.layout", "data.inspection"),
@@ -35,7 +42,10 @@ PLACES = {
     "tyro": {"run.cli"},
     "rich": {"run.terminal"},
     "filelock": {"run.directory"},
-    "pandas": {"data.tables", "data.times", "data.evidence", "data.layout", "data.writing"},
+    "pandas": {
+        *("data.tables", "data.times", "data.categories", "data.evidence", "data.layout"),
+        "data.writing",
+    },
     "pyarrow": {"data.tables", "data.shards"},
     "optax": {"core.optimiser", "core.discriminator", "analysis"},
 }

@@ -72,12 +72,15 @@ def nothing_in(name: str, source: str) -> DataError:
     )
 
 
-def fill(x_NTD: np.ndarray, limit: int | None = None) -> tuple[np.ndarray, int, int]:
+def fill(
+    x_NTD: np.ndarray, limit: int | None = None, held_D: np.ndarray | None = None
+) -> tuple[np.ndarray, int, int]:
     """Missing values filled in along T -> (x [N, T, D], how many were filled, the longest gap).
 
     Linear between the values before and after, the nearest value at the ends; never from another
-    sequence or column. Gaps of more than `limit` steps stay, and where a sequence has no value of a
-    column at all.
+    sequence or column. In columns without values between two, `held_D`, the value before instead,
+    the first at the beginning. Gaps of more than `limit` steps stay, and where a sequence has no
+    value of a column at all.
 
     >>> nan = np.nan
     >>> x, filled, longest = fill(np.array([[nan, 1, nan, nan, 4, nan]])[..., None])
@@ -97,7 +100,10 @@ def fill(x_NTD: np.ndarray, limit: int | None = None) -> tuple[np.ndarray, int, 
         short = np.repeat(lengths <= (limit or len(gap_T)), lengths)
         at = np.flatnonzero(gap_T)[short]
         known = np.flatnonzero(~gap_T)
-        x_NTD[n, at, d] = _between(at, known, x_NTD[n, known, d])
+        if held_D is not None and held_D[d]:
+            x_NTD[n, at, d] = x_NTD[n, known[np.maximum(np.searchsorted(known, at) - 1, 0)], d]
+        else:
+            x_NTD[n, at, d] = _between(at, known, x_NTD[n, known, d])
         filled += len(at)
     return x_NTD, filled, longest
 
@@ -118,6 +124,7 @@ def resolve(
     source: str,
     what: str = "sequences",
     limit: int | None = None,
+    held_D: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Sequences without missing values -> (x, which of the N are kept [N] bool, notes).
 
@@ -127,6 +134,7 @@ def resolve(
       source: for messages.
       what: "sequences" or "windows", for messages.
       limit: the longest gap that is filled in, in steps.
+      held_D: columns in which the value before is taken, see `fill`.
 
     Raises:
       DataError: none is left.
@@ -134,7 +142,7 @@ def resolve(
     notes: list[str] = []
     if missing == "interpolate":
         size = x_NTD.size
-        x_NTD, filled, longest = fill(x_NTD, limit)
+        x_NTD, filled, longest = fill(x_NTD, limit, held_D)
         notes += filled_notes(filled, size, longest, limit)
     kept_N = ~np.isnan(x_NTD).any(axis=(1, 2))
     gone = int(np.count_nonzero(~kept_N))

@@ -40,8 +40,6 @@ __all__ = [
 
 DEFAULT_FILE = Path("save/real_data.txt")
 BUNDLED = {"weather": Path(__file__).with_name("bundled") / "seattle_weather.csv"}
-# Precipitation is zero on 57% of the days, which no density can express.
-BUNDLED_COLUMNS = {"weather": ("temp_max", "temp_min", "wind")}
 TABLES = (".parquet", ".pq", ".xlsx", ".xlsm")
 LAYOUTS = ("auto", "series", "rows", "long")
 OF_FILES = {"data", "features", "num_sequences", "memory", "buffer"}  # settings without x
@@ -106,7 +104,7 @@ def load(
       UsageError: an argument that is impossible, or has no meaning for this source.
 
     >>> load("weather").x_NTD.shape
-    (1442, 20, 3)
+    (1442, 20, 5)
     """
     cut = Cut(window, stride, missing, limit, duplicates, tuple(missing_values), features or 1)
     _check(cut, layout, features)
@@ -120,8 +118,7 @@ def load(
     if source in BUNDLED:
         _no_features(features, source, "its columns have names")
         _only_series(wanted, source)
-        chosen = dataclasses.replace(wanted, columns=wanted.columns or BUNDLED_COLUMNS[source])
-        found = _of_file(BUNDLED[source], chosen, cut, source)
+        found = _of_file(BUNDLED[source], wanted, cut, source)
         return dataclasses.replace(found, notes=())
     path = Path(source)
     suffix = path.suffix.lower()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqgan_jax.data import times
-from seqgan_jax.data.cells import quote
+from seqgan_jax.data import missing, times
+from seqgan_jax.data.cells import NUMBER, quote
 from seqgan_jax.data.form import MOST_CATEGORIES, Form
 from seqgan_jax.data.tables import LONGEST_NAME, YES_NO, Column, Table, factorise
 from seqgan_jax.errors import DataError
@@ -37,6 +37,19 @@ def words_of(column: Column) -> tuple[str, ...]:
     return tuple(sorted(map(str, factorise(column.values)[1])))
 
 
+def are_words(column: Column) -> bool:
+    """Whether a column has words, of which fewer than half may be numbers: A, B, 7.
+
+    >>> are_words(Column("x", "mixed", np.array(["1", "2", "3", "?"] * 5, object), "str"))
+    False
+    """
+    if column.kind != "mixed":
+        return column.kind == "words"
+    words = words_of(column)
+    numbers = sum(NUMBER.fullmatch(word) is not None for word in words)
+    return 2 * numbers < len(words) and not why_not(column)
+
+
 def why_not(column: Column, sequence_L: np.ndarray | None = None, is_asked: bool = False) -> str:
     """Why a column of words is not learned as a category, "" where it is.
 
@@ -57,7 +70,7 @@ def why_not(column: Column, sequence_L: np.ndarray | None = None, is_asked: bool
         return f"{about}: at most {MOST_CATEGORIES} are learned, group them for that"
     if any(len(word) > LONGEST_NAME or _has_control(word) for word in words):
         return "free text: it has line breaks, control characters or very long cells"
-    if column.kind == "words" and number and _are_dates(column.name, there):
+    if column.kind == "words" and _are_dates(column.name, there):
         return "dates, which are no categories"
     if is_asked:
         return "" if number else "it is empty"
@@ -90,9 +103,10 @@ def _has_control(word: str) -> bool:
 
 
 def _are_dates(name: str, words: Sequence[str]) -> bool:
-    column = Column(name, "words", np.array(words, object), "str")
+    there = [word for word in words if word not in missing.TOKENS]
+    column = Column(name, "words", np.array(there, object), "str")
     try:
-        return times.of_words(name, [column]) is not None
+        return bool(there) and times.of_words(name, [column]) is not None
     except DataError:  # dates of which day and month cannot be told apart
         return True
 

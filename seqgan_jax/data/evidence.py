@@ -221,7 +221,7 @@ def _categories(table: Table, wanted: Wanted, learned: Sequence[int]) -> dict[in
         column = table.columns[d]
         if column.name in like:
             found[d] = like[column.name]
-        elif column.kind == "words":
+        elif categories.are_words(column):
             if why := categories.why_not(column, is_asked=True):
                 raise DataError(
                     f"{table.shown}: column {quote(column.name)} cannot be learned: {why}. Leave "

@@ -16,6 +16,7 @@ from seqgan_jax.errors import DataError
 Missing = Literal["error", "drop", "interpolate"]
 MODES: tuple[Missing, ...] = ("error", "drop", "interpolate")
 TOKENS = frozenset({"", "nan", "na", "n/a", "<na>", "#n/a", "nat", "null", "none", "-"})
+NONE = "none"  # a word among words, missing among numbers
 LONGEST = max(map(len, TOKENS))
 REMEDY = (
     "Values may not be missing: --missing drop leaves out the sequences or windows that they are "

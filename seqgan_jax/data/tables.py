@@ -264,9 +264,9 @@ def check_names(names: Sequence[str], where: str) -> None:
 
 @functools.cache
 def _missing_spellings() -> tuple[str, ...]:
-    """The usual tokens in the ways in which they are written."""
+    """The usual tokens in the ways in which they are written, but none: it may be a word."""
     found = {""}
-    for token in missing.TOKENS | {"-nan", "+nan"}:
+    for token in missing.TOKENS - {missing.NONE} | {"-nan", "+nan"}:
         found |= {token, token.upper(), token.title(), token.capitalize()}
     return tuple(sorted(found | {"NaN", "-NaN", "+NaN", "NaT", "N/a"}))
 
@@ -421,12 +421,15 @@ def _of_category(name: str, read: "pd.Series", declared: frozenset[str], decimal
     if len(words) > MOST_CATEGORIES or not (is_text or is_number) or found.kind == "empty":
         return found
     if is_text:
-        values = np.array([None if missing.is_missing(v, declared) else v for v in [*words, ""]])
+        none = frozenset({missing.NONE}) - declared
+        gone = [missing.is_missing(w, declared) and w.lower() not in none for w in words]
+        values = np.array([*(None if g else w for g, w in zip(gone, words, strict=True)), None])
         found = dataclasses.replace(
             found, kind="words", values=values[read.cat.codes.to_numpy()], exact=None
         )
+    notes = _about_none(words, declared)
     dtype = "ordered " * read.cat.ordered + "category" + f" of {plain.dtype}" * is_number
-    return dataclasses.replace(found, dtype=dtype, categories=tuple(words), notes=())
+    return dataclasses.replace(found, dtype=dtype, categories=tuple(words), notes=notes)
 
 
 def _of_words(name: str, read: "pd.Series", declared: frozenset[str], decimal: str) -> Column:
@@ -469,10 +472,22 @@ def _of_words(name: str, read: "pd.Series", declared: frozenset[str], decimal: s
     read_as, notes = _amounts(tokens, gone, decimal)
     if read_as is not None:
         return Column(name, "number", spread(read_as, np.nan, float), "float64", None, notes)
-    objects: list[Any] = list(tokens)
     mixed = any(map(_LIKE_NUMBER.fullmatch, words))
-    kind = "mixed" if mixed else "words"
-    return Column(name, kind, spread(objects, None, object), str(read.dtype))
+    if missing.NONE not in declared:
+        gone = [
+            is_out and t.lower() != missing.NONE for t, is_out in zip(tokens, gone, strict=True)
+        ]
+    values = spread(list[Any](tokens), None, object)
+    kind, notes = "mixed" if mixed else "words", _about_none(tokens, declared)
+    return Column(name, kind, values, str(read.dtype), None, notes)
+
+
+def _about_none(words: Sequence[str], declared: frozenset[str]) -> tuple[str, ...]:
+    """A note on "none", which names nothing missing among words; no note where it is not there."""
+    word = next((word for word in words if word.lower() == missing.NONE), "")
+    if not word or missing.NONE in declared:
+        return ()
+    return (f"{word!r} is one of its words; if it means a missing value: --missing-values {word}",)
 
 
 def _spelled(words: Sequence[str]) -> tuple[str, str]:
@@ -513,7 +528,10 @@ def factorise(found: np.ndarray) -> tuple[np.ndarray, list[Any]]:
     """(number of the value in each row, -1 where it is missing; the values as they come)."""
     import pandas as pd
 
-    codes, unique = pd.factorize(found)
+    try:
+        codes, unique = pd.factorize(found)
+    except TypeError:  # lists, which have no hash
+        codes, unique = pd.factorize(np.array([str(each) for each in found], object))
     return codes, list(unique)
 
 

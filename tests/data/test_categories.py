@@ -295,3 +295,41 @@ def test_words_that_read_as_yes_and_no_or_are_of_the_second_alone():
     second = series(100, code=np.resize([1, 2], 100))
     found = from_python(second, layout.DataConfig(window=4, stride=4), like=numbers.form)
     assert words_in(found, "code").ravel().tolist() == np.resize(["1", "2"], 100).tolist()
+
+
+# ------------------------------------------------------------------ words that look like others
+
+
+def test_none_is_a_word_among_words_and_missing_among_numbers(tmp_path):
+    alarm = np.resize(["none", "low", "high", "none"], 200)
+    path = saved(series(200, alarm=alarm), tmp_path / "x.csv")
+    for found in (load(path), read(series(200, alarm=pd.Categorical(alarm)))):
+        assert found.form.columns[2].categories == ("high", "low", "none")
+        assert any("'alarm': 'none' is one of its words; if" in note for note in found.notes)
+    dropped = load(path, window=2, missing="drop", missing_values=["none"])
+    assert dropped.form.columns[2].categories == ("high", "low")
+    assert len(dropped.x_NTD) == 50
+    numbers = saved(series(200).assign(level=["none", "1.5"] * 100), tmp_path / "y.csv")
+    with pytest.raises(DataError, match="'none' is a missing value"):
+        load(numbers)
+
+
+def test_a_few_numbers_among_words_are_words_and_a_few_words_among_numbers_are_not():
+    found = read(series(200, code=np.resize(["A", "B", "7"], 200)))
+    assert found.form.columns[2].categories == ("7", "A", "B")
+    for odd in (["1", "2", "3", "?"], ["1", "A"]):
+        with pytest.raises(DataError, match=r"column 'code': '.' is not a number"):
+            read(series(200, code=np.resize(np.array(odd, object), 200)))
+
+
+def test_cells_that_are_lists_are_no_categories_of_their_own():
+    found = read(series(60, cell=[[i] for i in range(60)]))
+    assert found.names == ("sky", "level")
+    assert "60 different" in why(found, "cell")
+
+
+def test_words_with_the_marks_of_other_separators_do_not_change_the_separator(tmp_path):
+    frame = series(60).assign(sky=np.resize(["fog;ice", "sun;sea"], 60))
+    frame["day"] = pd.date_range("2021-01-01 22:00", periods=60, freq="h")
+    found = load(saved(frame, tmp_path / "x.csv"))
+    assert found.form.columns[0].categories == ("fog;ice", "sun;sea")

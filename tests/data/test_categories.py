@@ -329,7 +329,7 @@ def test_cells_that_are_lists_are_no_categories_of_their_own():
 
 
 def test_words_with_the_marks_of_other_separators_do_not_change_the_separator(tmp_path):
-    frame = series(60).assign(sky=np.resize(["fog;ice", "sun;sea"], 60))
-    frame["day"] = pd.date_range("2021-01-01 22:00", periods=60, freq="h")
+    day = pd.date_range("2021-01-01 22:00", periods=60, freq="D")
+    frame = pd.DataFrame({"day": day, "sky": np.resize(["fog;ice", "sun;sea"], 60)})
     found = load(saved(frame, tmp_path / "x.csv"))
     assert found.form.columns[0].categories == ("fog;ice", "sun;sea")

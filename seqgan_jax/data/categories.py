@@ -62,16 +62,16 @@ def why_not(column: Column, sequence_L: np.ndarray | None = None, is_asked: bool
       is_asked: whether --columns names it, which needs no repetition.
     """
     code_L, there = factorise(column.values)
-    words, number = words_of(column), len(there)
-    about = f"words ({len(words):,} different)"
+    number = len(there)
+    about = f"words ({number:,} different)"
     if any(not isinstance(word, str | float) for word in there):
         return "dates, or other things that are no words"
-    if len(words) > MOST_CATEGORIES:
-        return f"{about}: at most {MOST_CATEGORIES} are learned, group them for that"
-    if any(len(word) > LONGEST_NAME or _has_control(word) for word in words):
-        return "free text: it has line breaks, control characters or very long cells"
-    if column.kind == "words" and _are_dates(column.name, there):
+    if column.kind == "words" and _are_dates(column.name, there[:MOST_CATEGORIES]):
         return "dates, which are no categories"
+    if number > MOST_CATEGORIES:
+        return f"{about}: at most {MOST_CATEGORIES} are learned, group them for that"
+    if any(len(word) > LONGEST_NAME or _has_control(word) for word in words_of(column)):
+        return "free text: it has line breaks, control characters or very long cells"
     if is_asked:
         return "" if number else "it is empty"
     if number < 2:

@@ -341,7 +341,9 @@ def _find_counter(table: Table, found: _Found, wanted: Wanted) -> None:
     ]
     groups = _groups(table, found.ids)
     words = [c for d, c in enumerate(table.columns) if c.kind == "words" and not found.used(d)]
-    left = len(free) + sum(not categories.why_not(each) for each in words)
+    left = len(free)
+    if not wanted.columns:
+        left += sum(not categories.why_not(each) for each in words)
     for d in free:
         if left == 1:  # something must be learned
             return

@@ -144,7 +144,7 @@ def resolve(
     if missing == "interpolate":
         size = x_NTD.size
         x_NTD, filled, longest = fill(x_NTD, limit, held_D)
-        notes += filled_notes(filled, size, longest, limit)
+        notes += filled_notes(filled, size, longest, limit, held_D)
     kept_N = ~np.isnan(x_NTD).any(axis=(1, 2))
     gone = int(np.count_nonzero(~kept_N))
     if not gone:
@@ -161,11 +161,15 @@ def resolve(
     return x_NTD[kept_N], kept_N, tuple(notes)
 
 
-def filled_notes(filled: int, size: int, longest: int, limit: int | None) -> list[str]:
+def filled_notes(
+    filled: int, size: int, longest: int, limit: int | None, held_D: np.ndarray | None = None
+) -> list[str]:
     """What to say about values that were filled in."""
     if not longest:
         return []
     words = f"filled in {filled:,} missing of {size:,} values by linear interpolation"
+    if held_D is not None and held_D.any():
+        words += " (of words, yes and no: the value before)"
     words += f"; the longest gap has {longest:,} step{'s' * (longest > 1)}"
     if limit is not None and longest > limit:
         words += f", more than --limit {limit}: gaps that are longer stay"

@@ -505,6 +505,9 @@ def _spelled(words: Sequence[str]) -> tuple[str, str]:
 
 def _of_text(column: Column, d: int, data: bytes, form: Dialect) -> Column:
     """A column of a text; with how its first row has what pandas took for False and True."""
+    if column.kind == "yes/no" and column.categories and column.categories[0].lower() == "false":
+        kept = () if column.categories == ("False", "True") else column.categories
+        return dataclasses.replace(column, dtype="bool", categories=kept)
     if column.dtype == "object":
         return dataclasses.replace(column, dtype="str")
     if column.kind != "yes/no" or column.dtype != "bool":

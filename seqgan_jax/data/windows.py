@@ -433,7 +433,7 @@ def _cut(source: str, cut: Cut, ordered: _Steps, names: tuple[str, ...]) -> Sequ
             filled_1LD, filled, gap = gaps.fill(x_LD[None, a:b], limit, ordered.held_D)
             x_LD[a:b] = filled_1LD[0]
             total, longest = total + filled, max(longest, gap)
-        notes += gaps.filled_notes(total, x_LD.size, longest, limit)
+        notes += gaps.filled_notes(total, x_LD.size, longest, limit, ordered.held_D)
     pieces = ordered.pieces
     most = max(b - a for a, b in pieces)
     one = len(pieces) == 1

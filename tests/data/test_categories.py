@@ -333,3 +333,13 @@ def test_words_with_the_marks_of_other_separators_do_not_change_the_separator(tm
     frame = pd.DataFrame({"day": day, "sky": np.resize(["fog;ice", "sun;sea"], 60)})
     found = load(saved(frame, tmp_path / "x.csv"))
     assert found.form.columns[0].categories == ("fog;ice", "sun;sea")
+
+
+@pytest.mark.parametrize("word", ['"True"', "True", '"true"'])
+def test_true_and_false_are_bools_however_a_text_is_read(tmp_path, word):
+    # A quote within a cell makes the reader look at each cell by itself.
+    lines = [f'{word},a"b', f"{word.replace('T', 'F').replace('t', 'f').replace('rue', 'alse')},c"]
+    (tmp_path / "x.csv").write_text("\n".join(["on,sky", *lines * 50]) + "\n")
+    column = load(str(tmp_path / "x.csv")).form.columns[0]
+    assert (column.kind, column.dtype) == ("yes/no", "bool")
+    assert column.categories == (("false", "true") if "t" in word[:2] else ())

@@ -73,7 +73,7 @@ def why_not(column: Column, sequence_L: np.ndarray | None = None, is_asked: bool
     if any(len(word) > LONGEST_NAME or _has_control(word) for word in words_of(column)):
         return "free text: it has line breaks, control characters or very long cells"
     if is_asked:
-        return "" if number else "it is empty"
+        return ""
     if number < 2:
         return f"words ({number} different)"
     is_there = code_L >= 0

@@ -100,6 +100,7 @@ def test_words_of_rows_and_of_whole_sequences_in_long_format(tmp_path):
         (["on"] * 200, "words (1 different)"),
         ([f"2020-01-{1 + i % 28:02d}" for i in range(200)], "dates"),
         ([f"{1 + i % 2}/{1 + i % 7}/2020" for i in range(200)], "dates"),
+        (pd.to_timedelta(np.arange(200) % 3, unit="h"), "no words"),
         (["a", "b\nc"] * 100, "line breaks"),
         (["a", "b" * 300] * 100, "very long"),
     ],
@@ -126,6 +127,8 @@ def test_words_that_name_the_sequences_are_no_category():
     assert "it names them" in why(found, "who")
     assert "stay in each of 30 sequences: fewer than 2" in why(found, "region")
     assert found.names == ("sky", "level")
+    as_many = [f"w{i % 30}" for i in range(240)]  # as there are sequences, but other ones in each
+    assert len(read(panel().assign(sky=as_many)).form.columns[0].categories) == 30
 
 
 def test_columns_asks_for_words_that_are_rare_and_not_for_text():
@@ -212,6 +215,7 @@ def test_the_mean_of_a_time_that_is_there_twice_is_no_other_word():
         pd.Categorical(["b", "a", "c", "a"] * 50, ["c", "b", "unused", "a"], ordered=True),
         pd.Categorical(["yes", "no"] * 100, ["yes", "no"]),
         pd.Categorical(["10", "9"] * 100),
+        pd.Categorical([" a", "b "] * 100),
         pd.Categorical([7, 3, 3, 5] * 50, [7, 5, 3]),
         pd.Categorical([2.5, -1.0] * 100),
     ],

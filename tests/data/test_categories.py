@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from seqgan_jax import inspect
-from seqgan_jax.data import layout
+from seqgan_jax.data import categories, layout
 from seqgan_jax.data.form import Form
 from seqgan_jax.data.layout import from_python, load
 from seqgan_jax.data.writing import from_frame, rounded, save_sequences, to_frame
@@ -127,6 +127,8 @@ def test_words_that_name_the_sequences_are_no_category():
     assert "it names them" in why(found, "who")
     assert "stay in each of 30 sequences: fewer than 2" in why(found, "region")
     assert found.names == ("sky", "level")
+    half = panel(30, region=[f"r{i % 15:02d}" for i in range(30)])
+    assert len(read(half).form.columns[2].categories) == 15
     as_many = [f"w{i % 30}" for i in range(240)]  # as there are sequences, but other ones in each
     assert len(read(panel().assign(sky=as_many)).form.columns[0].categories) == 30
 
@@ -257,6 +259,10 @@ def test_yes_and_no_are_written_as_they_were_read(tmp_path, spelled):
     assert written == ["on", *[line.split(",")[0] for line in lines]]
 
 
+def test_a_dtype_that_is_not_known_is_text():
+    assert categories.series(np.array([0.0, 1.0]), ("a", "b"), "x[y]").tolist() == ["a", "b"]
+
+
 def test_lines_of_numbers_and_arrays_have_codes(tmp_path):
     found = read(series(), window=4, stride=4)
     for name in ("x.txt", "x.npy"):
@@ -294,6 +300,13 @@ def test_words_that_read_as_yes_and_no_or_are_of_the_second_alone():
     found = from_python(second, layout.DataConfig(window=4, stride=4), like=first.form)
     assert found.names == first.names
     assert words_in(found, "say").ravel().tolist() == second["say"].tolist()
+    second.loc[5, "say"] = None
+    found = from_python(second, layout.DataConfig(window=4, missing="drop"), like=first.form)
+    assert found.starts_N.tolist() == [i for i in range(97) if i not in (2, 3, 4, 5)]
+    first = read(series(200, on=["yes", "no"] * 100), window=4)
+    second = series(100, on=["Yes", "No"] * 50)
+    found = from_python(second, layout.DataConfig(window=4), like=first.form)
+    assert found.x_NTD[0, :, 2].tolist() == [1, 0, 1, 0]
     numbers = read(series(200, code=pd.Categorical(np.resize([3, 1, 2], 200), [3, 1, 2])), window=4)
     assert numbers.form.columns[2].categories == ("3", "1", "2")
     second = series(100, code=np.resize([1, 2], 100))

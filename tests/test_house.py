@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent.parent
 ORDER = [
     *("errors", "data.files", "data.bounds", "config", "data.form"),
     *("data.texts", "data.missing", "data.overlap", "data.arrays", "data.cells", "data.dialect"),
-    *("data.tables", "data.times", "data.evidence", "data.columns", "data.intervals"),
+    *("data.tables", "data.times", "data.categories", "data.evidence", "data.columns"),
+    "data.intervals",
     *("data.grids", "data.kind", "data.kind_finding", "data.kinds"),
     *("data.rule_texts", "data.rule_values", "data.rules", "data.rule_sums"),
     "data.rule_finding",
@@ -40,7 +41,10 @@ PLACES = {
     "tyro": {"run.cli"},
     "rich": {"run.terminal"},
     "filelock": {"run.directory"},
-    "pandas": {"data.tables", "data.times", "data.evidence", "data.layout", "data.writing"},
+    "pandas": {
+        *("data.tables", "data.times", "data.categories", "data.evidence", "data.layout"),
+        "data.writing",
+    },
     "pyarrow": {"data.tables", "data.shards"},
     "optax": {"core.optimiser", "core.discriminator", "analysis"},
 }

@@ -40,10 +40,14 @@ def describe(column: Column, x_L: np.ndarray, earlier: list[np.ndarray]) -> Colu
             for i in order
             if counts[i] > ATOM * len(some)
         )
+    if column.kind == "category":
+        grid, atoms = None, ()
     if low == high:
         kind = "constant"
     elif any(_same(x_L[:SAMPLE], other[:SAMPLE]) and _same(x_L, other) for other in earlier):
         kind = "copy"
+    elif column.kind == "category":
+        kind = "categorical"
     elif column.kind == "yes/no" or set(values.tolist()) <= {0.0, 1.0}:
         kind = "yes/no"
     elif grid is not None and grid == np.rint(grid) and low >= 0:
@@ -52,7 +56,8 @@ def describe(column: Column, x_L: np.ndarray, earlier: list[np.ndarray]) -> Colu
         kind = "grid" if grid is not None else "continuous"
     missing = 1 - len(there) / max(1, len(x_L))
     return ColumnForm(
-        column.name, column.dtype, decimals, low, high, grid, atoms, missing, kind, column.notes
+        *(column.name, column.dtype, decimals, low, high, grid, atoms, missing, kind),
+        *(column.notes, column.categories if column.kind in ("category", "yes/no") else ()),
     )
 
 

@@ -16,7 +16,10 @@ FEW_LINES = 4  # however long they are
 SAMPLE_CHARACTERS = 1 << 12  # of a line that show which separator it has
 MOST_HEADERS = 4
 SEPARATORS = (";", "\t", "|", ",", BLANK)
-_LIKE_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}([-/.]\d{1,4})?([T ].*)?|\d{1,2}[:.]\d\d([:.]\d\d.*)?")
+_TIME = r"[\d:., +Z-]*([AaPp][Mm]|[A-Z]{3,4})?"  # no words: "22:00:00,fog" is two cells
+_LIKE_DATE = re.compile(
+    rf"\d{{1,4}}[-/.]\d{{1,2}}([-/.]\d{{1,4}})?([T ]{_TIME})?|\d{{1,2}}[:.]\d\d([:.]\d\d{_TIME})?"
+)
 _AMOUNT = re.compile(r"[$€£]?[+-]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?[KMBkmb%]?")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")

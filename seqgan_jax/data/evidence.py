@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from seqgan_jax.data import overlap
+from seqgan_jax.data import categories, overlap
 from seqgan_jax.data import times as clock
 from seqgan_jax.data.cells import quote
 from seqgan_jax.data.dialect import counts_up, numbered
@@ -36,13 +36,22 @@ MOST_LOOKED_AT = 10_000  # rows that show whether they are steps or sequences
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the flags ask for: --layout, --id, --time, --label, --columns."""
+    """What the flags ask for: --layout, --id, --time, --label, --columns.
+
+    `like`: categories of the data that these are compared with; None where there are none such.
+    """
 
     layout: str = "auto"
     ids: tuple[str, ...] = ()
     time: tuple[str, ...] = ()
     label: str = ""
     columns: tuple[str, ...] = ()
+    like: categories.Like | None = None
+
+    @property
+    def values(self) -> set[str]:
+        """Names of columns that are no ids or times."""
+        return {*self.columns, *dict(self.like or ())}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +66,7 @@ class Reading:
       left_out: columns that are not, with the reason; ids and times are not among them.
       notes: what was seen.
       time_columns: that the time index is in.
+      categories: of the learned columns of words, the words whose numbers are the codes.
     """
 
     layout: str
@@ -66,6 +76,7 @@ class Reading:
     left_out: dict[int, str]
     notes: tuple[str, ...]
     time_columns: tuple[int, ...] = ()
+    categories: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -152,6 +163,7 @@ def _finish(table: Table, wanted: Wanted, found: _Found, layout: str) -> Reading
     """Which of the columns that are left are learned."""
     if len(set(wanted.columns)) < len(wanted.columns):
         raise UsageError("--columns names a column twice. Name each once.")
+    code_L = entities(table, found.ids) if found.ids else None
     if wanted.columns:
         learned = [table.find(name, "--columns") for name in wanted.columns]
         both = [d for d in learned if d in found.ids]
@@ -168,10 +180,12 @@ def _finish(table: Table, wanted: Wanted, found: _Found, layout: str) -> Reading
                 continue
             if not column.name and layout != "rows":
                 found.left_out[d] = "it has no name (numbers of rows?)"
-            elif column.kind == "words" and (table.has_names or layout != "rows"):
-                found.left_out[d] = _about_words(column)
             elif column.kind == "empty":
                 found.left_out[d] = "it is empty"
+            elif column.kind == "words" and layout != "rows" and column.name not in wanted.values:
+                why = "words" if wanted.like is not None else categories.why_not(column, code_L)
+                if why:
+                    found.left_out[d] = why
         learned = [d for d in range(len(table.columns)) if not found.used(d)]
     notes = list(found.notes)
     for d, why in found.left_out.items():
@@ -179,6 +193,10 @@ def _finish(table: Table, wanted: Wanted, found: _Found, layout: str) -> Reading
         if why != "not in --columns" and (column.name or column.kind != "empty"):
             name = quote(column.name) if column.name else f"{d + 1}, which has no name"
             notes.append(f"left out column {name}: {why}")
+    words = {} if layout == "rows" else _categories(table, wanted, learned)
+    for d, each in words.items():
+        name = quote(table.names[d])
+        notes.append(f"{name} is learned as a category of {len(each)}: {categories.shown(each)}")
     notes += [
         f"column {quote(table.names[d])}: {note}"
         for d in learned
@@ -192,15 +210,27 @@ def _finish(table: Table, wanted: Wanted, found: _Found, layout: str) -> Reading
         found.left_out,
         tuple(notes),
         found.time_columns,
+        words,
     )
 
 
-def _about_words(column: Column) -> str:
-    there = [v for v in column.values if v is not None]
-    number = len(set(there))
-    if number <= MOST_CLASSES and number < len(there):
-        return f"words ({number} different), which cannot be learned yet"
-    return f"words ({number:,} different)"
+def _categories(table: Table, wanted: Wanted, learned: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """The words of each learned column that has words; refuses what --columns asks in vain for."""
+    like, found = dict(wanted.like or ()), {}
+    for d in learned:
+        column = table.columns[d]
+        if column.name in like:
+            found[d] = like[column.name]
+        elif categories.are_words(column):
+            if why := categories.why_not(column, is_asked=True):
+                raise DataError(
+                    f"{table.shown}: column {quote(column.name)} cannot be learned: {why}. Leave "
+                    "it out of --columns."
+                )
+            found[d] = categories.words_of(column)
+        elif column.categories and column.kind == "number":
+            found[d] = column.categories
+    return found
 
 
 def _rows(table: Table, wanted: Wanted, found: _Found) -> Reading:
@@ -209,7 +239,7 @@ def _rows(table: Table, wanted: Wanted, found: _Found) -> Reading:
         if found.used(d):
             continue
         if column.kind == "words" and table.has_names:
-            found.left_out[d] = "words"
+            found.left_out[d] = "words, beside the steps of a sequence"
         elif d == 0 and table.has_names and counts_up([_whole(v) for v in column.values[:50]]):
             if not column.name or not _is_step(column.name, table.names[1:]):
                 found.left_out[d] = "it only counts the rows"
@@ -271,7 +301,7 @@ def _given_time(table: Table, names: Sequence[str], found: _Found) -> None:
 def _find_time(table: Table, found: _Found, wanted: Wanted) -> None:
     """Dates, epochs and calendar columns."""
     free = [
-        d for d, name in enumerate(table.names) if d not in found.ids and name not in wanted.columns
+        d for d, name in enumerate(table.names) if d not in found.ids and name not in wanted.values
     ]
     for at in clock.pairs(table.columns):
         if not set(at) <= set(free):
@@ -307,10 +337,13 @@ def _find_counter(table: Table, found: _Found, wanted: Wanted) -> None:
     free = [
         d
         for d, column in enumerate(table.columns)
-        if not found.used(d) and column.kind == "number" and column.name not in wanted.columns
+        if not found.used(d) and column.kind == "number" and column.name not in wanted.values
     ]
     groups = _groups(table, found.ids)
+    words = [c for d, c in enumerate(table.columns) if c.kind == "words" and not found.used(d)]
     left = len(free)
+    if not wanted.columns:
+        left += sum(not categories.why_not(each) for each in words)
     for d in free:
         if left == 1:  # something must be learned
             return
@@ -402,7 +435,7 @@ def _refuse_broken_panel(table: Table, wanted: Wanted) -> None:
     numbers = [
         d
         for d, c in enumerate(table.columns[:6])
-        if c.kind == "number" and c.name not in wanted.columns
+        if c.kind == "number" and c.name not in wanted.values
     ]
     for i, t in itertools.permutations(numbers, 2):
         stays = np.diff(table.columns[i].values) == 0
@@ -439,7 +472,7 @@ def _find_ids(table: Table, found: _Found, wanted: Wanted) -> None:
         d
         for d, c in enumerate(table.columns)
         if not found.used(d)
-        and c.name not in wanted.columns
+        and c.name not in wanted.values
         and (c.kind == "words" or c.exact is not None)
         and not is_gone(c).any()
     ]

@@ -9,7 +9,7 @@ from typing import Any, Self, Union, get_args, get_origin, get_type_hints
 
 LAYOUTS = ("series", "rows", "long")
 SOURCES = ("text", "csv", "parquet", "xlsx", "npy", "array", "frame")
-KINDS = ("continuous", "grid", "yes/no", "constant", "copy", "count")
+KINDS = ("continuous", "grid", "yes/no", "constant", "copy", "count", "categorical")
 TIMES = ("datetime", "epoch s", "epoch ms", "epoch us", "epoch ns", "number")
 TABLES = ("csv", "parquet", "xlsx", "frame")  # sources whose columns have names
 DTYPE = re.compile(
@@ -17,6 +17,7 @@ DTYPE = re.compile(
 )
 LONGEST = 100_000  # characters of a text, entries of a list
 MOST_DECIMALS = 400
+MOST_CATEGORIES = 50
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,10 @@ class ColumnForm:
       atoms: (value, share) of at most 3 values that hold more than 5% each, largest share first;
         none for grids of few values.
       missing: share of missing cells as read.
-      kind: continuous, grid, yes/no, constant, copy or count; all are learned as continuous.
+      kind: continuous, grid, yes/no, constant, copy, count or categorical.
       notes: what else there is to say.
+      categories: the words of a column whose values are codes 0, 1, ...; for yes/no as they are
+        written, where that is not False and True; () of numbers.
     """
 
     name: str
@@ -46,6 +49,7 @@ class ColumnForm:
     missing: float
     kind: str
     notes: tuple[str, ...]
+    categories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,7 @@ class Form:
                 "a grid is not above 0",
             ),
             (any(len(each.atoms) > 3 for each in form.columns), "there are too many atoms"),
+            (not all(map(_has_categories, form.columns)), "categories are none"),
             (any(each.dtype not in ("int64", "str") for each in form.ids), "an id's dtype is none"),
             (form.time and form.time.kind not in TIMES, "the kind of time is unknown"),
             (form.time and not form.time.step > 0, "the step of time is not above 0"),
@@ -148,6 +153,14 @@ def known_dtype(name: str) -> str:
 
 def _is_decimals(value: int | None) -> bool:
     return value is None or 0 <= value <= MOST_DECIMALS
+
+
+def _has_categories(column: ColumnForm) -> bool:
+    """Whether there are as many categories as the kind of the column has."""
+    number = len(column.categories)
+    if len(set(column.categories)) < number or number > MOST_CATEGORIES:
+        return False
+    return number >= 2 or column.kind != "categorical"
 
 
 def _decoded(kind: Any, stored: Any, where: str) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 
 from seqgan_jax import config
 from seqgan_jax.config import DataConfig
-from seqgan_jax.data import arrays, evidence, layout, tables, texts, windows
+from seqgan_jax.data import arrays, categories, evidence, layout, tables, texts, windows
 from seqgan_jax.data import times as clock
 from seqgan_jax.data.columns import ends_of
 from seqgan_jax.data.evidence import Reading, Wanted
@@ -72,7 +72,8 @@ class Inspection:
         stored = dataclasses.asdict(self)
         shown = ("name", "kind", "dtype", "low", "high", "grid", "decimals", "atoms", "missing")
         stored["columns"] = [
-            {name: column[name] for name in (*shown, "notes")} for column in stored["columns"]
+            {name: column[name] for name in (*shown, "categories", "notes")}
+            for column in stored["columns"]
         ]
         return stored
 
@@ -216,13 +217,15 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         notes = (*table.notes, rows)
         columns = windows.columns_of(numbers)
         return Inspection(source, UNKNOWN, None, None, None, (), columns, notes, (str(error),), "")
+    table = categories.with_codes(table, reading.categories)
     questions = []
     # Whatever the window is: sequences of unequal length are no question here.
     may_miss = dataclasses.replace(cut, missing="drop", window=cut.window or windows.WINDOW)
     try:
         x_LD = windows.numbers(table, reading, may_miss)
     except DataError as error:
-        good = [d for d in reading.learned if table.columns[d].kind in ("number", "yes/no")]
+        kinds = ("number", *windows.HELD)
+        good = [d for d in reading.learned if table.columns[d].kind in kinds]
         questions.append(str(error))
         reading = dataclasses.replace(reading, learned=tuple(good))
         x_LD = np.stack([table.columns[d].values for d in good], 1) if good else np.zeros((1, 0))
@@ -412,6 +415,10 @@ def column_in_short(column: ColumnForm) -> str:
     >>> column_in_short(ColumnForm("x", "float64", 1, 0.0, 9.5, 0.1, atoms, 0.0, "grid", ()))
     'grid, 0.0 to 9.5 in steps of 0.1, 90.0% are 0'
     """
+    if column.categories:
+        named = categories.shown(column.categories)
+        number = f" ({len(column.categories)})" if len(column.categories) > categories.SHOWN else ""
+        return f"{column.kind}, {named}{number}"
     low, high = _ends(column)
     words = f"{column.kind}, {low} to {high}"
     if column.grid is not None and column.kind != "yes/no":
@@ -455,21 +462,25 @@ def _screen(found: Inspection) -> Iterator[str]:
 
 
 def _table_of(columns: tuple[ColumnForm, ...]) -> Iterator[str]:
-    rows = [("column", "kind", "least", "largest", "grid", "commonest", "missing")]
+    rows = [("column", "kind", "least", "largest", "grid", "commonest", "missing", "words")]
     for column in columns[:MOST_SHOWN]:
         low, high = _ends(column)
         value = f"{column.atoms[0][0]:.6g} ({column.atoms[0][1]:.1%})" if column.atoms else ""
         grid = "" if column.grid is None else f"{column.grid:g}"
         gone = f"{column.missing:.2%}" if column.missing else ""
-        rows.append((printable(column.name), column.kind, low, high, grid, value, gone))
+        words = printable(categories.shown(column.categories))
+        if column.categories:
+            low = high = grid = ""
+            words = f"{len(column.categories)}: {words}"
+        rows.append((printable(column.name), column.kind, low, high, grid, value, gone, words))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     widths = [w if any(row[i] for row in rows[1:]) else 0 for i, w in enumerate(widths)]
     for row in rows:
         left = f"  {row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}"
         cells = (
-            f"{cell:>{width}}" for cell, width in zip(row[2:], widths[2:], strict=True) if width
+            f"{cell:>{width}}" for cell, width in zip(row[2:-1], widths[2:-1], strict=True) if width
         )
-        yield "  ".join([left, *cells]).rstrip()
+        yield "  ".join([left, *cells, row[-1] * (widths[-1] > 0)]).rstrip()
     if len(columns) > MOST_SHOWN:
         yield f"  ... {len(columns) - MOST_SHOWN:,} more (--json lists all)"
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from seqgan_jax.config import DataConfig
-from seqgan_jax.data import arrays, evidence, sequences, shards, texts, windows
+from seqgan_jax.data import arrays, categories, evidence, sequences, shards, texts, windows
 from seqgan_jax.data import missing as gaps
 from seqgan_jax.data.evidence import Wanted
 from seqgan_jax.data.files import printable
@@ -40,8 +40,6 @@ __all__ = [
 
 DEFAULT_FILE = Path("save/real_data.txt")
 BUNDLED = {"weather": Path(__file__).with_name("bundled") / "seattle_weather.csv"}
-# Precipitation is zero on 57% of the days, which no density can express.
-BUNDLED_COLUMNS = {"weather": ("temp_max", "temp_min", "wind")}
 TABLES = (".parquet", ".pq", ".xlsx", ".xlsm")
 LAYOUTS = ("auto", "series", "rows", "long")
 OF_FILES = {"data", "features", "num_sequences", "memory", "buffer"}  # settings without x
@@ -67,8 +65,12 @@ def load(
     missing_values: Sequence[str] = (),
     limit: int | None = None,
     seed: int = 88,
+    like: Form | None = None,
 ) -> Sequences:
     """Sequences from a file, a bundled set or a simulator.
+
+    A column of 2 to 50 words that repeat becomes one of codes 0, 1, ... of the words in their order
+    (`form.columns[d].categories`). Arrays and lines of numbers hold such codes as they are.
 
     Files: text and CSV in any usual dialect, plain or .gz; .parquet, .xlsx; .npy or .npz of [N, T]
     or [N, T, D].
@@ -79,7 +81,7 @@ def load(
       window: T of the windows that are cut, and of a simulator; None for 20 of a series or
         simulator, and for whole sequences else.
       stride: steps from one window to the next.
-      columns: that are learned, in the order wanted; none for all that hold numbers.
+      columns: that are learned, in the order wanted; none for all that hold numbers or categories.
       features: D, where a text file has one sequence a line.
       num_sequences: to draw from a simulator.
       missing: what becomes of missing values. "error": refused; "drop": the sequences or windows
@@ -94,27 +96,29 @@ def load(
       missing_values: tokens and numbers that mean a missing value, besides the usual ones.
       limit: longest gap, in steps, that "interpolate" fills in; None for 5.
       seed: of the simulator.
+      like: the form of data that these are compared with, whose words have the same codes here.
 
     Raises:
-      DataError: the source is missing, or it is not clear what is in it; says the place.
+      DataError: the source is missing, it is not clear what is in it, or it has a word that `like`
+        has not; says the place.
       UsageError: an argument that is impossible, or has no meaning for this source.
 
     >>> load("weather").x_NTD.shape
-    (1442, 20, 3)
+    (1442, 20, 5)
     """
     cut = Cut(window, stride, missing, limit, duplicates, tuple(missing_values), features or 1)
     _check(cut, layout, features)
     for name, value in (("columns", columns), ("id", id), ("time", time)):
         if isinstance(value, str):
             raise UsageError(f"{name} must be a list of names, not {value!r}. Write [{value!r}].")
-    wanted = Wanted(layout, tuple(id), tuple(time), label, tuple(columns or ()))
+    same = categories.like(like)
+    wanted = Wanted(layout, tuple(id), tuple(time), label, tuple(columns or ()), same)
     if source is None:
         source = str(DEFAULT_FILE) if DEFAULT_FILE.exists() else "weather"
     if source in BUNDLED:
         _no_features(features, source, "its columns have names")
         _only_series(wanted, source)
-        chosen = dataclasses.replace(wanted, columns=wanted.columns or BUNDLED_COLUMNS[source])
-        found = _of_file(BUNDLED[source], chosen, cut, source)
+        found = _of_file(BUNDLED[source], wanted, cut, source)
         return dataclasses.replace(found, notes=())
     path = Path(source)
     suffix = path.suffix.lower()
@@ -280,6 +284,7 @@ def from_python(
     given: frozenset[str] = frozenset(),
     id: str | Sequence[str] | None = None,
     time: str | Sequence[str] | None = None,
+    like: Form | None = None,
 ) -> Sequences:
     """What Python users have, as sequences.
 
@@ -291,6 +296,7 @@ def from_python(
       given: names of the settings that were given, which are refused where they have no meaning.
       id: column or columns of a table that name the sequence; goes before the setting.
       time: column or columns of the time index; goes before the setting.
+      like: the form of data that these are compared with, whose words have the same codes here.
 
     Raises:
       DataError: it cannot be read, or not without being asked about.
@@ -308,7 +314,9 @@ def from_python(
     times = (
         tuple(settings.time) if time is None else (time,) if isinstance(time, str) else tuple(time)
     )
-    wanted = Wanted(settings.layout, ids, times, settings.label, tuple(settings.columns))
+    wanted = Wanted(
+        settings.layout, ids, times, settings.label, tuple(settings.columns), categories.like(like)
+    )
     cut = dataclasses.replace(Cut.of(settings), features=1)  # of text alone
     _check(cut, wanted.layout, None)
     frame = frame_of(x)
@@ -344,9 +352,9 @@ def from_python(
     return dataclasses.replace(_of_array(array, wanted, cut, "array", "x"), source="array")
 
 
-def as_sequences(x: Any) -> Sequences:
+def as_sequences(x: Any, like: Form | None = None) -> Sequences:
     """An array [N, T] or [N, T, D], or whatever `from_python` takes, with default settings."""
-    return from_python(x, DataConfig())
+    return from_python(x, DataConfig(), like=like)
 
 
 def frame_of(x: Any) -> Any:

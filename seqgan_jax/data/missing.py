@@ -16,6 +16,7 @@ from seqgan_jax.errors import DataError
 Missing = Literal["error", "drop", "interpolate"]
 MODES: tuple[Missing, ...] = ("error", "drop", "interpolate")
 TOKENS = frozenset({"", "nan", "na", "n/a", "<na>", "#n/a", "nat", "null", "none", "-"})
+NONE = "none"  # a word among words, missing among numbers
 LONGEST = max(map(len, TOKENS))
 REMEDY = (
     "Values may not be missing: --missing drop leaves out the sequences or windows that they are "
@@ -72,12 +73,15 @@ def nothing_in(name: str, source: str) -> DataError:
     )
 
 
-def fill(x_NTD: np.ndarray, limit: int | None = None) -> tuple[np.ndarray, int, int]:
+def fill(
+    x_NTD: np.ndarray, limit: int | None = None, held_D: np.ndarray | None = None
+) -> tuple[np.ndarray, int, int]:
     """Missing values filled in along T -> (x [N, T, D], how many were filled, the longest gap).
 
     Linear between the values before and after, the nearest value at the ends; never from another
-    sequence or column. Gaps of more than `limit` steps stay, and where a sequence has no value of a
-    column at all.
+    sequence or column. In columns without values between two, `held_D`, the value before instead,
+    the first at the beginning. Gaps of more than `limit` steps stay, and where a sequence has no
+    value of a column at all.
 
     >>> nan = np.nan
     >>> x, filled, longest = fill(np.array([[nan, 1, nan, nan, 4, nan]])[..., None])
@@ -97,7 +101,10 @@ def fill(x_NTD: np.ndarray, limit: int | None = None) -> tuple[np.ndarray, int, 
         short = np.repeat(lengths <= (limit or len(gap_T)), lengths)
         at = np.flatnonzero(gap_T)[short]
         known = np.flatnonzero(~gap_T)
-        x_NTD[n, at, d] = _between(at, known, x_NTD[n, known, d])
+        if held_D is not None and held_D[d]:
+            x_NTD[n, at, d] = x_NTD[n, known[np.maximum(np.searchsorted(known, at) - 1, 0)], d]
+        else:
+            x_NTD[n, at, d] = _between(at, known, x_NTD[n, known, d])
         filled += len(at)
     return x_NTD, filled, longest
 
@@ -118,6 +125,7 @@ def resolve(
     source: str,
     what: str = "sequences",
     limit: int | None = None,
+    held_D: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Sequences without missing values -> (x, which of the N are kept [N] bool, notes).
 
@@ -127,6 +135,7 @@ def resolve(
       source: for messages.
       what: "sequences" or "windows", for messages.
       limit: the longest gap that is filled in, in steps.
+      held_D: columns in which the value before is taken, see `fill`.
 
     Raises:
       DataError: none is left.
@@ -134,8 +143,8 @@ def resolve(
     notes: list[str] = []
     if missing == "interpolate":
         size = x_NTD.size
-        x_NTD, filled, longest = fill(x_NTD, limit)
-        notes += filled_notes(filled, size, longest, limit)
+        x_NTD, filled, longest = fill(x_NTD, limit, held_D)
+        notes += filled_notes(filled, size, longest, limit, held_D)
     kept_N = ~np.isnan(x_NTD).any(axis=(1, 2))
     gone = int(np.count_nonzero(~kept_N))
     if not gone:
@@ -152,11 +161,15 @@ def resolve(
     return x_NTD[kept_N], kept_N, tuple(notes)
 
 
-def filled_notes(filled: int, size: int, longest: int, limit: int | None) -> list[str]:
+def filled_notes(
+    filled: int, size: int, longest: int, limit: int | None, held_D: np.ndarray | None = None
+) -> list[str]:
     """What to say about values that were filled in."""
     if not longest:
         return []
     words = f"filled in {filled:,} missing of {size:,} values by linear interpolation"
+    if held_D is not None and held_D.any():
+        words += " (of words, yes and no: the value before)"
     words += f"; the longest gap has {longest:,} step{'s' * (longest > 1)}"
     if limit is not None and longest > limit:
         words += f", more than --limit {limit}: gaps that are longer stay"

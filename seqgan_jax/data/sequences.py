@@ -63,8 +63,9 @@ def of_table(
     missing: Missing = "error",
     limit: int | None = None,
     remedy: str = "One long series: --layout series cuts it into windows.",
+    held_D: np.ndarray | None = None,
 ) -> Sequences:
-    """Sequences of an array [N, T, D], with notes on gaps, copies and overlap.
+    """Sequences of an array [N, T, D], with notes on gaps, copies and overlap; see `missing.fill`.
 
     Raises:
       DataError: too few sequences or steps, or none without missing values.
@@ -73,7 +74,7 @@ def of_table(
     windows = overlap.find(x)  # before gaps are filled, differently in each window
     if missing != "error":
         gaps.check_columns(x.reshape(-1, x.shape[2]), names, source)
-        x, kept_N, notes = gaps.resolve(x, missing, source, limit=limit)
+        x, kept_N, notes = gaps.resolve(x, missing, source, limit=limit, held_D=held_D)
         windows = windows and windows[kept_N]
     n, steps, _ = x.shape
     shown = printable(source)

@@ -22,6 +22,7 @@ import numpy as np
 from seqgan_jax.data import cells, dialect, missing, texts
 from seqgan_jax.data.cells import BLANK, NUMBER, Dialect, quote
 from seqgan_jax.data.files import printable
+from seqgan_jax.data.form import MOST_CATEGORIES
 from seqgan_jax.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -57,11 +58,14 @@ class Column:
 
     Args:
       name: "" where it has none.
-      kind: "number", "yes/no", "words", "mixed" (numbers among words) or "empty".
-      values: float64 of the first two, NaN where missing; else objects, None where missing.
+      kind: "number", "yes/no", "words", "mixed" (numbers among words) or "empty"; "category" where
+        `categories.with_codes` made codes of words.
+      values: float64 of numbers, yes/no and category, NaN where missing; else objects, None where
+        missing.
       exact: the whole numbers as int64, where they are all whole and none is missing.
       dtype: pandas' name of its type.
       notes: how it was read.
+      categories: of a category (and pandas' own); how no and yes are written, if not False, True.
     """
 
     name: str
@@ -70,6 +74,7 @@ class Column:
     dtype: str
     exact: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +193,10 @@ def of_text(path: Path, data: bytes, missing_values: Sequence[str] = ()) -> Tabl
         padded = [[*row, *[None] * (form.width - len(row))] for row in rows]
         frame = pd.DataFrame(padded, dtype=object)
     names = form.header or numbered_names(form.width)
-    columns = _columns(names, frame, declared, form.decimal)
+    columns = [
+        _of_text(c, d, data, form)
+        for d, c in enumerate(_columns(names, frame, declared, form.decimal))
+    ]
     del frame
     notes = list(form.notes)
     kept = _without_empty_end(columns, form) if form.header else columns
@@ -256,9 +264,9 @@ def check_names(names: Sequence[str], where: str) -> None:
 
 @functools.cache
 def _missing_spellings() -> tuple[str, ...]:
-    """The usual tokens in the ways in which they are written."""
+    """The usual tokens in the ways in which they are written, but none: it may be a word."""
     found = {""}
-    for token in missing.TOKENS | {"-nan", "+nan"}:
+    for token in missing.TOKENS - {missing.NONE} | {"-nan", "+nan"}:
         found |= {token, token.upper(), token.title(), token.capitalize()}
     return tuple(sorted(found | {"NaN", "-NaN", "+NaN", "NaT", "N/a"}))
 
@@ -378,9 +386,7 @@ def _column(
 
     dtype = str(read.dtype)
     if isinstance(read.dtype, pd.CategoricalDtype):
-        read = read.astype(
-            read.cat.categories.dtype if read.cat.categories.dtype.kind in "iufb" else object
-        )
+        return _of_category(name, read, declared, decimal)
     if read.dtype == bool or (str(read.dtype) == "boolean"):
         values = read.astype("boolean").to_numpy(np.float64, na_value=np.nan)
         return Column(name, "yes/no", values, "bool")
@@ -404,6 +410,28 @@ def _column(
     return _of_words(name, read, declared, decimal)
 
 
+def _of_category(name: str, read: "pd.Series", declared: frozenset[str], decimal: str) -> Column:
+    """A category of pandas: words, where there are few of them; else what its categories are."""
+    kind = read.cat.categories.dtype.kind
+    is_number = kind in "iuf"
+    plain = read.astype(read.cat.categories.dtype if is_number or kind == "b" else object)
+    found = _column(name, plain, declared, decimal)
+    words = [str(each) for each in read.cat.categories]
+    is_text = all(isinstance(each, str) for each in read.cat.categories)
+    if len(words) > MOST_CATEGORIES or not (is_text or is_number) or found.kind == "empty":
+        return found
+    if is_text:
+        none = frozenset({missing.NONE}) - declared
+        gone = [missing.is_missing(w, declared) and w.lower() not in none for w in words]
+        values = np.array([*(None if g else w for g, w in zip(gone, words, strict=True)), None])
+        found = dataclasses.replace(
+            found, kind="words", values=values[read.cat.codes.to_numpy()], exact=None
+        )
+    notes = _about_none(words, declared)
+    dtype = "ordered " * read.cat.ordered + "category" + f" of {plain.dtype}" * is_number
+    return dataclasses.replace(found, dtype=dtype, categories=tuple(words), notes=notes)
+
+
 def _of_words(name: str, read: "pd.Series", declared: frozenset[str], decimal: str) -> Column:
     """A column of text: numbers that are written in other ways, yes and no, or words."""
     found = read.to_numpy(object, na_value=None)
@@ -414,7 +442,7 @@ def _of_words(name: str, read: "pd.Series", declared: frozenset[str], decimal: s
     if all(v is None or type(v) is bool for v in found):
         values = np.array([np.nan if v is None else float(v) for v in found])
         return Column(name, "yes/no" if (values == values).any() else "empty", values, "bool")
-    codes, unique = _factorise(found)
+    codes, unique = factorise(found)
     tokens = [str(each).strip(" \t") for each in unique]
     longest = 64 if declared else missing.LONGEST
     gone = [len(token) <= longest and missing.is_missing(token, declared) for token in tokens]
@@ -439,14 +467,57 @@ def _of_words(name: str, read: "pd.Series", declared: frozenset[str], decimal: s
     for pair in YES_NO:
         if words[0].lower() in pair and {word.lower() for word in words} <= set(pair):
             kept = [pair.get(token.lower(), 0.0) for token in tokens]
-            return Column(name, "yes/no", spread(kept, np.nan, float), "bool")
+            values = spread(kept, np.nan, float)
+            return Column(name, "yes/no", values, str(read.dtype), categories=_spelled(words))
     read_as, notes = _amounts(tokens, gone, decimal)
     if read_as is not None:
         return Column(name, "number", spread(read_as, np.nan, float), "float64", None, notes)
-    objects: list[Any] = list(tokens)
     mixed = any(map(_LIKE_NUMBER.fullmatch, words))
-    kind = "mixed" if mixed else "words"
-    return Column(name, kind, spread(objects, None, object), "str")
+    if missing.NONE not in declared:
+        gone = [
+            is_out and t.lower() != missing.NONE for t, is_out in zip(tokens, gone, strict=True)
+        ]
+    values = spread(list[Any](tokens), None, object)
+    kind, notes = "mixed" if mixed else "words", _about_none(tokens, declared)
+    return Column(name, kind, values, str(read.dtype), None, notes)
+
+
+def _about_none(words: Sequence[str], declared: frozenset[str]) -> tuple[str, ...]:
+    """A note on "none", which names nothing missing among words; no note where it is not there."""
+    word = next((word for word in words if word.lower() == missing.NONE), "")
+    if not word or missing.NONE in declared:
+        return ()
+    return (f"{word!r} is one of its words; if it means a missing value: --missing-values {word}",)
+
+
+def _spelled(words: Sequence[str]) -> tuple[str, str]:
+    """How no and yes are written, by words of which one may not be there.
+
+    >>> _spelled(["YES"]), _spelled(["true", "false", "True"])
+    (('NO', 'YES'), ('false', 'true'))
+    """
+    pair = next(pair for pair in YES_NO if words[0].lower() in pair)
+    style = str.upper if words[0].isupper() else str.lower if words[0].islower() else str.title
+    first = {word.lower(): word for word in reversed(words)}
+    no, yes = (first.get(word, style(word)) for word in sorted(pair))
+    return no, yes
+
+
+def _of_text(column: Column, d: int, data: bytes, form: Dialect) -> Column:
+    """A column of a text; with how its first row has what pandas took for False and True."""
+    if column.kind == "yes/no" and column.categories and column.categories[0].lower() == "false":
+        kept = () if column.categories == ("False", "True") else column.categories
+        return dataclasses.replace(column, dtype="bool", categories=kept)
+    if column.dtype == "object":
+        return dataclasses.replace(column, dtype="str")
+    if column.kind != "yes/no" or column.dtype != "bool":
+        return column
+    end = data.find(b"\n", form.start)
+    line = data[form.start : end if end >= 0 else len(data)].decode()
+    word = cells.split(line, form.separator)[d][1]
+    if word.lower() not in YES_NO[0] or word in ("False", "True"):
+        return column
+    return dataclasses.replace(column, categories=_spelled([word]))
 
 
 def _float(value: float) -> float:
@@ -456,10 +527,14 @@ def _float(value: float) -> float:
         return np.inf
 
 
-def _factorise(found: np.ndarray) -> tuple[np.ndarray, list[Any]]:
+def factorise(found: np.ndarray) -> tuple[np.ndarray, list[Any]]:
+    """(number of the value in each row, -1 where it is missing; the values as they come)."""
     import pandas as pd
 
-    codes, unique = pd.factorize(found)
+    try:
+        codes, unique = pd.factorize(found)
+    except TypeError:  # lists, which have no hash
+        codes, unique = pd.factorize(np.array([str(each) for each in found], object))
     return codes, list(unique)
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from seqgan_jax.config import DataConfig
-from seqgan_jax.data import columns, evidence, sequences
+from seqgan_jax.data import categories, columns, evidence, sequences
 from seqgan_jax.data import missing as gaps
 from seqgan_jax.data import times as clock
 from seqgan_jax.data.evidence import Reading
@@ -23,6 +23,7 @@ from seqgan_jax.data.times import Steps, Times
 from seqgan_jax.errors import DataError, UsageError
 
 Duplicates = Literal["error", "first", "last", "mean"]
+HELD = ("yes/no", "category")  # kinds of columns without values between two
 WINDOW = 20  # where none is given
 LIMIT = 5  # steps that are filled in, where no --limit is given
 
@@ -54,6 +55,7 @@ class _Steps:
     breaks: np.ndarray  # first rows of pieces without a gap, 0 first
     steps: Steps | None
     notes: list[str]
+    held_D: np.ndarray | None = None  # columns without values between two
 
     @property
     def pieces(self) -> list[tuple[int, int]]:
@@ -69,6 +71,7 @@ def build(table: Table, reading: Reading, cut: Cut) -> Sequences:
         sequences of unequal length without a window.
       UsageError: a setting that has no meaning for this layout.
     """
+    table = categories.with_codes(table, reading.categories)
     x_LD = numbers(table, reading, cut)
     if reading.layout == "rows":
         return _rows(table, reading, cut, x_LD)
@@ -96,7 +99,10 @@ def build(table: Table, reading: Reading, cut: Cut) -> Sequences:
 
 
 def numbers(table: Table, reading: Reading, cut: Cut) -> np.ndarray:
-    """The learned columns [L, D]; refuses what is no number, or is missing and may not be."""
+    """The learned columns [L, D]; refuses what is no number, or is missing and may not be.
+
+    Words are codes in the table already: `categories.with_codes`.
+    """
     may_miss = cut.missing != "error"
     chosen = [table.columns[d] for d in reading.learned]
     if not chosen:
@@ -113,9 +119,18 @@ def numbers(table: Table, reading: Reading, cut: Cut) -> np.ndarray:
         really = [d for d in bad if _is_bad(table.columns[d], may_miss)]
         padded = reading.layout == "rows" and _is_padded(table, reading, cut)
         if really and not padded:
-            if table.check is not None:
-                table.check(reading.learned, may_miss)
+            others = [d for d in reading.learned if table.columns[d].kind not in HELD]
+            if table.check is not None and others:
+                table.check(others, may_miss)
             column = table.columns[really[0]]
+            if column.kind in HELD:
+                gone = np.flatnonzero(np.isnan(column.values))
+                raise DataError(
+                    f"{table.place(int(gone[0]))}: {column.name!r} is missing (first of "
+                    f"{len(gone):,}). --missing drop leaves out the sequences or windows that it "
+                    "is in, --missing interpolate takes the word before; or write a word of its "
+                    "own for it, such as unknown."
+                )
             raise DataError(
                 f"{table.shown}: column {column.name!r} holds missing values. {gaps.REMEDY}"
             )
@@ -125,7 +140,7 @@ def numbers(table: Table, reading: Reading, cut: Cut) -> np.ndarray:
 def _is_bad(column: Column, may_miss: bool) -> bool:
     if column.kind == "empty":
         return not may_miss
-    if column.kind not in ("number", "yes/no"):
+    if column.kind not in ("number", *HELD):
         return True
     with np.errstate(invalid="ignore", over="ignore"):
         total = column.values.sum()  # faster than a look at each
@@ -143,7 +158,7 @@ def _check_sentinels(table: Table, reading: Reading, cut: Cut, x_LD: np.ndarray)
     features = len(reading.learned) if reading.layout != "rows" else 1
     for d, x_L in enumerate(x_LD.T if features > 1 or x_LD.shape[1] == 1 else [x_LD.ravel()]):
         value = columns.sentinel_of(x_L)
-        if value is not None:
+        if value is not None and reading.learned[d] not in reading.categories:
             name = table.names[reading.learned[d]] if features > 1 else "the values"
             found.setdefault(value, []).append((name, int(np.count_nonzero(x_L == value))))
     if not found:
@@ -276,6 +291,7 @@ def limit_of(cut: Cut) -> int | None:
 def in_order(table: Table, reading: Reading, cut: Cut, x_LD: np.ndarray) -> _Steps:
     """Rows entity by entity and in order of time, without duplicates, and where time is broken."""
     times, notes = reading.times, list[str]()
+    held_D = np.array([table.columns[d].kind in HELD for d in reading.learned], bool)
     code = evidence.entities(table, reading.ids)
     if times is None:
         if cut.duplicates != "error":
@@ -285,7 +301,8 @@ def in_order(table: Table, reading: Reading, cut: Cut, x_LD: np.ndarray) -> _Ste
             )
         order = np.argsort(code, kind="stable")
         x_LD, code = x_LD[order], code[order]
-        return _Steps(x_LD, code, np.flatnonzero(np.r_[True, np.diff(code) != 0]), None, notes)
+        breaks = np.flatnonzero(np.r_[True, np.diff(code) != 0])
+        return _Steps(x_LD, code, breaks, None, notes, held_D)
     order = np.lexsort((times.ticks, code))
     if np.any(np.diff(order) != 1):
         newest = bool(np.all(np.diff(times.ticks) < 0))
@@ -294,11 +311,16 @@ def in_order(table: Table, reading: Reading, cut: Cut, x_LD: np.ndarray) -> _Ste
     ticks = times.ticks[order]
     twice = np.r_[False, (np.diff(code) == 0) & (np.diff(ticks) == 0)]
     if twice.any():
+        firsts_LD = x_LD[np.flatnonzero(~twice)]
         x_LD, code, ticks = _without_duplicates(table, cut, times, x_LD, code, ticks, twice, order)
+        if cut.duplicates == "mean":
+            x_LD[:, held_D] = firsts_LD[:, held_D]
+            done = "mean taken" + (", of words the first" if held_D.any() else "")
+        else:
+            done = f"{cut.duplicates} kept"
         count = int(twice.sum())
         notes.append(
-            f"{count:,} line{'s' * (count > 1)} with a time that was there already: "
-            f"{'mean taken' if cut.duplicates == 'mean' else cut.duplicates + ' kept'}"
+            f"{count:,} line{'s' * (count > 1)} with a time that was there already: {done}"
         )
     new = np.diff(code) != 0
     groups = np.split(ticks, np.flatnonzero(new) + 1)
@@ -315,7 +337,7 @@ def in_order(table: Table, reading: Reading, cut: Cut, x_LD: np.ndarray) -> _Ste
             words += f" (the first after {show(times, ticks[at])}); no sequence crosses one"
         notes.append(words)
     breaks = np.flatnonzero(np.r_[True, broken])
-    return _Steps(x_LD, code, breaks, steps, notes)
+    return _Steps(x_LD, code, breaks, steps, notes, held_D)
 
 
 def show(times: Times, tick: float) -> str:
@@ -394,7 +416,9 @@ def _whole(
         )
     x_NTD = np.ascontiguousarray(ordered.x_LD).reshape(len(starts), int(lengths[0]), -1)
     remedy = f"Cut windows out of them: --window N, at most {int(lengths[0])}."
-    found = sequences.of_table(x_NTD, table.shown, names, cut.missing, limit_of(cut), remedy)
+    found = sequences.of_table(
+        x_NTD, table.shown, names, cut.missing, limit_of(cut), remedy, ordered.held_D
+    )
     return dataclasses.replace(found, notes=(*ordered.notes, *found.notes))
 
 
@@ -406,10 +430,10 @@ def _cut(source: str, cut: Cut, ordered: _Steps, names: tuple[str, ...]) -> Sequ
         total = longest = 0
         x_LD = x_LD.copy()
         for a, b in ordered.pieces:
-            filled_1LD, filled, gap = gaps.fill(x_LD[None, a:b], limit)
+            filled_1LD, filled, gap = gaps.fill(x_LD[None, a:b], limit, ordered.held_D)
             x_LD[a:b] = filled_1LD[0]
             total, longest = total + filled, max(longest, gap)
-        notes += gaps.filled_notes(total, x_LD.size, longest, limit)
+        notes += gaps.filled_notes(total, x_LD.size, longest, limit, ordered.held_D)
     pieces = ordered.pieces
     most = max(b - a for a, b in pieces)
     one = len(pieces) == 1

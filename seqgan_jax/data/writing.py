@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seqgan_jax.data import categories
 from seqgan_jax.data.files import atomic_write, printable
 from seqgan_jax.data.form import TABLES, ColumnForm, Form, IdForm, TimeForm, known_dtype
 from seqgan_jax.data.times import MONTH, part_of
@@ -33,9 +34,11 @@ def save_sequences(
 ) -> None:
     """Write sequences in the format that the suffix of `path` names; `load` reads them back.
 
-    .txt: one sequence a line, T x D numbers, all of step 1 first. .npy: float64 [N, T, D].
-    .csv, .tsv, .parquet: the columns of the form in their order, with its dtypes, decimals, ids and
-    regular time index; without a form, or what it does not have: "sequence" and "step" from 0.
+    .txt: one sequence a line, T x D numbers, all of step 1 first. .npy: float64 [N, T, D]. Both
+    have the codes of categories, not their words.
+    .csv, .tsv, .parquet: the columns of the form in their order, with its dtypes, words, decimals,
+    ids and regular time index; without a form, or what it does not have: "sequence" and "step" from
+    0.
 
     Args:
       path: where to; replaced as a whole.
@@ -105,7 +108,7 @@ def plain_form(names: Sequence[str]) -> Form:
 def rounded(
     x_NTD: np.ndarray, form: Form, inside_D: Sequence[Callable[[np.ndarray], np.ndarray]] = ()
 ) -> np.ndarray:
-    """The values as the form writes them: whole numbers, 0 or 1, its decimals; float64.
+    """The values as the form writes them: whole numbers, 0 or 1, codes, its decimals; float64.
 
     What rounding takes out of a column's bounds (`inside_D`) becomes the next value within them.
 
@@ -120,6 +123,8 @@ def rounded(
         decimals = 0 if _is_whole(known_dtype(column.dtype)) else column.decimals
         if _is_bool(column.dtype):
             x[:] = x >= 0.5
+        elif column.categories:
+            x[:] = categories.nearest(x, len(column.categories))
         elif decimals is not None:
             near = np.round(x, decimals)
             near = np.where(np.isfinite(near), near, x)  # 1e300 has no decimals
@@ -255,20 +260,11 @@ def to_frame(x_NTD: np.ndarray, form: Form) -> "pd.DataFrame":
     if time:
         at_L = np.tile(np.arange(steps), n)
         made |= {k: pd.Series(v[at_L]) for k, v in _time_columns(form, time, steps).items()}
-    if wide:
-        values, dtypes = (
-            x_NTD.reshape(n, -1).T,
-            [known_dtype(c.dtype) for c in form.columns] * steps,
-        )
-    else:
-        values, dtypes = (
-            x_NTD.reshape(-1, num_features).T,
-            [known_dtype(c.dtype) for c in form.columns],
-        )
+    columns = form.columns * (steps if wide else 1)
+    values = x_NTD.reshape(n if wide else -1, len(columns)).T
     names = wide or [column.name for column in form.columns]
     data = made | {
-        name: pd.Series(x >= 0.5 if _is_bool(dtype) else x).astype(dtype)
-        for name, x, dtype in zip(names, values, dtypes, strict=True)
+        name: _series(x, column) for name, x, column in zip(names, values, columns, strict=True)
     }
     frame = pd.DataFrame({name: data[name] for name in _order(form, list(made), wide)})
     index = [name for name in made if name not in form.order]
@@ -276,11 +272,22 @@ def to_frame(x_NTD: np.ndarray, form: Form) -> "pd.DataFrame":
     return frame.set_index(index) if of_input & set(index) else frame
 
 
+def _series(x: np.ndarray, column: ColumnForm) -> "pd.Series":
+    """The values of a column with its dtype."""
+    import pandas as pd
+
+    if _is_bool(column.dtype):
+        return pd.Series(x >= 0.5).astype(column.dtype)
+    if column.categories:
+        return categories.series(x, column.categories, column.dtype)
+    return pd.Series(x).astype(known_dtype(column.dtype))
+
+
 def from_frame(frame: "pd.DataFrame", form: Form, steps: int) -> np.ndarray:
     """[N, T, D] float64 of whole sequences in the form of `to_frame`; the inverse of it.
 
     Raises:
-      DataError: a column is missing, or a sequence has not `steps` rows.
+      DataError: a column is missing, a word is new, or a sequence has not `steps` rows.
     """
     if any(frame.index.names):
         frame = frame.reset_index()
@@ -294,7 +301,13 @@ def from_frame(frame: "pd.DataFrame", form: Form, steps: int) -> np.ndarray:
             f"the frame has no column {missing[0]!r} (there are {', '.join(map(str, frame))}). "
             f"Give whole sequences in the form that sample() returns: {', '.join(needed)}."
         )
-    x = frame[names].to_numpy(np.float64, na_value=np.nan)
+    words = {each.name: each.categories for each in form.columns if not _is_bool(each.dtype)}
+    coded = {
+        name: categories.codes_of(frame[name], name, words[name])
+        for name in names
+        if words.get(name)
+    }
+    x = frame[names].assign(**coded).to_numpy(np.float64, na_value=np.nan)
     if wide:
         return x.reshape(len(x), steps, -1)
     number_L = frame.groupby([each.name for each in ids], sort=False).ngroup().to_numpy()
@@ -313,9 +326,20 @@ def from_frame(frame: "pd.DataFrame", form: Form, steps: int) -> np.ndarray:
 # ------------------------------------------------------------------ text
 
 
+def _numeric(form: Form) -> Form:
+    """The form with whole numbers in the place of words, yes and no."""
+    columns = (
+        dataclasses.replace(each, dtype="int8", categories=())
+        if each.categories or _is_bool(each.dtype)
+        else each
+        for each in form.columns
+    )
+    return dataclasses.replace(form, columns=tuple(columns))
+
+
 def _lines(x_NTD: np.ndarray, form: Form) -> Iterator[str]:
     """A line a sequence, T x D numbers with spaces between them, yes and no as 1 and 0."""
-    texts = _texts_of(x_NTD, form, yes_no=("0", "1"))
+    texts = _texts_of(x_NTD, _numeric(form))
     for block_NTD in _blocks(x_NTD):
         columns = [texts[d](block_NTD[:, t, d]) for t, d in np.ndindex(*x_NTD.shape[1:])]
         for cells in zip(*columns, strict=True):
@@ -329,7 +353,7 @@ def _table(x_NTD: np.ndarray, form: Form, suffix: str) -> Iterator[str]:
     separator = "\t" if suffix == ".tsv" else form.separator if is_known else ","
     decimal = form.decimal if is_known else "."
     _, steps, num_features = x_NTD.shape
-    texts = _texts_of(x_NTD, form, decimal)
+    texts = _texts_of(x_NTD, form, decimal, separator)
     wide = _wide_names(form, steps * num_features)
     ids, time = (form.ids, None) if wide else index_columns(form)
     clock = {
@@ -368,7 +392,7 @@ def _texts_of(
     x_NTD: np.ndarray,
     form: Form,
     decimal: str = ".",
-    yes_no: tuple[str, str] = ("False", "True"),
+    separator: str = " ",
 ) -> list[Callable[[np.ndarray], list[str]]]:
     """For each column the function that writes its values.
 
@@ -378,8 +402,10 @@ def _texts_of(
 
     def texts(column: ColumnForm, x_NT: np.ndarray) -> Callable[[np.ndarray], list[str]]:
         only = dataclasses.replace(form, columns=(column,))
-        if _is_bool(column.dtype):
-            return lambda x: [yes_no[value] for value in (x >= 0.5).tolist()]
+        words = column.categories or ("False", "True") * _is_bool(column.dtype)
+        if words:
+            written = [_quoted(word, separator) for word in words]
+            return lambda x: [written[i] for i in categories.nearest(x, len(words)).astype(int)]
         decimals = 0 if _is_whole(known_dtype(column.dtype)) else column.decimals
         if decimals is None:
             largest = float(np.abs(x_NT).max(initial=0))
@@ -400,6 +426,10 @@ def _texts_of(
 
 def _cell(text: str, separator: str) -> str:
     """A name or time as a cell, on one line, in quotes where it needs them."""
+    return _quoted(" ".join(text.split()), separator)
+
+
+def _quoted(text: str, separator: str) -> str:
     line = io.StringIO()
-    csv.writer(line, delimiter=separator, lineterminator="").writerow([" ".join(text.split())])
+    csv.writer(line, delimiter=separator, lineterminator="").writerow([text])
     return line.getvalue()

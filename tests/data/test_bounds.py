@@ -408,13 +408,14 @@ def test_saved_and_loaded(tmp_path):
 
 def test_a_run_on_weather_stays_within_its_bounds(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    words = "--data weather --window 6 --stride 6 --hidden-dim 4 --pre-epoch-num 2"
+    words = "--data weather --columns temp_max temp_min wind --window 6 --stride 6"
+    words += " --hidden-dim 4 --pre-epoch-num 2"
     words += " --skip-dis-pretrain --skip-adversarial --generated-num 1000"
     words += " --bounds wind:0.4:9.5,temp_max:-2:40"
     assert train_main(words.split()) == 0
     said = capsys.readouterr().out
     assert "(0.4 to 9.5, learned on 0." in said
-    real = layout.load("weather").x_NTD
+    real = layout.load("weather", columns=["temp_max", "temp_min", "wind"]).x_NTD
     assert (real[..., 2].min(), real[..., 2].max()) == (0.4, 9.5)
     final = layout.load("save/final_samples.txt", features=3).x_NTD
     assert final.shape == (1000, 6, 3)

@@ -141,7 +141,7 @@ def test_a_column_of_names_in_runs_is_asked_about(tmp_path):
     with pytest.raises(DataError, match=r"--id 'sensor name'.* --layout series") as caught:
         load(path)
     assert caught.value.exit_code == 3
-    assert load(path, layout="series").x_NTD.shape == (181, 20, 1)
+    assert load(path, layout="series").x_NTD.shape == (181, 20, 2)  # then it is a value
     assert load(path, id=["sensor name"], window=20).x_NTD.shape == (5 * 21, 20, 1)
 
 
@@ -375,28 +375,37 @@ def test_padding_is_unequal_length(tmp_path, pad):
 def test_the_form_says_what_columns_are(tmp_path):
     flags = [i % 5 == 0 for i in range(300)]
     rows = [
-        (day, flag, word, count, price, 7)
-        for day, flag, word, count, price in zip(
+        (*cells, 7)
+        for cells in zip(
             days(300),
             flags,
             ["red", "blue", "red"] * 100,
+            [f"no. {i}" for i in range(300)],
             RNG.poisson(0.2, 300),
             walk(300, 1, 90).round(2),
             strict=True,
         )
     ]
-    header = ("date", "open", "colour", "sold", "price", "level")
+    header = ("date", "open", "colour", "remark", "sold", "price", "level")
     found = load(write(tmp_path / "x.csv", rows, header))
     forms = {column.name: column for column in found.form.columns}
-    assert list(forms) == ["open", "sold", "price", "level"]
+    assert list(forms) == ["open", "colour", "sold", "price", "level"]
     kinds = {name: form.kind for name, form in forms.items()}
-    assert kinds == {"open": "yes/no", "sold": "count", "price": "grid", "level": "constant"}
+    assert kinds == {
+        "open": "yes/no",
+        "colour": "categorical",
+        "sold": "count",
+        "price": "grid",
+        "level": "constant",
+    }
+    assert forms["colour"].categories == ("blue", "red")
     assert forms["open"].dtype == "bool"
     assert (forms["sold"].dtype, forms["sold"].grid) == ("int64", 1.0)
     assert (forms["price"].decimals, forms["price"].grid) == (2, 0.01)
     assert found.form.order == header
-    assert dict(found.form.left_out)["colour"].startswith("words (2 different)")
-    assert noted(found, "left out column 'colour': words (2 different), which cannot be learned")
+    assert dict(found.form.left_out)["remark"].startswith("words (300 different)")
+    assert noted(found, "left out column 'remark': words (300 different): at most 50 are learned")
+    assert noted(found, "'colour' is learned as a category of 2: blue, red")
 
 
 def test_atoms_are_values_with_a_share(tmp_path):

@@ -26,11 +26,14 @@ def series_csv(path, steps, header="t,x"):
 
 def test_the_bundled_set():
     weather = load("weather")
-    assert weather.x_NTD.shape == (1442, 20, 3)
+    assert weather.x_NTD.shape == (1442, 20, 5)
     assert weather.x_NTD.dtype == np.float64
-    assert weather.names == ("temp_max", "temp_min", "wind")
-    assert weather.x_NTD[0, 0].tolist() == [12.8, 5.0, 4.7]  # 1 January 2012
-    assert weather.x_NTD[-1, -1].tolist() == [5.6, -2.1, 3.5]  # 31 December 2015
+    assert weather.names == ("precipitation", "temp_max", "temp_min", "wind", "weather")
+    words = weather.form.columns[4].categories
+    assert words == ("drizzle", "fog", "rain", "snow", "sun")
+    first, last = weather.x_NTD[0, 0].tolist(), weather.x_NTD[-1, -1].tolist()
+    assert first == [0.0, 12.8, 5.0, 4.7, words.index("drizzle")]  # 1 January 2012
+    assert last == [0.0, 5.6, -2.1, 3.5, words.index("sun")]  # 31 December 2015
     assert weather.starts_N is not None
     assert weather.starts_N.tolist() == list(range(1442))
     rain = load("weather", columns=["precipitation"], window=30, stride=30)
@@ -71,7 +74,7 @@ def test_simulators_by_name(name):
 def test_a_name_goes_before_a_file_and_a_path_does_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weather").write_text("1 2\n" * 20)
-    assert load("weather").x_NTD.shape == (1442, 20, 3)
+    assert load("weather").x_NTD.shape == (1442, 20, 5)
     assert load("./weather").x_NTD.shape == (20, 2, 1)
 
 

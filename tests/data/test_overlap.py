@@ -187,7 +187,7 @@ def test_the_weather_is_split_alike_however_it_comes(tmp_path):
     (tmp_path / "a.csv").write_text((tmp_path / "a.txt").read_text().replace(" ", ","))
     lines = ("a.txt", "a.csv")
     names = ("a.npy", "a.npz", "b.csv", "folder", *lines)
-    loaded = [load(str(tmp_path / name), features=3 if name in lines else None) for name in names]
+    loaded = [load(str(tmp_path / name), features=5 if name in lines else None) for name in names]
     expected = split(csv)
     for each in (*loaded, as_sequences(csv.x_NTD)):
         parts = split(each)

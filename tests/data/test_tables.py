@@ -335,7 +335,8 @@ def test_columns_by_name_and_those_without_numbers():
     assert names == ("a, b", "c")
     assert x.tolist() == [[1, 2], [3, 4]]
     assert notes == (
-        "left out column 'day': words (2 different)",
+        "left out column 'day': words (2 different), each there 1 times on average; 5 are needed "
+        "to learn it. Group rare words, or name it in --columns",
         "left out column 4, which has no name: it has no name (numbers of rows?)",
     )
     names, x, notes = columns(text, ("c", "a, b"))

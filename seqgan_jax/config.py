@@ -83,6 +83,12 @@ class DataConfig:
     kind: tuple[str, ...] = ()
     """COLUMN:KIND (or all:KIND), continuous, grid, categorical or static. Default: what the
     training part shows."""
+    rule: tuple[str, ...] = ()
+    """What every sample must keep, each in quotes: "Low <= Open <= High", "meter increases",
+    "total = a + b", "share = 100 * a / total"."""
+    rules: Literal["auto", "none"] = "auto"
+    """auto: also keep the rules of these kinds that the training part never breaks where chance
+    would have; none: only those of --rule."""
     features: Annotated[int, Range(1, 1e4)] = 1
     """Numbers a step, where a text file holds several: T x D numbers a line, step after step."""
     num_sequences: Annotated[int, Range(30, 1e8)] = 10_000

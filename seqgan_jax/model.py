@@ -25,7 +25,7 @@ from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import over_seeds
 from seqgan_jax.core.policy import bind, log_prob_of_sequences
-from seqgan_jax.data import bounds, kinds, layout, overlap, shards, writing
+from seqgan_jax.data import bounds, encoding, layout, overlap, shards, writing
 from seqgan_jax.data.arrays import as_array
 from seqgan_jax.data.form import TABLES, Form
 from seqgan_jax.data.layout import (  # noqa: F401
@@ -198,9 +198,7 @@ class SeqGAN:
             sequences.check(limits)
             parts = split(sequences, data.held_out, data.validation, seed=seed)
             train_NTD, number = parts.train_NTD, len(parts.train_NTD)
-            asked = kinds.of_columns(data.kind, names)
-            found = kinds.find(train_NTD, asked, names=names)
-            scaler = Scaler.fit(train_NTD, limits, found)
+            scaler = encoding.fit(train_NTD, names, data, sequences.form)
         train_scaled = scaler.transform(train_NTD)
         validation_scaled = scaler.transform(parts.validation_NTD)
         self._description = Description(

@@ -6,7 +6,7 @@ begins at the VAR(1)'s likelihood instead of creeping towards it.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 RIDGES = (1e-3, 1e-2, 0.1, 1.0, 10.0)  # in units of a column's variance
 SHRINKAGES = (0.0, 0.1, 0.5, 1.0)  # of correlations towards none
-STEPS = 200_000  # of all sequences that regressions of mixed columns see
+STEPS = 50_000  # of all sequences that regressions of mixed columns see
 ROWS = 2000  # validation sequences that decide
 
 
@@ -137,20 +137,16 @@ def fit_rest(
     """
     size_NTD, rest_NTD = (part[:: 1 + len(part) * part.shape[1] // STEPS] for part in train)
     features = size_NTD.shape[2]
-    none = np.zeros((features, features))
-    fixed = {"increments": np.eye(features), "levels": none}.get(kind)
+    fixed = {"increments": np.eye(features), "levels": np.zeros((features, features))}.get(kind)
+    now, rest = size_NTD[:, 1:], rest_NTD[:, 1:]
+    first, no_past = (size_NTD[:, :1], rest_NTD[:, :1]), np.zeros_like(size_NTD[:, :1])
+    later, start = [], []
+    for d in range(features):
+        a = None if fixed is None else fixed[d]
+        later.append(_regress(size_NTD[:, :-1], now, rest, d, (1e-6, *RIDGES), a))
+        start.append(_regress(no_past, *first, d, RIDGES[1:2], np.zeros(features))[0])
 
-    def rows(ridge: float, is_first: bool) -> list[_Row]:
-        steps = slice(0, 1) if is_first else slice(1, None)
-        now, rest = size_NTD[:, steps], rest_NTD[:, steps]
-        past = 0 * now if is_first else size_NTD[:, :-1]
-        free = not is_first and fixed is None
-        return [
-            _regress(past, now, rest, d, ridge, none if is_first else fixed, free)
-            for d in range(features)
-        ]
-
-    def loss(candidate: list[_Row]) -> float:
+    def loss(candidate: Sequence[_Row]) -> float:
         size, rest = (part[:ROWS] for part in validation)
         total = 0.0
         for d, row in enumerate(candidate):
@@ -159,43 +155,48 @@ def fit_rest(
             total += float(np.sum((0.5 * z + np.log(row.scale))[rest[:, 1:, d]]))
         return total
 
-    later = min((rows(ridge, False) for ridge in (1e-6, *RIDGES)), key=loss)
-    start = rows(RIDGES[1], True)
-    first, after = _assemble(start), _assemble(later)
-    arrays = (first.offset, first.factor, after.matrix, after.offset, after.factor)
+    begin, after = _assemble(start), _assemble(min(zip(*later, strict=True), key=loss))
+    arrays = (begin.offset, begin.factor, after.matrix, after.offset, after.factor)
     return Baseline(*(jax.numpy.asarray(array, jax.numpy.float32) for array in arrays))
 
 
 def _regress(
-    past: Array, now: Array, rest: Array, d: int, ridge: float, fixed: Array | None, free: bool
-) -> _Row:
-    """The row of column d; of one without enough of a rest, independent and of unit scale."""
+    past: Array, now: Array, rest: Array, d: int, ridges: Iterable[float], fixed: Array | None
+) -> list[_Row]:
+    """The regression of column d with each ridge; without enough of a rest, of unit scale.
+
+    `fixed` is the row of the past where it is given.
+    """
     features = now.shape[2]
     is_rest = rest[..., d]
+    y = now[..., d][is_rest]
     nothing = np.zeros(features)
-    if np.count_nonzero(is_rest) < 10 or now[is_rest][:, d].std() == 0:
-        return _Row(nothing, nothing, 0.0, 1.0)
-    y = now[is_rest][:, d]
-    a = nothing if fixed is None else fixed[d]
-    y = y - past[is_rest] @ a
-    before, beside = past[is_rest], now[is_rest][:, :d]
-    x = np.concatenate([before, beside], axis=1) if free else beside
+    if len(y) < 10 or y.std() == 0:
+        return [_Row(nothing, nothing, 0.0, 1.0) for _ in ridges]
+    x = now[is_rest][:, :d]
+    if fixed is None:
+        x = np.concatenate([past[is_rest], x], axis=1)
+    else:
+        y = y - past[is_rest] @ fixed
     mean, level = x.mean(0), y.mean()
-    x = x - mean
     spread = np.maximum(x.std(0), 1e-6)
-    x = x / spread
-    gram = x.T @ x / len(x) + (ridge + 1e-9) * np.eye(x.shape[1])
-    slope = np.linalg.solve(gram, x.T @ (y - level) / len(x)) / spread
-    residual = y - level - (x * spread) @ slope
-    # Half of it by the median: an outlier must not set the scale of all the others.
-    scale = max(float(min(residual.std(), 6.0 * np.median(np.abs(residual)) + 1e-3)), 1e-4)
-    split = features if free else 0
-    earlier = nothing.copy()
-    earlier[:d] = slope[split:]
-    return _Row(slope[:features] if free else a, earlier, float(level - mean @ slope), scale)
+    x = (x - mean) / spread
+    gram, cross = x.T @ x / len(x), x.T @ (y - level) / len(x)
+    rows = []
+    for ridge in ridges:
+        slope = np.linalg.solve(gram + (ridge + 1e-9) * np.eye(len(gram)), cross)
+        residual = np.abs(y - level - x @ slope)
+        # By the median where that is far smaller: outliers must not set the scale of the others.
+        scale = min(float(np.sqrt(np.mean(residual**2))), 6.0 * float(np.median(residual)) + 1e-3)
+        slope = slope / spread
+        split, earlier = len(slope) - d, nothing.copy()
+        earlier[:d] = slope[split:]
+        of_past = slope[:split] if fixed is None else fixed
+        rows.append(_Row(of_past, earlier, float(level - mean @ slope), max(scale, 1e-4)))
+    return rows
 
 
-def _assemble(rows: list[_Row]) -> _Candidate:
+def _assemble(rows: Sequence[_Row]) -> _Candidate:
     """x = A x' + c + F e of x = L x + a x' + c' + s e: A = (I - L)^-1 a and F = (I - L)^-1 s."""
     earlier = np.stack([row.earlier for row in rows])
     inverse = np.linalg.inv(np.eye(len(rows)) - earlier)

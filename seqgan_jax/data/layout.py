@@ -488,9 +488,9 @@ def _simulate(name: str, window: int, num_sequences: int, seed: int) -> Sequence
             f"--num-sequences {num_sequences:,} of --window {window:,} steps do not fit into "
             "memory. Make one smaller."
         )
-    drawn = simulators.get(name, length=window).sample(jax.random.key(seed), num_sequences)
-    x = np.asarray(drawn, np.float64)
-    return sequences.of_table(x, name, default_names(x.shape[2]))
+    process = simulators.get(name, length=window)
+    x = process.exact(process.sample(jax.random.key(seed), num_sequences))
+    return sequences.of_table(x, name, tuple(column.name for column in process.columns))
 
 
 def default_names(num_features: int) -> tuple[str, ...]:

@@ -4,33 +4,21 @@ Shapes: N sequences, T steps, D columns of the data, E columns after rules, K of
 """
 
 import dataclasses
-import importlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.intervals import Interval, is_real
 from seqgan_jax.data.kind import CONTINUOUS, Kind
+from seqgan_jax.data.rules import Rules
 from seqgan_jax.errors import CheckpointError, DataError, UsageError
 
 NEAR_ATOM = 1e-4  # scaled: what is as near to an atom is the atom
 NEAR_FAR_ATOM = 1e-6  # as share of its scaled value: float32 of a sentinel
-
-
-class Rules(Protocol):
-    """Rules between columns that hold by construction, as a map to other columns and back."""
-
-    def forward(self, x_NTD: np.ndarray) -> np.ndarray: ...
-
-    def inverse(self, y_NTE: np.ndarray) -> np.ndarray: ...
-
-    def holds(self, x_NTD: np.ndarray) -> np.ndarray: ...
-
-    def to_json(self) -> Any: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -236,8 +224,33 @@ class Scaler:
 
     def holds(self, d: int) -> Callable[[np.ndarray], np.ndarray]:
         """Which values are within the bounds of a column of the data; all where it has none."""
-        k = self.source_D[d]
-        return (Interval() if k < 0 else self.interval_K[k]).holds
+        if self.rules and d not in self.rules.source_E:
+            return Interval().holds
+        e = self.rules.source_E.index(d) if self.rules else d
+        k = self.source_D[e]
+        ruled = self.rules and self.rules.inner_names[e] != self.rules.names[d]
+        return (Interval() if k < 0 or ruled else self.interval_K[k]).holds
+
+    def described(self, d: int) -> str:
+        """How a column of the data is learned, a few words."""
+        places = [d]
+        if self.rules:
+            places = [e for e, source in enumerate(self.rules.source_E) if source == d]
+            if not places:
+                return "computed by a rule"
+        said = []
+        for e in places:
+            k = self.source_D[e]
+            own = "" if not self.rules else self.rules.inner_names[e]
+            if k < 0 or e not in self.kept_K:
+                words = "carried exactly, not learned"
+            else:
+                kind = self.kinds_K[k]
+                parts = [str(self.interval_K[k]), "" if kind.plain else str(kind)]
+                words = ", ".join(part for part in parts if part)
+            ruled = self.rules and own != self.rules.names[d]
+            said += [f"{own}: {words or 'continuous'}"] if ruled else [words] * bool(words)
+        return "; ".join(said)
 
     def _kept(self, x_NTD: np.ndarray) -> np.ndarray:
         """A copy of the kept columns, float64."""
@@ -297,7 +310,7 @@ class Scaler:
             tuple(stored["kept"]),
             tuple(map(Interval.from_json, stored.get("bounds", none))),
             tuple(map(_stored_kind, stored.get("kinds", none))),
-            _stored_rules(stored["rules"]) if "rules" in stored else None,
+            Rules.from_json(stored["rules"]) if "rules" in stored else None,
         )
 
 
@@ -327,11 +340,6 @@ def _trimmed(y: np.ndarray, kind: Kind) -> np.ndarray:
 
 def _stored_kind(stored: Any) -> Kind:
     return Kind(CONTINUOUS) if stored is None else Kind.from_json(stored)
-
-
-def _stored_rules(stored: Any) -> Rules:
-    rules: Rules = importlib.import_module("seqgan_jax.data.rules").Rules.from_json(stored)
-    return rules
 
 
 def _problem_with(stored: Any) -> str:
@@ -368,7 +376,7 @@ def _problem_with(stored: Any) -> str:
         for each in kinds:
             _stored_kind(each)
         if "rules" in stored:
-            _stored_rules(stored["rules"])
+            Rules.from_json(stored["rules"])
     except ValueError as error:
         return str(error)
     return ""

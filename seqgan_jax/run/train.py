@@ -204,7 +204,8 @@ def _read(settings: Config, seed: int) -> Source:
     if stream := layout.open_stream(settings.data):
         return stream
     source = dataclasses.asdict(settings.data)
-    for name in ("held_out", "validation", "data_seed", "memory", "buffer", "log", "bounds"):
+    later = ("log", "bounds", "kind", "rule", "rules")
+    for name in ("held_out", "validation", "data_seed", "memory", "buffer", *later):
         del source[name]
     columns = settings.data.columns or None
     return layout.load(source.pop("data"), **source | {"columns": columns}, seed=seed)
@@ -225,11 +226,7 @@ def _describe(model: SeqGAN, sequences: Source, device: str, say: Say) -> None:
             say(f"        {line}")
     for d, name in enumerate(description.names):
         kind, values = "", ""
-        if d not in scaler.kept_K:
-            known = form is not None and form.columns[d].kind in ("constant", "copy")
-            kind = "" if known else "constant or a copy of another column: "
-            kind = f"  ({kind}carried exactly, not learned)"
-        elif words := str(scaler.interval_K[scaler.source_D[d]]):
+        if words := scaler.described(d):
             kind = f"  ({words})"
         if form is not None:
             values = f": {inspection.column_in_short(form.columns[d])}"
@@ -238,6 +235,8 @@ def _describe(model: SeqGAN, sequences: Source, device: str, say: Say) -> None:
             values = f": {column.min():.6g} to {column.max():.6g}"
         if values or kind:
             say(f"        {name}{values}{kind}")
+    if scaler.rules:
+        say(f"rules   {scaler.rules} (true of every sample; --rules none: not kept)")
     say(f"device  {device}")
     if model.tried:
         tried = ", ".join(f"{name} {nll:.4f}" for name, nll in model.tried.items())

@@ -1,0 +1,101 @@
+"""How the columns of a table are learned: rules between them, kinds, scaling; fitted in one place.
+
+Shapes: N sequences, T steps, D columns of the data, E inner columns (after rules).
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from seqgan_jax.config import DataConfig
+from seqgan_jax.data import bounds, columns, kinds, rule_finding
+from seqgan_jax.data.bounds import Limits
+from seqgan_jax.data.form import Form
+from seqgan_jax.data.kind import CONTINUOUS, Kind
+from seqgan_jax.data.rule_texts import parse
+from seqgan_jax.data.rules import Rules
+from seqgan_jax.data.scaling import Scaler
+from seqgan_jax.errors import UsageError
+
+Value = TypeVar("Value")
+NOT_NEGATIVE = Limits(0.0, math.inf, True, "a rule")
+
+
+def fit(
+    train_NTD: np.ndarray, names: Sequence[str], config: DataConfig, form: Form | None = None
+) -> Scaler:
+    """The scaling, kinds and rules of the training part, with what --rule, --rules, --kind, --log
+    and --bounds say.
+
+    Raises:
+      DataError: a column cannot be what is asked, or breaks a rule.
+      UsageError: what is asked contradicts itself.
+    """
+    limits_D = bounds.of_columns(config.log, config.bounds, names)
+    asked_D = kinds.of_columns(config.kind, names)
+    rules = rules_of(train_NTD, names, config, form)
+    if not rules:
+        words = _words(form)
+        found = kinds.find(train_NTD, asked_D, words, names)
+        return Scaler.fit(train_NTD, limits_D, found)
+    y_NTE = rules.forward(train_NTD)
+    source, inner = rules.source_E, rules.inner_names
+    for d, limits in enumerate(limits_D):
+        if limits is not None and names[d] not in inner:
+            raise UsageError(
+                f"{limits.flag}: a rule holds for column {names[d]!r} ({rules}), which is learned "
+                "by its distance from others. Leave one out: --rules none, or the bounds."
+            )
+    own = [inner[e] == names[d] for e, d in enumerate(source)]
+    words = tuple(
+        is_word and own[e] for e, is_word in enumerate(_take(_words(form), source, False))
+    )
+    found = kinds.find(y_NTE, _take(asked_D, source, None), words, inner, kinds.once(train_NTD))
+    limits_E: list[Limits | None] = [limits_D[d] if own[e] else None for e, d in enumerate(source)]
+    for e in np.flatnonzero(rules.nonnegative):
+        found, limits_E = _not_negative(found, limits_E, int(e))
+    return Scaler.fit(train_NTD, limits_E, found, rules)
+
+
+def rules_of(
+    train_NTD: np.ndarray, names: Sequence[str], config: DataConfig, form: Form | None = None
+) -> Rules:
+    """The rules that are asked for, and with --rules auto those that the data show beside them."""
+    decimals_D = (
+        tuple(column.decimals for column in form.columns)
+        if form is not None
+        else tuple(columns.decimals_of(train_NTD[..., d].ravel()) for d in range(len(names)))
+    )
+    given = tuple(parse(text, names) for text in config.rule)
+    about = {name for rule in given for name in rule.columns}
+    if config.rules == "auto":
+        found = rule_finding.find(train_NTD, names, decimals_D)
+        given += tuple(rule for rule in found if not about & set(rule.columns))
+    if not given:
+        return Rules()
+    rules = Rules(rule_finding.with_copies(train_NTD, names, given), tuple(names), decimals_D)
+    rules.check(train_NTD)
+    return rules
+
+
+def _not_negative(
+    found: tuple[Kind, ...], limits_E: list[Limits | None], e: int
+) -> tuple[tuple[Kind, ...], list[Limits | None]]:
+    """A distance: a grid ends at 0, a density has it as its bound."""
+    kind = found[e]
+    if kind.name == CONTINUOUS:
+        limits_E[e] = NOT_NEGATIVE
+    elif kind.step and kind.low < 0:
+        kind = dataclasses.replace(kind, low=0.0)
+    return (*found[:e], kind, *found[e + 1 :]), limits_E
+
+
+def _words(form: Form | None) -> tuple[bool, ...]:
+    return () if form is None else tuple(column.kind == "categorical" for column in form.columns)
+
+
+def _take(values: Sequence[Value], source: Sequence[int], nothing: Value) -> tuple[Value, ...]:
+    return tuple(values[d] for d in source) if values else (nothing,) * len(source)

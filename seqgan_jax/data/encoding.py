@@ -21,7 +21,8 @@ from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.errors import UsageError
 
 Value = TypeVar("Value")
-NOT_NEGATIVE = Limits(0.0, math.inf, True, "a rule")
+NOT_NEGATIVE = Limits(0.0, math.inf, True, "never below 0")
+NEAR = 4.0  # standard deviations of the increments
 
 
 def fit(
@@ -40,7 +41,8 @@ def fit(
     if not rules:
         words = _words(form)
         found = kinds.find(train_NTD, asked_D, words, names)
-        return Scaler.fit(train_NTD, limits_D, found)
+        of_columns = _found_limits(train_NTD, found, limits_D, asked_D)
+        return Scaler.fit(train_NTD, of_columns, found)
     y_NTE = rules.forward(train_NTD)
     source, inner = rules.source_E, rules.inner_names
     for d, limits in enumerate(limits_D):
@@ -54,9 +56,10 @@ def fit(
         is_word and own[e] for e, is_word in enumerate(_take(_words(form), source, False))
     )
     found = kinds.find(y_NTE, _take(asked_D, source, None), words, inner, kinds.once(train_NTD))
-    limits_E: list[Limits | None] = [limits_D[d] if own[e] else None for e, d in enumerate(source)]
+    limits_E = [limits_D[d] if own[e] else None for e, d in enumerate(source)]
     for e in np.flatnonzero(rules.nonnegative):
         found, limits_E = _not_negative(found, limits_E, int(e))
+    limits_E = _found_limits(y_NTE, found, limits_E, _take(asked_D, source, None))
     return Scaler.fit(train_NTD, limits_E, found, rules)
 
 
@@ -79,6 +82,29 @@ def rules_of(
     rules = Rules(rule_finding.with_copies(train_NTD, names, given), tuple(names), decimals_D)
     rules.check(train_NTD)
     return rules
+
+
+def _found_limits(
+    x_NTD: np.ndarray,
+    found: Sequence[Kind],
+    limits_D: Sequence[Limits | None],
+    asked_D: Sequence[str | None],
+) -> list[Limits | None]:
+    """Limits with 0 as the bound of each density that a step could take below it, and none does.
+
+    Where a hundredth of the values are within NEAR increments of 0, a law without a bound would
+    have been seen below.
+    """
+    limits = list(limits_D) or [None] * len(found)
+    for d, kind in enumerate(found):
+        x = x_NTD[..., d]
+        if limits[d] or kind.name != CONTINUOUS or asked_D[d] or kind.static or x.min() < 0:
+            continue
+        with np.errstate(over="ignore"):
+            usual = float(np.diff(x, axis=1).std())
+        if np.quantile(x, 0.01) < NEAR * usual and x.max() > 0:
+            limits[d] = NOT_NEGATIVE
+    return limits
 
 
 def _not_negative(

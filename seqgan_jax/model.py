@@ -490,7 +490,9 @@ class SeqGAN:
         matrix: Any = jax.ShapeDtypeStruct((features, features), jnp.float32)
         scaler = model._description.scaler
         columns = support.of(scaler.kinds_K, scaler.scaled)
-        constants = Baseline(vector, matrix, matrix, vector, matrix), vector, columns
+        second = None if columns is None else matrix
+        linear = Baseline(vector, matrix, matrix, vector, matrix, second)
+        constants = linear, vector, columns
         nets, abstract = jax.eval_shape(model._initialiser(), model._keys(), constants)
         store, identity = directory.checkpoints(path), model.identity
         if step is None:

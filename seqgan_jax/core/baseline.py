@@ -27,17 +27,21 @@ ROWS = 2000  # validation sequences that decide
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Baseline:
-    """x_1 = first_offset + first_factor e_1; x_t = matrix x_{t-1} + offset + factor e_t."""
+    """x_1 = first_offset + first_factor e_1; x_t = matrix x_{t-1} + offset + factor e_t.
+
+    Of mixed columns also + second x_{t-2}, where x_0 is x_1.
+    """
 
     first_offset: jax.Array  # [D]
     first_factor: jax.Array  # [D, D], lower triangular
     matrix: jax.Array  # [D, D]
     offset: jax.Array  # [D]
     factor: jax.Array  # [D, D], lower triangular
+    second: jax.Array | None = None  # [D, D]
 
     def constants(self) -> Params:
         """As a policy holds them."""
-        return asdict(self)
+        return {name: array for name, array in asdict(self).items() if array is not None}
 
 
 class _Candidate(NamedTuple):
@@ -115,7 +119,7 @@ def fit(
 class _Row(NamedTuple):
     """The regression of one column on the step before and on the earlier columns of its step."""
 
-    past: Array  # [D]
+    past: Array  # [2 D], of x_{t-1} and x_{t-2}
     earlier: Array  # [D], 0 from its own place on
     offset: float
     scale: float
@@ -126,38 +130,47 @@ def fit_rest(
 ) -> Baseline:
     """The same of columns of which some values are options: each row is fitted on the rest only.
 
-    x_td = a_d x_{t-1} + l_d x_t,<d + c_d + s_d e_td over the steps at which x_td is no option, so
-    that zeros, sentinels and held values set neither scale nor slope; options of other columns
-    count by their sizes. One ridge for all rows, the likeliest on the validation part.
+    x_td = a_d x_{t-1} + b_d x_{t-2} + l_d x_t,<d + c_d + s_d e_td over the steps at which x_td is
+    no option, so that zeros, sentinels and held values set neither scale nor slope; options of
+    other columns count by their sizes. One ridge for all rows, the likeliest on the validation
+    part.
 
     Args:
       train: sizes [N, T, D], and which values are of the rest [N, T, D] bool.
       validation: the same of those that choose.
-      kind: "var"; with "increments" a is the identity, with "levels" zero.
+      kind: "var"; with "increments" a is the identity, with "levels" zero, and b is zero.
     """
     size_NTD, rest_NTD = (part[:: 1 + len(part) * part.shape[1] // STEPS] for part in train)
     features = size_NTD.shape[2]
-    fixed = {"increments": np.eye(features), "levels": np.zeros((features, features))}.get(kind)
+    none = np.zeros((features, 2 * features))
+    fixed = {"increments": np.eye(features, 2 * features), "levels": none}.get(kind)
     now, rest = size_NTD[:, 1:], rest_NTD[:, 1:]
-    first, no_past = (size_NTD[:, :1], rest_NTD[:, :1]), np.zeros_like(size_NTD[:, :1])
+    first, no_past = (size_NTD[:, :1], rest_NTD[:, :1]), _past_of(0 * size_NTD[:, :2])
     later, start = [], []
     for d in range(features):
         a = None if fixed is None else fixed[d]
-        later.append(_regress(size_NTD[:, :-1], now, rest, d, (1e-6, *RIDGES), a))
-        start.append(_regress(no_past, *first, d, RIDGES[1:2], np.zeros(features))[0])
+        later.append(_regress(_past_of(size_NTD), now, rest, d, (1e-6, *RIDGES), a))
+        start.append(_regress(no_past, *first, d, RIDGES[1:2], none[0])[0])
 
     def loss(candidate: Sequence[_Row]) -> float:
         size, rest = (part[:ROWS] for part in validation)
         total = 0.0
         for d, row in enumerate(candidate):
-            found = size[:, 1:] @ row.earlier + size[:, :-1] @ row.past + row.offset
+            found = size[:, 1:] @ row.earlier + _past_of(size) @ row.past + row.offset
             z = np.minimum(((size[:, 1:, d] - found) / row.scale) ** 2, 100.0)  # no outlier decides
             total += float(np.sum((0.5 * z + np.log(row.scale))[rest[:, 1:, d]]))
         return total
 
     begin, after = _assemble(start), _assemble(min(zip(*later, strict=True), key=loss))
-    arrays = (begin.offset, begin.factor, after.matrix, after.offset, after.factor)
+    matrix, second = np.split(after.matrix, 2, axis=1)
+    arrays = (begin.offset, begin.factor, matrix, after.offset, after.factor, second)
     return Baseline(*(jax.numpy.asarray(array, jax.numpy.float32) for array in arrays))
+
+
+def _past_of(x_NTD: Array) -> Array:
+    """x_{t-1} and x_{t-2} of the steps from the second on, [N, T - 1, 2 D]; x_0 is x_1."""
+    before = x_NTD[:, :-1]
+    return np.concatenate([before, np.concatenate([before[:, :1], before[:, :-1]], axis=1)], axis=2)
 
 
 def _regress(
@@ -172,7 +185,7 @@ def _regress(
     y = now[..., d][is_rest]
     nothing = np.zeros(features)
     if len(y) < 10 or y.std() == 0:
-        return [_Row(nothing, nothing, 0.0, 1.0) for _ in ridges]
+        return [_Row(np.zeros(past.shape[2]), nothing, 0.0, 1.0) for _ in ridges]
     x = now[is_rest][:, :d]
     if fixed is None:
         x = np.concatenate([past[is_rest], x], axis=1)
@@ -197,7 +210,10 @@ def _regress(
 
 
 def _assemble(rows: Sequence[_Row]) -> _Candidate:
-    """x = A x' + c + F e of x = L x + a x' + c' + s e: A = (I - L)^-1 a and F = (I - L)^-1 s."""
+    """x = A x' + c + F e of x = L x + a x' + c' + s e: A = (I - L)^-1 a and F = (I - L)^-1 s.
+
+    x' is the past of `_past_of`.
+    """
     earlier = np.stack([row.earlier for row in rows])
     inverse = np.linalg.inv(np.eye(len(rows)) - earlier)
     past = np.stack([row.past for row in rows])

@@ -163,21 +163,25 @@ class LSTMPolicy(nnx.Module):
         """One later step: the state after reading `[..., U]`, and the next value's distribution."""
         state = self._cell(state, self._project(inputs))
         context = self.chain.context(self._constants, *self.chain.values(inputs))
-        return state, self._later(state, context, temperature)
+        return state, self._later(state, inputs, context, temperature)
 
     def _later(
-        self, state: LSTMState, context: Context, temperature: float | jax.Array
+        self,
+        state: LSTMState,
+        inputs: jax.Array,
+        context: Context,
+        temperature: float | jax.Array,
     ) -> Step | MixedStep:
         raw = self._top(state) @ self.head[...] + _row(self.head_bias, state.h.ndim)
-        return self.chain.step(raw, _values(self.weights), temperature, context)
+        return self.chain.step(raw, _values(self.weights), temperature, context, inputs)
 
     def next_inputs(self, inputs: jax.Array, x: jax.Array, read: jax.Array) -> jax.Array:
         """What is carried on after x was drawn where `inputs` had been carried."""
-        return self.chain.inputs(read, x, self.chain.values(inputs)[0])
+        return self.chain.carried(read, x, inputs)
 
     def first_inputs(self, x: jax.Array, read: jax.Array) -> jax.Array:
         """What is carried on after the first value."""
-        return self.chain.inputs(read, x, x)
+        return self.chain.carried(read, x, None)
 
     def teacher_forced(
         self, x_BTD: jax.Array, temperature: float | jax.Array = 1.0
@@ -195,14 +199,14 @@ class LSTMPolicy(nnx.Module):
         before_TBD = jnp.concatenate([x_TBD[:1], x_TBD[:-1]])
         context = self.chain.context(self._constants, x_TBD[:-1], before_TBD[:-1])
         reads = [first.context.read(x_TBD[0])[None], context.read(x_TBD[1:])]
-        inputs_TBU = self.chain.inputs(jnp.concatenate(reads), x_TBD, before_TBD)
+        inputs_TBU = self.chain.all_carried(jnp.concatenate(reads), x_TBD)
 
         def body(state: LSTMState, projected: jax.Array) -> tuple[LSTMState, LSTMState]:
             state = self._cell(state, projected)
             return state, state
 
         _, states = lax.scan(body, start, self._project(inputs_TBU[:-1]))
-        later = self._later(states, context, temperature)
+        later = self._later(states, inputs_TBU[:-1], context, temperature)
         states = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start, states)
         return Prefixes(x_BTD, states, inputs_TBU), first, later
 

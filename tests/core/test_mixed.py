@@ -38,7 +38,8 @@ def policy_of(kinds, length=3, seed=0, spread=0.5, **settings):
         if kind.words:
             shift[d], scale[d] = 0.0, 1.0
     columns = support.of(kinds, lambda d, x: (x - shift[d]) / scale[d])
-    linear = helpers.linear(helpers.series(200, length, len(kinds), seed))
+    x = helpers.series(200, length, len(kinds), seed)
+    linear = baseline.fit_rest((x, np.ones(x.shape, bool)), (x, np.ones(x.shape, bool)))
     config = GeneratorConfig(hidden_dim=4, components=2, **settings)
     definition, params, constants = policy.init(jax.random.key(seed), config, linear, columns)
     params = helpers.random_params(params, seed, spread)

@@ -85,8 +85,12 @@ class Chain:
         offset = x @ constants["matrix"].T + constants["offset"][(None,) * (x.ndim - 1)]
         return Context.of(offset, constants["factor"])
 
-    def inputs(self, read: jax.Array, x: jax.Array, before: jax.Array) -> jax.Array:  # noqa: ARG002
+    def carried(self, read: jax.Array, x: jax.Array, inputs: Any) -> jax.Array:  # noqa: ARG002
         """What is carried to the next step: what the policy reads, which holds x."""
+        return read
+
+    def all_carried(self, read: jax.Array, x: jax.Array) -> jax.Array:  # noqa: ARG002
+        """The same at every step of whole sequences [T, B, ...]."""
         return read
 
     def values(self, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -113,6 +117,7 @@ class Chain:
         weights: Weights,
         temperature: float | jax.Array,
         context: "Context",
+        inputs: jax.Array | None = None,  # noqa: ARG002
     ) -> "Step":
         """The distribution of one step from the network's numbers `[..., D P + E]`."""
         own = self.num_params - self.num_coupling

@@ -57,7 +57,7 @@ class MixedChain:
     @property
     def num_coupling(self) -> int:
         """Numbers that the network gives beside the columns' own."""
-        return HIDDEN if self.features > 1 else 0
+        return HIDDEN
 
     @property
     def num_params(self) -> int:
@@ -83,10 +83,20 @@ class MixedChain:
 
     def weights(self, key: jax.Array) -> dict[str, jax.Array]:
         """Weights that all steps share: columns are independent until trained. Consumes `key`."""
-        if not self.num_coupling:
-            return {}
-        draw = jax.nn.initializers.lecun_normal()(key, (self.num_seen, HIDDEN))
-        return {"A": draw, "W": jnp.zeros((self.features, HIDDEN, self.own))}
+        own_key, earlier_key = jax.random.split(key)
+        draw = jax.nn.initializers.lecun_normal()
+        own = draw(own_key, (self.num_own, self.features * HIDDEN))
+        return {
+            "A": draw(earlier_key, (self.num_seen, HIDDEN)),
+            "B": own.reshape(self.num_own, self.features, HIDDEN).swapaxes(0, 1),
+            "W": jnp.zeros((self.features, HIDDEN, self.own)),
+        }
+
+    @property
+    def num_own(self) -> int:
+        """What a column sees of its own past, F: size, innovation, increment, how common its level
+        is, and the runs of its options."""
+        return 4 + self.layout.choices - 1
 
     @property
     def num_seen(self) -> int:
@@ -107,14 +117,32 @@ class MixedChain:
             )
         size = support.size_of(own, self.layout, x)
         offset = size @ constants["matrix"].T + support.by_column(constants["offset"], x)
+        earlier = support.size_of(own, self.layout, before)
+        offset = offset + earlier @ constants["second"].T
         slope = support.continued(x, before)
         options = support.options(own, self.layout, x, slope)
         plain = Context.of(offset, constants["factor"])
         return MixedContext(**vars(plain), support=own, options=options, chain=self, is_first=False)
 
-    def inputs(self, read: jax.Array, x: jax.Array, before: jax.Array) -> jax.Array:
-        """What is carried to the next step: what the policy reads, x_t and x_{t-1}."""
-        return jnp.concatenate([read, x, before], axis=-1)
+    def carried(self, read: jax.Array, x: jax.Array, inputs: jax.Array | None) -> jax.Array:
+        """What is carried to the next step: what the policy reads, with runs in place of options;
+        x_t and x_{t-1}."""
+        before = x if inputs is None else self.values(inputs)[0]
+        plain, shown = jnp.split(read, [2 * self.features], axis=-1)
+        runs = 0.0 * shown if inputs is None else inputs[..., 2 * self.features : self.num_read]
+        return jnp.concatenate([plain, support.run(runs, shown), x, before], axis=-1)
+
+    def all_carried(self, read: jax.Array, x: jax.Array) -> jax.Array:
+        """The same at every step of whole sequences [T, B, ...]."""
+        plain, shown = jnp.split(read, [2 * self.features], axis=-1)
+
+        def body(runs: jax.Array, shown: jax.Array) -> tuple[jax.Array, jax.Array]:
+            runs = support.run(runs, shown)
+            return runs, runs
+
+        _, runs = lax.scan(body, 0.0 * shown[0], shown)
+        before = jnp.concatenate([x[:1], x[:-1]])
+        return jnp.concatenate([plain, runs, x, before], axis=-1)
 
     def values(self, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
         """x_{t-1} and x_{t-2} of what was carried."""
@@ -127,11 +155,34 @@ class MixedChain:
         weights: Weights,
         temperature: float | jax.Array,
         context: "MixedContext",
+        inputs: jax.Array | None = None,
     ) -> "MixedStep":
         """The distribution of one step from the network's numbers."""
         own = self.features * self.own
         raw_DP = raw[..., :own].reshape(*raw.shape[:-1], self.features, self.own)
-        return MixedStep(raw_DP, raw[..., own:], weights, temperature, context, self)
+        units = jnp.broadcast_to(
+            raw[..., None, own:], (*raw.shape[:-1], self.features, self.num_coupling)
+        )
+        if inputs is not None:
+            past = self._past(context, inputs)[..., self.layout.order, :]
+            units = units + jnp.einsum("...df,dfm->...dm", past, weights["B"])
+        return MixedStep(raw_DP, units, weights, temperature, context, self)
+
+    def _past(self, context: "MixedContext", inputs: jax.Array) -> jax.Array:
+        """What each column sees of its own past, [..., D, F]."""
+        layout, features = self.layout, self.features
+        size, e, runs, values = jnp.split(inputs, [features, 2 * features, self.num_read], axis=-1)
+        x, before = jnp.split(values, 2, axis=-1)
+        unit = support.by_column(jnp.diagonal(context.factor), x)
+        moved = (size - context.size(before)) / unit
+        moved = jnp.sign(moved) * jnp.log1p(jnp.abs(moved))
+        common = support.commonness(context.support, layout, x)
+        places = np.full(features * (layout.choices - 1), len(layout.shown), np.int32)
+        places[np.array(layout.shown, np.int32)] = np.arange(len(layout.shown))
+        padded = jnp.concatenate([runs, 0.0 * runs[..., :1]], -1) if layout.shown else runs
+        own = padded[..., places].reshape(*x.shape, layout.choices - 1)
+        plain = jnp.stack([size, e, moved, common], axis=-1)
+        return jnp.concatenate([plain, own], axis=-1)
 
 
 def by_name(policy: str, components: int, layout: Layout) -> MixedChain:
@@ -189,8 +240,10 @@ class MixedStep:
     """
 
     raw: jax.Array  # [..., D, C + 3 K]
-    coupling: jax.Array  # [..., HIDDEN]
-    weights: Weights  # A [D + S, HIDDEN], W [D, HIDDEN, C + 3 K]
+    units: jax.Array  # [..., D, HIDDEN] of the coupling, before the earlier columns are seen
+    # A [D + S, HIDDEN] of earlier columns, B [D, F, HIDDEN] of a column's own past,
+    # W [D, HIDDEN, C + 3 K].
+    weights: Weights
     temperature: float | jax.Array
     context: MixedContext
     chain: MixedChain = field(metadata={"static": True})
@@ -243,10 +296,9 @@ class MixedStep:
         one = replace(layout, features=1, tables=(0,) * bool(layout.tables), shown=())
 
         def body(carry: Any, inputs: Any) -> tuple[Any, Any]:
-            seen, sizes = carry  # of the coupling [..., HIDDEN]; offset + F e so far [D, ...]
-            d, raw, a, w, own, options, there, column, which, value = inputs
-            if self.weights:
-                raw = raw + jnp.tanh(seen) @ w
+            seen, sizes = carry  # of earlier columns [..., HIDDEN]; offset + F e so far [D, ...]
+            d, raw, units, a, w, own, options, there, column, which, value = inputs
+            raw = raw + jnp.tanh(units + seen) @ w
             log_weights, mean, scale = self._components(raw[..., choices:])
             if choices:
                 log_choice = self._log_choice(raw[..., :choices], there)
@@ -266,21 +318,20 @@ class MixedStep:
             size = support.size_of(own, one, x)[..., 0]
             e = (size - base) / unit
             sizes = sizes + column[(slice(None), *(None,) * e.ndim)] * e[None]
-            if self.weights:
-                read = jnp.concatenate([e[..., None], matched.astype(jnp.float32)], axis=-1)
-                seen = seen + read @ a
+            read = jnp.concatenate([e[..., None], matched.astype(jnp.float32)], axis=-1)
+            seen = seen + read @ a
             return (seen, sizes), (x[..., 0], size, e, matched)
 
         back = np.argsort(layout.order)
         raw = self.raw[..., back, :]
         which, value = jnp.split(noise, 2, axis=-1)
         options = jnp.broadcast_to(context.options, (*raw.shape[:-1], layout.choices - 1))
-        nothing = jnp.zeros((layout.features, 0))
         by_column = (
             jnp.arange(layout.features),
             jnp.moveaxis(raw, -2, 0),
-            self._seen_by_column() if self.weights else nothing,
-            self.weights["W"][back] if self.weights else nothing,
+            jnp.moveaxis(self.units[..., back, :], -2, 0),
+            self._seen_by_column(),
+            self.weights["W"][back],
             jax.tree.map(lambda leaf: leaf[:, None], context.support),
             jnp.moveaxis(options, -2, 0),
             context.is_there,
@@ -289,7 +340,8 @@ class MixedStep:
             jnp.moveaxis(value, -1, 0),
         )
         offset = jnp.broadcast_to(context.offset, raw.shape[:-1])
-        _, found = lax.scan(body, (self.coupling, jnp.moveaxis(offset, -1, 0)), by_column)
+        seen = 0.0 * self.units[..., 0, :]
+        _, found = lax.scan(body, (seen, jnp.moveaxis(offset, -1, 0)), by_column)
         x, size, e, matched = found
         x, size, e = (jnp.moveaxis(each, 0, -1) for each in (x, size, e))
         shown = support.shown(layout, jnp.moveaxis(matched, 0, -2))
@@ -306,15 +358,13 @@ class MixedStep:
 
     def _coupled(self, e: jax.Array, shown: jax.Array) -> jax.Array:
         """Numbers of each column `[..., D, C + 3 K]`, given the earlier columns."""
-        if not self.weights:
-            return self.raw
         layout = self.chain.layout
         features, hidden = layout.features, self.weights["A"].shape[1]
         column = np.concatenate([np.arange(features), self._shown_columns])
         earlier = (column[:, None] < layout.order[None]).astype(np.float32)
         flat = (earlier[:, :, None] * self.weights["A"][:, None]).reshape(-1, features * hidden)
         seen = jnp.concatenate([e, shown], axis=-1) @ flat
-        units = jnp.tanh(self.coupling[..., None, :] + seen.reshape(*e.shape, hidden))
+        units = jnp.tanh(self.units + seen.reshape(*e.shape, hidden))
         return self.raw + jnp.einsum("...dm,dmp->...dp", units, self.weights["W"])
 
     @property

@@ -78,6 +78,7 @@ class Support:
     later_share: jax.Array  # [D, C]
     edges: jax.Array  # [D, M] between levels, filled up with NOTHING
     levels: jax.Array  # [D, M + 1]
+    common: jax.Array  # [D, M + 1] how common a level is beside its neighbours, log share
     is_table: jax.Array  # [D]
     step: jax.Array  # [D] of a lattice, 0 where there is none
     origin: jax.Array  # [D]
@@ -151,6 +152,7 @@ def of(kinds: Sequence[Kind], scaled_by: Callable[[int, np.ndarray], np.ndarray]
         "later": np.zeros((features, choices), bool),
         "edges": np.full((features, size - 1), NOTHING),
         "levels": np.zeros((features, size)),
+        "common": np.zeros((features, size)),
         "step": np.zeros(features),
         "origin": np.zeros(features),
         "low": np.full(features, -FAR),
@@ -179,6 +181,8 @@ def of(kinds: Sequence[Kind], scaled_by: Callable[[int, np.ndarray], np.ndarray]
         arrays["levels"][d, : len(levels)] = levels
         arrays["levels"][d, len(levels) :] = levels[-1]
         arrays["edges"][d, : len(edges)] = edges
+        if _is_table(kind):
+            arrays["common"][d, : len(levels)] = _common(_weights(kind))
         if _is_lattice(kind):
             origin, next_one, low, high = scaled(
                 [kind.origin, kind.origin + kind.step, kind.low, kind.high]
@@ -228,9 +232,19 @@ def _table(kind: Kind) -> tuple[np.ndarray, np.ndarray]:
     if not _is_table(kind):
         return np.zeros(1), np.zeros(0)
     levels = np.array(kind.levels)
-    weights = np.array(kind.weights) if kind.weights else np.ones(len(levels))
+    weights = _weights(kind)
     left = weights[:-1] / (weights[:-1] + weights[1:])
     return levels, levels[:-1] + np.diff(levels) * np.clip(left, 0.02, 0.98)
+
+
+def _weights(kind: Kind) -> np.ndarray:
+    return np.array(kind.weights) if kind.weights else np.ones(len(kind.levels))
+
+
+def _common(weights: np.ndarray) -> np.ndarray:
+    """log of each weight beside the mean of itself and its two neighbours."""
+    padded = np.pad(weights, 1, mode="edge")
+    return np.log(weights / ((padded[:-2] + weights + padded[2:]) / 3))
 
 
 def snap(support: Support, layout: Layout, x: jax.Array) -> jax.Array:
@@ -355,6 +369,27 @@ def shown(layout: Layout, matched: jax.Array) -> jax.Array:
     """The options that exist as zeros and ones for a network, `[..., S]`."""
     flat = matched.reshape(*matched.shape[:-2], -1).astype(jnp.float32)
     return flat[..., np.array(layout.shown, np.int32)]
+
+
+def run(runs: jax.Array, shown: jax.Array) -> jax.Array:
+    """How long each option has been met, or has not, after one more step: +-log(1 + steps)."""
+    more = jnp.log1p(jnp.expm1(jnp.maximum(runs, 0.0)) + 1.0)
+    less = jnp.log1p(jnp.expm1(jnp.maximum(-runs, 0.0)) + 1.0)
+    return jnp.where(shown > 0.5, more, -less)
+
+
+def commonness(support: Support, layout: Layout, x: jax.Array) -> jax.Array:
+    """How common the level of each value is beside its neighbours, log share; 0 without a table."""
+    if not layout.tables:
+        return 0.0 * x
+    at = np.array(layout.tables)
+    common = support.common[at]
+    first = by_column(jnp.arange(len(at)) * common.shape[1], x)
+    found = common.reshape(-1)[first + cell_of(support.edges[at], x[..., at])]
+    others = [d for d in range(layout.features) if d not in layout.tables]
+    back = np.argsort([*others, *layout.tables])
+    plain = 0.0 * x[..., np.array(others, np.int32)]
+    return jnp.concatenate([plain, found], axis=-1)[..., back]
 
 
 def with_shares(columns: Columns, x_NTD: np.ndarray) -> Columns:

@@ -173,8 +173,9 @@ class AdversarialConfig:
 
     total_batch: Annotated[int, Range(0, 1e9)] = 200
     """Rounds, each of gen_updates policy updates and dis_refreshes discriminator trainings."""
-    gradient: Literal["reinforce", "pathwise"] = "pathwise"
-    """Policy gradient: through the samples, or REINFORCE with Monte Carlo rollouts."""
+    gradient: Literal["reinforce", "pathwise"] = "reinforce"
+    """Policy gradient: REINFORCE with Monte Carlo rollouts, for columns of every kind; pathwise,
+    through the samples, where all columns are continuous."""
     gen_updates: Annotated[int, Range(1, 1e6)] = 5
     """Policy updates a round."""
     gen_adv_lr: Rate = 1e-3

@@ -190,12 +190,12 @@ class SeqGAN:
             names = default_names(sequences.shape[1])
             limits = bounds.of_columns(data.log, data.bounds, names)
             parts = shards.split(sequences, data.held_out, data.validation, seed)
-            fitted = shards.fit(parts, seed, limits, names)
+            asked = encoding.asked_of_streams(names, data)
+            fitted = shards.fit(parts, seed, limits, names, asked)
             scaler, train_NTD, number = fitted.scaler, fitted.sample_NTD, parts.num_train
         else:
             names = sequences.names
-            limits = bounds.of_columns(data.log, data.bounds, names)
-            sequences.check(limits)
+            sequences.check(bounds.of_columns(data.log, data.bounds, names))
             parts = split(sequences, data.held_out, data.validation, seed=seed)
             train_NTD, number = parts.train_NTD, len(parts.train_NTD)
             scaler = encoding.fit(train_NTD, names, data, sequences.form)
@@ -210,6 +210,8 @@ class SeqGAN:
             form=None if isinstance(sequences, Shards) else sequences.form,
         )
         generator = self.config.generator
+        if not all(kind.plain for kind in scaler.kinds_K):
+            self._refuse_what_needs_densities()
         columns = support.of(scaler.kinds_K, scaler.scaled)
         if columns is None:
             sizes = train_scaled
@@ -227,11 +229,29 @@ class SeqGAN:
         self._nets, self._state = self._initialiser()(self._keys(), constants)
         return parts
 
+    def _refuse_what_needs_densities(self) -> None:
+        """Raise UsageError where a setting has no meaning for these columns."""
+        adversarial = self.config.adversarial
+        wrong = {
+            "--gradient pathwise": adversarial.gradient == "pathwise",
+            "--policy student": self.config.generator.policy == "student",
+            "--entropy-bonus": adversarial.entropy_bonus > 0,
+        }
+        for flag, is_asked in wrong.items():
+            if is_asked:
+                raise UsageError(
+                    f"{flag} is for columns that are all continuous, and some of these are not "
+                    "(seqgan inspect shows which). Leave it out, or say --kind all:continuous."
+                )
+
     def _with_likeliest_policy(self, constants: Constants, parts: Split | StreamSplit) -> Config:
         """The settings with the policy that a few epochs find likeliest on the validation part."""
         few = min(AUTO_EPOCHS, max(1, self.config.generator.pre_epoch_num))
         phases = {"skip_gen_pretrain": False, "skip_dis_pretrain": True, "skip_adversarial": True}
-        for policy in ("gaussian", "student", "mixture"):
+        policies: tuple[str, ...] = ("gaussian", "student", "mixture")
+        if constants[2] is not None:
+            policies = tuple(policy for policy in policies if policy != "student")
+        for policy in policies:
             trial = SeqGAN(self.config, policy=policy, pre_epoch_num=few, **phases)
             trial._description = self._description
             trial._nets, trial._state = trial._initialiser()(trial._keys(), constants)

@@ -63,6 +63,20 @@ def fit(
     return Scaler.fit(train_NTD, limits_E, found, rules)
 
 
+def asked_of_streams(names: Sequence[str], config: DataConfig) -> tuple[str | None, ...]:
+    """The kinds that --kind asks for of streamed data, whose rules are not known.
+
+    Raises:
+      UsageError: rules are asked for.
+    """
+    if config.rule:
+        raise UsageError(
+            "--rule is not possible where data are streamed. Make --memory larger, so that they "
+            "are read at once, or leave it out."
+        )
+    return kinds.of_columns(config.kind, names)
+
+
 def rules_of(
     train_NTD: np.ndarray, names: Sequence[str], config: DataConfig, form: Form | None = None
 ) -> Rules:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seqgan_jax.data import arrays, intervals, overlap
+from seqgan_jax.data import arrays, intervals, kinds, overlap
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.files import printable
 from seqgan_jax.data.scaling import Scaler
@@ -312,8 +312,9 @@ def fit(
     seed: int,
     limits_D: Sequence[Limits | None] = (),
     names: Sequence[str] = (),
+    asked_D: Sequence[str | None] = (),
 ) -> Fitted:
-    """Scaling by a random sample of blocks, checked against every training sequence.
+    """Scaling and kinds by a random sample of blocks, checked against every training sequence.
 
     Columns that are constant or copies in the sample must be so in all: sequences that break them
     are added to the sample. Raises DataError at a value that is not finite, or that --log or
@@ -325,7 +326,8 @@ def fit(
     chosen = np.random.default_rng([seed, 7]).choice(parts.train_blocks, number, replace=False)
     sample = np.concatenate([parts.block(int(b)) for b in np.sort(chosen)])
     while True:
-        scaler = Scaler.fit(sample, limits_D)
+        found = kinds.find(sample, asked_D, names=names)
+        scaler = Scaler.fit(sample, limits_D, found)
         breaking: list[np.ndarray] = []
         for number in parts.train_blocks:
             x = parts.block(int(number))

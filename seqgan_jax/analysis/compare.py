@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from seqgan_jax.analysis import averages, metrics, resampling, sequences
 from seqgan_jax.analysis.catalogue import CATALOGUE
 from seqgan_jax.analysis.report import Metric, Report
-from seqgan_jax.analysis.resampling import Halves
 from seqgan_jax.config import DataConfig
 from seqgan_jax.data import layout, overlap
 from seqgan_jax.data.arrays import as_array
@@ -105,7 +104,8 @@ def analyze(
     halves = resampling.random_halves(rng, ids_N, len(generated_NTD), resampling.SPLITS)
     z_real, z_generated = units.standardise(real_NTD), units.standardise(generated_NTD)
     bins = averages.bins_of(z_real, z_generated)
-    found, curves = _average_metrics(rng, bins, z_real, z_generated, ids_N, halves, labels)
+    groups = resampling.groups_of(rng, ids_N, len(z_generated), halves)
+    found, curves = _average_metrics(bins, z_real, z_generated, groups, labels)
     if windows is None:
         p_value = _ks_permutation(rng, bins, z_real, z_generated)
         found["ks"] = found["ks"].replace(p_value=p_value)
@@ -290,52 +290,24 @@ def _thin(
 
 
 def _average_metrics(
-    rng: np.random.Generator,
     bins: averages.Bins,
     z_real: Array,
     z_generated: Array,
-    ids_N: NDArray[Any],
-    halves: list[Halves],
+    groups: tuple[dict[str, Array], dict[str, Array]],
     labels: tuple[str, ...],
 ) -> tuple[dict[str, Metric], dict[str, Array]]:
     """Everything in `averages.figures`, with floors, intervals and verdicts; and curves to plot."""
-    small_rows = min(resampling.FAR_SAMPLE, max(3, len(z_real) // 4), len(z_generated))
-    pairs = resampling.small_pairs(rng, halves, resampling.SMALL_PAIRS, small_rows)
-    count = len(z_generated)
-
-    def means(z_NTD: Array, rows: dict[str, list[Any]], ids_N: Array) -> dict[str, Any]:
-        groups = {name: resampling.mean_weights(each, len(z_NTD)) for name, each in rows.items()}
-        groups["boots"] = resampling.bootstrap_weights(rng, ids_N, resampling.BOOTSTRAPS)
-        return averages.group_means(bins, z_NTD, groups)
-
-    real = means(
-        z_real,
-        {
-            "all": [np.arange(len(z_real))],
-            "first": [half.first for half in halves],
-            "second": [half.second for half in halves],
-            "small": [a for a, _ in pairs],
-            "other small": [b for _, b in pairs],
-        },
-        ids_N,
+    real, generated = (
+        averages.group_means(bins, z_NTD, rows)
+        for z_NTD, rows in zip((z_real, z_generated), groups, strict=True)
     )
-    matched_rows = {"all": [np.arange(count)], "matched": [half.generated for half in halves]}
-    generated = means(z_generated, matched_rows, np.arange(count))
-    full = averages.figures(bins, real["all"], generated["all"])
-    matched = averages.figures(bins, real["first"], generated["matched"])
-    floors = averages.figures(bins, real["first"], real["second"])
-    small = averages.figures(bins, real["small"], real["other small"])
-    boots = averages.figures(bins, real["boots"], generated["boots"])
-    exact = [
+    both = [
         metrics.ks_and_wasserstein(z_real[..., d], z_generated[..., d]) for d in range(len(labels))
     ]
-    full["ks"], full["wasserstein"] = np.array(exact).T[:, None]
-    found = {
-        name: resampling.with_verdict(
-            name, full[name], matched[name], floors[name], small[name], boots[name], labels
-        )
-        for name in full
-    }
+    exact = dict(zip(("ks", "wasserstein"), np.array(both).T[:, None], strict=True))
+    found = resampling.verdicts(
+        lambda p, q: averages.figures(bins, p, q), real, generated, lambda _: labels, exact
+    )
     return found, _curves({"real": real, "generated": generated})
 
 

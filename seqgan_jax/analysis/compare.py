@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqgan_jax.analysis import averages, metrics, resampling, sequences
+from seqgan_jax.analysis import averages, bykind, judging, metrics, resampling, sequences
+from seqgan_jax.analysis.bykind import Holding
 from seqgan_jax.analysis.catalogue import CATALOGUE
 from seqgan_jax.analysis.report import Metric, Report
 from seqgan_jax.config import DataConfig
+from seqgan_jax.data import kinds as of_data
 from seqgan_jax.data import layout, overlap
 from seqgan_jax.data.arrays import as_array
 from seqgan_jax.data.form import TimeForm
+from seqgan_jax.data.kind import Kind
 from seqgan_jax.data.layout import Sequences, default_names
 from seqgan_jax.errors import DataError
 
@@ -37,6 +40,9 @@ def analyze(
     max_sequences: int = MAX_SEQUENCES,
     scores: Sequence[str] = (),
     repeats: int = 5,
+    kinds: Sequence[Kind] | None = None,
+    rules: Holding | None = None,
+    judge: str = "auto",
     progress: Callable[[str, float], None] | None = None,
 ) -> Report:
     """Can `generated` sequences stand in for `real` ones?
@@ -56,6 +62,10 @@ def analyze(
         scores: published scores to compute as well: "discriminative", "predictive",
             "context_fid". They take from seconds to minutes.
         repeats: of each published score.
+        kinds: of the D columns, found in the training or real data where not given.
+        rules: between columns, see `data.rules.Rules`.
+        judge: whether a classifier judges, see `judging.areas`: "always", "never", or "auto": where
+            it takes less than about 10 s.
         progress: called with (what, share done) as the work proceeds.
     Raises:
         DataError: shapes that do not fit together, values that are not finite, too few sequences.
@@ -106,6 +116,10 @@ def analyze(
     bins = averages.bins_of(z_real, z_generated)
     groups = resampling.groups_of(rng, ids_N, len(z_generated), halves)
     found, curves = _average_metrics(bins, z_real, z_generated, groups, labels)
+    if kinds is None:
+        kinds = of_data.find(real_NTD if train_NTD is None else train_NTD, names=labels)
+    own, of_kinds = bykind.metrics(kinds, (real_NTD, generated_NTD), groups, labels, rules)
+    found |= own
     if windows is None:
         p_value = _ks_permutation(rng, bins, z_real, z_generated)
         found["ks"] = found["ks"].replace(p_value=p_value)
@@ -120,6 +134,12 @@ def analyze(
         notes.append(
             "No training data were given: memorisation is judged against one half of the real data."
         )
+    areas = None
+    if judging.is_wanted(judge, (train_NTD, real_NTD, generated_NTD), notes):
+        progress("judge", 0.9)
+        areas = judging.areas(train_NTD, real_NTD, generated_NTD, seed, ids_N, notes)
+        if areas is not None:
+            found["judge"] = judging.metric(areas, labels)
     if scores:
         from seqgan_jax.analysis import published
 
@@ -151,6 +171,9 @@ def analyze(
         diversity=diversity,
         curves=curves,
         extra=extra,
+        kinds=kinds,
+        of_kinds=of_kinds,
+        areas=areas,
         names=labels,
         counts=counts,
         real_NTD=real_NTD,

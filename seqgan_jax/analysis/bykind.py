@@ -53,6 +53,7 @@ def metrics(
     groups: tuple[Mapping[str, Array], Mapping[str, Array]],
     names: Sequence[str],
     rules: Holding | None,
+    words: Sequence[Sequence[str]] = (),
 ) -> tuple[dict[str, Metric], dict[str, dict[str, Any]]]:
     """Every figure that the kinds ask for, and the table of what was counted, see `table`.
 
@@ -62,8 +63,9 @@ def metrics(
       groups: weights of their rows, see `resampling.groups_of`.
       names: of the columns.
       rules: between columns.
+      words: of each column those that its codes 0, 1, ... stand for, () of numbers; () for none.
     """
-    found = [parts(kinds, x_NTD, rules) for x_NTD in samples]
+    found = [parts(kinds, x_NTD, rules, words) for x_NTD in samples]
     real, generated = (means(*each) for each in zip(found, groups, strict=True))
     if not found[0]:
         return {}, {}
@@ -83,24 +85,32 @@ def metrics(
     return judged, table(found[0], kinds, names, sides)
 
 
-def parts(kinds: Sequence[Kind], x_NTD: Array, rules: Holding | None = None) -> list[Part]:
+def parts(
+    kinds: Sequence[Kind],
+    x_NTD: Array,
+    rules: Holding | None = None,
+    words: Sequence[Sequence[str]] = (),
+) -> list[Part]:
     """Everything that is counted of x, by the kinds of its columns."""
-    found = [part for d, kind in enumerate(kinds) for part in _of_column(d, kind, x_NTD[..., d])]
+    found: list[Part] = []
+    for d, kind in enumerate(kinds):
+        own = words[d] if words else ()
+        found += _of_column(d, kind, np.ascontiguousarray(x_NTD[..., d]), own)
     if rules is not None:
         broken_N = np.any(~rules.holds(x_NTD), axis=1)
         found.append(Part("broken_rules", -1, (RULES,), broken_N[:, None]))
     return found
 
 
-def _of_column(d: int, kind: Kind, x_NT: Array) -> Iterator[Part]:
+def _of_column(d: int, kind: Kind, x_NT: Array, words: Sequence[str]) -> Iterator[Part]:
     if kind.name == CATEGORICAL:
-        yield from _of_categories(d, kind, x_NT)
+        yield from _of_categories(d, kind, x_NT, words)
     elif kind.atoms:
         at_NTK = x_NT[..., None] == np.array(kind.atoms)
-        words = tuple(f"{value:.6g}" for value in kind.atoms)
-        yield Part("atom_error", d, words, at_NTK.mean(axis=1))
+        atoms = tuple(f"{value:.6g}" for value in kind.atoms)
+        yield Part("atom_error", d, atoms, at_NTK.mean(axis=1))
         if not kind.static:
-            yield Part("atom_run_error", d, words, runs(at_NTK))
+            yield Part("atom_run_error", d, atoms, runs(at_NTK))
     if kind.held and x_NT.shape[1] > 1:
         again_NT1 = (x_NT[:, 1:] == x_NT[:, :-1]) & ~np.isin(x_NT[:, 1:], kind.atoms)
         again_NT1 = again_NT1[..., None]
@@ -114,19 +124,20 @@ def _of_column(d: int, kind: Kind, x_NT: Array) -> Iterator[Part]:
         yield Part("varying", d, ("sequences that vary",), varies_N[:, None])
 
 
-def _of_categories(d: int, kind: Kind, x_NT: Array) -> Iterator[Part]:
+def _of_categories(d: int, kind: Kind, x_NT: Array, words: Sequence[str]) -> Iterator[Part]:
     """Shares of the commonest categories, and of the steps from each to each."""
     order = np.argsort(-np.array(kind.weights), kind="stable")
     for figure, most in (("category_error", MOST_CATEGORIES), ("transition_error", MOST_STATES)):
         levels = np.sort(np.array(kind.levels)[order[:most]])
         place = np.minimum(grids.nearest(levels, x_NT), len(levels) - 1)
         place = np.where(levels[place] == x_NT, place, len(levels))  # the last: all others
-        words = (*(f"{value:.6g}" for value in levels), "others")
-        states = len(words)
+        named = (*((words[int(v)] if words else f"{v:.6g}") for v in levels), "others")
+        states = len(named)
         if figure == "category_error":
-            yield Part(figure, d, words, _shares(place, states))
+            yield Part(figure, d, named, _shares(place, states))
         elif not kind.static and x_NT.shape[1] > 1:
-            yield Part(figure, d, words, _shares(place[:, :-1] * states + place[:, 1:], states**2))
+            pairs = place[:, :-1] * states + place[:, 1:]
+            yield Part(figure, d, named, _shares(pairs, states**2))
 
 
 def _shares(place_NT: Array, number: int) -> Array:

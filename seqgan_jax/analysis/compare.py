@@ -116,9 +116,12 @@ def analyze(
     bins = averages.bins_of(z_real, z_generated)
     groups = resampling.groups_of(rng, ids_N, len(z_generated), halves)
     found, curves = _average_metrics(bins, z_real, z_generated, groups, labels)
+    form = arrays["real"].form
+    words = [getattr(c, "categories", ()) for c in form.columns] if form else [()] * features
     if kinds is None:
-        kinds = of_data.find(real_NTD if train_NTD is None else train_NTD, names=labels)
-    own, of_kinds = bykind.metrics(kinds, (real_NTD, generated_NTD), groups, labels, rules)
+        known = real_NTD if train_NTD is None else train_NTD
+        kinds = of_data.find(known, words=[bool(each) for each in words], names=labels)
+    own, of_kinds = bykind.metrics(kinds, (real_NTD, generated_NTD), groups, labels, rules, words)
     found |= own
     if windows is None:
         p_value = _ks_permutation(rng, bins, z_real, z_generated)

@@ -10,8 +10,8 @@ from seqgan_jax.analysis.text import BASIC, MOST_FEATURES, TEMPORAL, areas_of, k
 
 SYMBOLS = {"close": "✓", "different": "≠", "far": "✗"}
 ALTERNATIVES = {
-    "distributions": "Histogram, density, Q-Q plot, quartiles, cumulative distribution and "
-    "statistics of real and generated values",
+    "distributions": "Histogram, density or shares of categories, Q-Q plot, quartiles, "
+    "cumulative distribution and statistics of real and generated values",
     "temporal": "Sample sequences, mean and std at each step, autocorrelation and the values at "
     "single steps, real and generated",
 }

@@ -30,6 +30,7 @@ from seqgan_jax.analysis.style import (
     short,
     view,
 )
+from seqgan_jax.data.kind import CATEGORICAL
 
 __all__ = ["distributions", "png", "save", "temporal", "training_metrics"]
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 MOST_FEATURES = 8
+MOST_BARS = 12
+SHARE = "share of "  # what the shares of categories are called, see `bykind.table`
 MOST_GAP = 3.0  # real stds; statistics further out are drawn at the edge
 
 
@@ -59,22 +62,98 @@ def _value_label(name: str) -> str:
 
 
 def distributions(report: "Report") -> Figure:
-    """Six panels on values: histogram, density, Q-Q, boxes, CDF, statistics."""
+    """Six panels on values: histogram, density, Q-Q, boxes, CDF, statistics.
+
+    Where columns are categories, their shares stand in place of the density.
+    """
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure(2, 3, (12.0, 7.2))
         real, generated, label = _units(report)
-        flat = real.ravel(), generated.ravel()
+        numbers = _numbers(report)
+        flat = real[..., numbers].ravel(), generated[..., numbers].ravel()
         low, high = view(*flat)
         _histogram(axes[0], flat, low, high)
-        _densities(axes[1], flat, low, high)
+        if _categories(report):
+            _shares(axes[1], report)
+        else:
+            _densities(axes[1], _without_atoms(report, real, generated), low, high)
+            if any(kind.atoms for kind in report.kinds):
+                axes[1].set(title="Kernel density, without atoms")
         _quantiles(axes[2], flat, low, high, label)
         _boxes(axes[3], report, real, generated, label)
         _cdf(axes[4], report, flat, low, high)
         _statistics(axes[5], report)
-        for ax in (axes[0], axes[1], axes[4]):
+        for ax in (axes[0], axes[4], *axes[1:2] * (not _categories(report))):
             ax.set(xlabel=label, xlim=(low, high))
         heading(figure, report)
     return figure
+
+
+def _categories(report: "Report") -> list[int]:
+    """Columns whose values have no size."""
+    return [d for d, kind in enumerate(report.kinds) if kind.name == CATEGORICAL]
+
+
+def _numbers(report: "Report") -> list[int]:
+    """The other columns; all where there are none."""
+    those = [d for d in range(len(report.names)) if d not in _categories(report)]
+    return those or list(range(len(report.names)))
+
+
+def _without_atoms(report: "Report", real: Array, generated: Array) -> tuple[Array, Array]:
+    """Both samples as drawn, without values that have mass of their own: they are no density."""
+    kept: list[list[Array]] = [[], []]
+    for d in range(len(report.names)):
+        atoms = report.kinds[d].atoms if report.kinds else ()
+        for out, x, drawn in zip(
+            kept, (report.real_NTD, report.generated_NTD), (real, generated), strict=True
+        ):
+            out.append(drawn[..., d][~np.isin(x[..., d], atoms)])
+    first, second = (np.concatenate(each) for each in kept)
+    return (first, second) if first.size and second.size else (real.ravel(), generated.ravel())
+
+
+def _pairs_of_bars(ax: Axes, bars: Sequence[tuple[str, float, float]], title: str) -> None:
+    """Real and generated side by side, those that differ most; the title says so."""
+    shown = sorted(bars, key=lambda bar: -abs(bar[1] - bar[2]))[:MOST_BARS]
+    shown = [bar for bar in bars if bar in shown]
+    x = np.arange(len(shown))
+    for k, (offset, colour, hatch) in enumerate(
+        zip((-0.2, 0.2), COLOURS, (None, "//"), strict=True)
+    ):
+        heights = [bar[k + 1] for bar in shown]
+        face = colour if hatch is None else "white"
+        ax.bar(x + offset, heights, 0.38, color=face, edgecolor=colour, hatch=hatch)
+    remark = f" ({len(shown)} most different of {len(bars)})" if len(shown) < len(bars) else ""
+    ax.set(title=title + remark, ylabel="share")
+    ax.set_xticks(x, [short(bar[0], 18) for bar in shown], rotation=40, ha="right")
+
+
+def _shares(ax: Axes, report: "Report") -> None:
+    """The shares of the categories of all columns that have some."""
+    columns = [report.names[d] for d in _categories(report)]
+    bars = []
+    for name in columns:
+        real, generated = (report.of_kinds[name][side] for side in KINDS)
+        for key in real:
+            if key.startswith(SHARE) and (real[key] or generated[key]):
+                word = key.removeprefix(SHARE)
+                words = f"{name}: {word}" if len(columns) > 1 else word
+                bars.append((words, real[key], generated[key]))
+    _pairs_of_bars(ax, bars, "Categories" + (f" of {short(columns[0])}" * (len(columns) == 1)))
+
+
+def _transitions(ax: Axes, report: "Report", d: int) -> None:
+    """What follows each category, as shares of the steps from it."""
+    entry = report.of_kinds[report.names[d]]
+    real, generated = (entry["transitions"][side] for side in KINDS)
+    bars = [
+        (f"{a} → {b}", real[i][j], generated[i][j])
+        for i, a in enumerate(entry["states"])
+        for j, b in enumerate(entry["states"])
+        if real[i][j] or generated[i][j]
+    ]
+    _pairs_of_bars(ax, bars, "Next category")
 
 
 def _histogram(ax: Axes, flat: tuple[Array, Array], low: float, high: float) -> None:
@@ -102,7 +181,7 @@ def _quantiles(ax: Axes, flat: tuple[Array, Array], low: float, high: float, lab
     ax.plot(*pairs, "o", color=VERMILLION, markersize=4.5, markerfacecolor="none")
     ax.set(title="Q-Q (0.1% to 99.9%)", xlabel="real quantiles", ylabel="generated quantiles")
     ax.set(xlim=(low, high), ylim=(low, high))
-    unit = label.replace("value ", "").strip("()")
+    unit = label[label.rindex("(") + 1 : -1]
     style: Any = {"ha": "right", "fontsize": 9, "color": GREY}
     ax.annotate(unit, (0.97, 0.03), xycoords="axes fraction", **style)
 
@@ -197,6 +276,8 @@ def _statistics(ax: Axes, report: "Report") -> None:
 def temporal(report: "Report") -> Figure:
     """Four panels on time: sample sequences, mean and std, autocorrelation, each step's values.
 
+    Of categories the last panel shows what follows each.
+
     With several features they show the one with the largest KS at single steps; the title says so.
     """
     with matplotlib.rc_context(STYLE):
@@ -210,8 +291,12 @@ def temporal(report: "Report") -> Figure:
         _samples(axes[0], real, generated, report.seed)
         _bands(axes[1], real, generated)
         _autocorrelation(axes[2], report, d)
-        _violins(axes[3], real, generated)
-        for ax in (axes[0], axes[1], axes[3]):
+        is_category = "transitions" in report.of_kinds.get(report.names[d], {})
+        if is_category:
+            _transitions(axes[3], report, d)
+        else:
+            _violins(axes[3], real, generated)
+        for ax in (*axes[:2], *axes[3:] * (not is_category)):
             ax.set(xlabel="step", ylabel=label)
         for ax in axes[:3]:
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -59,6 +59,27 @@ def test_panels_are_those_of_the_contract():
         assert all(ax.get_xlabel() or ax.get_xticklabels() for ax in found.axes)
 
 
+def test_categories_are_bars_and_atoms_are_in_no_density():
+    rng = np.random.default_rng(2)
+    x = np.stack([rng.normal(size=(200, 9)), rng.integers(0, 3, (200, 9))], axis=-1)
+    x[..., 0] = np.where(x[..., 0] < 0, 0.0, x[..., 0])
+    y = x.copy()
+    y[..., 1] = np.minimum(y[..., 1], 1)  # the worst column by KS
+    figures = analyze(x, y, names=["rain", "state"], judge="never").figures()
+    panel = figures["distributions"].axes[1]
+    assert titles(figures["distributions"])[1] == "Categories of state"
+    heights = [bar.get_height() for bar in panel.patches]
+    counts = np.bincount(x[..., 1].astype(int).ravel()) / 1800
+    np.testing.assert_allclose(heights, [*counts, counts[0], counts[1] + counts[2], 0])
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == ["0", "1", "2"]
+    assert titles(figures["temporal"])[3] == "Next category"
+    assert draw(figures["temporal"]).startswith(b"\x89PNG")
+    figure = analyze(x[..., :1], y[..., :1], judge="never").figures()["distributions"]
+    assert "without atoms" in titles(figure)[1]
+    _, density = figure.axes[1].lines[0].get_data()
+    assert density.max() < 1.2 * 2 / np.sqrt(2 * np.pi)  # of |N(0, 1)|, no spike at 0
+
+
 def test_colours_differ_in_lightness_too():
     """Relative luminance (Rec. 709) of the two colours: they stay apart in black and white."""
 

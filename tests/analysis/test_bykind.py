@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from seqgan_jax.analysis import analyze, judge, judging, sequences
+from seqgan_jax.analysis import analyze, bykind, judge, judging, sequences
 from seqgan_jax.data import overlap
 from seqgan_jax.data.kind import Kind
 from seqgan_jax.errors import UsageError
@@ -166,6 +166,18 @@ def test_given_kinds_are_used_and_new_values_are_impossible():
     plain = analyze(real, other, kinds=(Kind("continuous"),), judge="never")
     assert "impossible" not in plain.metrics
     assert not plain.of_kinds
+
+
+def test_words_are_named_and_rare_ones_are_others():
+    kind = Kind("categorical", tuple(map(float, range(60))), tuple(map(float, range(1, 61))))
+    words = [f"w{i}" for i in range(60)]
+    x = np.arange(60.0).reshape(1, 60, 1)
+    shares, steps, impossible = bykind.parts([kind], x, words=[words])
+    assert shares.words == (*words[10:], "others")
+    np.testing.assert_allclose(shares.phi_NK[0], [*[1 / 60] * 50, 10 / 60])
+    assert steps.words == (*words[48:], "others")
+    assert steps.phi_NK[0].reshape(13, 13)[-1, -1] == pytest.approx(47 / 59)
+    assert not impossible.phi_NK.any()
 
 
 def test_everything_is_written_down(real):

@@ -16,7 +16,7 @@ from seqgan_jax.analysis import resampling
 from seqgan_jax.analysis.catalogue import CLOSE, DIFFERENT
 from seqgan_jax.analysis.report import Metric
 from seqgan_jax.data import grids
-from seqgan_jax.data.kind import CATEGORICAL, CONTINUOUS, Kind
+from seqgan_jax.data.kind import CATEGORICAL, GRID, Kind
 
 Array = NDArray[Any]
 
@@ -24,7 +24,7 @@ MOST_CATEGORIES = 50  # the commonest; the others are one
 MOST_STATES = 12  # of transitions
 LONGEST = 256  # longer runs count as this long
 RULES = "rules"
-NEVER = ("impossible", "varying", "broken_rules")  # what real data do not do: any of it is seen
+NEVER = ("off_grid", "varying", "broken_rules")  # what real data do not do: any of it is seen
 
 
 class Holding(Protocol):
@@ -116,9 +116,12 @@ def _of_column(d: int, kind: Kind, x_NT: Array, words: Sequence[str]) -> Iterato
         again_NT1 = again_NT1[..., None]
         yield Part("held_error", d, ("as before",), again_NT1.mean(axis=1))
         yield Part("held_run_error", d, ("as before",), runs(again_NT1))
-    if kind.name != CONTINUOUS:
-        off_NT = ~kind.holds(x_NT)
-        yield Part("impossible", d, ("impossible values",), off_NT.mean(axis=1)[:, None])
+    if kind.name == GRID and kind.spacing:
+        origin = kind.levels[0] if kind.levels else kind.origin
+        cells = (x_NT - origin) / kind.spacing  # beyond the ends, too: real data go on there
+        on_NT = np.abs(cells - np.rint(cells)) <= grids.TOLERANCE
+        on_NT |= np.isin(x_NT, kind.atoms)
+        yield Part("off_grid", d, ("values off the grid",), (~on_NT).mean(axis=1)[:, None])
     if kind.static:
         varies_N = np.any(x_NT != x_NT[:, :1], axis=1)
         yield Part("varying", d, ("sequences that vary",), varies_N[:, None])
@@ -237,7 +240,7 @@ def table(
                     f"mean run of {w}": float(v) for w, v in zip(part.words, length, strict=True)
                 }
             else:
-                prefix = "" if part.figure in ("impossible", "varying") else "share of "
+                prefix = "" if part.figure in ("off_grid", "varying") else "share of "
                 entry[side] |= {
                     f"{prefix}{w}": float(v) for w, v in zip(part.words, x_K, strict=True)
                 }

@@ -29,12 +29,12 @@ Array = NDArray[Any]
 STEPS, CHUNK = 240, 80
 HIDDEN, TOGETHER = 12, 24
 WIDTH = 3
-ADAM = optax.adam(optax.cosine_decay_schedule(5e-3, STEPS, 0.05))
+ADAM = optax.adam(optax.cosine_decay_schedule(1e-2, STEPS, 0.05))
 BATCH, BATCH_STEPS = 64, 64 * 48  # of each kind; fewer of long sequences
 BLOCK_STEPS = 512 * 24
 MOST_NUMBERS = 50_000_000  # of all channels: 200 MB
 MOST_ROWS = 5_000  # of a part
-RUNS = 8  # stretches of the training part, for the floor
+RUNS = 8  # stretches that a part is cut into, at least
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,8 @@ def areas(
     all_ids = np.concatenate(ids)
     ends = np.cumsum([len(x) for x in parts])
     trained, held, samples = np.split(np.arange(ends[-1]), ends[:-1])
-    half, run = stretches(ids[2], 2), stretches(ids[0], RUNS) % 4
+    # In turn, since a series drifts.
+    half, run = _turns(ids[2], 2), _turns(ids[0], 4)
     # Of the floor what is trained on lies between what is put aside and what is asked about.
     pairs = [
         (trained, samples[half == 0], samples[half == 1]),
@@ -182,6 +183,12 @@ def stretches(ids_N: Array, number: int) -> Array:
     sizes = np.bincount(ids_N)
     middle = np.cumsum(sizes) - sizes / 2
     return np.minimum((middle * number / len(ids_N)).astype(int), number - 1)[ids_N]
+
+
+def _turns(ids_N: Array, parts: int) -> Array:
+    """The part, 0 to parts - 1, of each row, ordered by block: stretches in turn."""
+    number = RUNS * int(np.clip((ids_N.max(initial=-1) + 1) // (4 * RUNS), 1, 4))
+    return stretches(ids_N, number) % parts
 
 
 def _init(key: jax.Array, inputs: int, hidden: int) -> Params:

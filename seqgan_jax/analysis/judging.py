@@ -96,14 +96,15 @@ def parts(ids_N: Array) -> tuple[Array, Array]:
 def metric(found: "Areas", labels: Sequence[str]) -> "Metric":
     """The area of all columns with its floor, interval and verdict.
 
-    The floor's own error is that of its area; small samples are FAR_SAMPLE of each kind, where the
-    area of equal laws has the variance (2 n + 1) / (12 n^2) (Mann and Whitney 1947).
+    Seen is what is above 0.5 by 4 of its errors and above the floor by 2 of the floor's: that is
+    one draw, and says whether the real data drift. Small samples are FAR_SAMPLE of each kind, where
+    the area of equal laws has the variance (2 n + 1) / (12 n^2) (Mann and Whitney 1947).
     """
     normal = ndtri((np.arange(100) + 0.5) / 100)
     few = resampling.FAR_SAMPLE
     chance = np.sqrt((2 * few + 1) / (12 * few**2))
     floor, value = max(0.5, found.floor), np.array([found.together])
-    arrays = (floor + found.floor_error * normal, floor + chance * normal)
+    arrays = (floor + found.floor_error / 2 * normal, floor + chance * normal)
     boots = found.together + found.error * normal
     own = resampling.with_verdict("judge", value, value, *arrays, boots)
     columns = dict(zip(labels, found.columns_D.tolist(), strict=True)) if len(labels) > 1 else {}
@@ -111,7 +112,7 @@ def metric(found: "Areas", labels: Sequence[str]) -> "Metric":
 
 
 def sentence(found: "Areas", labels: Sequence[str]) -> str:
-    """Which columns give the samples away, in words; "" where there is one column.
+    """Which columns give the samples away, in words, as in `metric`; "" where there is one column.
 
     >>> from seqgan_jax.analysis.judge import Areas
     >>> alone, none = np.array([0.93, 0.48, 0.61]), np.full(3, 0.5)
@@ -120,8 +121,10 @@ def sentence(found: "Areas", labels: Sequence[str]) -> str:
     """
     if len(labels) == 1:
         return ""
-    error_D = np.hypot(found.errors_D, found.floor_errors_D)
-    limit_D = np.maximum(0.5, found.floors_D) + resampling.DETECTION_SDS * error_D
+    limit_D = np.maximum(
+        0.5 + resampling.DETECTION_SDS * found.errors_D,
+        found.floors_D + 2 * np.hypot(found.errors_D, found.floor_errors_D),
+    )
     order = np.argsort(-found.columns_D, kind="stable")
     seen = [d for d in order if found.columns_D[d] > limit_D[d]]
     others = [f"{found.columns_D[d]:.2f}" for d in order if d not in seen]

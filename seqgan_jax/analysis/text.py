@@ -53,7 +53,9 @@ def render(report: Report) -> str:
     if report.areas is not None and features > 1:
         lines += ["", "THE JUDGE, EACH COLUMN ALONE", "-" * WIDTH]
         lines.append(f"{'':<24}{'area':>15}{'error':>15}{'floor':>15}")
-        lines += [f"{name:<24}{a:>15.3f}{e:>15.3f}{f:>15.3f}" for name, a, e, f in areas_of(report)]
+        lines += [
+            f"{name[:23]:<24}{a:>15.3f}{e:>15.3f}{f:>15.3f}" for name, a, e, f in areas_of(report)
+        ]
     for feature in report.names[:MOST_FEATURES]:
         lines += _statistics(report, feature)
     if features > MOST_FEATURES:

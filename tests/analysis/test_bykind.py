@@ -67,7 +67,7 @@ def lengths(is_NT):
 def test_kinds_are_found_and_a_second_draw_is_close(honest):
     assert [kind.name for kind in honest.kinds] == ["grid", "categorical", "continuous", "grid"]
     expected = {"category_error", "transition_error", "atom_error", "atom_run_error"}
-    expected |= {"held_error", "held_run_error", "impossible", "varying"}
+    expected |= {"held_error", "held_run_error", "off_grid", "varying"}
     assert expected <= set(honest.metrics)
     assert honest.verdict == "close", honest.reasons()
 
@@ -124,7 +124,7 @@ def test_figures_are_those_of_plain_loops(real, honest):
         ("no repeats", "held_error", "held"),
         ("no repeats", "held_run_error", "held"),
         ("ages", "varying", "age"),
-        ("off the grid", "impossible", "rain"),
+        ("off the grid", "off_grid", "rain"),
     ],
 )
 def test_each_defect_is_seen_by_its_figure(real, defect, figure, column):
@@ -155,29 +155,38 @@ def test_broken_rules_are_counted_by_sequence():
     assert (found.value, found.verdict) == (pytest.approx(1 / 300), "different")
 
 
-def test_given_kinds_are_used_and_new_values_are_impossible():
+def test_given_kinds_are_used_and_new_values_are_others():
     rng = np.random.default_rng(4)
     real, other = rng.integers(0, 3, size=(2, 100, 5, 1)).astype(float)
     other[0, 0] = 7
     kinds = (Kind("categorical", levels=(0.0, 1.0, 2.0), weights=(1.0, 1.0, 1.0)),)
     report = analyze(real, other, kinds=kinds, judge="never")
-    assert report.metrics["impossible"].value == pytest.approx(1 / 500)
     assert report.of_kinds["x"]["generated"]["share of others"] == pytest.approx(1 / 500)
     plain = analyze(real, other, kinds=(Kind("continuous"),), judge="never")
-    assert "impossible" not in plain.metrics
     assert not plain.of_kinds
+    assert "category_error" not in plain.metrics
+
+
+def test_a_grid_goes_on_beyond_the_values_that_were_seen():
+    levels = tuple(np.arange(0.5, 4.5, 0.5))
+    x = np.array([[0.5, 99.5, -3.0, 4.2, -999.25]])[..., None]
+    for kind in (
+        Kind("grid", levels, (1.0,) * 8, atoms=(-999.25,), sentinel=(True,)),
+        Kind("grid", step=0.5, atoms=(-999.25,), sentinel=(True,)),
+    ):
+        [off] = [p for p in bykind.parts([kind], x) if p.figure == "off_grid"]
+        assert off.phi_NK.tolist() == [[1 / 5]]
 
 
 def test_words_are_named_and_rare_ones_are_others():
     kind = Kind("categorical", tuple(map(float, range(60))), tuple(map(float, range(1, 61))))
     words = [f"w{i}" for i in range(60)]
     x = np.arange(60.0).reshape(1, 60, 1)
-    shares, steps, impossible = bykind.parts([kind], x, words=[words])
+    shares, steps = bykind.parts([kind], x, words=[words])
     assert shares.words == (*words[10:], "others")
     np.testing.assert_allclose(shares.phi_NK[0], [*[1 / 60] * 50, 10 / 60])
     assert steps.words == (*words[48:], "others")
     assert steps.phi_NK[0].reshape(13, 13)[-1, -1] == pytest.approx(47 / 59)
-    assert not impossible.phi_NK.any()
 
 
 def test_everything_is_written_down(real):
@@ -191,7 +200,7 @@ def test_everything_is_written_down(real):
     assert sentence.startswith("held gives the samples away (area 0.9")
     assert sentence == report.reasons()[0]
     text, page = report.to_text(), report.to_html({})
-    for words in ("share of as before", "mean run of 0", "1 after 0", "impossible values"):
+    for words in ("share of as before", "mean run of 0", "1 after 0", "values off the grid"):
         assert words in text
         assert words in page
     for words in (sentence, "each column alone"):
@@ -229,16 +238,20 @@ def test_without_training_data_no_held_out_window_shares_a_step_with_a_training_
 
 
 def test_verdicts_of_the_judge():
-    def found(area, error, floor=0.5):
-        one = np.array([area])
-        areas = judge.Areas(area, error, one, one, floor, 0.01, one, one)
-        return judging.metric(areas, ("x",)).verdict
+    def found(area, error, floor=0.5, floor_error=0.01):
+        rows = [np.full(2, x) for x in (area, error, floor, floor_error)]
+        areas = judge.Areas(area, error, *rows[:2], floor, floor_error, *rows[2:])
+        verdict = judging.metric(areas, ("x", "y")).verdict
+        assert ("x and y give" in judging.sentence(areas, ("x", "y"))) == (verdict != "close")
+        return verdict
 
     assert found(0.52, 0.01) == "close"
     assert found(0.6, 0.01) == "different"
     assert found(0.9, 0.01) == "far"
     assert found(0.9, 0.15) == "close"
     assert found(0.6, 0.01, floor=0.58) == "close"
+    assert found(0.95, 0.02, floor=0.45, floor_error=0.16) == "far"
+    assert found(0.7, 0.02, floor=0.45, floor_error=0.16) == "close"
 
 
 def test_a_judge_without_enough_sequences_says_so():

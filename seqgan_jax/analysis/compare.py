@@ -121,6 +121,8 @@ def analyze(
     if kinds is None:
         known = real_NTD if train_NTD is None else train_NTD
         kinds = of_data.find(known, words=[bool(each) for each in words], names=labels)
+    if len(kinds) != features:
+        raise DataError(f"{len(kinds)} kinds were given for {features} features")
     own, of_kinds = bykind.metrics(kinds, (real_NTD, generated_NTD), groups, labels, rules, words)
     found |= own
     if windows is None:

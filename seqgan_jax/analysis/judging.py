@@ -25,7 +25,7 @@ MOST_NAMED = 3
 
 
 def seconds(rows: int, steps: int, features: int) -> float:
-    """About how long the judge takes on two cores of 2024, to a factor of 2."""
+    """About how long the judge takes on two cores, to a factor of 2."""
     batch = max(8, min(64, 3072 // steps)) * steps / (64 * 24)
     return (
         COMPILING + A_COLUMN * features * batch + A_NUMBER * min(rows, MOST_ROWS) * steps * features
@@ -131,9 +131,10 @@ def sentence(found: "Areas", labels: Sequence[str]) -> str:
     rest = " to ".join(dict.fromkeys([others[-1], others[0]])) if others else ""
     if not seen:
         return f"No column alone gives the samples away (areas {rest})."
-    named = [labels[d] for d in seen[:MOST_NAMED]]
-    shown = [f"{found.columns_D[d]:.2f}" for d in seen[:MOST_NAMED]]
-    more = len(seen) - len(named)
+    most = MOST_NAMED if len(seen) > MOST_NAMED + 1 else len(seen)
+    named = [labels[d] for d in seen[:most]]
+    shown = [f"{found.columns_D[d]:.2f}" for d in seen[:most]]
+    more = len(seen) - most
     names, numbers = (
         each[0] if len(each) == 1 else f"{', '.join(each[:-1])} and {each[-1]}"
         for each in ([*named, *[f"{more} more"] * (more > 0)], shown)

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from seqgan_jax.analysis import metrics
+from seqgan_jax.analysis.bars import categories, numbers, shares, transitions, without_atoms
 from seqgan_jax.analysis.style import (
     BLUE,
     COLOURS,
@@ -30,7 +31,6 @@ from seqgan_jax.analysis.style import (
     short,
     view,
 )
-from seqgan_jax.data.kind import CATEGORICAL
 
 __all__ = ["distributions", "png", "save", "temporal", "training_metrics"]
 
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 MOST_FEATURES = 8
-MOST_BARS = 12
-SHARE = "share of "  # what the shares of categories are called, see `bykind.table`
 MOST_GAP = 3.0  # real stds; statistics further out are drawn at the edge
 
 
@@ -69,91 +67,24 @@ def distributions(report: "Report") -> Figure:
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure(2, 3, (12.0, 7.2))
         real, generated, label = _units(report)
-        numbers = _numbers(report)
-        flat = real[..., numbers].ravel(), generated[..., numbers].ravel()
+        some = numbers(report)
+        flat = real[..., some].ravel(), generated[..., some].ravel()
         low, high = view(*flat)
         _histogram(axes[0], flat, low, high)
-        if _categories(report):
-            _shares(axes[1], report)
+        if categories(report):
+            shares(axes[1], report)
         else:
-            _densities(axes[1], _without_atoms(report, real, generated), low, high)
+            _densities(axes[1], without_atoms(report, real, generated), low, high)
             if any(kind.atoms for kind in report.kinds):
                 axes[1].set(title="Kernel density, without atoms")
         _quantiles(axes[2], flat, low, high, label)
         _boxes(axes[3], report, real, generated, label)
         _cdf(axes[4], report, flat, low, high)
         _statistics(axes[5], report)
-        for ax in (axes[0], axes[4], *axes[1:2] * (not _categories(report))):
+        for ax in (axes[0], axes[4], *axes[1:2] * (not categories(report))):
             ax.set(xlabel=label, xlim=(low, high))
         heading(figure, report)
     return figure
-
-
-def _categories(report: "Report") -> list[int]:
-    """Columns whose values have no size."""
-    return [d for d, kind in enumerate(report.kinds) if kind.name == CATEGORICAL]
-
-
-def _numbers(report: "Report") -> list[int]:
-    """The other columns; all where there are none."""
-    those = [d for d in range(len(report.names)) if d not in _categories(report)]
-    return those or list(range(len(report.names)))
-
-
-def _without_atoms(report: "Report", real: Array, generated: Array) -> tuple[Array, Array]:
-    """Both samples as drawn, without values that have mass of their own: they are no density."""
-    kept: list[list[Array]] = [[], []]
-    for d in range(len(report.names)):
-        atoms = report.kinds[d].atoms if report.kinds else ()
-        for out, x, drawn in zip(
-            kept, (report.real_NTD, report.generated_NTD), (real, generated), strict=True
-        ):
-            out.append(drawn[..., d][~np.isin(x[..., d], atoms)])
-    first, second = (np.concatenate(each) for each in kept)
-    return (first, second) if first.size and second.size else (real.ravel(), generated.ravel())
-
-
-def _pairs_of_bars(ax: Axes, bars: Sequence[tuple[str, float, float]], title: str) -> None:
-    """Real and generated side by side, those that differ most; the title says so."""
-    shown = sorted(bars, key=lambda bar: -abs(bar[1] - bar[2]))[:MOST_BARS]
-    shown = [bar for bar in bars if bar in shown]
-    x = np.arange(len(shown))
-    for k, (offset, colour, hatch) in enumerate(
-        zip((-0.2, 0.2), COLOURS, (None, "//"), strict=True)
-    ):
-        heights = [bar[k + 1] for bar in shown]
-        face = colour if hatch is None else "white"
-        ax.bar(x + offset, heights, 0.38, color=face, edgecolor=colour, hatch=hatch)
-    remark = f" ({len(shown)} most different of {len(bars)})" if len(shown) < len(bars) else ""
-    ax.set(title=title + remark, ylabel="share")
-    ax.set_xticks(x, [short(bar[0], 18) for bar in shown], rotation=40, ha="right")
-
-
-def _shares(ax: Axes, report: "Report") -> None:
-    """The shares of the categories of all columns that have some."""
-    columns = [report.names[d] for d in _categories(report)]
-    bars = []
-    for name in columns:
-        real, generated = (report.of_kinds[name][side] for side in KINDS)
-        for key in real:
-            if key.startswith(SHARE) and (real[key] or generated[key]):
-                word = key.removeprefix(SHARE)
-                words = f"{name}: {word}" if len(columns) > 1 else word
-                bars.append((words, real[key], generated[key]))
-    _pairs_of_bars(ax, bars, "Categories" + (f" of {short(columns[0])}" * (len(columns) == 1)))
-
-
-def _transitions(ax: Axes, report: "Report", d: int) -> None:
-    """What follows each category, as shares of the steps from it."""
-    entry = report.of_kinds[report.names[d]]
-    real, generated = (entry["transitions"][side] for side in KINDS)
-    bars = [
-        (f"{a} → {b}", real[i][j], generated[i][j])
-        for i, a in enumerate(entry["states"])
-        for j, b in enumerate(entry["states"])
-        if real[i][j] or generated[i][j]
-    ]
-    _pairs_of_bars(ax, bars, "Next category")
 
 
 def _histogram(ax: Axes, flat: tuple[Array, Array], low: float, high: float) -> None:
@@ -293,7 +224,7 @@ def temporal(report: "Report") -> Figure:
         _autocorrelation(axes[2], report, d)
         is_category = "transitions" in report.of_kinds.get(report.names[d], {})
         if is_category:
-            _transitions(axes[3], report, d)
+            transitions(axes[3], report, d)
         else:
             _violins(axes[3], real, generated)
         for ax in (*axes[:2], *axes[3:] * (not is_category)):

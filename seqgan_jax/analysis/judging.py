@@ -111,6 +111,12 @@ def metric(found: "Areas", labels: Sequence[str]) -> "Metric":
     return own.replace(floor=found.floor, per_feature=columns)
 
 
+def _limit(error: Any, floor: Any, floor_error: Any) -> Any:
+    """What an area must be above to be seen."""
+    above = 0.5 + resampling.DETECTION_SDS * error
+    return np.maximum(above, floor + 2 * np.hypot(error, floor_error))
+
+
 def sentence(found: "Areas", labels: Sequence[str]) -> str:
     """Which columns give the samples away, in words, as in `metric`; "" where there is one column.
 
@@ -121,16 +127,18 @@ def sentence(found: "Areas", labels: Sequence[str]) -> str:
     """
     if len(labels) == 1:
         return ""
-    limit_D = np.maximum(
-        0.5 + resampling.DETECTION_SDS * found.errors_D,
-        found.floors_D + 2 * np.hypot(found.errors_D, found.floor_errors_D),
-    )
+    limit_D = _limit(found.errors_D, found.floors_D, found.floor_errors_D)
     order = np.argsort(-found.columns_D, kind="stable")
     seen = [d for d in order if found.columns_D[d] > limit_D[d]]
     others = [f"{found.columns_D[d]:.2f}" for d in order if d not in seen]
     rest = " to ".join(dict.fromkeys([others[-1], others[0]])) if others else ""
+    if not seen and found.together > _limit(found.error, found.floor, found.floor_error):
+        return (
+            f"Columns give the samples away together (area {found.together:.2f}), none alone "
+            f"({rest})."
+        )
     if not seen:
-        return f"No column alone gives the samples away (areas {rest})."
+        return f"No column gives the samples away (areas {rest} alone)."
     most = MOST_NAMED if len(seen) > MOST_NAMED + 1 else len(seen)
     named = [labels[d] for d in seen[:most]]
     shown = [f"{found.columns_D[d]:.2f}" for d in seen[:most]]

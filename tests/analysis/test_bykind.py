@@ -254,6 +254,26 @@ def test_verdicts_of_the_judge():
     assert found(0.7, 0.02, floor=0.45, floor_error=0.16) == "close"
 
 
+def test_the_judge_in_words():
+    def said(together, *alone):
+        rows = [np.array(alone), np.full(len(alone), 0.01), np.full(len(alone), 0.5)]
+        areas = judge.Areas(together, 0.01, *rows[:2], 0.5, 0.01, rows[2], rows[1])
+        return judging.sentence(areas, [f"c{d}" for d in range(len(alone))])
+
+    assert said(0.5, 0.51, 0.49) == "No column gives the samples away (areas 0.49 to 0.51 alone)."
+    assert said(0.9, 0.51, 0.51) == (
+        "Columns give the samples away together (area 0.90), none alone (0.51)."
+    )
+    assert said(0.9, 0.9, 0.8, 0.7) == (
+        "c0, c1 and c2 give the samples away (areas 0.90, 0.80 and 0.70 alone)."
+    )
+    assert said(0.9, 0.9, 0.8, 0.7, 0.95, 0.6, 0.5) == (
+        "c3, c0, c1 and 2 more give the samples away (areas 0.95, 0.90 and 0.80 alone; the others "
+        "0.50)."
+    )
+    assert said(0.9, 0.9) == ""
+
+
 def test_a_judge_without_enough_sequences_says_so():
     x = np.random.default_rng(8).normal(size=(2, 12, 5, 1))
     report = analyze(x[0], x[1], train=x[0, :3])

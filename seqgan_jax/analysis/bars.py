@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from seqgan_jax.analysis.style import COLOURS, KINDS, short
+from seqgan_jax.analysis.style import COLOURS, KINDS, LINES, short
 from seqgan_jax.data.kind import CATEGORICAL
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 MOST_BARS = 12
+MOST_TICKS = 8
 SHARE = "share of "  # what the shares of categories are called, see `bykind.table`
 
 
@@ -84,3 +85,29 @@ def transitions(ax: Axes, report: "Report", d: int) -> None:
         if real[i][j] or generated[i][j]
     ]
     _pairs_of_bars(ax, bars, "Next category")
+
+
+def words(report: "Report", d: int) -> list[str]:
+    """What the levels of a column of categories are called, in their order."""
+    levels, listed = report.kinds[d].levels, report.of_kinds[report.names[d]]["real"]
+    named = [key.removeprefix(SHARE) for key in listed if key.startswith(SHARE)][:-1]
+    return named if len(named) == len(levels) else [f"{level:.6g}" for level in levels]
+
+
+def share_of_steps(ax: Axes, report: "Report", d: int, real: Array, generated: Array) -> None:
+    """The share at each step of the category whose shares differ most."""
+    levels = report.kinds[d].levels
+    gaps = [abs(np.mean(real == level) - np.mean(generated == level)) for level in levels]
+    worst = int(np.argmax(gaps))
+    steps = np.arange(1, real.shape[1] + 1)
+    for values, line in zip((real, generated), LINES, strict=True):
+        ax.plot(steps, np.mean(values == levels[worst], axis=0), **line)
+    ax.set(title=f"Share of {short(words(report, d)[worst], 24)} at each step", ylim=(0, None))
+    ax.set(xlabel="step", ylabel="share")
+
+
+def name_ticks(ax: Axes, report: "Report", d: int) -> None:
+    """Categories along the vertical axis, where these are few."""
+    levels = report.kinds[d].levels
+    if len(levels) <= MOST_TICKS:
+        ax.set_yticks(levels, [short(word) for word in words(report, d)])

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from seqgan_jax.analysis import metrics
-from seqgan_jax.analysis.bars import categories, numbers, shares, transitions, without_atoms
+from seqgan_jax.analysis import bars, metrics
 from seqgan_jax.analysis.style import (
     BLUE,
     COLOURS,
@@ -67,21 +66,21 @@ def distributions(report: "Report") -> Figure:
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure(2, 3, (12.0, 7.2))
         real, generated, label = _units(report)
-        some = numbers(report)
+        some = bars.numbers(report)
         flat = real[..., some].ravel(), generated[..., some].ravel()
         low, high = view(*flat)
         _histogram(axes[0], flat, low, high)
-        if categories(report):
-            shares(axes[1], report)
+        if bars.categories(report):
+            bars.shares(axes[1], report)
         else:
-            _densities(axes[1], without_atoms(report, real, generated), low, high)
+            _densities(axes[1], bars.without_atoms(report, real, generated), low, high)
             if any(kind.atoms for kind in report.kinds):
                 axes[1].set(title="Kernel density, without atoms")
         _quantiles(axes[2], flat, low, high, label)
         _boxes(axes[3], report, real, generated, label)
         _cdf(axes[4], report, flat, low, high)
         _statistics(axes[5], report)
-        for ax in (axes[0], axes[4], *axes[1:2] * (not categories(report))):
+        for ax in (axes[0], axes[4], *axes[1:2] * (not bars.categories(report))):
             ax.set(xlabel=label, xlim=(low, high))
         heading(figure, report)
     return figure
@@ -207,7 +206,7 @@ def _statistics(ax: Axes, report: "Report") -> None:
 def temporal(report: "Report") -> Figure:
     """Four panels on time: sample sequences, mean and std, autocorrelation, each step's values.
 
-    Of categories the last panel shows what follows each.
+    Of categories the second is of the share that differs most, the last of what follows each.
 
     With several features they show the one with the largest KS at single steps; the title says so.
     """
@@ -220,14 +219,20 @@ def temporal(report: "Report") -> Figure:
         real, generated = report.real_NTD[..., d], report.generated_NTD[..., d]
         label = _value_label(report.names[d])
         _samples(axes[0], real, generated, report.seed)
-        _bands(axes[1], real, generated)
         _autocorrelation(axes[2], report, d)
-        is_category = "transitions" in report.of_kinds.get(report.names[d], {})
-        if is_category:
-            transitions(axes[3], report, d)
+        shown = axes[:1]
+        if d in bars.categories(report):
+            bars.name_ticks(axes[0], report, d)
+            bars.share_of_steps(axes[1], report, d, real, generated)
+        else:
+            _bands(axes[1], real, generated)
+            shown += axes[1:2]
+        if "transitions" in report.of_kinds.get(report.names[d], {}):
+            bars.transitions(axes[3], report, d)
         else:
             _violins(axes[3], real, generated)
-        for ax in (*axes[:2], *axes[3:] * (not is_category)):
+            shown += axes[3:]
+        for ax in shown:
             ax.set(xlabel="step", ylabel=label)
         for ax in axes[:3]:
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqgan_jax.analysis import averages, metrics, resampling, sequences
+from seqgan_jax.analysis import averages, bykind, judging, metrics, resampling, sequences
+from seqgan_jax.analysis.bykind import Holding
 from seqgan_jax.analysis.catalogue import CATALOGUE
 from seqgan_jax.analysis.report import Metric, Report
-from seqgan_jax.analysis.resampling import Halves
 from seqgan_jax.config import DataConfig
+from seqgan_jax.data import kinds as of_data
 from seqgan_jax.data import layout, overlap
 from seqgan_jax.data.arrays import as_array
 from seqgan_jax.data.form import TimeForm
+from seqgan_jax.data.kind import Kind
 from seqgan_jax.data.layout import Sequences, default_names
 from seqgan_jax.errors import DataError
 
@@ -38,6 +40,9 @@ def analyze(
     max_sequences: int = MAX_SEQUENCES,
     scores: Sequence[str] = (),
     repeats: int = 5,
+    kinds: Sequence[Kind] | None = None,
+    rules: Holding | None = None,
+    judge: str = "auto",
     progress: Callable[[str, float], None] | None = None,
 ) -> Report:
     """Can `generated` sequences stand in for `real` ones?
@@ -57,6 +62,10 @@ def analyze(
         scores: published scores to compute as well: "discriminative", "predictive",
             "context_fid". They take from seconds to minutes.
         repeats: of each published score.
+        kinds: of the D columns, found in the training or real data where not given.
+        rules: between columns, see `data.rules.Rules`.
+        judge: whether a classifier judges, see `judging.areas`: "always", "never", or "auto": where
+            it takes less than about 10 s.
         progress: called with (what, share done) as the work proceeds.
     Raises:
         DataError: shapes that do not fit together, values that are not finite, too few sequences.
@@ -105,7 +114,17 @@ def analyze(
     halves = resampling.random_halves(rng, ids_N, len(generated_NTD), resampling.SPLITS)
     z_real, z_generated = units.standardise(real_NTD), units.standardise(generated_NTD)
     bins = averages.bins_of(z_real, z_generated)
-    found, curves = _average_metrics(rng, bins, z_real, z_generated, ids_N, halves, labels)
+    groups = resampling.groups_of(rng, ids_N, len(z_generated), halves)
+    found, curves = _average_metrics(bins, z_real, z_generated, groups, labels)
+    form = arrays["real"].form
+    words = [getattr(c, "categories", ()) for c in form.columns] if form else [()] * features
+    if kinds is None:
+        known = real_NTD if train_NTD is None else train_NTD
+        kinds = of_data.find(known, words=[bool(each) for each in words], names=labels)
+    if len(kinds) != features:
+        raise DataError(f"{len(kinds)} kinds were given for {features} features")
+    own, of_kinds = bykind.metrics(kinds, (real_NTD, generated_NTD), groups, labels, rules, words)
+    found |= own
     if windows is None:
         p_value = _ks_permutation(rng, bins, z_real, z_generated)
         found["ks"] = found["ks"].replace(p_value=p_value)
@@ -120,6 +139,12 @@ def analyze(
         notes.append(
             "No training data were given: memorisation is judged against one half of the real data."
         )
+    areas = None
+    if judging.is_wanted(judge, (train_NTD, real_NTD, generated_NTD), notes):
+        progress("judge", 0.9)
+        areas = judging.areas(train_NTD, real_NTD, generated_NTD, seed, ids_N, notes)
+        if areas is not None:
+            found["judge"] = judging.metric(areas, labels)
     if scores:
         from seqgan_jax.analysis import published
 
@@ -151,6 +176,9 @@ def analyze(
         diversity=diversity,
         curves=curves,
         extra=extra,
+        kinds=kinds,
+        of_kinds=of_kinds,
+        areas=areas,
         names=labels,
         counts=counts,
         real_NTD=real_NTD,
@@ -290,52 +318,24 @@ def _thin(
 
 
 def _average_metrics(
-    rng: np.random.Generator,
     bins: averages.Bins,
     z_real: Array,
     z_generated: Array,
-    ids_N: NDArray[Any],
-    halves: list[Halves],
+    groups: tuple[dict[str, Array], dict[str, Array]],
     labels: tuple[str, ...],
 ) -> tuple[dict[str, Metric], dict[str, Array]]:
     """Everything in `averages.figures`, with floors, intervals and verdicts; and curves to plot."""
-    small_rows = min(resampling.FAR_SAMPLE, max(3, len(z_real) // 4), len(z_generated))
-    pairs = resampling.small_pairs(rng, halves, resampling.SMALL_PAIRS, small_rows)
-    count = len(z_generated)
-
-    def means(z_NTD: Array, rows: dict[str, list[Any]], ids_N: Array) -> dict[str, Any]:
-        groups = {name: resampling.mean_weights(each, len(z_NTD)) for name, each in rows.items()}
-        groups["boots"] = resampling.bootstrap_weights(rng, ids_N, resampling.BOOTSTRAPS)
-        return averages.group_means(bins, z_NTD, groups)
-
-    real = means(
-        z_real,
-        {
-            "all": [np.arange(len(z_real))],
-            "first": [half.first for half in halves],
-            "second": [half.second for half in halves],
-            "small": [a for a, _ in pairs],
-            "other small": [b for _, b in pairs],
-        },
-        ids_N,
+    real, generated = (
+        averages.group_means(bins, z_NTD, rows)
+        for z_NTD, rows in zip((z_real, z_generated), groups, strict=True)
     )
-    matched_rows = {"all": [np.arange(count)], "matched": [half.generated for half in halves]}
-    generated = means(z_generated, matched_rows, np.arange(count))
-    full = averages.figures(bins, real["all"], generated["all"])
-    matched = averages.figures(bins, real["first"], generated["matched"])
-    floors = averages.figures(bins, real["first"], real["second"])
-    small = averages.figures(bins, real["small"], real["other small"])
-    boots = averages.figures(bins, real["boots"], generated["boots"])
-    exact = [
+    both = [
         metrics.ks_and_wasserstein(z_real[..., d], z_generated[..., d]) for d in range(len(labels))
     ]
-    full["ks"], full["wasserstein"] = np.array(exact).T[:, None]
-    found = {
-        name: resampling.with_verdict(
-            name, full[name], matched[name], floors[name], small[name], boots[name], labels
-        )
-        for name in full
-    }
+    exact = dict(zip(("ks", "wasserstein"), np.array(both).T[:, None], strict=True))
+    found = resampling.verdicts(
+        lambda p, q: averages.figures(bins, p, q), real, generated, lambda _: labels, exact
+    )
     return found, _curves({"real": real, "generated": generated})
 
 

@@ -1,17 +1,17 @@
 """The report as one HTML page: no network, no scripts, figures embedded, everything escaped."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from seqgan_jax.analysis.catalogue import CATALOGUE, WORDS
 from seqgan_jax.analysis.report import Report, grouped, number
-from seqgan_jax.analysis.text import BASIC, MOST_FEATURES, TEMPORAL
+from seqgan_jax.analysis.text import BASIC, MOST_FEATURES, TEMPORAL, areas_of, kind_rows
 
 SYMBOLS = {"close": "✓", "different": "≠", "far": "✗"}
 ALTERNATIVES = {
-    "distributions": "Histogram, density, Q-Q plot, quartiles, cumulative distribution and "
-    "statistics of real and generated values",
+    "distributions": "Histogram, density or shares of categories, Q-Q plot, quartiles, "
+    "cumulative distribution and statistics of real and generated values",
     "temporal": "Sample sequences, mean and std at each step, autocorrelation and the values at "
     "single steps, real and generated",
 }
@@ -89,6 +89,10 @@ def render(report: Report, pngs: Mapping[str, bytes]) -> str:
                 f"{WORDS[m.verdict]}{p_value}</td></tr>"
             )
         parts.append("</table></div>")
+    if features > 1 and report.areas is not None:
+        parts.append("<h2>The judge, each column alone</h2>")
+        head = ("", "area", "standard error", "floor")
+        parts.append(_table(head, [(n, *(f"{x:.3f}" for x in xs)) for n, *xs in areas_of(report)]))
     parts.append("<h2>Statistics in data units</h2>")
     parts += [_statistics(report, f, is_open=features == 1) for f in report.names[:MOST_FEATURES]]
     if features > MOST_FEATURES:
@@ -97,17 +101,28 @@ def render(report: Report, pngs: Mapping[str, bytes]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _statistics(report: Report, feature: str, *, is_open: bool) -> str:
-    rows = []
-    stats = report.statistics[feature]
-    for name in (*BASIC, *TEMPORAL):
-        real, generated = stats["real"][name], stats["generated"][name]
-        rows.append(
-            f'<tr><td>{name.replace("_", " ")}</td><td class="n">{real:.6g}</td>'
-            f'<td class="n">{generated:.6g}</td><td class="n">{generated - real:.3g}</td></tr>'
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of a column of names and columns of numbers."""
+    lines = [f"<th>{head[0]}</th>" + "".join(f"<th class='n'>{each}</th>" for each in head[1:])]
+    for name, *numbers in rows:
+        lines.append(
+            f"<td>{escape(name)}</td>" + "".join(f'<td class="n">{x}</td>' for x in numbers)
         )
+    inner = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f"<div class='wide'><table>{inner}</table></div>"
+
+
+def _statistics(report: Report, feature: str, *, is_open: bool) -> str:
+    stats = report.statistics[feature]
+    rows = [
+        (name.replace("_", " "), stats["real"][name], stats["generated"][name])
+        for name in (*BASIC, *TEMPORAL)
+    ]
+    rows += kind_rows(report, feature)
+    shown = [(name, f"{a:.6g}", f"{b:.6g}", f"{b - a:.3g}") for name, a, b in rows]
+    kind = report.of_kinds.get(feature, {}).get("kind", "")
     return (
-        f"<details{' open' if is_open else ''}><summary>{escape(feature)}</summary>"
-        "<div class='wide'><table><tr><th></th><th class='n'>real</th><th class='n'>generated</th>"
-        f"<th class='n'>difference</th></tr>{''.join(rows)}</table></div></details>"
+        f"<details{' open' if is_open else ''}><summary>{escape(feature)}"
+        f"{f' <small>({escape(kind)})</small>' if kind else ''}</summary>"
+        f"{_table(('', 'real', 'generated', 'difference'), shown)}</details>"
     )

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from seqgan_jax.analysis import metrics
+from seqgan_jax.analysis import bars, metrics
 from seqgan_jax.analysis.style import (
     BLUE,
     COLOURS,
@@ -59,19 +59,28 @@ def _value_label(name: str) -> str:
 
 
 def distributions(report: "Report") -> Figure:
-    """Six panels on values: histogram, density, Q-Q, boxes, CDF, statistics."""
+    """Six panels on values: histogram, density, Q-Q, boxes, CDF, statistics.
+
+    Where columns are categories, their shares stand in place of the density.
+    """
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure(2, 3, (12.0, 7.2))
         real, generated, label = _units(report)
-        flat = real.ravel(), generated.ravel()
+        some = bars.numbers(report)
+        flat = real[..., some].ravel(), generated[..., some].ravel()
         low, high = view(*flat)
         _histogram(axes[0], flat, low, high)
-        _densities(axes[1], flat, low, high)
+        if bars.categories(report):
+            bars.shares(axes[1], report)
+        else:
+            _densities(axes[1], bars.without_atoms(report, real, generated), low, high)
+            if any(kind.atoms for kind in report.kinds):
+                axes[1].set(title="Kernel density, without atoms")
         _quantiles(axes[2], flat, low, high, label)
         _boxes(axes[3], report, real, generated, label)
         _cdf(axes[4], report, flat, low, high)
         _statistics(axes[5], report)
-        for ax in (axes[0], axes[1], axes[4]):
+        for ax in (axes[0], axes[4], *axes[1:2] * (not bars.categories(report))):
             ax.set(xlabel=label, xlim=(low, high))
         heading(figure, report)
     return figure
@@ -102,7 +111,7 @@ def _quantiles(ax: Axes, flat: tuple[Array, Array], low: float, high: float, lab
     ax.plot(*pairs, "o", color=VERMILLION, markersize=4.5, markerfacecolor="none")
     ax.set(title="Q-Q (0.1% to 99.9%)", xlabel="real quantiles", ylabel="generated quantiles")
     ax.set(xlim=(low, high), ylim=(low, high))
-    unit = label.replace("value ", "").strip("()")
+    unit = label[label.rindex("(") + 1 : -1]
     style: Any = {"ha": "right", "fontsize": 9, "color": GREY}
     ax.annotate(unit, (0.97, 0.03), xycoords="axes fraction", **style)
 
@@ -197,6 +206,8 @@ def _statistics(ax: Axes, report: "Report") -> None:
 def temporal(report: "Report") -> Figure:
     """Four panels on time: sample sequences, mean and std, autocorrelation, each step's values.
 
+    Of categories the second is of the share that differs most, the last of what follows each.
+
     With several features they show the one with the largest KS at single steps; the title says so.
     """
     with matplotlib.rc_context(STYLE):
@@ -208,10 +219,20 @@ def temporal(report: "Report") -> Figure:
         real, generated = report.real_NTD[..., d], report.generated_NTD[..., d]
         label = _value_label(report.names[d])
         _samples(axes[0], real, generated, report.seed)
-        _bands(axes[1], real, generated)
         _autocorrelation(axes[2], report, d)
-        _violins(axes[3], real, generated)
-        for ax in (axes[0], axes[1], axes[3]):
+        shown = axes[:1]
+        if d in bars.categories(report):
+            bars.name_ticks(axes[0], report, d)
+            bars.share_of_steps(axes[1], report, d, real, generated)
+        else:
+            _bands(axes[1], real, generated)
+            shown += axes[1:2]
+        if "transitions" in report.of_kinds.get(report.names[d], {}):
+            bars.transitions(axes[3], report, d)
+        else:
+            _violins(axes[3], real, generated)
+            shown += axes[3:]
+        for ax in shown:
             ax.set(xlabel="step", ylabel=label)
         for ax in axes[:3]:
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))

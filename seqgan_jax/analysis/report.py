@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,9 @@ from seqgan_jax.analysis.catalogue import CATALOGUE, CLOSE, DIFFERENT, FAR, GROU
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from seqgan_jax.analysis.judge import Areas
+    from seqgan_jax.data.kind import Kind
 
 Array = NDArray[Any]
 
@@ -68,6 +71,9 @@ class Report:
     seed: int
     seconds: float
     sources: tuple[str, str] = ("real data", "generated data")
+    kinds: "Sequence[Kind]" = ()
+    of_kinds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # `bykind.table`
+    areas: "Areas | None" = None
 
     @property
     def verdict(self) -> str:
@@ -84,14 +90,23 @@ class Report:
             FAR: "The generated data are far from the real data.",
         }[self.verdict]
 
+    @property
+    def judged(self) -> str:
+        """Which columns give the samples away, in a sentence; "" where no judge was asked."""
+        if self.areas is None:
+            return ""
+        from seqgan_jax.analysis import judging
+
+        return judging.sentence(self.areas, self.names)
+
     def reasons(self, most: int = 5) -> list[str]:
         """Why the verdict is what it is, what matters first."""
         bad = [m for m in self.metrics.values() if m.verdict != CLOSE]
+        judged = [self.judged] if self.judged else []
         if not bad:
-            return [
-                f"All {len(self.metrics)} figures are within what real data show of themselves."
-            ]
-        out = self._diagnoses()
+            every = f"All {len(self.metrics)} figures are within what real data show of themselves."
+            return [every, *judged]
+        out = judged + self._diagnoses()
         bad.sort(key=lambda m: (m.verdict != FAR, -m.excess))
         for metric in bad[:most]:
             entry = CATALOGUE[metric.name]
@@ -149,6 +164,8 @@ class Report:
             "statistics": self.statistics,
             "diversity": self.diversity,
             "memorisation": self.extra,
+            "kinds": self.of_kinds,
+            "judge": self._judge_to_dict(),
             "curves": {name: np.asarray(c).tolist() for name, c in self.curves.items()},
             "data": {
                 "names": list(self.names),
@@ -160,6 +177,20 @@ class Report:
             "notes": list(self.notes),
             "seed": self.seed,
             "seconds": self.seconds,
+        }
+
+    def _judge_to_dict(self) -> dict[str, Any] | None:
+        """Areas, errors and floors, together and of each column; None where no judge was asked."""
+        if self.areas is None:
+            return None
+        a = self.areas
+        by_column = zip(a.columns_D, a.errors_D, a.floors_D, a.floor_errors_D, strict=True)
+        found = dict(zip(self.names, by_column, strict=True))
+        keys = ("area", "error", "floor", "floor_error")
+        return {
+            **dict(zip(keys, (a.together, a.error, a.floor, a.floor_error), strict=True)),
+            "columns": {n: dict(zip(keys, map(float, x), strict=True)) for n, x in found.items()},
+            "sentence": self.judged,
         }
 
     def to_json(self) -> str:

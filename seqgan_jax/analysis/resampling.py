@@ -5,7 +5,7 @@ single value: steps within a sequence depend on each other, and so do windows th
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,6 +142,53 @@ def verdict_of(
 def _spread(floors_R: Array) -> float:
     """Standard deviation over splits; 0 where there is one."""
     return float(floors_R.std(ddof=1)) if len(floors_R) > 1 else 0.0
+
+
+def groups_of(
+    rng: np.random.Generator, ids_N: Index, count: int, halves: Sequence[Halves]
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Rows of weights of all that figures of means need, of the real and of `count` generated."""
+    total = len(ids_N)
+    few = min(FAR_SAMPLE, max(3, total // 4), count)
+    pairs = small_pairs(rng, list(halves), SMALL_PAIRS, few)
+    real = {
+        "all": [np.arange(total)],
+        "first": [half.first for half in halves],
+        "second": [half.second for half in halves],
+        "small": [a for a, _ in pairs],
+        "other small": [b for _, b in pairs],
+    }
+    generated = {"all": [np.arange(count)], "matched": [half.generated for half in halves]}
+    found = []
+    for rows, ids in ((real, ids_N), (generated, np.arange(count))):
+        weights = {name: mean_weights(each, len(ids)) for name, each in rows.items()}
+        found.append(weights | {"boots": bootstrap_weights(rng, ids, BOOTSTRAPS)})
+    return found[0], found[1]
+
+
+def verdicts(
+    figures: Callable[[Any, Any], dict[str, Array]],
+    real: Mapping[str, Any],
+    generated: Mapping[str, Any],
+    labels: Callable[[str], Sequence[str]],
+    exact: Mapping[str, Array],
+) -> dict[str, Metric]:
+    """A Metric of each figure of two sets of means, by the groups of `groups_of`.
+
+    `labels` are the columns of a figure; `exact` are values that are not made of means.
+    """
+    rows = [
+        {**figures(real["all"], generated["all"]), **exact},
+        figures(real["first"], generated["matched"]),
+        figures(real["first"], real["second"]),
+        figures(real["small"], real["other small"]),
+        figures(real["boots"], generated["boots"]),
+    ]
+    found = {}
+    for name in rows[0]:
+        value, matched, floors, small, boots = (row[name] for row in rows)
+        found[name] = with_verdict(name, value, matched, floors, small, boots, labels(name))
+    return found
 
 
 def with_verdict(

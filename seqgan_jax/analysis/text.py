@@ -2,12 +2,17 @@
 
 import textwrap
 
+import numpy as np
+
 from seqgan_jax.analysis.catalogue import CATALOGUE, WORDS
 from seqgan_jax.analysis.report import Report, grouped, number
 
 WIDTH = 100
 HEADER = f"{'':<24}{'Real':>15}{'Generated':>15}{'Difference':>15}"
 MOST_FEATURES = 12
+MOST_AREAS = 40  # columns that the judge saw alone
+MOST_ROWS, MOST_STEPS = 16, 4  # shares and transitions of a column, the most different
+SIDES = ("real", "generated")
 BASIC = ("mean", "std", "min", "max", "median", "q25", "q75", "skewness", "kurtosis")
 TEMPORAL = ("autocorr_lag1", "autocorr_lag1_pooled", "volatility", "mean_trend", "std_trend")
 
@@ -45,6 +50,12 @@ def render(report: Report) -> str:
                 f"{name:<46}{number(m.value):>9}{number(m.floor):>9}  {span:<18} "
                 f"{m.verdict}{p_value}"
             )
+    if report.areas is not None and features > 1:
+        lines += ["", "THE JUDGE, EACH COLUMN ALONE", "-" * WIDTH]
+        lines.append(f"{'':<24}{'area':>15}{'error':>15}{'floor':>15}")
+        lines += [
+            f"{name[:23]:<24}{a:>15.3f}{e:>15.3f}{f:>15.3f}" for name, a, e, f in areas_of(report)
+        ]
     for feature in report.names[:MOST_FEATURES]:
         lines += _statistics(report, feature)
     if features > MOST_FEATURES:
@@ -63,7 +74,7 @@ def render(report: Report) -> str:
 
 
 def _row(name: str, real: float, generated: float) -> str:
-    return f"{name:<24}{real:>15.6g}{generated:>15.6g}{generated - real:>15.6g}"
+    return f"{name[:23]:<24}{real:>15.6g}{generated:>15.6g}{generated - real:>15.6g}"
 
 
 def _statistics(report: Report, feature: str) -> list[str]:
@@ -76,4 +87,35 @@ def _statistics(report: Report, feature: str) -> list[str]:
         suffix = f": {feature}" if len(report.names) > 1 else ""
         lines += ["", title + suffix, "-" * WIDTH, *head]
         lines += [_row(name, real[name], generated[name]) for name in names]
+    if rows := kind_rows(report, feature):
+        kind = textwrap.shorten(report.of_kinds[feature]["kind"], WIDTH - 6)
+        lines += ["", f"KIND: {kind}", "-" * WIDTH, HEADER, *(_row(*row) for row in rows)]
     return lines
+
+
+def areas_of(report: Report) -> list[tuple[str, float, float, float]]:
+    """Name, area, error and floor of each column that the judge saw alone, the worst first."""
+    if report.areas is None:
+        return []
+    numbers = zip(report.areas.columns_D, report.areas.errors_D, report.areas.floors_D, strict=True)
+    rows = [
+        (name, float(area), float(error), float(floor))
+        for name, (area, error, floor) in zip(report.names, numbers, strict=True)
+    ]
+    return sorted(rows, key=lambda row: -row[1])[:MOST_AREAS]
+
+
+def kind_rows(report: Report, feature: str) -> list[tuple[str, float, float]]:
+    """What is listed of a column by its kind: name, real and generated figure."""
+    entry = report.of_kinds.get(feature, {})
+    real, generated = entry.get("real", {}), entry.get("generated", {})
+    rows = [(name, real[name], generated[name]) for name in real]
+    rows = [row for row in rows if any(row[1:]) or row[0] != "share of others"]
+    states = entry.get("states", [])
+    shares = np.array([entry["transitions"][side] for side in SIDES if states])
+    steps = [
+        (f"{states[j]} after {states[i]}", float(shares[0, i, j]), float(shares[1, i, j]))
+        for i, j in np.ndindex(len(states), len(states))
+    ]
+    steps.sort(key=lambda row: -abs(row[1] - row[2]))
+    return rows[:MOST_ROWS] + steps[:MOST_STEPS]

@@ -88,8 +88,8 @@ def train(
     root, count = jax.random.key(seed), len(jax.tree.leaves(data_E)[0])
     experiments = jnp.arange(count, dtype=jnp.int32)
     keys = jax.vmap(lambda e: jax.random.split(jax.random.fold_in(root, e)))(experiments)
-    params = jax.vmap(init)(keys[:, 0])
-    state = (params, params, jax.vmap(optimizer.init)(params), keys[:, 1])
+    params = jax.jit(jax.vmap(init))(keys[:, 0])
+    state = (params, params, jax.jit(jax.vmap(optimizer.init))(params), keys[:, 1])
     shared = jnp.asarray(x_NTD, jnp.float32)
     for done in range(0, steps, chunk):
         size, start = min(chunk, steps - done), jnp.asarray(done, jnp.int32)

@@ -12,10 +12,18 @@ import numpy as np
 import pytest
 
 from seqgan_jax import analysis
+from seqgan_jax.analysis import judging
 from seqgan_jax.data import layout
 from seqgan_jax.run import cli, directory
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _without_judge(request, monkeypatch):
+    """It takes seconds; one test is enough."""
+    if "files_of_the_contract" not in request.node.name:
+        monkeypatch.setattr(judging, "MOST_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -57,6 +65,8 @@ def test_all_files_of_the_contract_are_written_and_inputs_stay(files, capsys):
     out = capsys.readouterr().out
     assert out.startswith("FAR: ")
     assert "analysis_report.html" in out
+    found = json.loads((files / "out" / "analysis_metrics.json").read_text())
+    assert found["judge"]["area"] == found["metrics"]["judge"]["value"] > 0.6
 
 
 def test_no_plots_prefix_and_quiet(files, capsys):

@@ -36,7 +36,7 @@ def test_all_shapes_can_be_drawn(shape, kind):
         a[..., 0], b[..., 0] = 1.0, 1.0
     if kind == "far away":
         b = b * 1e6 + 1e9
-    figures = analyze(a, b).figures()
+    figures = analyze(a, b, judge="never").figures()
     assert set(figures) == {"distributions", "temporal"}
     assert len(figures["distributions"].axes) == 6
     assert len(figures["temporal"].axes) == 4
@@ -57,6 +57,30 @@ def test_panels_are_those_of_the_contract():
         assert "n = 50" in legend
         assert "n = 70" in legend
         assert all(ax.get_xlabel() or ax.get_xticklabels() for ax in found.axes)
+
+
+def test_categories_are_bars_and_atoms_are_in_no_density():
+    rng = np.random.default_rng(2)
+    x = np.stack([rng.normal(size=(200, 9)), rng.integers(0, 3, (200, 9))], axis=-1)
+    x[..., 0] = np.where(x[..., 0] < 0, 0.0, x[..., 0])
+    y = x.copy()
+    y[..., 1] = np.where(y[..., 1] == 2, np.arange(9) % 2, y[..., 1])  # the worst column by KS
+    figures = analyze(x, y, names=["rain", "state"], judge="never").figures()
+    panel = figures["distributions"].axes[1]
+    assert titles(figures["distributions"])[1] == "Categories of state"
+    heights = [bar.get_height() for bar in panel.patches]
+    counts = [np.sum(each[..., 1] == level) for each in (x, y) for level in range(3)]
+    np.testing.assert_allclose(heights, np.array(counts) / 1800)
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == ["0", "1", "2"]
+    assert titles(figures["temporal"])[3] == "Next category"
+    assert titles(figures["temporal"])[1] == "Share of 2 at each step"
+    line = figures["temporal"].axes[1].lines[0].get_ydata()
+    np.testing.assert_allclose(line, [np.sum(x[:, t, 1] == 2) / 200 for t in range(9)])
+    assert draw(figures["temporal"]).startswith(b"\x89PNG")
+    figure = analyze(x[..., :1], y[..., :1], judge="never").figures()["distributions"]
+    assert "without atoms" in titles(figure)[1]
+    _, density = figure.axes[1].lines[0].get_data()
+    assert density.max() < 1.2 * 2 / np.sqrt(2 * np.pi)  # of |N(0, 1)|, no spike at 0
 
 
 def test_colours_differ_in_lightness_too():

@@ -1,0 +1,155 @@
+"""The judge in a report: whether it is worth its time, its verdict, and what it says in words."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from seqgan_jax.analysis import resampling
+from seqgan_jax.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from seqgan_jax.analysis.judge import Areas
+    from seqgan_jax.analysis.report import Metric
+
+Array = NDArray[Any]
+
+WHEN = ("auto", "always", "never")
+MOST_SECONDS = 10.0  # of auto
+COMPILING, A_COLUMN, A_NUMBER = 4.0, 0.4, 3e-7  # seconds on two cores, see `seconds`
+MOST_ROWS = 20_000  # of all parts
+LEAST_BLOCKS = 6  # of each stretch of the real data, where these are cut into two parts
+MOST_NAMED = 3
+
+
+def seconds(rows: int, steps: int, features: int) -> float:
+    """About how long the judge takes on two cores, to a factor of 2."""
+    batch = max(8, min(64, 3072 // steps)) * steps / (64 * 24)
+    return (
+        COMPILING + A_COLUMN * features * batch + A_NUMBER * min(rows, MOST_ROWS) * steps * features
+    )
+
+
+def is_wanted(when: str, parts: Sequence[Array | None], notes: list[str]) -> bool:
+    """Whether the judge is asked; a note is added where it is left out for its time.
+
+    Raises:
+      UsageError: `when` is not one of WHEN.
+    """
+    if when not in WHEN:
+        raise UsageError(f"judge is {when!r}; it can be {', '.join(WHEN)}.")
+    there = [x for x in parts if x is not None]
+    needed = seconds(sum(map(len, there)), *there[0].shape[1:])
+    if when == "auto" and needed > MOST_SECONDS:
+        notes.append(
+            f"The judge, a classifier that says which column gives samples away, was left out: it "
+            f"would take about {needed:.0f} s (--judge always)."
+        )
+    return when == "always" or (when == "auto" and needed <= MOST_SECONDS)
+
+
+def areas(
+    train_NTD: Array | None,
+    real_NTD: Array,
+    generated_NTD: Array,
+    seed: int,
+    ids_N: Array,
+    notes: list[str],
+) -> "Areas | None":
+    """What `judge.areas` finds; None, and a note, where there are too few sequences.
+
+    Without training data one part of the real data stands for it, and the other is held out.
+    """
+    from seqgan_jax.analysis import judge
+
+    held = np.arange(len(real_NTD))
+    if train_NTD is None:
+        trained, held = parts(ids_N)
+        train_NTD = real_NTD[trained]
+    try:
+        return judge.areas(train_NTD, real_NTD[held], generated_NTD, seed, ids_N[held])
+    except DataError as error:
+        notes.append(f"No judge: {error}")
+        return None
+
+
+def parts(ids_N: Array) -> tuple[Array, Array]:
+    """Rows to train on and rows that are held out and share no step with these, by their blocks.
+
+    Stretches of the real data in turn, without the blocks at the ends of held-out ones.
+    """
+    from seqgan_jax.analysis import judge
+
+    blocks = int(ids_N[-1]) + 1
+    number = 2 * int(np.clip(blocks // (2 * LEAST_BLOCKS), 1, 8))
+    run_N = judge.stretches(ids_N, number)
+    held_N = run_N % 2 == 1
+    if blocks < len(ids_N):
+        for run in range(1, number, 2):
+            own = ids_N[run_N == run]
+            held_N &= (ids_N != own[0]) & ((ids_N != own[-1]) | (run == number - 1))
+    return np.flatnonzero(run_N % 2 == 0), np.flatnonzero(held_N)
+
+
+def metric(found: "Areas", labels: Sequence[str]) -> "Metric":
+    """The area of all columns with its floor, interval and verdict.
+
+    Seen is what is above 0.5 by 4 of its errors and above the floor by 2 of the floor's: that is
+    one draw, and says whether the real data drift. Small samples are FAR_SAMPLE of each kind, where
+    the area of equal laws has the variance (2 n + 1) / (12 n^2) (Mann and Whitney 1947).
+    """
+    normal = ndtri((np.arange(100) + 0.5) / 100)
+    few = resampling.FAR_SAMPLE
+    chance = np.sqrt((2 * few + 1) / (12 * few**2))
+    floor, value = max(0.5, found.floor), np.array([found.together])
+    arrays = (floor + found.floor_error / 2 * normal, floor + chance * normal)
+    boots = found.together + found.error * normal
+    own = resampling.with_verdict("judge", value, value, *arrays, boots)
+    columns = dict(zip(labels, found.columns_D.tolist(), strict=True)) if len(labels) > 1 else {}
+    return own.replace(floor=found.floor, per_feature=columns)
+
+
+def _limit(error: Any, floor: Any, floor_error: Any) -> Any:
+    """What an area must be above to be seen."""
+    above = 0.5 + resampling.DETECTION_SDS * error
+    return np.maximum(above, floor + 2 * np.hypot(error, floor_error))
+
+
+def sentence(found: "Areas", labels: Sequence[str]) -> str:
+    """Which columns give the samples away, in words, as in `metric`; "" where there is one column.
+
+    >>> from seqgan_jax.analysis.judge import Areas
+    >>> alone, none = np.array([0.93, 0.48, 0.61]), np.full(3, 0.5)
+    >>> sentence(Areas(0.9, 0.03, alone, none / 10, 0.5, 0.04, none, none / 10), ("a", "b", "c"))
+    'a gives the samples away (area 0.93 alone; the others 0.48 to 0.61).'
+    """
+    if len(labels) == 1:
+        return ""
+    limit_D = _limit(found.errors_D, found.floors_D, found.floor_errors_D)
+    order = np.argsort(-found.columns_D, kind="stable")
+    seen = [d for d in order if found.columns_D[d] > limit_D[d]]
+    others = [f"{found.columns_D[d]:.2f}" for d in order if d not in seen]
+    rest = " to ".join(dict.fromkeys([others[-1], others[0]])) if others else ""
+    if not seen and found.together > _limit(found.error, found.floor, found.floor_error):
+        return (
+            f"Columns give the samples away together (area {found.together:.2f}), none alone "
+            f"({rest})."
+        )
+    if not seen:
+        return f"No column gives the samples away (areas {rest} alone)."
+    most = MOST_NAMED if len(seen) > MOST_NAMED + 1 else len(seen)
+    named = [labels[d] for d in seen[:most]]
+    shown = [f"{found.columns_D[d]:.2f}" for d in seen[:most]]
+    more = len(seen) - most
+    names, numbers = (
+        each[0] if len(each) == 1 else f"{', '.join(each[:-1])} and {each[-1]}"
+        for each in ([*named, *[f"{more} more"] * (more > 0)], shown)
+    )
+    return (
+        f"{names} {'gives' if len(seen) == 1 else 'give'} the samples away (area"
+        f"{'s' * (len(shown) > 1)} {numbers} alone"
+        + (f"; the others {rest}" if rest else "")
+        + ")."
+    )

@@ -48,6 +48,7 @@ def compare(
     from seqgan_jax.analysis.compare import analyze
 
     description: dict[str, Any] = {}
+    form, rules = None, None
     if real_path is None or generated_path is None:
         if not run_dir.is_dir():
             raise CheckpointError(
@@ -55,6 +56,7 @@ def compare(
                 "another with --run-dir, or two files with --real and --generated."
             )
         description = directory.data_of(run_dir)
+        form, rules = directory.form_of(run_dir), directory.rules_of(run_dir)
     sources = (
         real_path or _run_file(run_dir, "held_out.npy", "--real"),
         generated_path or _run_file(run_dir, "final_samples.txt", "--generated"),
@@ -64,13 +66,16 @@ def compare(
 
     def sample(path: str | None, source: str, window: int | None = None) -> "Sequences":
         if path is not None:
-            return read(path, **{**reading, "window": reading["window"] or window})
+            return read(path, **{**reading, "window": reading["window"] or window}, like=form)
         own = read(source, layout="rows", features=features)
         if names is None or len(names) != own.x_NTD.shape[2]:
             return own
-        return dataclasses.replace(own, names=tuple(names))
+        return dataclasses.replace(own, names=tuple(names), form=form)
 
     reading = {**reading, "features": features}
+    if real_path is not None and form is None:
+        # Words of the generated data have the codes of the real data's.
+        form = read(real_path, **{**reading, "window": reading["window"] or 2}).form
     generated = sample(generated_path, sources[1])
     steps = generated.x_NTD.shape[1]
     real = sample(real_path, sources[0], steps)
@@ -78,6 +83,7 @@ def compare(
         real,
         generated,
         train=None if train_path is None else sample(train_path, train_path, steps),
+        rules=rules,
         **how,
     )
     found = dict(report.metrics)

@@ -12,7 +12,7 @@ from seqgan_jax.data.columns import decimals_of
 MOST_LEVELS = 4096  # of a table
 TOLERANCE = 1e-3  # of a step: nearer values are on the lattice
 EDGE = 5  # an end that came so often is one: nothing was cut off there by chance
-MARGIN = 0.1  # of the range, beyond an end that came seldom
+MARGIN = 0.5  # of the range, beyond an end that came seldom: later data go there too
 SAME = 2e-6  # of the spread: closer levels are one, printed or computed in two ways
 EXACT = 1e-6  # of a step: nearer values are on it as well as float64 can
 DENSE, FEW_DENSE, FEW = 1 / 8, 1 / 2, 20  # shares of a lattice
@@ -97,19 +97,24 @@ def point(number: np.ndarray, origin: float, step: float) -> np.ndarray:
 def ends_of(levels_L: np.ndarray, counts_L: np.ndarray, margin: float) -> tuple[float, float]:
     """Between what values samples may lie.
 
-    An end that came EDGE times or more is the end; another is moved by `margin`, but not across 0
+    An end that came EDGE times or more, and no less than half as often as the levels beside it, is
+    the end: it is none of a tail that thins out. Another is moved by `margin`, but not across 0
     where no value is, nor across the 1 or 100 at which shares end.
 
     >>> ends_of(np.array([0.1, 0.5, 0.9]), np.array([1, 9, 9]), 0.3)
     (0.0, 0.9)
     """
     first, last = float(levels_L[0]), float(levels_L[-1])
-    low = first if counts_L[0] >= EDGE else first - margin
-    high = last if counts_L[-1] >= EDGE else last + margin
+    low = first if _is_end(counts_L) else first - margin
+    high = last if _is_end(counts_L[::-1]) else last + margin
     if first >= 0:
         low = max(low, 0.0)
         high = last if last in (1.0, 100.0) else high
     return low, min(high, 0.0) if last <= 0 else high
+
+
+def _is_end(counts_L: np.ndarray) -> bool:
+    return bool(counts_L[0] >= max(EDGE, 0.5 * np.median(counts_L[1:5])))
 
 
 def merged(levels_L: np.ndarray, counts_L: np.ndarray, spread: float) -> np.ndarray:

@@ -135,6 +135,9 @@ class Analyze:
     scores: str = "default"
     """Published scores to compute as well, separated by commas: discriminative, predictive,
     context_fid, or all. They take from seconds to minutes."""
+    judge: Literal["auto", "always", "never"] = "auto"
+    """Whether classifiers judge, all columns together and each alone, on windows that they have not
+    seen. auto: where it takes less than about 10 s."""
     fail_over: Annotated[tuple[str, ...], arg(metavar="METRIC=VALUE"), UseAppendAction] = ()
     """Exit with 1 if a figure is over its limit (precision, recall, coverage: under), for use in
     scripts: --fail-over ks=0.05 --fail-over coverage=0.9. Names: as in PREFIX_metrics.json."""
@@ -391,6 +394,7 @@ def _analyze(options: Analyze) -> int:
             max_sequences=options.max_sequences,
             scores=scores,
             repeats=options.repeats,
+            judge=options.judge,
             progress=progress,
         )
     written = command.write(report, folder, options.prefix, plots=options.plots)

@@ -19,6 +19,8 @@ from typing import IO, Any
 import filelock
 
 from seqgan_jax.data import files
+from seqgan_jax.data.form import Form
+from seqgan_jax.data.rules import Rules
 from seqgan_jax.errors import BusyError, CheckpointError
 
 FORMAT = 2  # of config.json
@@ -178,6 +180,33 @@ def data_of(run_dir: Path) -> dict[str, Any]:
             "or name files with --real and --generated."
         )
     return data
+
+
+def form_of(run_dir: Path) -> Form | None:
+    """What a run's input looked like; None of a simulator.
+
+    Raises:
+      CheckpointError: it is damaged.
+    """
+    stored = read_config(run_dir).get("form")
+    try:
+        return None if stored is None else Form.from_json(stored)
+    except ValueError as error:
+        raise CheckpointError(f"{run_dir / 'config.json'}: {error}. Use another run.") from error
+
+
+def rules_of(run_dir: Path) -> Rules | None:
+    """The rules that a run's samples keep; None where there are none.
+
+    Raises:
+      CheckpointError: they are damaged.
+    """
+    scaler = read_config(run_dir).get("scaler")
+    stored = scaler.get("rules") if isinstance(scaler, dict) else None
+    try:
+        return None if stored is None else Rules.from_json(stored)
+    except ValueError as error:
+        raise CheckpointError(f"{run_dir / 'config.json'}: {error}. Use another run.") from error
 
 
 def _refuse_constant(name: str) -> float:

@@ -5,10 +5,11 @@ Shapes: N sequences, T steps, D columns of the data, E inner columns (after rule
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 import numpy as np
+from scipy.special import ndtr
 
 from seqgan_jax.config import DataConfig
 from seqgan_jax.data import bounds, columns, kinds, rule_finding
@@ -22,7 +23,8 @@ from seqgan_jax.errors import UsageError
 
 Value = TypeVar("Value")
 NOT_NEGATIVE = Limits(0.0, math.inf, True, "never below 0")
-NEAR = 4.0  # standard deviations of the increments
+EXPECTED = 7.0
+LARGEST = 1e100  # so that squares are finite
 
 
 def fit(
@@ -37,7 +39,8 @@ def fit(
     """
     limits_D = bounds.of_columns(config.log, config.bounds, names)
     asked_D = kinds.of_columns(config.kind, names)
-    rules = rules_of(train_NTD, names, config, form)
+    limited = {name for name, limits in zip(names, limits_D, strict=True) if limits}
+    rules = rules_of(train_NTD, names, config, form, limited)
     if not rules:
         words = _words(form)
         found = kinds.find(train_NTD, asked_D, words, names)
@@ -78,16 +81,23 @@ def asked_of_streams(names: Sequence[str], config: DataConfig) -> tuple[str | No
 
 
 def rules_of(
-    train_NTD: np.ndarray, names: Sequence[str], config: DataConfig, form: Form | None = None
+    train_NTD: np.ndarray,
+    names: Sequence[str],
+    config: DataConfig,
+    form: Form | None = None,
+    limited: Collection[str] = (),
 ) -> Rules:
-    """The rules that are asked for, and with --rules auto those that the data show beside them."""
+    """The rules that are asked for, and with --rules auto those that the data show beside them.
+
+    None is looked for among columns of which something else is asked, such as `limited` ones.
+    """
     decimals_D = (
         tuple(column.decimals for column in form.columns)
         if form is not None
         else tuple(columns.decimals_of(train_NTD[..., d].ravel()) for d in range(len(names)))
     )
     given = tuple(parse(text, names) for text in config.rule)
-    about = {name for rule in given for name in rule.columns}
+    about = {name for rule in given for name in rule.columns} | set(limited)
     if config.rules == "auto":
         found = rule_finding.find(train_NTD, names, decimals_D)
         given += tuple(rule for rule in found if not about & set(rule.columns))
@@ -104,19 +114,24 @@ def _found_limits(
     limits_D: Sequence[Limits | None],
     asked_D: Sequence[str | None],
 ) -> list[Limits | None]:
-    """Limits with 0 as the bound of each density that a step could take below it, and none does.
+    """Limits with 0 as the bound of each density that is never below it, where chance would be.
 
-    Where a hundredth of the values are within NEAR increments of 0, a law without a bound would
-    have been seen below.
+    Chance is sum_t Phi(-m_t / s) with m_t the linear regression on the value before and s its
+    residual's standard deviation: at EXPECTED falls below 0 none is found once in exp(EXPECTED).
     """
+    once_NT = kinds.once(x_NTD)[:, 1:]
     limits = list(limits_D) or [None] * len(found)
     for d, kind in enumerate(found):
         x = x_NTD[..., d]
         if limits[d] or kind.name != CONTINUOUS or asked_D[d] or kind.static or x.min() < 0:
             continue
-        with np.errstate(over="ignore"):
-            usual = float(np.diff(x, axis=1).std())
-        if np.quantile(x, 0.01) < NEAR * usual and x.max() > 0:
+        before, after = x[:, :-1][once_NT], x[:, 1:][once_NT]
+        if x.max() > LARGEST or len(after) < 2 or before.std() == 0:
+            continue
+        slope = np.cov(before, after)[0, 1] / before.var(ddof=1)
+        expected = after.mean() + slope * (before - before.mean())
+        spread = (after - expected).std()
+        if spread > 0 and ndtr(-expected / spread).sum() > EXPECTED:
             limits[d] = NOT_NEGATIVE
     return limits
 

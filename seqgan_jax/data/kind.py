@@ -113,12 +113,17 @@ class Kind:
     def holds(self, x: np.ndarray) -> np.ndarray:
         """bool, for each value: it can be one of this column.
 
-        On a lattice to a thousandth of its step. Between and beyond the levels of a table that is
-        not exactly one (irregular, float32, printed sixths) a value counts as the nearest level.
+        On a lattice to a thousandth of its step. Between the levels of a table that is not exactly
+        one (irregular, float32, printed sixths), and beyond them by their range, a value counts as
+        the nearest level.
         """
         spacing = self._spacing(2 * grids.EXACT)
-        if self.name == CONTINUOUS or (self.name == GRID and not spacing):
+        if self.name == CONTINUOUS:
             return np.isfinite(x)
+        if self.name == GRID and not spacing:
+            width = self.levels[-1] - self.levels[0]
+            near: np.ndarray = (x >= self.levels[0] - width) & (x <= self.levels[-1] + width)
+            return near | np.isin(x, self.atoms)
         good: np.ndarray = np.abs(self.snap(x) - x) <= grids.TOLERANCE * spacing
         return good | np.isin(x, self.atoms)
 

@@ -1,13 +1,15 @@
-"""The page on data is true: its code runs, and each command prints what the page says."""
+"""The pages on data and columns are true: their code runs, each command prints what they say."""
 
 import contextlib
 import io
 import re
 from pathlib import Path
 
+import pytest
+
 from seqgan_jax.run import cli
 
-PAGE = Path(__file__).parent.parent / "docs" / "data.md"
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 def run(command):
@@ -41,7 +43,8 @@ def redone(page):
     return re.sub(r"```(\w+)\n(.*?)```", block, page, flags=re.S)
 
 
-def test_the_page_on_data(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["data.md"])
+def test_a_page(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    page = PAGE.read_text()
+    page = (DOCS / name).read_text()
     assert redone(page) == page

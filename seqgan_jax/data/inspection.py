@@ -13,7 +13,7 @@ import numpy as np
 
 from seqgan_jax import config
 from seqgan_jax.config import DataConfig
-from seqgan_jax.data import arrays, categories, evidence, layout, tables, texts, windows
+from seqgan_jax.data import arrays, categories, encoding, evidence, layout, tables, texts, windows
 from seqgan_jax.data import times as clock
 from seqgan_jax.data.columns import ends_of
 from seqgan_jax.data.evidence import Reading, Wanted
@@ -54,6 +54,9 @@ class Inspection:
       notes: what was seen.
       questions: what must be answered before training, each with its flags.
       command: that trains on it as it was read; "" where a question is open that it cannot answer.
+      learned: how that command learns each column, in words; () where there is no command, or the
+        data would be streamed.
+      rules: between columns, which every sample keeps; found in what would be the training part.
     """
 
     source: str
@@ -66,14 +69,17 @@ class Inspection:
     notes: tuple[str, ...]
     questions: tuple[str, ...]
     command: str
+    learned: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The object that `seqgan inspect --json` prints."""
         stored = dataclasses.asdict(self)
         shown = ("name", "kind", "dtype", "low", "high", "grid", "decimals", "atoms", "missing")
+        learned = stored.pop("learned") or ("",) * len(self.columns)
         stored["columns"] = [
-            {name: column[name] for name in (*shown, "categories", "notes")}
-            for column in stored["columns"]
+            {name: column[name] for name in (*shown, "categories", "notes")} | {"learned": words}
+            for column, words in zip(stored["columns"], learned, strict=True)
         ]
         return stored
 
@@ -169,7 +175,7 @@ def _of_sequences(
 ) -> Inspection:
     """What is in an array, which holds sequences unless the reader asks."""
     changes: dict[str, Any] = {}
-    questions = []
+    questions, learned = [], _NOTHING
     if x_NTD is not None and settings.missing == "error" and np.isnan(x_NTD).any():
         questions.append(_about_missing(float(np.isnan(x_NTD).mean())))
         changes["missing"] = "interpolate"
@@ -183,7 +189,13 @@ def _of_sequences(
             source, UNKNOWN, None, None, None, (), columns, tuple(shape), tuple(questions), ""
         )
     whole = found.x_NTD if x_NTD is None else x_NTD
-    form = found.form
+    form, command = found.form, _command(source, settings, changes)
+    if settings.data is None or not layout.open_stream(settings):
+        try:
+            learned = _learned(found)
+        except DataError as error:
+            questions.append(str(error))
+            command = ""
     return Inspection(
         source,
         form.layout if form else "rows",
@@ -194,12 +206,26 @@ def _of_sequences(
         windows.described(whole, found.names),
         found.notes,
         tuple(questions),
-        _command(source, settings, changes),
+        command,
+        *learned,
     )
 
 
 def _names(x_NTD: np.ndarray) -> tuple[str, ...]:
     return layout.default_names(x_NTD.shape[2])
+
+
+# ------------------------------------------------------------------ how it is learned
+
+_NOTHING: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+
+
+def _learned(sequences: Sequences) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """How each column is learned, and the rules; raises DataError as training does."""
+    train_NTD = split(sequences).train_NTD
+    scaler = encoding.fit(train_NTD, sequences.names, DataConfig(), sequences.form)
+    words = (scaler.described(d) or "continuous" for d in range(len(sequences.names)))
+    return tuple(words), tuple(map(str, scaler.rules.rules)) if scaler.rules else ()
 
 
 # ------------------------------------------------------------------ tables
@@ -231,13 +257,15 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         x_LD = np.stack([table.columns[d].values for d in good], 1) if good else np.zeros((1, 0))
     seen = _rows(x_LD, cut) if reading.layout == "rows" else _steps(table, reading, cut, x_LD)
     changes: dict[str, Any] = {}
-    can_train = not questions
+    learned, can_train = _NOTHING, not questions
     if cut.missing == "error" and seen.missing:
         questions.append(_about_missing(seen.missing))
         changes["missing"] = "interpolate"
     if can_train:
         try:
-            changes |= _proposed(table, reading, seen, dataclasses.replace(cut, **changes))
+            found, window = _proposed(table, reading, seen, dataclasses.replace(cut, **changes))
+            learned = _learned(found)
+            changes |= {} if window is None else {"window": window}
         except DataError as error:
             questions.append(str(error))
             can_train = False
@@ -261,6 +289,8 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         notes=(*table.notes, *reading.notes, *seen.notes),
         questions=tuple(questions),
         command=_command(source, settings, changes) if can_train else "",
+        learned=learned[0],
+        rules=learned[1],
     )
 
 
@@ -312,8 +342,11 @@ def _steps(table: Table, reading: Reading, cut: Cut, x_LD: np.ndarray) -> _Seen:
     return _Seen(lengths, pieces, missing, time, notes)
 
 
-def _proposed(table: Table, reading: Reading, seen: _Seen, cut: Cut) -> dict[str, Any]:
-    """The window to train with: none where whole sequences are of one length and enough.
+def _proposed(
+    table: Table, reading: Reading, seen: _Seen, cut: Cut
+) -> tuple[Sequences, int | None]:
+    """The sequences to train on, and their window: None where whole ones are of one length and
+    enough.
 
     Raises DataError where there is none that can be trained on.
     """
@@ -331,11 +364,12 @@ def _proposed(table: Table, reading: Reading, seen: _Seen, cut: Cut) -> dict[str
     first: DataError | None = None
     for size in sizes:
         try:
-            split(windows.build(table, reading, dataclasses.replace(cut, window=size)))
+            found = windows.build(table, reading, dataclasses.replace(cut, window=size))
+            split(found)
         except DataError as error:
             first = first or error
         else:
-            return {} if size is None else {"window": size}
+            return found, size
     raise first or DataError(f"{table.shown}: no window can be cut.")
 
 
@@ -448,6 +482,7 @@ def _screen(found: Inspection) -> Iterator[str]:
     if found.columns:
         yield ""
         yield from _table_of(found.columns)
+    yield from _how_learned(found)
     blocks = (("note", found.notes), ("question", found.questions))
     for title, items in blocks:
         if items:
@@ -483,6 +518,21 @@ def _table_of(columns: tuple[ColumnForm, ...]) -> Iterator[str]:
         yield "  ".join([left, *cells, row[-1] * (widths[-1] > 0)]).rstrip()
     if len(columns) > MOST_SHOWN:
         yield f"  ... {len(columns) - MOST_SHOWN:,} more (--json lists all)"
+
+
+def _how_learned(found: Inspection) -> Iterator[str]:
+    """How each column is learned, and the rules."""
+    if found.learned:
+        names = [printable(column.name) for column in found.columns[:MOST_SHOWN]]
+        width = max(map(len, names))
+        yield from ("", "learned as")
+        for name, words in zip(names, found.learned[:MOST_SHOWN], strict=True):
+            yield f"  {name:<{width}}  {printable(words)}"
+    if found.rules:
+        yield from ("", "rules")
+        yield from (f"  {printable(rule)}" for rule in found.rules[:MOST_SHOWN])
+        if len(found.rules) > MOST_SHOWN:
+            yield f"  ... {len(found.rules) - MOST_SHOWN:,} more (--json lists all)"
 
 
 def _ends(column: ColumnForm) -> tuple[str, str]:

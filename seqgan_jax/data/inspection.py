@@ -13,7 +13,17 @@ import numpy as np
 
 from seqgan_jax import config
 from seqgan_jax.config import DataConfig
-from seqgan_jax.data import arrays, categories, encoding, evidence, layout, tables, texts, windows
+from seqgan_jax.data import (
+    arrays,
+    bounds,
+    categories,
+    encoding,
+    evidence,
+    layout,
+    tables,
+    texts,
+    windows,
+)
 from seqgan_jax.data import times as clock
 from seqgan_jax.data.columns import ends_of
 from seqgan_jax.data.evidence import Reading, Wanted
@@ -27,7 +37,8 @@ from seqgan_jax.errors import DataError, UsageError
 UNKNOWN = "unknown"
 LONG = 200  # steps of a sequence of which windows are proposed
 READ = layout.READING - {"data", "num_sequences", "memory", "buffer"}
-OTHER = {item.name for item in dataclasses.fields(DataConfig)} - READ
+LEARN = {"log", "bounds", "kind", "rule", "rules"}
+OTHER = {item.name for item in dataclasses.fields(DataConfig)} - READ - LEARN
 SHORTEST = 5  # steps of a window that is proposed
 MOST_SHOWN = 20  # columns
 WIDTH = 100
@@ -101,11 +112,12 @@ def inspect(
       x: path, DataFrame, Series or array: what `SeqGAN.fit` and `--data` take.
       id: column or columns that name the sequence.
       time: column or columns of the time index.
-      settings: of how data are read, by the names of the flags: layout, columns, window, ...
+      settings: of how data are read and learned, by the names of the flags: layout, columns,
+        window, kind, rules, ...
 
     Raises:
       DataError: it is not there, or no table or array at all.
-      UsageError: a setting that is impossible or has no meaning.
+      UsageError: a setting that is impossible or has no meaning, or contradicts another.
 
     >>> import pandas as pd
     >>> day = pd.date_range("2021-01-01", periods=60)
@@ -116,8 +128,8 @@ def inspect(
     for name, value in (("id", id), ("time", time)):
         if value is not None:
             settings[name] = (value,) if isinstance(value, str) else tuple(value)
-    if unknown := sorted(set(settings) - READ):
-        raise UsageError(f"{unknown[0]}: no setting of how data are read.")
+    if unknown := sorted(set(settings) - READ - LEARN):
+        raise UsageError(f"{unknown[0]}: no setting of how data are read or learned.")
     data = config.from_flat(settings).data
     if isinstance(x, str | os.PathLike):
         return of_file(dataclasses.replace(data, data=os.fspath(x)))
@@ -154,7 +166,7 @@ def of_file(settings: DataConfig) -> Inspection:
 
 
 def without_meaning(settings: DataConfig) -> str:
-    """The flag of a setting that is given and is none of reading a file, "" where there is none."""
+    """The flag of a setting that is given and has none for inspect, "" where there is none."""
     names = _changed(settings, {}, OTHER)
     return next(("--" + name.replace("_", "-") for name in names), "")
 
@@ -192,7 +204,7 @@ def _of_sequences(
     form, command = found.form, _command(source, settings, changes)
     if settings.data is None or not layout.open_stream(settings):
         try:
-            learned = _learned(found)
+            learned = _learned(found, settings)
         except DataError as error:
             questions.append(str(error))
             command = ""
@@ -220,10 +232,11 @@ def _names(x_NTD: np.ndarray) -> tuple[str, ...]:
 _NOTHING: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
 
-def _learned(sequences: Sequences) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """How each column is learned, and the rules; raises DataError as training does."""
+def _learned(sequences: Sequences, settings: DataConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """How each column is learned, and the rules; raises as training does."""
+    sequences.check(bounds.of_columns(settings.log, settings.bounds, sequences.names))
     train_NTD = split(sequences).train_NTD
-    scaler = encoding.fit(train_NTD, sequences.names, DataConfig(), sequences.form)
+    scaler = encoding.fit(train_NTD, sequences.names, settings, sequences.form)
     words = (scaler.described(d) or "continuous" for d in range(len(sequences.names)))
     return tuple(words), tuple(map(str, scaler.rules.rules)) if scaler.rules else ()
 
@@ -264,7 +277,7 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
     if can_train:
         try:
             found, window = _proposed(table, reading, seen, dataclasses.replace(cut, **changes))
-            learned = _learned(found)
+            learned = _learned(found, settings)
             changes |= {} if window is None else {"window": window}
         except DataError as error:
             questions.append(str(error))
@@ -384,7 +397,7 @@ def _about_missing(share: float) -> str:
 
 
 def _changed(
-    settings: DataConfig, changes: dict[str, Any], names: Set[str] = READ
+    settings: DataConfig, changes: dict[str, Any], names: Set[str] = READ | LEARN
 ) -> dict[str, Any]:
     """Those of the settings that are not at their default."""
     default = DataConfig()
@@ -488,9 +501,7 @@ def _screen(found: Inspection) -> Iterator[str]:
         if items:
             yield ""
         for item in items:
-            yield from textwrap.wrap(
-                f"{title}: {printable(item)}", WIDTH, subsequent_indent="  ", break_on_hyphens=False
-            )
+            yield from textwrap.wrap(f"{title}: {printable(item)}", WIDTH, **_hung("  "))
     if found.command:
         yield ""
         yield f"train on it:  {printable(found.command)}"
@@ -520,6 +531,11 @@ def _table_of(columns: tuple[ColumnForm, ...]) -> Iterator[str]:
         yield f"  ... {len(columns) - MOST_SHOWN:,} more (--json lists all)"
 
 
+def _hung(indent: str) -> dict[str, Any]:
+    """Of `textwrap.wrap`: every line but the first is indented."""
+    return {"subsequent_indent": indent, "break_on_hyphens": False}
+
+
 def _how_learned(found: Inspection) -> Iterator[str]:
     """How each column is learned, and the rules."""
     if found.learned:
@@ -527,7 +543,8 @@ def _how_learned(found: Inspection) -> Iterator[str]:
         width = max(map(len, names))
         yield from ("", "learned as")
         for name, words in zip(names, found.learned[:MOST_SHOWN], strict=True):
-            yield f"  {name:<{width}}  {printable(words)}"
+            line = f"  {name:<{width}}  {printable(words)}"
+            yield from textwrap.wrap(line, max(WIDTH, width + 40), **_hung(" " * (width + 4)))
     if found.rules:
         yield from ("", "rules")
         yield from (f"  {printable(rule)}" for rule in found.rules[:MOST_SHOWN])

@@ -1,6 +1,7 @@
 """What `inspect` sees, asks and proposes; the command that it prints reads the file."""
 
 import json
+import re
 import shlex
 
 import numpy as np
@@ -167,7 +168,9 @@ def test_it_says_how_training_learns_each_column(tmp_path, frame):
 def test_the_screen_says_how_columns_are_learned(tmp_path, capsys):
     meters().to_csv(tmp_path / "x.csv", index=False)
     assert cli.main(["inspect", str(tmp_path / "x.csv")]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines()[1:-1])) <= 100
+    lines = re.sub(r"\n {5,}", " ", out).splitlines()
     start = lines.index("learned as")
     learned = dict(line.split(None, 1) for line in lines[start + 1 : start + 8])
     assert learned["sky"] == "3 words"
@@ -180,6 +183,26 @@ def test_the_screen_says_how_columns_are_learned(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["rules"] == ["total = a + b", "kWh increases"]
     assert {each["name"]: each["learned"] for each in found["columns"]} == learned
+
+
+def test_what_is_asked_of_columns_is_in_the_command_and_what_it_says(tmp_path):
+    path = tmp_path / "x.csv"
+    meters().to_csv(path, index=False)
+    asked = {"kind": ["a:categorical", "kWh:grid"], "rules": "none", "bounds": ["b:-1:"]}
+    found = inspect(path, **asked)
+    assert found.rules == ()
+    learned = dict(zip((each.name for each in found.columns), found.learned, strict=True))
+    assert learned["a"].endswith("categories")
+    assert "grid" in learned["kWh"]
+    assert "from -1" in learned["b"]
+    assert found.command.endswith("--bounds b:-1: --kind a:categorical kWh:grid --rules none")
+    assert inspect(path, rules="none", rule=["a <= total"]).rules == ("a <= total",)
+    with pytest.raises(UsageError, match="no column 'c'"):
+        inspect(path, kind=["c:grid"])
+    refused = inspect(path, kind=["total:static"], rules="none")
+    assert "cannot be learned as static" in refused.questions[0]
+    assert refused.command == ""
+    assert "not above 0" in inspect(path, log=["b"]).questions[0]
 
 
 def test_nothing_is_said_of_learning_where_it_is_not_clear_what_is_learned(tmp_path):
@@ -235,7 +258,7 @@ def test_what_cannot_be_inspected(tmp_path, capsys):
     assert "none.csv" in capsys.readouterr().err
     (tmp_path / "x.csv").write_text("a,b\n")
     assert cli.main(["inspect", str(tmp_path / "x.csv")]) == 3
-    for flag in ("--data", "--held-out", "--num-sequences", "--log"):
+    for flag in ("--data", "--held-out", "--num-sequences"):
         assert cli.main(["inspect", "x.csv", flag, "0.3" if flag == "--held-out" else "99"]) == 2
         assert f"{flag} has no meaning" in capsys.readouterr().err
     with pytest.raises(UsageError, match="hidden_dim"):

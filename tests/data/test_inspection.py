@@ -10,7 +10,7 @@ import pytest
 
 from seqgan_jax import SeqGAN, inspect
 from seqgan_jax.config import DataConfig
-from seqgan_jax.data import layout
+from seqgan_jax.data import inspection, layout
 from seqgan_jax.errors import DataError, UsageError
 from seqgan_jax.run import cli
 
@@ -211,7 +211,8 @@ def test_nothing_is_said_of_learning_where_it_is_not_clear_what_is_learned(tmp_p
     assert all(each["learned"] == "" for each in inspect(frame).to_dict()["columns"])
     np.save(tmp_path / "x.npy", RNG.normal(size=(60, 9, 2)))
     assert inspect(tmp_path / "x.npy").learned == ("continuous", "continuous")
-    assert inspect(tmp_path / "x.npy", layout="rows").rules == ()
+    streamed = DataConfig(data=str(tmp_path / "x.npy"), memory=0)
+    assert inspection.of_file(streamed).learned == ()  # in a sample, and without rules
 
 
 def test_what_cannot_be_learned_at_all_has_no_command():

@@ -1,17 +1,22 @@
-"""The pages on data and columns are true: their code runs, each command prints what they say."""
+"""The pages on data and columns are true: their code runs, each command prints what they say.
+
+`python tests/test_docs.py` writes them anew.
+"""
 
 import contextlib
 import io
 import re
 import shlex
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from seqgan_jax.run import cli
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGES = ("data.md", "columns.md")
 
 
 def run(command):
@@ -51,8 +56,14 @@ def redone(page):
     return re.sub(r"```(\w+)\n(.*?)```", block, page, flags=re.S)
 
 
-@pytest.mark.parametrize("name", ["data.md", "columns.md"])
+@pytest.mark.parametrize("name", PAGES)
 def test_a_page(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     page = (DOCS / name).read_text()
     assert redone(page) == page
+
+
+if __name__ == "__main__":
+    for each in PAGES:
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            (DOCS / each).write_text(redone((DOCS / each).read_text()))

@@ -1,24 +1,39 @@
-"""The page on data is true: its code runs, and each command prints what the page says."""
+"""The pages on data and columns are true: their code runs, each command prints what they say.
+
+`python tests/test_docs.py` writes them anew.
+"""
 
 import contextlib
 import io
 import re
+import shlex
+import subprocess
+import tempfile
 from pathlib import Path
+
+import pytest
 
 from seqgan_jax.run import cli
 
-PAGE = Path(__file__).parent.parent / "docs" / "data.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGES = ("data.md", "columns.md")
 
 
 def run(command):
-    """What a command of the page prints."""
-    words = command.split()
-    if words[0] == "head":
-        return "".join(Path(words[2]).read_text().splitlines(keepends=True)[: -int(words[1])])
+    """What a command of the pages prints; only `seqgan` runs in this process."""
+    first, _, then = command.partition(" | ")
+    words = shlex.split(first)
+    if words[0] != "seqgan":
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         assert cli.main(words[1:]) == 0
-    return out.getvalue()
+    if not then:
+        return out.getvalue()
+    words = shlex.split(then)
+    return subprocess.run(
+        words, input=out.getvalue(), capture_output=True, text=True, check=True
+    ).stdout
 
 
 def redone(page):
@@ -41,7 +56,14 @@ def redone(page):
     return re.sub(r"```(\w+)\n(.*?)```", block, page, flags=re.S)
 
 
-def test_the_page_on_data(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    page = PAGE.read_text()
+    page = (DOCS / name).read_text()
     assert redone(page) == page
+
+
+if __name__ == "__main__":
+    for each in PAGES:
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            (DOCS / each).write_text(redone((DOCS / each).read_text()))

@@ -13,7 +13,17 @@ import numpy as np
 
 from seqgan_jax import config
 from seqgan_jax.config import DataConfig
-from seqgan_jax.data import arrays, categories, evidence, layout, tables, texts, windows
+from seqgan_jax.data import (
+    arrays,
+    bounds,
+    categories,
+    encoding,
+    evidence,
+    layout,
+    tables,
+    texts,
+    windows,
+)
 from seqgan_jax.data import times as clock
 from seqgan_jax.data.columns import ends_of
 from seqgan_jax.data.evidence import Reading, Wanted
@@ -27,7 +37,8 @@ from seqgan_jax.errors import DataError, UsageError
 UNKNOWN = "unknown"
 LONG = 200  # steps of a sequence of which windows are proposed
 READ = layout.READING - {"data", "num_sequences", "memory", "buffer"}
-OTHER = {item.name for item in dataclasses.fields(DataConfig)} - READ
+LEARN = {"log", "bounds", "kind", "rule", "rules"}
+OTHER = {item.name for item in dataclasses.fields(DataConfig)} - READ - LEARN
 SHORTEST = 5  # steps of a window that is proposed
 MOST_SHOWN = 20  # columns
 WIDTH = 100
@@ -54,6 +65,9 @@ class Inspection:
       notes: what was seen.
       questions: what must be answered before training, each with its flags.
       command: that trains on it as it was read; "" where a question is open that it cannot answer.
+      learned: how that command learns each column, in words; () where there is no command, or the
+        data would be streamed.
+      rules: between columns, which every sample keeps; found in what would be the training part.
     """
 
     source: str
@@ -66,14 +80,17 @@ class Inspection:
     notes: tuple[str, ...]
     questions: tuple[str, ...]
     command: str
+    learned: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The object that `seqgan inspect --json` prints."""
         stored = dataclasses.asdict(self)
         shown = ("name", "kind", "dtype", "low", "high", "grid", "decimals", "atoms", "missing")
+        learned = stored.pop("learned") or ("",) * len(self.columns)
         stored["columns"] = [
-            {name: column[name] for name in (*shown, "categories", "notes")}
-            for column in stored["columns"]
+            {name: column[name] for name in (*shown, "categories", "notes")} | {"learned": words}
+            for column, words in zip(stored["columns"], learned, strict=True)
         ]
         return stored
 
@@ -95,11 +112,12 @@ def inspect(
       x: path, DataFrame, Series or array: what `SeqGAN.fit` and `--data` take.
       id: column or columns that name the sequence.
       time: column or columns of the time index.
-      settings: of how data are read, by the names of the flags: layout, columns, window, ...
+      settings: of how data are read and learned, by the names of the flags: layout, columns,
+        window, kind, rules, ...
 
     Raises:
       DataError: it is not there, or no table or array at all.
-      UsageError: a setting that is impossible or has no meaning.
+      UsageError: a setting that is impossible or has no meaning, or contradicts another.
 
     >>> import pandas as pd
     >>> day = pd.date_range("2021-01-01", periods=60)
@@ -110,8 +128,8 @@ def inspect(
     for name, value in (("id", id), ("time", time)):
         if value is not None:
             settings[name] = (value,) if isinstance(value, str) else tuple(value)
-    if unknown := sorted(set(settings) - READ):
-        raise UsageError(f"{unknown[0]}: no setting of how data are read.")
+    if unknown := sorted(set(settings) - READ - LEARN):
+        raise UsageError(f"{unknown[0]}: no setting of how data are read or learned.")
     data = config.from_flat(settings).data
     if isinstance(x, str | os.PathLike):
         return of_file(dataclasses.replace(data, data=os.fspath(x)))
@@ -148,7 +166,7 @@ def of_file(settings: DataConfig) -> Inspection:
 
 
 def without_meaning(settings: DataConfig) -> str:
-    """The flag of a setting that is given and is none of reading a file, "" where there is none."""
+    """The flag of a setting that is given and has none for inspect, "" where there is none."""
     names = _changed(settings, {}, OTHER)
     return next(("--" + name.replace("_", "-") for name in names), "")
 
@@ -169,7 +187,7 @@ def _of_sequences(
 ) -> Inspection:
     """What is in an array, which holds sequences unless the reader asks."""
     changes: dict[str, Any] = {}
-    questions = []
+    questions, learned = [], _NOTHING
     if x_NTD is not None and settings.missing == "error" and np.isnan(x_NTD).any():
         questions.append(_about_missing(float(np.isnan(x_NTD).mean())))
         changes["missing"] = "interpolate"
@@ -183,7 +201,13 @@ def _of_sequences(
             source, UNKNOWN, None, None, None, (), columns, tuple(shape), tuple(questions), ""
         )
     whole = found.x_NTD if x_NTD is None else x_NTD
-    form = found.form
+    form, command = found.form, _command(source, settings, changes)
+    if settings.data is None or not layout.open_stream(settings):
+        try:
+            learned = _learned(found, settings)
+        except DataError as error:
+            questions.append(str(error))
+            command = ""
     return Inspection(
         source,
         form.layout if form else "rows",
@@ -194,12 +218,27 @@ def _of_sequences(
         windows.described(whole, found.names),
         found.notes,
         tuple(questions),
-        _command(source, settings, changes),
+        command,
+        *learned,
     )
 
 
 def _names(x_NTD: np.ndarray) -> tuple[str, ...]:
     return layout.default_names(x_NTD.shape[2])
+
+
+# ------------------------------------------------------------------ how it is learned
+
+_NOTHING: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+
+
+def _learned(sequences: Sequences, settings: DataConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """How each column is learned, and the rules; raises as training does."""
+    sequences.check(bounds.of_columns(settings.log, settings.bounds, sequences.names))
+    train_NTD = split(sequences).train_NTD
+    scaler = encoding.fit(train_NTD, sequences.names, settings, sequences.form)
+    words = (scaler.described(d) or "continuous" for d in range(len(sequences.names)))
+    return tuple(words), tuple(map(str, scaler.rules.rules)) if scaler.rules else ()
 
 
 # ------------------------------------------------------------------ tables
@@ -231,13 +270,15 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         x_LD = np.stack([table.columns[d].values for d in good], 1) if good else np.zeros((1, 0))
     seen = _rows(x_LD, cut) if reading.layout == "rows" else _steps(table, reading, cut, x_LD)
     changes: dict[str, Any] = {}
-    can_train = not questions
+    learned, can_train = _NOTHING, not questions
     if cut.missing == "error" and seen.missing:
         questions.append(_about_missing(seen.missing))
         changes["missing"] = "interpolate"
     if can_train:
         try:
-            changes |= _proposed(table, reading, seen, dataclasses.replace(cut, **changes))
+            found, window = _proposed(table, reading, seen, dataclasses.replace(cut, **changes))
+            learned = _learned(found, settings)
+            changes |= {} if window is None else {"window": window}
         except DataError as error:
             questions.append(str(error))
             can_train = False
@@ -261,6 +302,8 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         notes=(*table.notes, *reading.notes, *seen.notes),
         questions=tuple(questions),
         command=_command(source, settings, changes) if can_train else "",
+        learned=learned[0],
+        rules=learned[1],
     )
 
 
@@ -312,8 +355,11 @@ def _steps(table: Table, reading: Reading, cut: Cut, x_LD: np.ndarray) -> _Seen:
     return _Seen(lengths, pieces, missing, time, notes)
 
 
-def _proposed(table: Table, reading: Reading, seen: _Seen, cut: Cut) -> dict[str, Any]:
-    """The window to train with: none where whole sequences are of one length and enough.
+def _proposed(
+    table: Table, reading: Reading, seen: _Seen, cut: Cut
+) -> tuple[Sequences, int | None]:
+    """The sequences to train on, and their window: None where whole ones are of one length and
+    enough.
 
     Raises DataError where there is none that can be trained on.
     """
@@ -331,11 +377,12 @@ def _proposed(table: Table, reading: Reading, seen: _Seen, cut: Cut) -> dict[str
     first: DataError | None = None
     for size in sizes:
         try:
-            split(windows.build(table, reading, dataclasses.replace(cut, window=size)))
+            found = windows.build(table, reading, dataclasses.replace(cut, window=size))
+            split(found)
         except DataError as error:
             first = first or error
         else:
-            return {} if size is None else {"window": size}
+            return found, size
     raise first or DataError(f"{table.shown}: no window can be cut.")
 
 
@@ -350,7 +397,7 @@ def _about_missing(share: float) -> str:
 
 
 def _changed(
-    settings: DataConfig, changes: dict[str, Any], names: Set[str] = READ
+    settings: DataConfig, changes: dict[str, Any], names: Set[str] = READ | LEARN
 ) -> dict[str, Any]:
     """Those of the settings that are not at their default."""
     default = DataConfig()
@@ -448,14 +495,13 @@ def _screen(found: Inspection) -> Iterator[str]:
     if found.columns:
         yield ""
         yield from _table_of(found.columns)
+    yield from _how_learned(found)
     blocks = (("note", found.notes), ("question", found.questions))
     for title, items in blocks:
         if items:
             yield ""
         for item in items:
-            yield from textwrap.wrap(
-                f"{title}: {printable(item)}", WIDTH, subsequent_indent="  ", break_on_hyphens=False
-            )
+            yield from textwrap.wrap(f"{title}: {printable(item)}", WIDTH, **_hung("  "))
     if found.command:
         yield ""
         yield f"train on it:  {printable(found.command)}"
@@ -483,6 +529,27 @@ def _table_of(columns: tuple[ColumnForm, ...]) -> Iterator[str]:
         yield "  ".join([left, *cells, row[-1] * (widths[-1] > 0)]).rstrip()
     if len(columns) > MOST_SHOWN:
         yield f"  ... {len(columns) - MOST_SHOWN:,} more (--json lists all)"
+
+
+def _hung(indent: str) -> dict[str, Any]:
+    """Of `textwrap.wrap`: every line but the first is indented."""
+    return {"subsequent_indent": indent, "break_on_hyphens": False}
+
+
+def _how_learned(found: Inspection) -> Iterator[str]:
+    """How each column is learned, and the rules."""
+    if found.learned:
+        names = [printable(column.name) for column in found.columns[:MOST_SHOWN]]
+        width = max(map(len, names))
+        yield from ("", "learned as")
+        for name, words in zip(names, found.learned[:MOST_SHOWN], strict=True):
+            line = f"  {name:<{width}}  {printable(words)}"
+            yield from textwrap.wrap(line, max(WIDTH, width + 40), **_hung(" " * (width + 4)))
+    if found.rules:
+        yield from ("", "rules")
+        yield from (f"  {printable(rule)}" for rule in found.rules[:MOST_SHOWN])
+        if len(found.rules) > MOST_SHOWN:
+            yield f"  ... {len(found.rules) - MOST_SHOWN:,} more (--json lists all)"
 
 
 def _ends(column: ColumnForm) -> tuple[str, str]:

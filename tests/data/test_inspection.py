@@ -1,6 +1,7 @@
 """What `inspect` sees, asks and proposes; the command that it prints reads the file."""
 
 import json
+import re
 import shlex
 
 import numpy as np
@@ -9,13 +10,13 @@ import pytest
 
 from seqgan_jax import SeqGAN, inspect
 from seqgan_jax.config import DataConfig
-from seqgan_jax.data import layout
+from seqgan_jax.data import inspection, layout
 from seqgan_jax.errors import DataError, UsageError
 from seqgan_jax.run import cli
 
 RNG = np.random.default_rng(0)
-KEYS = {"layout", "sequences", "steps", "time", "ids", "columns", "notes", "questions"}
-COLUMN_KEYS = {"name", "kind", "low", "high", "grid", "atoms", "missing"}
+KEYS = {"layout", "sequences", "steps", "time", "ids", "columns", "notes", "questions", "rules"}
+COLUMN_KEYS = {"name", "kind", "low", "high", "grid", "atoms", "missing", "learned"}
 
 
 def walk(rows, scale=1.0):
@@ -141,6 +142,86 @@ def test_missing_values_are_asked_about(tmp_path, change, words):
         assert found.columns[0].missing > 0
 
 
+def meters(rows=400):
+    """A sum, a meter, words, a column that is constant but at the end, and values before."""
+    parts = RNG.poisson(9, size=(rows, 2)).cumsum(axis=0) % 97 / 10
+    frame = pd.DataFrame({"date": hours(rows), "kWh": RNG.poisson(1, rows).cumsum() / 10})
+    frame["sky"] = np.array(["rain", "sun", "fog"])[RNG.integers(3, size=rows)]
+    frame["late"] = np.where(np.arange(rows) < rows - 20, 5.0, walk(rows))
+    frame["set"] = np.repeat(walk(rows // 10), 10)
+    return frame.assign(a=parts[:, 0], b=parts[:, 1], total=parts.sum(axis=1).round(1))
+
+
+@pytest.mark.parametrize("frame", [meters(), panel([30, 25, 40]), panel([8] * 25), series()])
+def test_it_says_how_training_learns_each_column(tmp_path, frame):
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    found = inspect(tmp_path / "x.csv")
+    model = SeqGAN()
+    model.prepare(command_reads(found.command))
+    scaler = model.description.scaler
+    said = [scaler.described(d) or "continuous" for d in range(len(found.columns))]
+    assert list(found.learned) == said
+    assert ", ".join(found.rules) == (str(scaler.rules) if scaler.rules else "")
+    assert inspect(frame).learned == found.learned
+
+
+def test_the_screen_says_how_columns_are_learned(tmp_path, capsys):
+    meters().to_csv(tmp_path / "x.csv", index=False)
+    assert cli.main(["inspect", str(tmp_path / "x.csv")]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines()[1:-1])) <= 100
+    lines = re.sub(r"\n {5,}", " ", out).splitlines()
+    start = lines.index("learned as")
+    learned = dict(line.split(None, 1) for line in lines[start + 1 : start + 8])
+    assert learned["sky"] == "3 words"
+    assert learned["late"] == "carried exactly, not learned"  # the end is held out
+    assert "often as before" in learned["set"]
+    assert learned["total"] == "computed by a rule"
+    rules = lines[lines.index("rules") + 1 :]
+    assert rules[:2] == ["  total = a + b", "  kWh increases"]
+    assert cli.main(["inspect", str(tmp_path / "x.csv"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["rules"] == ["total = a + b", "kWh increases"]
+    assert {each["name"]: each["learned"] for each in found["columns"]} == learned
+
+
+def test_what_is_asked_of_columns_is_in_the_command_and_what_it_says(tmp_path):
+    path = tmp_path / "x.csv"
+    meters().to_csv(path, index=False)
+    asked = {"kind": ["a:categorical", "kWh:grid"], "rules": "none", "bounds": ["b:-1:"]}
+    found = inspect(path, **asked)
+    assert found.rules == ()
+    learned = dict(zip((each.name for each in found.columns), found.learned, strict=True))
+    assert learned["a"].endswith("categories")
+    assert "grid" in learned["kWh"]
+    assert "from -1" in learned["b"]
+    assert found.command.endswith("--bounds b:-1: --kind a:categorical kWh:grid --rules none")
+    assert inspect(path, rules="none", rule=["a <= total"]).rules == ("a <= total",)
+    with pytest.raises(UsageError, match="no column 'c'"):
+        inspect(path, kind=["c:grid"])
+    refused = inspect(path, kind=["total:static"], rules="none")
+    assert "cannot be learned as static" in refused.questions[0]
+    assert refused.command == ""
+    assert "not above 0" in inspect(path, log=["b"]).questions[0]
+
+
+def test_nothing_is_said_of_learning_where_it_is_not_clear_what_is_learned(tmp_path):
+    frame = pd.concat([series(), series()[50:53]])
+    assert inspect(frame).learned == ()
+    assert all(each["learned"] == "" for each in inspect(frame).to_dict()["columns"])
+    np.save(tmp_path / "x.npy", RNG.normal(size=(60, 9, 2)))
+    assert inspect(tmp_path / "x.npy").learned == ("continuous", "continuous")
+    streamed = DataConfig(data=str(tmp_path / "x.npy"), memory=0)
+    assert inspection.of_file(streamed).learned == ()  # in a sample, and without rules
+
+
+def test_what_cannot_be_learned_at_all_has_no_command():
+    frame = series().assign(temp=3.0, load=4.0)
+    for found in (inspect(frame), inspect(np.ones((60, 9, 2)))):
+        assert "Every column is constant" in found.questions[-1]
+        assert (found.command, found.learned) == ("", ())
+
+
 def test_times_that_are_there_twice_are_asked_about():
     frame = pd.concat([series(), series()[50:53]])
     found = inspect(frame)
@@ -178,7 +259,7 @@ def test_what_cannot_be_inspected(tmp_path, capsys):
     assert "none.csv" in capsys.readouterr().err
     (tmp_path / "x.csv").write_text("a,b\n")
     assert cli.main(["inspect", str(tmp_path / "x.csv")]) == 3
-    for flag in ("--data", "--held-out", "--num-sequences", "--log"):
+    for flag in ("--data", "--held-out", "--num-sequences"):
         assert cli.main(["inspect", "x.csv", flag, "0.3" if flag == "--held-out" else "99"]) == 2
         assert f"{flag} has no meaning" in capsys.readouterr().err
     with pytest.raises(UsageError, match="hidden_dim"):

@@ -15,7 +15,7 @@ from seqgan_jax.config import DataConfig
 from seqgan_jax.data import bounds, columns, kinds, rule_finding
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.form import Form
-from seqgan_jax.data.kind import CONTINUOUS, Kind
+from seqgan_jax.data.kind import CONTINUOUS, GRID, MOST_ATOMS, Kind
 from seqgan_jax.data.rule_texts import parse
 from seqgan_jax.data.rules import Rules
 from seqgan_jax.data.scaling import Scaler
@@ -54,6 +54,12 @@ def fit(
                 f"{limits.flag}: a rule holds for column {names[d]!r} ({rules}), which is learned "
                 "by its distance from others. Leave one out: --rules none, or the bounds."
             )
+    for d, kind in enumerate(asked_D):
+        if kind and d not in source:
+            raise UsageError(
+                f"--kind {names[d]}:{kind}: the column is computed by a rule ({rules}). Leave one "
+                "out: --rules none, or --kind."
+            )
     own = [inner[e] == names[d] for e, d in enumerate(source)]
     words = tuple(
         is_word and own[e] for e, is_word in enumerate(_take(_words(form), source, False))
@@ -62,6 +68,10 @@ def fit(
     limits_E = [limits_D[d] if own[e] else None for e, d in enumerate(source)]
     for e in np.flatnonzero(rules.nonnegative):
         found, limits_E = _not_negative(found, limits_E, int(e))
+    found = tuple(
+        _from_zero(kind) if zero else _open(kind) if static else kind
+        for kind, zero, static in zip(found, rules.zero_first, rules.static, strict=True)
+    )
     limits_E = _found_limits(y_NTE, found, limits_E, _take(asked_D, source, None))
     return Scaler.fit(train_NTD, limits_E, found, rules)
 
@@ -146,6 +156,23 @@ def _not_negative(
     elif kind.step and kind.low < 0:
         kind = dataclasses.replace(kind, low=0.0)
     return (*found[:e], kind, *found[e + 1 :]), limits_E
+
+
+def _from_zero(kind: Kind) -> Kind:
+    """An increase is 0 at the first step: of a density, an atom."""
+    if kind.name != CONTINUOUS or 0.0 in kind.atoms:
+        return kind
+    return dataclasses.replace(
+        kind, atoms=(0.0, *kind.atoms)[:MOST_ATOMS], sentinel=(False, *kind.sentinel)[:MOST_ATOMS]
+    )
+
+
+def _open(kind: Kind) -> Kind:
+    """Where a meter starts: later ones start higher, so that a grid of it has no ends."""
+    if kind.name != GRID or not kind.spacing:
+        return kind
+    origin = kind.origin if kind.step else kind.levels[0]
+    return Kind(GRID, step=kind.spacing, origin=origin, static=kind.static)
 
 
 def _words(form: Form | None) -> tuple[bool, ...]:

@@ -179,7 +179,7 @@ class MixedChain:
         common = support.commonness(context.support, layout, x)
         places = np.full(features * (layout.choices - 1), len(layout.shown), np.int32)
         places[np.array(layout.shown, np.int32)] = np.arange(len(layout.shown))
-        padded = jnp.concatenate([runs, 0.0 * runs[..., :1]], -1) if layout.shown else runs
+        padded = jnp.concatenate([runs, 0.0 * x[..., :1]], axis=-1)
         own = padded[..., places].reshape(*x.shape, layout.choices - 1)
         plain = jnp.stack([size, e, moved, common], axis=-1)
         return jnp.concatenate([plain, own], axis=-1)

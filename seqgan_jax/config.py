@@ -180,9 +180,9 @@ class AdversarialConfig:
     """Policy updates a round."""
     gen_adv_lr: Rate = 1e-3
     """Adam learning rate of the policy."""
-    rollout_num: Annotated[int, Range(1, 1e4)] = 16
+    rollout_num: Annotated[int, Range(1, 1e4)] = 4
     """Monte Carlo continuations of every prefix."""
-    rollout_every: Annotated[int, Range(1, 1e6)] = 1
+    rollout_every: Annotated[int, Range(1, 1e6)] = 2
     """Continue every K-th prefix only (LeakGAN): the steps between share a reward. For long
     sequences, whose rollouts cost T^2."""
     rollout_update_rate: Decay = 0.8
@@ -265,7 +265,8 @@ PRESETS: Mapping[str, Config] = {
             dis_refreshes=5,
         ),
         adversarial=AdversarialConfig(
-            gradient="reinforce",
+            rollout_num=16,
+            rollout_every=1,
             reward="probability",
             gen_adv_lr=1e-4,
             gen_updates=1,

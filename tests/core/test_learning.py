@@ -16,6 +16,7 @@ from seqgan_jax.processes import simulators
 LENGTH, SEEDS = 10, 3
 SETTINGS = {
     "policy": "gaussian",
+    "gradient": "pathwise",
     "hidden_dim": 16,
     "num_seeds": SEEDS,
     "pre_epoch_num": 40,

@@ -212,7 +212,7 @@ class SeqGAN:
         generator = self.config.generator
         if not all(kind.plain for kind in scaler.kinds_K):
             self._refuse_what_needs_densities()
-        columns = support.of(scaler.kinds_K, scaler.scaled)
+        columns = support.of(scaler.kinds_K, scaler.scaled, scaler.affine)
         if columns is None:
             sizes = train_scaled
             linear = baseline.fit(
@@ -509,7 +509,7 @@ class SeqGAN:
         vector: Any = jax.ShapeDtypeStruct((features,), jnp.float32)  # no memory yet
         matrix: Any = jax.ShapeDtypeStruct((features, features), jnp.float32)
         scaler = model._description.scaler
-        columns = support.of(scaler.kinds_K, scaler.scaled)
+        columns = support.of(scaler.kinds_K, scaler.scaled, scaler.affine)
         second = None if columns is None else matrix
         linear = Baseline(vector, matrix, matrix, vector, matrix, second)
         constants = linear, vector, columns

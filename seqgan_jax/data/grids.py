@@ -12,6 +12,7 @@ from seqgan_jax.data.columns import decimals_of
 MOST_LEVELS = 4096  # of a table
 TOLERANCE = 1e-3  # of a step: nearer values are on the lattice
 EDGE = 5  # an end that came so often is one: nothing was cut off there by chance
+NEIGHBOUR = 1 / 32  # of the range between the 5% and the 95% quantile
 MARGIN = 0.5  # of the range, beyond an end that came seldom: later data go there too
 SAME = 2e-6  # of the spread: closer levels are one, printed or computed in two ways
 EXACT = 1e-6  # of a step: nearer values are on it as well as float64 can
@@ -185,3 +186,37 @@ def _average(x_L: np.ndarray, half: int) -> np.ndarray:
     number = np.arange(len(x_L))
     low, high = np.maximum(number - half, 0), np.minimum(number + half + 1, len(x_L))
     return (total[high] - total[low]) / (high - low)
+
+
+def warped(levels_L: np.ndarray, weights_L: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions [L] of levels, and edges [L - 1] of cells that are as wide as they are common.
+
+    width_i = gap_i + s_i (w_i / r_i - gap_i), r the weight per unit of the values within a NEIGHBOUR
+    of the range: where a sensor has common codes and rare averages between them, a smooth density
+    of positions gives each what it has, and the coordinate stays that of the values. s_i is what is
+    left of the deviation w_i - r_i gap_i beside the noise of counting (empirical Bayes, gamma and
+    Poisson), so that evenly common levels keep their places.
+
+    >>> positions, edges = warped(np.arange(6.0), np.array([1e4, 1, 1e4, 1, 1e4, 1]))
+    >>> np.diff(edges).round(1).tolist()
+    [0.0, 1.9, 0.0, 2.3]
+    """
+    if len(levels_L) < 3:
+        return levels_L, (levels_L[1:] + levels_L[:-1]) / 2
+    middle = (levels_L[1:] + levels_L[:-1]) / 2
+    ends = np.r_[2 * levels_L[0] - middle[0], middle, 2 * levels_L[-1] - middle[-1]]
+    gap = np.diff(ends)
+    shares = np.cumsum(weights_L) / weights_L.sum()
+    low, high = levels_L[np.minimum(np.searchsorted(shares, (0.05, 0.95)), len(levels_L) - 1)]
+    near = max(NEIGHBOUR * (high - low), 2.5 * float(np.median(gap)))
+    first = np.searchsorted(levels_L, levels_L - near)
+    last = np.searchsorted(levels_L, levels_L + near, side="right")
+    weight_sum, gap_sum = np.r_[0.0, np.cumsum(weights_L)], np.r_[0.0, np.cumsum(gap)]
+    rate = (weight_sum[last] - weight_sum[first]) / (gap_sum[last] - gap_sum[first])
+    expected = rate * gap
+    noise = np.sum((weights_L - expected) ** 2 - weights_L) / np.sum(expected**2)
+    kept = max(noise, 0.0) * expected / (max(noise, 0.0) * expected + 1.0)
+    width = np.maximum(gap + kept * (weights_L / rate - gap), 1e-3 * gap)
+    width *= gap.sum() / width.sum()
+    ends = ends[0] + np.r_[0.0, np.cumsum(width)]
+    return (ends[1:] + ends[:-1]) / 2, ends[1:-1]

@@ -1,6 +1,7 @@
 """What a learned column is: continuous, a grid, categories; atoms, held, sloped, static."""
 
 import dataclasses
+import functools
 import itertools
 import math
 import reprlib
@@ -95,6 +96,36 @@ class Kind:
             if there:
                 said.append(words)
         return ", ".join(said)
+
+    @functools.cached_property
+    def cells(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of a table's levels, in which they are learned, and edges between their cells.
+
+        The levels themselves where values often go straight on, which a warped coordinate bends.
+        """
+        levels, weights = np.array(self.levels), np.array(self.weights)
+        if self.sloped or len(weights) == 0:
+            return levels, (levels[1:] + levels[:-1]) / 2
+        return grids.warped(levels, weights)
+
+    @property
+    def _is_table(self) -> bool:
+        return self.name == GRID and len(self.levels) > 0
+
+    def position(self, x: np.ndarray) -> np.ndarray:
+        """Where values are learned: a table's at their level's position, sentinels as they are."""
+        if not self._is_table:
+            return x
+        levels = np.array(self.levels)
+        found: np.ndarray = self.cells[0][grids.nearest(levels, x)]
+        far = [a for a, is_far in zip(self.atoms, self.sentinel, strict=True) if is_far]
+        return np.where(np.isin(x, far), x, found) if far else found
+
+    def value(self, position: np.ndarray) -> np.ndarray:
+        """The value of a position: the inverse of `position`, on the grid whatever it is given."""
+        if not self._is_table:
+            return self.snap(position)
+        return np.array(self.levels)[grids.nearest(self.cells[0], position)]
 
     def snap(self, x: np.ndarray) -> np.ndarray:
         """The nearest value that the column can have besides its atoms, exact; x of a density."""

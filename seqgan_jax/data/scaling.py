@@ -136,9 +136,10 @@ class Scaler:
           DataError: another number of columns than was fitted.
         """
         y = self._kept(x_NTD)
-        for k, interval in enumerate(self.interval_K):
+        for k, (interval, kind) in enumerate(zip(self.interval_K, self.kinds_K, strict=True)):
             if not interval.free:
                 y[..., k] = interval.forward(y[..., k])
+            y[..., k] = kind.position(y[..., k])
         return (y - self.shift_K) / self.scale_K
 
     def inverse(self, z_NTK: np.ndarray) -> np.ndarray:
@@ -150,9 +151,9 @@ class Scaler:
                 x[..., k] = interval.inverse(x[..., k])
             if kind.plain:
                 continue
-            x[..., k] = kind.snap(x[..., k])
+            x[..., k] = kind.value(x[..., k])
             for atom in kind.atoms:
-                centre = (interval.forward(np.array(atom)) - self.shift_K[k]) / self.scale_K[k]
+                centre = self.scaled(k, np.array([atom]))[0]
                 near = max(NEAR_ATOM, NEAR_FAR_ATOM * abs(float(centre)))
                 x[np.abs(z[..., k] - centre) <= near, k] = atom
             if kind.static:
@@ -167,7 +168,11 @@ class Scaler:
 
     def scaled(self, k: int, y: np.ndarray) -> np.ndarray:
         """z of values of a kept column."""
-        found: np.ndarray = (self.interval_K[k].forward(y) - self.shift_K[k]) / self.scale_K[k]
+        return self.affine(k, self.kinds_K[k].position(self.interval_K[k].forward(y)))
+
+    def affine(self, k: int, y: np.ndarray) -> np.ndarray:
+        """z of positions of a kept column, see `Kind.position`."""
+        found: np.ndarray = (y - self.shift_K[k]) / self.scale_K[k]
         return found
 
     def log_jacobian(self, x_NTD: np.ndarray) -> np.ndarray:

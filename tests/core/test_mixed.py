@@ -41,7 +41,11 @@ def policy_of(kinds, length=3, seed=0, spread=0.5, **settings):
     for d, kind in enumerate(kinds):
         if kind.words:
             shift[d], scale[d] = 0.0, 1.0
-    columns = support.of(kinds, lambda d, x: (x - shift[d]) / scale[d])
+
+    def affine(d, y):
+        return (y - shift[d]) / scale[d]
+
+    columns = support.of(kinds, lambda d, x: affine(d, kinds[d].position(x)), affine)
     x = helpers.series(200, length, len(kinds), seed)
     linear = baseline.fit_rest((x, np.ones(x.shape, bool)), (x, np.ones(x.shape, bool)))
     config = GeneratorConfig(hidden_dim=4, components=2, **settings)
@@ -52,7 +56,8 @@ def policy_of(kinds, length=3, seed=0, spread=0.5, **settings):
 
 def every_sequence(kinds, shift, scale, length):
     """All sequences [N, T, D] of discrete columns, scaled."""
-    values = [(np.array(k.levels) - shift[d]) / scale[d] for d, k in enumerate(kinds)]
+    places = [k.cells[0] if k.name == "grid" else np.array(k.levels) for k in kinds]
+    values = [(place - shift[d]) / scale[d] for d, place in enumerate(places)]
     steps = list(itertools.product(*values))
     return jnp.asarray(list(itertools.product(steps, repeat=length)), jnp.float32)
 

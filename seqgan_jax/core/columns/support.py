@@ -132,16 +132,21 @@ def layout_of(kinds: Sequence[Kind]) -> Layout | None:
     )
 
 
-def of(kinds: Sequence[Kind], scaled_by: Callable[[int, np.ndarray], np.ndarray]) -> Columns | None:
+def of(
+    kinds: Sequence[Kind],
+    scaled_by: Callable[[int, np.ndarray], np.ndarray],
+    affine: Callable[[int, np.ndarray], np.ndarray],
+) -> Columns | None:
     """The support of columns of these kinds, with even shares; None where all are plain densities.
 
-    `scaled_by(d, x)` gives values of column d in scaled units (`Scaler.scaled`).
+    `scaled_by(d, x)` gives values of column d in scaled units (`Scaler.scaled`), `affine(d, y)`
+    positions of levels (`Scaler.affine`).
     """
     layout = layout_of(kinds)
     if layout is None:
         return None
     features, listed, choices = layout.features, layout.listed, layout.choices
-    tables = [_table(kind) for kind in kinds]
+    tables = [kind.cells if _is_table(kind) else (np.zeros(1), np.zeros(0)) for kind in kinds]
     size = 1
     while size < max(len(levels) for levels, _ in tables):
         size *= 2
@@ -177,7 +182,7 @@ def of(kinds: Sequence[Kind], scaled_by: Callable[[int, np.ndarray], np.ndarray]
         later[1 + layout.held : 1 + dynamic] = kind.sloped
         there = slice(1 + dynamic, 1 + dynamic + len(own))
         first[there], later[there] = True, not kind.static
-        levels, edges = map(scaled, tables[d])
+        levels, edges = (affine(d, part) for part in tables[d])
         arrays["levels"][d, : len(levels)] = levels
         arrays["levels"][d, len(levels) :] = levels[-1]
         arrays["edges"][d, : len(edges)] = edges
@@ -221,20 +226,6 @@ def _is_table(kind: Kind) -> bool:
 
 def _is_lattice(kind: Kind) -> bool:
     return kind.name == "grid" and kind.step > 0 and not kind.levels
-
-
-def _table(kind: Kind) -> tuple[np.ndarray, np.ndarray]:
-    """Levels, and the edges between them.
-
-    An edge lies nearer to the rarer of its levels, by their shares: a smooth density then gives
-    common levels more than their rare neighbours.
-    """
-    if not _is_table(kind):
-        return np.zeros(1), np.zeros(0)
-    levels = np.array(kind.levels)
-    weights = _weights(kind)
-    left = weights[:-1] / (weights[:-1] + weights[1:])
-    return levels, levels[:-1] + np.diff(levels) * np.clip(left, 0.02, 0.98)
 
 
 def _weights(kind: Kind) -> np.ndarray:

@@ -189,13 +189,13 @@ def _average(x_L: np.ndarray, half: int) -> np.ndarray:
 
 
 def warped(levels_L: np.ndarray, weights_L: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions [L] of levels, and edges [L - 1] of cells that are as wide as they are common.
+    """Positions [L] of levels, and edges [L - 1] of cells as wide as they are common.
 
-    width_i = gap_i + s_i (w_i / r_i - gap_i), r the weight per unit of the values within a NEIGHBOUR
-    of the range: where a sensor has common codes and rare averages between them, a smooth density
-    of positions gives each what it has, and the coordinate stays that of the values. s_i is what is
-    left of the deviation w_i - r_i gap_i beside the noise of counting (empirical Bayes, gamma and
-    Poisson), so that evenly common levels keep their places.
+    width_i = gap_i + s_i (w_i / r_i - gap_i), r the weight per unit of the values within a
+    NEIGHBOUR of the range: where a sensor has common codes and rare averages between them, a
+    smooth density of positions gives each what it has, and the coordinate stays that of the
+    values. s_i is what is left of the deviation w_i - r_i gap_i beside the noise of counting
+    (empirical Bayes, gamma and Poisson), so that evenly common levels keep their places.
 
     >>> positions, edges = warped(np.arange(6.0), np.array([1e4, 1, 1e4, 1, 1e4, 1]))
     >>> np.diff(edges).round(1).tolist()

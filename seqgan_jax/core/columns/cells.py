@@ -15,7 +15,7 @@ def log_mass(lower: jax.Array, upper: jax.Array) -> jax.Array:
     (discretised logistic mixtures: Salimans et al. 2017, section 2.1).
 
     >>> float(log_mass(jnp.array(-1.0), jnp.array(1.0)))  # doctest: +ELLIPSIS
-    -0.331...
+    -0.3290...
     """
     a, b = lower / UNIT, upper / UNIT
     between = jnp.log(-jnp.expm1(-jnp.maximum(b - a, 1e-7)))

@@ -146,19 +146,23 @@ def fit_rest(
     fixed = {"increments": np.eye(features, 2 * features), "levels": none}.get(kind)
     now, rest = size_NTD[:, 1:], rest_NTD[:, 1:]
     first, no_past = (size_NTD[:, :1], rest_NTD[:, :1]), _past_of(0 * size_NTD[:, :2])
+    past = _past_of(size_NTD)
     later, start = [], []
     for d in range(features):
         a = None if fixed is None else fixed[d]
-        later.append(_regress(_past_of(size_NTD), now, rest, d, (1e-6, *RIDGES), a))
+        later.append(_regress(past, now, rest, d, (1e-6, *RIDGES), a))
         start.append(_regress(no_past, *first, d, RIDGES[1:2], none[0])[0])
 
+    unseen, counts = (part[:ROWS] for part in validation)
+    unseen_past = _past_of(unseen)
+
     def loss(candidate: Sequence[_Row]) -> float:
-        size, rest = (part[:ROWS] for part in validation)
         total = 0.0
         for d, row in enumerate(candidate):
-            found = size[:, 1:] @ row.earlier + _past_of(size) @ row.past + row.offset
-            z = np.minimum(((size[:, 1:, d] - found) / row.scale) ** 2, 100.0)  # no outlier decides
-            total += float(np.sum((0.5 * z + np.log(row.scale))[rest[:, 1:, d]]))
+            found = unseen[:, 1:] @ row.earlier + unseen_past @ row.past + row.offset
+            z = ((unseen[:, 1:, d] - found) / row.scale) ** 2
+            z = np.minimum(z, 100.0)  # no outlier decides
+            total += float(np.sum((0.5 * z + np.log(row.scale))[counts[:, 1:, d]]))
         return total
 
     begin, after = _assemble(start), _assemble(min(zip(*later, strict=True), key=loss))

@@ -99,19 +99,29 @@ def of_columns(
         given.append((name, Limits(low, high, True, f"--bounds {text}")))
     found: list[Limits | None] = [None] * len(names)
     for name, limits in given:
-        if name not in names and name != ALL:
-            there = ", ".join(names[:SHOWN]) + ", ..." * (len(names) > SHOWN)
-            raise UsageError(
-                f"{limits.flag.split()[0]}: there is no column {reprlib.repr(name)} (the columns "
-                f"are {there}). Correct the name, or write {ALL} for all of them."
-            )
-        for d, each in enumerate(names):
-            if name in names and each != name:
-                continue
+        for d in named(name, names, limits.flag.split()[0]):
             if (earlier := found[d]) is not None:
                 raise UsageError(
-                    f"column {reprlib.repr(each)} is in {earlier.flag} and in {limits.flag}. "
+                    f"column {reprlib.repr(names[d])} is in {earlier.flag} and in {limits.flag}. "
                     "Leave it out of one."
                 )
             found[d] = limits
     return tuple(found)
+
+
+def named(name: str, names: Sequence[str], flag: str) -> list[int]:
+    """The columns of that name, or all of them where it is "all" and none has that name.
+
+    Raises:
+      UsageError: there is none.
+
+    >>> named("b", ["a", "b"], "--log"), named("all", ["a", "b"], "--log")
+    ([1], [0, 1])
+    """
+    if name not in names and name != ALL:
+        there = ", ".join(names[:SHOWN]) + ", ..." * (len(names) > SHOWN)
+        raise UsageError(
+            f"{flag}: there is no column {reprlib.repr(name)} (the columns are {there}). "
+            f"Correct the name, or write {ALL} for all of them."
+        )
+    return [d for d, each in enumerate(names) if name not in names or each == name]

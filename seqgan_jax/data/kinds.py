@@ -10,8 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from seqgan_jax.data import grids, overlap
-from seqgan_jax.data.bounds import ALL, SHOWN
+from seqgan_jax.data import bounds, grids, overlap
 from seqgan_jax.data.files import printable
 from seqgan_jax.data.kind import CONTINUOUS, GRID, NAMES, Kind
 from seqgan_jax.data.kind_finding import categories, of_numbers, refusal
@@ -53,18 +52,10 @@ def of_columns(asked: Sequence[str], names: Sequence[str]) -> tuple[str | None, 
     found: list[str | None] = [None] * len(names)
     for text in asked:
         name, kind = parse(text)
-        if name not in names and name != ALL:
-            there = ", ".join(names[:SHOWN]) + ", ..." * (len(names) > SHOWN)
-            raise UsageError(
-                f"--kind: there is no column {reprlib.repr(name)} (the columns are {there}). "
-                f"Correct the name, or write {ALL} for all of them."
-            )
-        for d, each in enumerate(names):
-            if name in names and each != name:
-                continue
+        for d in bounds.named(name, names, "--kind"):
             if (earlier := found[d]) is not None:
                 raise UsageError(
-                    f"--kind: column {reprlib.repr(each)} is said to be {earlier} and {kind}. "
+                    f"--kind: column {reprlib.repr(names[d])} is said to be {earlier} and {kind}. "
                     "Leave one out."
                 )
             found[d] = kind

@@ -274,17 +274,21 @@ def cells(support: Support, layout: Layout, x: jax.Array) -> tuple[jax.Array, ja
     ends = jnp.full((number, 1), FAR)
     padded = jnp.concatenate([-ends, jnp.minimum(edges, FAR), ends], axis=1)
     first = by_column(jnp.arange(number) * (size + 2), x) + cell_of(edges, x[..., at])
-    # Static places, put together again: scatters are slow.
+    is_table = by_column(support.is_table[at], x)
+
+    def end(plain: jax.Array, place: jax.Array) -> jax.Array:
+        found = jnp.where(is_table, padded.reshape(-1)[place], plain[..., at])
+        return _with_tables(layout, plain, found)
+
+    return end(lower, first), end(upper, first + 1)
+
+
+def _with_tables(layout: Layout, plain: jax.Array, of_tables: jax.Array) -> jax.Array:
+    """`plain` [..., D] with other values in the columns on tables; by copies, scatters are slow."""
     others = [d for d in range(layout.features) if d not in layout.tables]
     back = np.argsort([*others, *layout.tables])
-    columns = np.array(others, np.int32)
-
-    def with_tables(plain: jax.Array, place: jax.Array) -> jax.Array:
-        is_table = by_column(support.is_table[at], x)
-        end = jnp.where(is_table, padded.reshape(-1)[place], plain[..., at])
-        return jnp.concatenate([plain[..., columns], end], axis=-1)[..., back]
-
-    return with_tables(lower, first), with_tables(upper, first + 1)
+    kept = plain[..., np.array(others, np.int32)]
+    return jnp.concatenate([kept, of_tables], axis=-1)[..., back]
 
 
 def size_of(support: Support, layout: Layout, x: jax.Array) -> jax.Array:
@@ -377,10 +381,7 @@ def commonness(support: Support, layout: Layout, x: jax.Array) -> jax.Array:
     common = support.common[at]
     first = by_column(jnp.arange(len(at)) * common.shape[1], x)
     found = common.reshape(-1)[first + cell_of(support.edges[at], x[..., at])]
-    others = [d for d in range(layout.features) if d not in layout.tables]
-    back = np.argsort([*others, *layout.tables])
-    plain = 0.0 * x[..., np.array(others, np.int32)]
-    return jnp.concatenate([plain, found], axis=-1)[..., back]
+    return _with_tables(layout, 0.0 * x, found)
 
 
 def with_shares(columns: Columns, x_NTD: np.ndarray) -> Columns:

@@ -41,10 +41,11 @@ def fit(
     asked_D = kinds.of_columns(config.kind, names)
     limited = {name for name, limits in zip(names, limits_D, strict=True) if limits}
     rules = rules_of(train_NTD, names, config, form, limited)
+    once_NT = kinds.once(train_NTD)
     if not rules:
         words = _words(form)
-        found = kinds.find(train_NTD, asked_D, words, names)
-        of_columns = _found_limits(train_NTD, found, limits_D, asked_D)
+        found = kinds.find(train_NTD, asked_D, words, names, once_NT)
+        of_columns = _found_limits(train_NTD, found, limits_D, asked_D, once_NT)
         return Scaler.fit(train_NTD, of_columns, found)
     y_NTE = rules.forward(train_NTD)
     source, inner = rules.source_E, rules.inner_names
@@ -64,7 +65,7 @@ def fit(
     words = tuple(
         is_word and own[e] for e, is_word in enumerate(_take(_words(form), source, False))
     )
-    found = kinds.find(y_NTE, _take(asked_D, source, None), words, inner, kinds.once(train_NTD))
+    found = kinds.find(y_NTE, _take(asked_D, source, None), words, inner, once_NT)
     limits_E = [limits_D[d] if own[e] else None for e, d in enumerate(source)]
     for e in np.flatnonzero(rules.nonnegative):
         found, limits_E = _not_negative(found, limits_E, int(e))
@@ -72,7 +73,8 @@ def fit(
         _from_zero(kind) if zero else _open(kind) if static else kind
         for kind, zero, static in zip(found, rules.zero_first, rules.static, strict=True)
     )
-    limits_E = _found_limits(y_NTE, found, limits_E, _take(asked_D, source, None))
+    asked_E = _take(asked_D, source, None)
+    limits_E = _found_limits(y_NTE, found, limits_E, asked_E, once_NT)
     return Scaler.fit(train_NTD, limits_E, found, rules)
 
 
@@ -123,19 +125,20 @@ def _found_limits(
     found: Sequence[Kind],
     limits_D: Sequence[Limits | None],
     asked_D: Sequence[str | None],
+    once_NT: np.ndarray,
 ) -> list[Limits | None]:
     """Limits with 0 as the bound of each density that is never below it, where chance would be.
 
     Chance is sum_t Phi(-m_t / s) with m_t the linear regression on the value before and s its
     residual's standard deviation: at EXPECTED falls below 0 none is found once in exp(EXPECTED).
     """
-    once_NT = kinds.once(x_NTD)[:, 1:]
+    counted_NT = once_NT[:, 1:]
     limits = list(limits_D) or [None] * len(found)
     for d, kind in enumerate(found):
         x = x_NTD[..., d]
         if limits[d] or kind.name != CONTINUOUS or asked_D[d] or kind.static or x.min() < 0:
             continue
-        before, after = x[:, :-1][once_NT], x[:, 1:][once_NT]
+        before, after = x[:, :-1][counted_NT], x[:, 1:][counted_NT]
         if x.max() > LARGEST or len(after) < 2 or before.std() == 0:
             continue
         slope = np.cov(before, after)[0, 1] / before.var(ddof=1)

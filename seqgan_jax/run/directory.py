@@ -12,9 +12,9 @@ import re
 import reprlib
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import filelock
 
@@ -23,6 +23,7 @@ from seqgan_jax.data.form import Form
 from seqgan_jax.data.rules import Rules
 from seqgan_jax.errors import BusyError, CheckpointError
 
+Value = TypeVar("Value")
 FORMAT = 2  # of config.json
 LARGEST_CONFIG = 1 << 22  # bytes
 MADE_BY_TRAINING = (
@@ -188,11 +189,7 @@ def form_of(run_dir: Path) -> Form | None:
     Raises:
       CheckpointError: it is damaged.
     """
-    stored = read_config(run_dir).get("form")
-    try:
-        return None if stored is None else Form.from_json(stored)
-    except ValueError as error:
-        raise CheckpointError(f"{run_dir / 'config.json'}: {error}. Use another run.") from error
+    return _decoded(run_dir, read_config(run_dir).get("form"), Form.from_json)
 
 
 def rules_of(run_dir: Path) -> Rules | None:
@@ -203,8 +200,12 @@ def rules_of(run_dir: Path) -> Rules | None:
     """
     scaler = read_config(run_dir).get("scaler")
     stored = scaler.get("rules") if isinstance(scaler, dict) else None
+    return _decoded(run_dir, stored, Rules.from_json)
+
+
+def _decoded(run_dir: Path, stored: Any, decode: Callable[[Any], Value]) -> Value | None:
     try:
-        return None if stored is None else Rules.from_json(stored)
+        return None if stored is None else decode(stored)
     except ValueError as error:
         raise CheckpointError(f"{run_dir / 'config.json'}: {error}. Use another run.") from error
 

@@ -43,6 +43,7 @@ _MARKS = {ord(","): ".", ord("."): ","}
 # All but control characters, some of which pandas takes for blanks.
 _PLAIN = bytes({9, 10, *range(32, 256)})
 # "+1.5 " with a blank after it: pandas 3.1 rounds it otherwise than without.
+_WHOLE = re.compile(r"[+-]?[0-9]{1,15}")
 _PLUS_BLANK = re.compile(rb"(?<![eE])\+[0-9.eE+-]*[ \t]")
 _BAD_QUOTE = {
     s: re.compile(
@@ -462,8 +463,9 @@ def _of_words(name: str, read: "pd.Series", declared: frozenset[str], decimal: s
             for token, is_gone in zip(tokens, gone, strict=True)
         ]
         values = spread(kept, np.nan, float)
-        whole = not any(gone) and all(w.isdecimal() and len(w) < 16 for w in words)  # text ids
-        return Column(name, "number", values, "float64", values.astype(int) if whole else None)
+        is_whole = not any(gone) and all(map(_WHOLE.fullmatch, words))
+        exact = values.astype(int) if is_whole else None
+        return Column(name, "number", values, "int64" if is_whole else "float64", exact)
     for pair in YES_NO:
         if words[0].lower() in pair and {word.lower() for word in words} <= set(pair):
             kept = [pair.get(token.lower(), 0.0) for token in tokens]

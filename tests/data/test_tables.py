@@ -526,3 +526,13 @@ def test_pandas_is_imported_only_for_a_table(tmp_path):
         "assert 'pandas' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "x.npy")], check=True)
+
+
+def test_whole_numbers_are_whole_however_the_rest_is_written(tmp_path):
+    """"+ " in another column takes the table past pandas' fast reader."""
+    path = tmp_path / "x.csv"
+    for word in ("wb", "w+ b"):
+        path.write_text("a,sky\n" + f"-3,{word}\n8,wa\n" * 20)
+        whole, sky = tables.read_text(path).columns
+        assert (whole.dtype, sky.dtype) == ("int64", "str")
+        assert whole.exact is not None

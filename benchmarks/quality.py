@@ -2,6 +2,7 @@
 
     python benchmarks/quality.py --data DIR          sines, DIR/stock_data.csv, DIR/ETTh1.csv
     python benchmarks/quality.py --data DIR --sets stocks --seeds 5 --repeats 5 --json FILE
+    python benchmarks/quality.py --data DIR --sets energy --settings hidden_dim=64 --likelihood
     python benchmarks/quality.py --quick             1,000 sines, a few epochs and rounds
 
 Windows of 24 with stride 1 (TimeGAN, Yoon et al. 2019). For the scores each column is min-max
@@ -17,6 +18,8 @@ runs before adversarial training, and `paired` their difference.
   corr       correlational score
   copies     share by which samples lie nearer to training windows than held-out windows do
   nats       held-out negative log-likelihood, nats a step in data units
+  auc        area under the curve of the judge (analysis/judge.py) on held-out windows; .5 is ideal
+  single     the median of its areas when it sees one column alone
 Discriminative and predictive networks are GRUs of D / 2 units trained for 2,000 and 5,000 steps.
 """
 
@@ -29,16 +32,16 @@ from typing import Any
 import measure
 import numpy as np
 import scipy.stats
-from experiments import discriminative, trained
+from experiments import discriminative, settings_of, trained
 from main_job import QUICK
 
 from seqgan_jax import SeqGAN
-from seqgan_jax.analysis import metrics, pairwise, published, scores, ts2vec
+from seqgan_jax.analysis import judge, metrics, pairwise, published, scores, ts2vec
 from seqgan_jax.data.layout import Sequences, default_names, load
 
 WINDOW, BLOCK, HELD_OUT = 24, 60, 0.1
 FILES = {"stocks": "stock_data.csv", "etth": "ETTh1.csv", "energy": "energy_data.csv"}
-FIGURES = ("disc", "held-out", "pred", "fid", "corr", "copies", "nats")
+FIGURES = ("disc", "held-out", "pred", "fid", "corr", "copies", "nats", "auc", "single")
 PUBLISHED = {  # discriminative, predictive: TimeGAN, Diffusion-TS, FM-TS; predictive of real data
     "sines": ".011 .006 .005; .093 .093, real .094",
     "stocks": ".102 .067 .019; .038 .036, real .036",
@@ -104,6 +107,9 @@ def figures_of(
     found["copies"] = np.array([pairwise.copy_share(x, near_held) for x in near])
     log_q = [model.log_prob(held, run=run) for run in runs]
     found["nats"] = np.array([-x[np.isfinite(x)].mean() / WINDOW for x in log_q])
+    areas = [judge.areas(train, held, x, 0) for x in made]
+    found["auc"] = np.array([each.together for each in areas])
+    found["single"] = np.array([np.median(each.columns_D) for each in areas])
     return found
 
 
@@ -123,7 +129,9 @@ def floors(
     real, few, known = (in_score_units(name, every, x) for x in (every, held, train[order]))
     between = discriminative(few, [known], repeats, **steps)
     own = scores.predictive(real, [np.arange(len(real))], real, 0, **steps).mean()
-    return {"held-out": float(between[0]), "pred": float(own)}
+    areas = judge.areas(train, held, train[order], 0)
+    single = float(np.median(areas.floors_D))
+    return {"held-out": float(between[0]), "pred": float(own), "auc": areas.floor, "single": single}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,6 +140,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags.add_argument("--data", type=Path, help="folder with the series; default: sines alone")
     flags.add_argument("--sets", nargs="+", choices=["sines", *FILES])
     flags.add_argument("--seeds", type=int, default=5, help="training seeds (default: 5)")
+    flags.add_argument(
+        "--settings", nargs="+", default=[], metavar="NAME=VALUE", help="of training"
+    )
+    flags.add_argument("--likelihood", action="store_true", help="no adversarial training")
     flags.add_argument("--repeats", type=int, default=5, help="of the discriminative score")
     options = measure.parse(flags, arguments)
     if options.quick:
@@ -149,24 +161,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # that decide when to stop, as in the published protocol.
         sequences = Sequences(train, default_names(train.shape[2]), name)
         shared = {"num_seeds": options.seeds, "seed": 88, "held_out": 0.01}
-        shared |= QUICK if options.quick else {}
+        shared |= (QUICK if options.quick else {}) | settings_of(" ".join(options.settings))
         off = {"skip_dis_pretrain": True, "skip_adversarial": True}
         before, _, first = trained(sequences, shared | off, None)
-        after, _, second = trained(sequences, shared, before)
+        second, models = 0.0, {"likelihood": before}
+        if not options.likelihood:
+            models["adversarial"], _, second = trained(sequences, shared, before)
         began = time.monotonic()
         encoder = ts2vec.train(in_score_units(name, every, every), 1, 0, **steps)
         rows = {
             row: figures_of(name, model, every, train, held, options.repeats, encoder, **steps)
-            for row, model in (("likelihood", before), ("adversarial", after))
+            for row, model in models.items()
         }
         floor = floors(name, every, train, held, options.repeats, **steps)
         cells = [
             [row, *(with_interval(values[f]) for f in FIGURES)] for row, values in rows.items()
         ]
-        changes = {f: rows["adversarial"][f] - rows["likelihood"][f] for f in FIGURES}
-        cells.append(["paired", *(with_interval(changes[f]) for f in FIGURES)])
-        cells.append(["real", "", f"{floor['held-out']:.4f}", f"{floor['pred']:.4f}", *[""] * 4])
-        kept = [run["kept_round"] for run in after.runs()]
+        if not options.likelihood:
+            changes = {f: rows["adversarial"][f] - rows["likelihood"][f] for f in FIGURES}
+            cells.append(["paired", *(with_interval(changes[f]) for f in FIGURES)])
+        cells.append(["real", *(f"{floor[f]:.4f}" if f in floor else "" for f in FIGURES)])
+        kept = [run["kept_round"] for run in list(models.values())[-1].runs()]
         measure.show(
             f"{name}: {len(every):,} windows, {len(train):,} trained on, {len(held):,} held out; "
             f"{options.seeds} seeds in {first:.0f} s of likelihood and {second:.0f} s of "

@@ -13,7 +13,8 @@ from seqgan_jax.errors import DataError
 
 SMALLEST = 5e-324  # above 0
 LOG_RANGE = (math.log(SMALLEST), 709.0)  # exp of these is above 0 and finite
-LOG = [0.0, None, 0.0, 0.0]  # --log, as stored
+ROOTS = (-1000.0, 1e6)  # (10^6)^3 times a scale is finite
+LOG = [0.0, None, 0.0, 0.0]  # --log, as stored, but for its scale of 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +24,14 @@ class Interval:
         y = log a - log b,   a = x - low + below,   b = high - x + above,
         log |dy/dx| = log (a + b) - log a - log b
 
-    Without high, y = log a and log |dy/dx| = -log a; without low, y = -log b and -log b. --log is
-    low = below = 0. Without both, y = x.
+    Of one bound alone, the root of the distance is what is learned, and a logarithm only where that
+    is small: what is normal in y then has tails like a third power in x. Those of a plain logarithm
+    are exponential: a rain of .1 mm that was hard to foresee would make one of a kilometre likely.
+
+        r = (a / scale)^(1/3),   y = log(exp(r) - 1),   log |dy/dx| = log r - log(1 - e^-r) - log 3a
+
+    and without low the same of b, with y = -log(exp(r) - 1). --log is low = below = scale = 0 and
+    y = log a. Without both, y = x.
 
     The margins `below` and `above` make the interval wider, so that y is finite on a bound that is
     itself a value (humidity 100). The density is an exact change of variables on the wider
@@ -42,6 +49,7 @@ class Interval:
     high: float = math.inf
     below: float = 0.0
     above: float = 0.0
+    scale: float = 0.0
 
     @classmethod
     def fit(cls, x: np.ndarray, limits: Limits | None) -> "Interval":
@@ -58,7 +66,11 @@ class Interval:
             _margin(sign * (x - bound)) if limits.closed and math.isfinite(bound) else 0.0
             for sign, bound in ((1, limits.low), (-1, limits.high))
         ]
-        return cls(limits.low, limits.high, *margins)
+        found = cls(limits.low, limits.high, *margins)
+        if not limits.closed or math.isfinite(found.width):
+            return found
+        distance = found._distances(x)[0 if math.isinf(limits.high) else 1]
+        return dataclasses.replace(found, scale=float(np.median(distance)))
 
     @property
     def free(self) -> bool:
@@ -81,31 +93,42 @@ class Interval:
         words = f"below {high:.6g}" if math.isinf(low) else words
         return f"{self.low:.6g} to {self.high:.6g}, learned on {words}"
 
-    def _log_distances(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """log a and log b, 0 where there is no bound; values outside count as on the bound."""
+    def _distances(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """a and b, 1 where there is no bound; values outside count as on the bound."""
         x = np.clip(x, self.low, self.high)
-        zero = np.zeros(x.shape)
-        a = zero if math.isinf(self.low) else np.log(np.fmax(x - self.low + self.below, SMALLEST))
-        b = zero if math.isinf(self.high) else np.log(np.fmax(self.high - x + self.above, SMALLEST))
+        one = np.ones(x.shape)
+        a = one if math.isinf(self.low) else np.fmax(x - self.low + self.below, SMALLEST)
+        b = one if math.isinf(self.high) else np.fmax(self.high - x + self.above, SMALLEST)
         return a, b
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """y, float64."""
         if self.free:
             return x
-        log_a, log_b = self._log_distances(x)
-        return log_a - log_b
+        a, b = self._distances(x)
+        if not self.scale:
+            return np.log(a) - np.log(b)
+        root = np.cbrt(a * b / self.scale)  # one of them is 1
+        y = root + np.log(-np.expm1(-root))
+        return y if math.isinf(self.high) else -y
 
     def log_derivative(self, x: np.ndarray) -> np.ndarray:
         """log |dy/dx|, float64."""
-        log_a, log_b = self._log_distances(x)
-        return (math.log(self.width) if math.isfinite(self.width) else 0.0) - log_a - log_b
+        a, b = self._distances(x)
+        if self.scale:
+            root = np.cbrt(a * b / self.scale)
+            return np.log(root) - np.log(-np.expm1(-root)) - np.log(3.0 * a * b)
+        return (math.log(self.width) if math.isfinite(self.width) else 0.0) - np.log(a) - np.log(b)
 
     def inverse(self, y: np.ndarray) -> np.ndarray:
         """x in [low, high], finite, and above 0 for --log."""
         if self.free:
             return y
-        if math.isinf(self.high):
+        if self.scale:
+            is_above = math.isinf(self.high)
+            distance = self.scale * np.logaddexp(0.0, np.clip(y if is_above else -y, *ROOTS)) ** 3
+            x = self.low - self.below + distance if is_above else self.high + self.above - distance
+        elif math.isinf(self.high):
             x = self.low + (np.exp(np.clip(y, *LOG_RANGE)) - self.below)
         elif math.isinf(self.low):
             x = self.high - (np.exp(np.clip(-y, *LOG_RANGE)) - self.above)
@@ -120,7 +143,7 @@ class Interval:
         return (x > self.low if self.below == 0 else x >= self.low) & (x <= self.high)
 
     def to_json(self) -> list[float | None] | None:
-        """low, high, below, above with None for infinite; None where there is no bound."""
+        """low, high, below, above, scale with None for infinite; None where there is no bound."""
         if self.free:
             return None
         return [value if math.isfinite(value) else None for value in dataclasses.astuple(self)]
@@ -130,22 +153,22 @@ class Interval:
         """The inverse of `to_json`, of what `is_json`."""
         if stored is None:
             return cls()
-        low, high, below, above = stored
-        return cls(
-            -math.inf if low is None else low, math.inf if high is None else high, below, above
-        )
+        low, high, *rest = stored
+        return cls(-math.inf if low is None else low, math.inf if high is None else high, *rest)
 
     @staticmethod
     def is_json(stored: Any) -> bool:
         """Whether `to_json` of an interval with bounds can give this."""
-        if not isinstance(stored, list) or len(stored) != 4:
+        if not isinstance(stored, list) or len(stored) not in (4, 5):  # 4: version 0.1, no scale
             return False
-        low, high, below, above = stored
+        low, high, below, above, *scales = stored
         bounds = [each for each in (low, high) if each is not None]
-        if not bounds or not all(map(is_real, [*bounds, below, above])):
+        if not bounds or not all(map(is_real, [*bounds, below, above, *scales])):
             return False
-        if stored == LOG:
+        if stored[:4] == LOG and not any(scales):
             return True
+        if scales and (scales[0] > 0) != (len(bounds) == 1):
+            return False
         if max(map(abs, bounds)) > LARGEST or (len(bounds) == 2 and low >= high):
             return False
         widest = high - low if len(bounds) == 2 else math.inf

@@ -75,15 +75,32 @@ def test_log_prob_of_a_lognormal_is_scipys():
 
 
 @pytest.mark.parametrize("word", ["3:", ":11"])
-def test_log_prob_of_a_shifted_lognormal_is_scipys(word):
+def test_log_prob_of_one_bound_is_the_change_of_variables(word):
+    """scipy's normal law of the inverse softplus of the cube root; its slope by numbers."""
     x = 3 + 8 * np.random.default_rng(4).beta(2, 3, size=(40, 6, 1))
     scaler = Scaler.fit(x, limits(word))
     [interval] = scaler.interval_K
     through = scipy.stats.norm.logpdf(scaler.transform(x)).sum((1, 2)) + scaler.log_jacobian(x)
-    distance = x - 3 + interval.below if word == "3:" else 11 + interval.above - x
     sign = 1 if word == "3:" else -1
-    law = scipy.stats.lognorm(scaler.scale_K[0], scale=np.exp(sign * scaler.shift_K[0]))
-    np.testing.assert_allclose(through, law.logpdf(distance).sum((1, 2)), rtol=1e-10)
+    distance = x - 3 + interval.below if word == "3:" else 11 + interval.above - x
+    assert interval.scale == pytest.approx(np.median(distance))
+
+    def learned(distance):
+        return sign * np.log(np.expm1((distance / interval.scale) ** (1 / 3)))
+
+    law = scipy.stats.norm(scaler.shift_K[0], scaler.scale_K[0])
+    near = 1e-5 * distance
+    slope = (learned(distance + near) - learned(distance - near)) / (2 * near)
+    direct = law.logpdf(learned(distance)) + np.log(np.abs(slope))
+    np.testing.assert_allclose(through, direct.sum((1, 2)), rtol=1e-7)
+
+
+def test_what_is_learned_with_one_bound_has_no_exponential_tail():
+    """Ten standard deviations out, values are hundreds of medians and not e^15 of them."""
+    x = np.exp(np.random.default_rng(4).normal(1.5, 1.5, size=(400, 6, 1)))
+    scaler = Scaler.fit(x, limits("0:"))
+    far = scaler.inverse(np.full((1, 1, 1), 10.0))
+    assert 20 < far / np.median(x) < 3000
 
 
 def test_log_prob_of_a_logit_normal_is_the_change_of_variables():

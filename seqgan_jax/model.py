@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from seqgan_jax import __version__, config
 from seqgan_jax.config import Config, DiscriminatorConfig, GeneratorConfig
 from seqgan_jax.core import baseline, keys, networks, parallel, selection
-from seqgan_jax.core.baseline import Baseline
+from seqgan_jax.core.baseline import SLOW, Baseline
 from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, run_of
-from seqgan_jax.core.columns import support
+from seqgan_jax.core.columns import choices, support
 from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import over_seeds
@@ -219,10 +219,10 @@ class SeqGAN:
                 train_scaled, validation_scaled, generator.covariance, generator.frame
             )
         else:
-            columns = support.with_shares(columns, train_scaled)
             sizes, rest = support.sizes_and_rest(columns, train_scaled)
             unseen = support.sizes_and_rest(columns, validation_scaled)
             linear = baseline.fit_rest((sizes, rest), unseen, generator.frame)
+            columns = choices.fit(columns, linear, train_scaled, validation_scaled)
         constants = linear, jnp.asarray(baseline.increment_scale(sizes)), columns
         if generator.policy == "auto":
             self.config = self._with_likeliest_policy(constants, parts)
@@ -510,7 +510,8 @@ class SeqGAN:
         matrix: Any = jax.ShapeDtypeStruct((features, features), jnp.float32)
         scaler = model._description.scaler
         columns = support.of(scaler.kinds_K, scaler.scaled, scaler.affine)
-        second = None if columns is None else matrix
+        wide: Any = jax.ShapeDtypeStruct((features, (1 + len(SLOW)) * features), jnp.float32)
+        second = None if columns is None else wide
         linear = Baseline(vector, matrix, matrix, vector, matrix, second)
         constants = linear, vector, columns
         nets, abstract = jax.eval_shape(model._initialiser(), model._keys(), constants)

@@ -22,6 +22,7 @@ RIDGES = (1e-3, 1e-2, 0.1, 1.0, 10.0)  # in units of a column's variance
 SHRINKAGES = (0.0, 0.1, 0.5, 1.0)  # of correlations towards none
 STEPS = 50_000  # of all sequences that regressions of mixed columns see
 ROWS = 2000  # validation sequences that decide
+SLOW = (1 / 4, 1 / 16)  # rates of the moving means of mixed columns
 
 
 @jax.tree_util.register_dataclass
@@ -29,7 +30,8 @@ ROWS = 2000  # validation sequences that decide
 class Baseline:
     """x_1 = first_offset + first_factor e_1; x_t = matrix x_{t-1} + offset + factor e_t.
 
-    Of mixed columns also + second x_{t-2}, where x_0 is x_1.
+    Of mixed columns also + second [x_{t-2}, m_{t-1}, n_{t-1}], where x_0 is x_1, and m and n are
+    moving means by the rates SLOW: a level beside quick changes, which no order of 1 or 2 can tell.
     """
 
     first_offset: jax.Array  # [D]
@@ -37,7 +39,7 @@ class Baseline:
     matrix: jax.Array  # [D, D]
     offset: jax.Array  # [D]
     factor: jax.Array  # [D, D], lower triangular
-    second: jax.Array | None = None  # [D, D]
+    second: jax.Array | None = None  # [D, 3 D]
 
     def constants(self) -> Params:
         """As a policy holds them."""
@@ -119,7 +121,7 @@ def fit(
 class _Row(NamedTuple):
     """The regression of one column on the step before and on the earlier columns of its step."""
 
-    past: Array  # [2 D], of x_{t-1} and x_{t-2}
+    past: Array  # [4 D], of `_past_of`
     earlier: Array  # [D], 0 from its own place on
     offset: float
     scale: float
@@ -130,10 +132,10 @@ def fit_rest(
 ) -> Baseline:
     """The same of columns of which some values are options: each row is fitted on the rest only.
 
-    x_td = a_d x_{t-1} + b_d x_{t-2} + l_d x_t,<d + c_d + s_d e_td over the steps at which x_td is
-    no option, so that zeros, sentinels and held values set neither scale nor slope; options of
-    other columns count by their sizes. One ridge for all rows, the likeliest on the validation
-    part.
+    x_td = a_d x_{t-1} + b_d [x_{t-2}, m_{t-1}, n_{t-1}] + l_d x_t,<d + c_d + s_d e_td over the
+    steps at which x_td is no option, so that zeros, sentinels and held values set neither scale nor
+    slope; options of other columns count by their sizes. One ridge for all rows, the likeliest on
+    the validation part.
 
     Args:
       train: sizes [N, T, D], and which values are of the rest [N, T, D] bool.
@@ -142,8 +144,9 @@ def fit_rest(
     """
     size_NTD, rest_NTD = (part[:: 1 + len(part) * part.shape[1] // STEPS] for part in train)
     features = size_NTD.shape[2]
-    none = np.zeros((features, 2 * features))
-    fixed = {"increments": np.eye(features, 2 * features), "levels": none}.get(kind)
+    width = (2 + len(SLOW)) * features
+    none = np.zeros((features, width))
+    fixed = {"increments": np.eye(features, width), "levels": none}.get(kind)
     now, rest = size_NTD[:, 1:], rest_NTD[:, 1:]
     first, no_past = (size_NTD[:, :1], rest_NTD[:, :1]), _past_of(0 * size_NTD[:, :2])
     past = _past_of(size_NTD)
@@ -166,15 +169,28 @@ def fit_rest(
         return total
 
     begin, after = _assemble(start), _assemble(min(zip(*later, strict=True), key=loss))
-    matrix, second = np.split(after.matrix, 2, axis=1)
+    matrix, second = np.split(after.matrix, [features], axis=1)
     arrays = (begin.offset, begin.factor, matrix, after.offset, after.factor, second)
     return Baseline(*(jax.numpy.asarray(array, jax.numpy.float32) for array in arrays))
 
 
 def _past_of(x_NTD: Array) -> Array:
-    """x_{t-1} and x_{t-2} of the steps from the second on, [N, T - 1, 2 D]; x_0 is x_1."""
+    """x_{t-1}, x_{t-2}, m_{t-1}, n_{t-1} of the steps from the second on, [N, T - 1, 4 D]."""
     before = x_NTD[:, :-1]
-    return np.concatenate([before, np.concatenate([before[:, :1], before[:, :-1]], axis=1)], axis=2)
+    earlier = np.concatenate([before[:, :1], before[:, :-1]], axis=1)
+    return np.concatenate([before, earlier, *(moving_mean(before, rate) for rate in SLOW)], axis=2)
+
+
+def moving_mean(x_NTD: Array, rate: float) -> Array:
+    """m_t = m_{t-1} + max(rate, 1 / t) (x_t - m_{t-1}): the plain mean of the first steps.
+
+    >>> moving_mean(np.array([[[1.0], [3.0], [5.0]]]), 0.5).ravel().tolist()
+    [1.0, 2.0, 3.5]
+    """
+    found = np.array(x_NTD, float)
+    for t in range(1, found.shape[1]):
+        found[:, t] = found[:, t - 1] + max(rate, 1 / (t + 1)) * (x_NTD[:, t] - found[:, t - 1])
+    return found
 
 
 def _regress(

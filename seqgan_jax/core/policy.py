@@ -162,7 +162,7 @@ class LSTMPolicy(nnx.Module):
     ) -> tuple[LSTMState, Step | MixedStep]:
         """One later step: the state after reading `[..., U]`, and the next value's distribution."""
         state = self._cell(state, self._project(inputs))
-        context = self.chain.context(self._constants, *self.chain.values(inputs))
+        context = self.chain.context(self._constants, self.chain.past(inputs))
         return state, self._later(state, inputs, context, temperature)
 
     def _later(
@@ -196,8 +196,8 @@ class LSTMPolicy(nnx.Module):
         """
         x_TBD = jnp.swapaxes(x_BTD, 0, 1)
         start, first = self.begin(x_BTD.shape[0], temperature)
-        before_TBD = jnp.concatenate([x_TBD[:1], x_TBD[:-1]])
-        context = self.chain.context(self._constants, x_TBD[:-1], before_TBD[:-1])
+        past = self.chain.all_past(self._constants, x_TBD[:-1])
+        context = self.chain.context(self._constants, past)
         reads = [first.context.read(x_TBD[0])[None], context.read(x_TBD[1:])]
         inputs_TBU = self.chain.all_carried(jnp.concatenate(reads), x_TBD)
 

@@ -529,7 +529,7 @@ def test_pandas_is_imported_only_for_a_table(tmp_path):
 
 
 def test_whole_numbers_are_whole_however_the_rest_is_written(tmp_path):
-    """"+ " in another column takes the table past pandas' fast reader."""
+    """ "+ " in another column takes the table past pandas' fast reader."""
     path = tmp_path / "x.csv"
     for word in ("wb", "w+ b"):
         path.write_text("a,sky\n" + f"-3,{word}\n8,wa\n" * 20)

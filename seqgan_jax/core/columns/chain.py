@@ -78,7 +78,7 @@ class Chain:
         """What the policy reads of a step: values and innovations."""
         return 2 * self.features
 
-    def context(self, constants: Params, x: jax.Array | None, before: Any = None) -> "Context":  # noqa: ARG002
+    def context(self, constants: Params, x: jax.Array | None) -> "Context":
         """What the step after x [..., D] is relative to; None: the first step."""
         if x is None:
             return Context.of(constants["first_offset"][None], constants["first_factor"])
@@ -93,10 +93,13 @@ class Chain:
         """The same at every step of whole sequences [T, B, ...]."""
         return read
 
-    def values(self, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """x_{t-1} and x_{t-2} of what was carried; of the latter nothing depends."""
-        x = inputs[..., : self.features]
-        return x, x
+    def past(self, inputs: jax.Array) -> jax.Array:
+        """What the next step's context depends on of what was carried: x."""
+        return inputs[..., : self.features]
+
+    def all_past(self, constants: Params, x: jax.Array) -> jax.Array:  # noqa: ARG002
+        """The same of whole sequences [T, B, D]."""
+        return x
 
     def start(self) -> np.ndarray:
         """Numbers of an untrained policy: independent standard columns, [D P + E]."""

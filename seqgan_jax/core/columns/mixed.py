@@ -9,13 +9,14 @@ is therefore the logarithm of a mass where a value has mass, and of a density wh
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from seqgan_jax.core.baseline import SLOW
 from seqgan_jax.core.batch import Params
 from seqgan_jax.core.columns import support
 from seqgan_jax.core.columns.cells import log_mass, logistic
@@ -25,6 +26,7 @@ from seqgan_jax.core.columns.support import Layout, Support
 from seqgan_jax.errors import UsageError
 
 NEVER = -1e9  # logit of a choice that there is not
+CUT = 4.0  # of what a choice's linear baseline reads: no outlier decides
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,8 @@ class MixedChain:
 
     @property
     def num_read(self) -> int:
-        """What the policy reads of a step: sizes, innovations and options."""
-        return 2 * self.features + len(self.layout.shown)
+        """What the policy reads of the past."""
+        return self.layout.num_read
 
     def start(self, log_share_DC: jax.Array) -> jax.Array:
         """Numbers of an untrained policy: the shares of the choices, independent columns."""
@@ -103,51 +105,85 @@ class MixedChain:
         """What later columns see of the earlier ones: innovations and options."""
         return self.features + len(self.layout.shown)
 
-    def context(
-        self, constants: Params, x: jax.Array | None, before: jax.Array | None = None
-    ) -> "MixedContext":
-        """What the step after x and `before` [..., D] is relative to; None: the first step."""
+    @property
+    def columns_seen(self) -> np.ndarray:
+        """The column of each number that later columns see, [S']."""
+        of_options = np.array(self.layout.shown, np.int32) // max(1, self.layout.choices - 1)
+        return np.concatenate([np.arange(self.features), of_options])
+
+    def context(self, constants: Params, past: "Past | None") -> "MixedContext":
+        """What the step after `past` is relative to; None: the first step."""
         own = support.of_constants(constants)
-        if x is None or before is None:
+        if past is None:
             nothing = jnp.zeros((1, self.features))
             options = support.options(own, self.layout, nothing, nothing)
             plain = Context.of(constants["first_offset"][None], constants["first_factor"])
             return MixedContext(
                 **vars(plain), support=own, options=options, chain=self, is_first=True
             )
-        size = support.size_of(own, self.layout, x)
-        offset = size @ constants["matrix"].T + support.by_column(constants["offset"], x)
-        earlier = support.size_of(own, self.layout, before)
-        offset = offset + earlier @ constants["second"].T
-        slope = support.continued(x, before)
-        options = support.options(own, self.layout, x, slope)
+        size, earlier = (support.size_of(own, self.layout, x) for x in past[:2])
+        offset = size @ constants["matrix"].T + support.by_column(constants["offset"], size)
+        more = jnp.concatenate([earlier, past.means], axis=-1)
+        offset = offset + more @ constants["second"].T
+        slope = support.continued(past.x, past.before)
+        options = support.options(own, self.layout, past.x, slope)
         plain = Context.of(offset, constants["factor"])
         return MixedContext(**vars(plain), support=own, options=options, chain=self, is_first=False)
 
     def carried(self, read: jax.Array, x: jax.Array, inputs: jax.Array | None) -> jax.Array:
-        """What is carried to the next step: what the policy reads, with runs in place of options;
-        x_t and x_{t-1}."""
-        before = x if inputs is None else self.values(inputs)[0]
-        plain, shown = jnp.split(read, [2 * self.features], axis=-1)
-        runs = 0.0 * shown if inputs is None else inputs[..., 2 * self.features : self.num_read]
-        return jnp.concatenate([plain, support.run(runs, shown), x, before], axis=-1)
+        """What is carried to the next step: what the policy reads of the past, with runs in place
+        of options and the moving means; then x_t, x_{t-1} and how many steps there were."""
+        size, plain, shown = self._parts(read)
+        if inputs is None:
+            memory = Memory(0.0 * shown, jnp.tile(size, len(SLOW)), 0.0 * x[..., :1])
+            before = x
+        else:
+            memory, before = self._memory(inputs), self.past(inputs).x
+        memory = memory.after(size, shown)
+        parts = [plain, memory.runs, memory.means, x, before, memory.steps]
+        return jnp.concatenate(parts, axis=-1)
 
     def all_carried(self, read: jax.Array, x: jax.Array) -> jax.Array:
         """The same at every step of whole sequences [T, B, ...]."""
-        plain, shown = jnp.split(read, [2 * self.features], axis=-1)
+        size, plain, shown = self._parts(read)
+        start = Memory(0.0 * shown[0], jnp.tile(size[0], len(SLOW)), 0.0 * x[0, ..., :1])
 
-        def body(runs: jax.Array, shown: jax.Array) -> tuple[jax.Array, jax.Array]:
-            runs = support.run(runs, shown)
-            return runs, runs
+        def body(memory: Memory, step: tuple[jax.Array, jax.Array]) -> tuple[Memory, Memory]:
+            memory = memory.after(*step)
+            return memory, memory
 
-        _, runs = lax.scan(body, 0.0 * shown[0], shown)
+        _, memory = lax.scan(body, start, (size, shown))
         before = jnp.concatenate([x[:1], x[:-1]])
-        return jnp.concatenate([plain, runs, x, before], axis=-1)
+        parts = [plain, memory.runs, memory.means, x, before, memory.steps]
+        return jnp.concatenate(parts, axis=-1)
 
-    def values(self, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """x_{t-1} and x_{t-2} of what was carried."""
-        x, before = jnp.split(inputs[..., self.num_read :], 2, axis=-1)
-        return x, before
+    def all_past(self, constants: Params, x: jax.Array) -> "Past":
+        """The past of the steps after each of whole sequences [T, B, D]."""
+        size = support.size_of(support.of_constants(constants), self.layout, x)
+        nothing = 0.0 * size[..., :0]
+        start = Memory(nothing[0], jnp.tile(size[0], len(SLOW)), 0.0 * x[0, ..., :1])
+
+        def body(memory: Memory, step: tuple[jax.Array, jax.Array]) -> tuple[Memory, jax.Array]:
+            memory = memory.after(*step)
+            return memory, memory.means
+
+        _, means = lax.scan(body, start, (size, nothing))
+        return Past(x, jnp.concatenate([x[:1], x[:-1]]), means)
+
+    def past(self, inputs: jax.Array) -> "Past":
+        """The past in what was carried."""
+        x, before = jnp.split(inputs[..., self.num_read : -1], 2, axis=-1)
+        return Past(x, before, self._memory(inputs).means)
+
+    def _parts(self, read: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Sizes; sizes and innovations; options; of what a step's `read` gives."""
+        plain, shown = jnp.split(read, [2 * self.features], axis=-1)
+        return read[..., : self.features], plain, shown
+
+    def _memory(self, inputs: jax.Array) -> "Memory":
+        means = self.num_read - len(SLOW) * self.features
+        runs, means_ = inputs[..., 2 * self.features : means], inputs[..., means : self.num_read]
+        return Memory(runs, means_, inputs[..., -1:])
 
     def step(
         self,
@@ -166,13 +202,23 @@ class MixedChain:
         if inputs is not None:
             past = self._past(context, inputs)[..., self.layout.order, :]
             units = units + jnp.einsum("...df,dfm->...dm", past, weights["B"])
+        if inputs is not None and self.choices:
+            known = context.support.later_past[self.layout.order]
+            past = self.of_choices(inputs)
+            raw_DP = _added(raw_DP, jnp.einsum("...r,drc->...dc", past, known))
         return MixedStep(raw_DP, units, weights, temperature, context, self)
+
+    def of_choices(self, inputs: jax.Array) -> jax.Array:
+        """What the baseline of the choices takes from what was carried, [..., R + S]: all that the
+        policy reads, cut off, and which options the last value was."""
+        is_option = (self._memory(inputs).runs > 0).astype(jnp.float32)
+        return jnp.concatenate([jnp.clip(inputs[..., : self.num_read], -CUT, CUT), is_option], -1)
 
     def _past(self, context: "MixedContext", inputs: jax.Array) -> jax.Array:
         """What each column sees of its own past, [..., D, F]."""
         layout, features = self.layout, self.features
-        size, e, runs, values = jnp.split(inputs, [features, 2 * features, self.num_read], axis=-1)
-        x, before = jnp.split(values, 2, axis=-1)
+        size, e = inputs[..., :features], inputs[..., features : 2 * features]
+        runs, (x, before, _) = self._memory(inputs).runs, self.past(inputs)
         unit = support.by_column(jnp.diagonal(context.factor), x)
         moved = (size - context.size(before)) / unit
         moved = jnp.sign(moved) * jnp.log1p(jnp.abs(moved))
@@ -183,6 +229,30 @@ class MixedChain:
         own = padded[..., places].reshape(*x.shape, layout.choices - 1)
         plain = jnp.stack([size, e, moved, common], axis=-1)
         return jnp.concatenate([plain, own], axis=-1)
+
+
+class Past(NamedTuple):
+    """What the baseline predicts a step from."""
+
+    x: jax.Array  # [..., D] of the step before
+    before: jax.Array  # [..., D] of the one before that
+    means: jax.Array  # [..., 2 D] moving means of sizes up to the step before
+
+
+class Memory(NamedTuple):
+    """What is summed up over all steps so far."""
+
+    runs: jax.Array  # [..., S] how long each option has been met, see `support.run`
+    means: jax.Array  # [..., 2 D] moving means of sizes
+    steps: jax.Array  # [..., 1] how many
+
+    def after(self, size: jax.Array, shown: jax.Array) -> "Memory":
+        """One step later; as `baseline.moving_mean`."""
+        steps = self.steps + 1.0
+        rates = jnp.repeat(jnp.array(SLOW), size.shape[-1])
+        rate = jnp.maximum(support.by_column(rates, steps), 1.0 / steps)
+        means = self.means + rate * (jnp.tile(size, len(SLOW)) - self.means)
+        return Memory(support.run(self.runs, shown), means, steps)
 
 
 def by_name(policy: str, components: int, layout: Layout) -> MixedChain:
@@ -209,6 +279,11 @@ class MixedContext(Context):
     def is_there(self) -> jax.Array:
         """Which choices there are, [D, C]."""
         return self.support.first if self.is_first else self.support.later
+
+    @property
+    def seen(self) -> jax.Array:
+        """Log odds of the choices by what is seen of earlier columns, [D, S', C]."""
+        return self.support.first_seen if self.is_first else self.support.later_seen
 
     def size(self, x: jax.Array) -> jax.Array:
         """Values as the linear baseline counts them, [..., D]."""
@@ -296,12 +371,14 @@ class MixedStep:
         one = replace(layout, features=1, tables=(0,) * bool(layout.tables), shown=())
 
         def body(carry: Any, inputs: Any) -> tuple[Any, Any]:
-            seen, sizes = carry  # of earlier columns [..., HIDDEN]; offset + F e so far [D, ...]
-            d, raw, units, a, w, own, options, there, column, which, value = inputs
-            raw = raw + jnp.tanh(units + seen) @ w
+            # Of earlier columns [..., HIDDEN + S'], units and what was seen; offset + F e so far.
+            seen, sizes = carry
+            d, raw, units, a, w, own, options, there, known, column, which, value = inputs
+            raw = raw + jnp.tanh(units + seen[..., :HIDDEN]) @ w
             log_weights, mean, scale = self._components(raw[..., choices:])
             if choices:
-                log_choice = self._log_choice(raw[..., :choices], there)
+                logits = raw[..., :choices] + seen[..., HIDDEN:] @ known
+                log_choice = self._log_choice(logits, there)
                 log_weights = log_choice[..., :1] + log_weights
                 log_weights = jnp.concatenate([log_weights, log_choice[..., 1:]], axis=-1)
             chosen = _chosen(jnp.exp(log_weights), which)
@@ -319,6 +396,8 @@ class MixedStep:
             e = (size - base) / unit
             sizes = sizes + column[(slice(None), *(None,) * e.ndim)] * e[None]
             read = jnp.concatenate([e[..., None], matched.astype(jnp.float32)], axis=-1)
+            if choices:
+                read = jnp.concatenate([read, jnp.clip(read, -CUT, CUT)], axis=-1)
             seen = seen + read @ a
             return (seen, sizes), (x[..., 0], size, e, matched)
 
@@ -335,12 +414,14 @@ class MixedStep:
             jax.tree.map(lambda leaf: leaf[:, None], context.support),
             jnp.moveaxis(options, -2, 0),
             context.is_there,
+            context.seen,
             context.factor.T,
             jnp.moveaxis(which, -1, 0),
             jnp.moveaxis(value, -1, 0),
         )
         offset = jnp.broadcast_to(context.offset, raw.shape[:-1])
-        seen = 0.0 * self.units[..., 0, :]
+        # As the units are, but wider.
+        seen = jnp.zeros((*raw.shape[:-2], self._seen_by_column().shape[-1]))
         _, found = lax.scan(body, (seen, jnp.moveaxis(offset, -1, 0)), by_column)
         x, size, e, matched = found
         x, size, e = (jnp.moveaxis(each, 0, -1) for each in (x, size, e))
@@ -360,20 +441,21 @@ class MixedStep:
         """Numbers of each column `[..., D, C + 3 K]`, given the earlier columns."""
         layout = self.chain.layout
         features, hidden = layout.features, self.weights["A"].shape[1]
-        column = np.concatenate([np.arange(features), self._shown_columns])
-        earlier = (column[:, None] < layout.order[None]).astype(np.float32)
+        earlier = (self.chain.columns_seen[:, None] < layout.order[None]).astype(np.float32)
         flat = (earlier[:, :, None] * self.weights["A"][:, None]).reshape(-1, features * hidden)
-        seen = jnp.concatenate([e, shown], axis=-1) @ flat
-        units = jnp.tanh(self.units + seen.reshape(*e.shape, hidden))
-        return self.raw + jnp.einsum("...dm,dmp->...dp", units, self.weights["W"])
-
-    @property
-    def _shown_columns(self) -> np.ndarray:
-        """The column of each option that is shown, [S]."""
-        return np.array(self.chain.layout.shown, np.int32) // max(1, self.chain.layout.choices - 1)
+        both = jnp.concatenate([e, shown], axis=-1)
+        units = jnp.tanh(self.units + (both @ flat).reshape(*e.shape, hidden))
+        raw = self.raw + jnp.einsum("...dm,dmp->...dp", units, self.weights["W"])
+        if not self.chain.choices:
+            return raw
+        known = self.context.seen[layout.order]
+        return _added(raw, jnp.einsum("...s,dsc->...dc", jnp.clip(both, -CUT, CUT), known))
 
     def _seen_by_column(self) -> jax.Array:
-        """Rows of A of each column: its innovation's, its options', [D, C, HIDDEN]."""
+        """What a column adds to what is seen: rows of A, its own places; [D, 2 C, HIDDEN + S'].
+
+        Of C numbers: its innovation and its options; then the same, cut off. Without choices, A.
+        """
         layout = self.chain.layout
         number = layout.choices - 1
         # Options that are not shown have a row of zeros, the last.
@@ -381,8 +463,18 @@ class MixedStep:
         rows[np.array(layout.shown, np.int32)] = layout.features + np.arange(len(layout.shown))
         own = np.arange(layout.features)[:, None]
         rows = np.concatenate([own, rows.reshape(layout.features, number)], axis=1)
-        padded = jnp.concatenate([self.weights["A"], jnp.zeros((1, HIDDEN))])
-        return padded[rows]
+        units = jnp.concatenate([self.weights["A"], jnp.zeros((1, HIDDEN))])[rows]
+        if not self.chain.choices:
+            return units
+        places = np.eye(self.chain.num_seen + 1, self.chain.num_seen, dtype=np.float32)[rows]
+        above = jnp.pad(units, ((0, 0), (0, 0), (0, self.chain.num_seen)))
+        return jnp.concatenate([above, np.pad(places, ((0, 0), (0, 0), (HIDDEN, 0)))], axis=1)
+
+
+def _added(raw: jax.Array, logits: jax.Array) -> jax.Array:
+    """The numbers of columns with these added to those of their choices."""
+    number = logits.shape[-1]
+    return jnp.concatenate([raw[..., :number] + logits, raw[..., number:]], axis=-1)
 
 
 def _chosen(w: jax.Array, which: jax.Array) -> jax.Array:

@@ -9,20 +9,21 @@ values, in this order; M inner edges of a table.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seqgan_jax.core.baseline import SLOW
 from seqgan_jax.core.batch import Params
 from seqgan_jax.core.columns.cells import FAR, cell_of
 from seqgan_jax.data.kind import Kind
 
 EXACT, EXACT_SLOPE = 1e-6, 1e-5  # scaled units: equal, of values without a grid
 NOTHING = 1e30  # fills up tables: no value, and finite
-STARTS = 4000  # sequences that the first shares of the options are counted in
+BLOCK = 4000  # sequences that are looked at together
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ class Layout:
         return np.array([*self.densities, *self.grids, *others], np.int32)
 
     @property
+    def num_read(self) -> int:
+        """What the policy reads of the past: sizes, innovations, runs of options, moving means."""
+        return (2 + len(SLOW)) * self.features + len(self.shown)
+
+    @property
     def choices(self) -> int:
         """C."""
         return 1 + self.held + self.sloped + self.listed
@@ -74,8 +80,11 @@ class Support:
     is_word: jax.Array  # [D] values are names only
     first: jax.Array  # [D, C] bool: which choices there are at the first step
     later: jax.Array  # [D, C] bool: and at later ones
-    first_share: jax.Array  # [D, C] log shares in the training part
+    first_share: jax.Array  # [D, C] log shares where nothing is known; see `choices`
     later_share: jax.Array  # [D, C]
+    first_seen: jax.Array  # [D, S', C] log odds by what is seen of earlier columns
+    later_seen: jax.Array  # [D, S', C]
+    later_past: jax.Array  # [D, R + S, C] log odds by what is known of the steps before
     edges: jax.Array  # [D, M] between levels, filled up with NOTHING
     levels: jax.Array  # [D, M + 1]
     common: jax.Array  # [D, M + 1] how common a level is beside its neighbours, log share
@@ -201,12 +210,16 @@ def of(
         name: jnp.asarray(a, bool if a.dtype == bool else jnp.float32) for name, a in arrays.items()
     }
     even = jnp.zeros((features, choices))
+    seen = jnp.zeros((features, features + len(layout.shown), choices))
     found = Support(
         **numbers,
         is_word=jnp.asarray([kind.words for kind in kinds]),
         is_table=jnp.asarray([_is_table(kind) for kind in kinds]),
         first_share=even,
         later_share=even,
+        first_seen=seen,
+        later_seen=seen,
+        later_past=jnp.zeros((features, layout.num_read + len(layout.shown), choices)),
     )
     return Columns(found, layout)
 
@@ -351,8 +364,8 @@ def of_sequences(support: Support, layout: Layout, x_BTD: jax.Array) -> jax.Arra
 def sizes_and_rest(columns: Columns, x_NTD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Values as sizes [N, T, D], and which are of the rest [N, T, D] bool; some at a time."""
     sizes, rest = [], []
-    for first in range(0, len(x_NTD), STARTS):
-        x = jnp.asarray(x_NTD[first : first + STARTS], jnp.float32)
+    for first in range(0, len(x_NTD), BLOCK):
+        x = jnp.asarray(x_NTD[first : first + BLOCK], jnp.float32)
         found = of_sequences(columns.support, columns.layout, x).any(axis=-1)
         is_free = columns.support.later[:, 0][None, None]
         sizes.append(np.asarray(size_of(columns.support, columns.layout, x), np.float64))
@@ -382,29 +395,6 @@ def commonness(support: Support, layout: Layout, x: jax.Array) -> jax.Array:
     first = by_column(jnp.arange(len(at)) * common.shape[1], x)
     found = common.reshape(-1)[first + cell_of(support.edges[at], x[..., at])]
     return _with_tables(layout, 0.0 * x, found)
-
-
-def with_shares(columns: Columns, x_NTD: np.ndarray) -> Columns:
-    """The columns with the shares of the choices that these sequences have.
-
-    Where a value is several options at once it counts as the last of them: a listed value is one
-    whatever was before.
-    """
-    some = jnp.asarray(x_NTD[:: 1 + len(x_NTD) // STARTS], jnp.float32)
-    support = columns.support
-    matched = np.asarray(of_sequences(support, columns.layout, some))
-    is_last = matched & ~np.flip(np.cumsum(np.flip(matched, -1), -1) > 1, -1)
-    counted = np.concatenate([~matched.any(-1, keepdims=True), is_last], axis=-1)
-
-    def log_share(part: np.ndarray) -> jax.Array:
-        counts = part.sum(axis=(0, 1)) + 0.5
-        return jnp.asarray(np.log(counts / counts.sum(-1, keepdims=True)), jnp.float32)
-
-    shares = {
-        "first_share": log_share(counted[:, :1]),
-        "later_share": log_share(counted[:, 1:]),
-    }
-    return replace(columns, support=replace(support, **shares))
 
 
 def by_column(array: jax.Array, like: jax.Array) -> jax.Array:

@@ -1,0 +1,124 @@
+"""The baseline of choices against statsmodels, and against chains whose law is known."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import statsmodels.api as sm
+
+from seqgan_jax.config import GeneratorConfig
+from seqgan_jax.core import baseline, policy, sampling
+from seqgan_jax.core.batch import Batch
+from seqgan_jax.core.columns import choices, mixed, support
+from seqgan_jax.data.kind import Kind
+
+WORDS = Kind("categorical", levels=(0.0, 1.0, 2.0), words=True)
+RAIN = Kind("continuous", atoms=(0.0,), sentinel=(False,))
+CHAIN = np.array([[0.8, 0.15, 0.05], [0.2, 0.5, 0.3], [0.05, 0.25, 0.7]])
+
+
+def untrained(kinds, x_NTD, **settings):
+    """The policy of these columns before any training."""
+    half = len(x_NTD) // 2
+
+    def same(d, x):  # noqa: ARG001
+        return x
+
+    columns = support.of(kinds, same, same)
+    sizes, rest = support.sizes_and_rest(columns, x_NTD[:half])
+    unseen = support.sizes_and_rest(columns, x_NTD[half:])
+    linear = baseline.fit_rest((sizes, rest), unseen)
+    columns = choices.fit(columns, linear, x_NTD[:half], x_NTD[half:])
+    config = GeneratorConfig(hidden_dim=4, components=2, **settings)
+    return policy.bind(*policy.init(jax.random.key(0), config, linear, columns))
+
+
+def weather(n, steps, rng):
+    """Rain on days that follow a chain, and a word that is 0 on no rainy day."""
+    wet = np.zeros((n, steps), bool)
+    wet[:, 0] = rng.random(n) < 0.5
+    for t in range(1, steps):
+        wet[:, t] = rng.random(n) < np.where(wet[:, t - 1], 0.7, 0.2)
+    word = np.where(
+        wet, 1 + (rng.random((n, steps)) < 0.3), rng.choice(3, (n, steps), p=[0.8, 0.1, 0.1])
+    )
+    return np.stack([wet * rng.gamma(2.0, 1.0, (n, steps)), word], axis=-1)
+
+
+def test_a_regression_is_that_of_statsmodels():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2000, 3)).astype(np.float32)
+    logits = x @ rng.normal(size=(3, 3)) + np.array([0.2, 0.0, -0.5])
+    label = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
+    y = np.eye(3, dtype=np.float32)[label]
+    found = choices._logistic(x, y, 1e-9, np.zeros((4, 3)))
+    fitted = sm.MNLogit(label, sm.add_constant(x)).fit(disp=0).params
+    np.testing.assert_allclose(found[:, 1:] - found[:, :1], fitted, atol=5e-3)
+
+
+def test_a_ridge_shrinks_the_coefficients_and_not_the_shares():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 2)).astype(np.float32)
+    y = np.eye(2, dtype=np.float32)[(rng.random(500) < 0.9).astype(int)]
+    found = choices._logistic(x, y, 1e6, np.zeros((3, 2)))
+    assert np.abs(found[1:]).max() < 1e-4
+    assert found[0, 1] - found[0, 0] == pytest.approx(
+        np.log(y[:, 1].mean() / y[:, 0].mean()), rel=1e-3
+    )
+
+
+def test_a_markov_chain_is_known_before_training():
+    rng = np.random.default_rng(1)
+    x = np.zeros((1500, 10, 1))
+    x[:, 0, 0] = rng.choice(3, 1500)
+    for t in range(1, 10):
+        x[:, t, 0] = [rng.choice(3, p=CHAIN[int(i)]) for i in x[:, t - 1, 0]]
+    bound = untrained((WORDS,), x[:1000])
+    log_p = np.asarray(jax.jit(bound.log_prob)(Batch.complete(jnp.asarray(x[1000:], jnp.float32))))
+    before, after = x[1000:, :-1, 0].astype(int), x[1000:, 1:, 0].astype(int)
+    exact = np.log(CHAIN)[before, after]
+    assert abs((exact - log_p[:, 1:, 0]).mean()) < 0.01
+
+
+def test_what_never_goes_together_is_never_drawn_together():
+    x = weather(800, 12, np.random.default_rng(2))
+    bound = untrained((RAIN, WORDS), x)
+    made = np.asarray(jax.jit(lambda key: sampling.sample(bound, key, 2000, 12))(jax.random.key(0)))
+    wet, word = made[..., 0] != 0, made[..., 1]
+    assert np.mean(wet & (word == 0)) < 2e-3
+    assert np.mean(wet) == pytest.approx(np.mean(x[..., 0] > 0), abs=0.02)
+    assert np.mean(wet[:, 1:][wet[:, :-1]]) == pytest.approx(0.7, abs=0.03)
+    assert np.mean(word[~wet] == 0) == pytest.approx(0.8, abs=0.03)
+
+
+def test_a_column_of_few_rows_has_its_shares_alone():
+    x = weather(8, 3, np.random.default_rng(3))
+    bound = untrained((RAIN, WORDS), x)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(policy.split(bound)[2]))
+
+
+def test_moving_means_are_those_of_the_baseline():
+    x = np.random.default_rng(4).normal(size=(5, 30, 2))
+    columns = support.of((RAIN, RAIN), lambda d, x: x, lambda d, x: x)  # noqa: ARG005
+    chain = mixed.by_name("mixture", 2, columns.layout)
+    x_TBD = jnp.asarray(np.swapaxes(x, 0, 1), jnp.float32)
+    found = chain.all_past(columns.support.constants(), x_TBD).means
+    wanted = np.concatenate([baseline.moving_mean(x, rate) for rate in baseline.SLOW], axis=2)
+    np.testing.assert_allclose(np.swapaxes(found, 0, 1), wanted, atol=1e-5)
+    # The plain mean to begin with.
+    np.testing.assert_allclose(wanted[:, 9, 2:], x[:, :10].mean(axis=1), rtol=1e-6)
+
+
+def test_slow_levels_beside_quick_changes_are_in_the_baseline():
+    """A level that stays and white noise on it: means predict, the last value no."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(800, 1, 1)) + 0.5 * rng.normal(size=(800, 24, 1))
+    everything = np.ones(x.shape, bool)
+    found = baseline.fit_rest((x, everything), (x[:200], everything[:200]))
+    matrix, second = np.asarray(found.matrix), np.asarray(found.second)
+    assert abs(matrix[0, 0]) < 0.2
+    assert second[0, 1:].sum() > 0.6
+    assert float(found.factor[0, 0]) < 0.6
+    assert dataclasses.is_dataclass(found)

@@ -142,7 +142,7 @@ def figures(
 @partial(jax.jit, static_argnames="nets")
 def _gap(state: TrainState, parts: Parts, key: jax.Array, *, nets: Networks) -> jax.Array:
     policy = nets.bind_policy(state.best, state)
-    return selection.logit_gap(policy, parts, key, state)[1]
+    return selection.logit_gap(policy, parts, key, state, jnp.array(0))[1]
 
 
 def logit_gap(model: SeqGAN, parts: Split) -> np.ndarray:

@@ -19,6 +19,12 @@ discriminator for each, from the same random numbers. The error of the mean diff
 parts: between the independent blocks of the validation part (overlapping windows are one block),
 and between repeats (the noise of training D and of the samples). Beyond doubt is a one-sided t test
 at 5% over all the looks that a run takes.
+
+A validation part of few blocks is not where the training part is: one with more sun makes samples
+with too much sun harder to tell from it. So each discriminator leaves a quarter of the training
+part out, and the candidate must be no easier to tell from these quarters, either. And since no
+small discriminator sees all: no column's mean or square and no option's share may lie farther from
+the training part's than chance would have it, or than the best policy's so far.
 """
 
 from dataclasses import dataclass, replace
@@ -33,6 +39,8 @@ from scipy import stats
 
 from seqgan_jax.core import discriminator, keys, sampling
 from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, in_blocks, join, run_of
+from seqgan_jax.core.columns import support
+from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.discriminator import Discriminator
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import adam, apply, over_seeds
@@ -42,6 +50,8 @@ LEVEL = 0.05  # chance that a run of no gain keeps anything, over all its looks
 REPEATS = 6  # pairs of discriminators at most
 STEPS, HALF, RATE, KEEP_PROB = 300, 64, 2e-3, 0.75  # of training one of them
 TESTED = 2000  # samples that each is asked about
+FOLDS, EDGE = 4, 0.1  # of the training part; share of a fold at each end that is not asked about
+SHIFT = 0.1  # by which means may be off, in standard deviations between sequences
 ALLOWED = 0.5  # of a column's range in the training part, beyond its ends
 OUTSIDE = 0.01  # share of samples that may leave even that
 
@@ -55,6 +65,9 @@ class Comparison:
     outside: jax.Array  # share of its samples that leave what the data allow
     gap: jax.Array  # the candidate's logit gap, nats a sequence
     best_gap: jax.Array  # that of the best policy so far: what must be beaten
+    train_gap: jax.Array  # the same two against what was left out of the training part
+    best_train_gap: jax.Array
+    shift: jax.Array  # how far its samples' means lie from the training part's, see `moment_shift`
     pairs: jax.Array  # how many pairs of discriminators were trained
     error: jax.Array  # standard error of their difference, where all REPEATS pairs were
     needed: jax.Array  # errors by which it must be smaller
@@ -137,27 +150,33 @@ def compare(
     likely = nll <= state.pretrained_nll + tolerance
 
     def pair(carry: Any) -> Any:
-        r, real_N, gaps_R2, outside = carry
+        r, real_N, gaps_R2, train_2, shift_2, outside = carry
         own = jax.random.fold_in(key, r)
 
-        def one(params: Params) -> tuple[jax.Array, jax.Array, jax.Array]:
+        def one(params: Params) -> tuple[jax.Array, ...]:
             # The same random numbers for both: that is what makes them a pair.
-            return logit_gap(nets.bind_policy(params, state), parts, jax.random.clone(own), state)
+            policy = nets.bind_policy(params, state)
+            return logit_gap(policy, parts, jax.random.clone(own), state, r % FOLDS)
 
-        real_2N, gaps_2, outside_2 = lax.map(one, both)
+        real_2N, gaps_2, own_2, moved_2, outside_2 = lax.map(one, both)
         gaps_R2 = gaps_R2.at[r].set(gaps_2)
-        return r + 1, real_N + real_2N[0] - real_2N[1], gaps_R2, outside + outside_2[0]
+        real_N = real_N + real_2N[0] - real_2N[1]
+        sums = train_2 + own_2, shift_2 + moved_2, outside + outside_2[0]
+        return r + 1, real_N, gaps_R2, *sums
 
     def go_on(carry: Any) -> jax.Array:
-        r, _, gaps_R2, outside = carry
-        hope = (jnp.sum(gaps_R2[:, 0] - gaps_R2[:, 1]) < 0) & (outside <= r * OUTSIDE)
-        return (r < repeats) & ((r == 0) | (hope & likely))
+        r, _, gaps_R2, train_2, _, outside = carry
+        hope = (jnp.sum(gaps_R2[:, 0] - gaps_R2[:, 1]) < 0) & (train_2[0] <= train_2[1])
+        return (r < repeats) & ((r == 0) | (hope & likely & (outside <= r * OUTSIDE)))
 
     number = len(parts.validation)
-    start = (jnp.array(0), jnp.zeros(number), jnp.zeros((REPEATS, 2)), jnp.array(0.0))
-    made, real_N, gaps_R2, outside = lax.while_loop(go_on, pair, start)
+    nothing = jnp.zeros(2), jnp.zeros(2), jnp.array(0.0)
+    start = (jnp.array(0), jnp.zeros(number), jnp.zeros((REPEATS, 2)), *nothing)
+    made, real_N, gaps_R2, train_2, shift_2, outside = lax.while_loop(go_on, pair, start)
     done = jnp.maximum(made, 1).astype(jnp.float32)
     gap, best_gap = gaps_R2.sum(axis=0) / done
+    train_gap, best_train_gap = train_2 / done
+    shift, best_shift = shift_2 / done
     outside = outside / done
     blocks_error, blocks = error_by_blocks(real_N / done, parts.blocks)
     spread = jnp.std(gaps_R2[:, 0] - gaps_R2[:, 1], ddof=1)  # used where all were made
@@ -167,8 +186,13 @@ def compare(
     quantiles = stats.t.ppf(1 - LEVEL / looks, np.arange(1, REPEATS))
     needed = jnp.asarray(quantiles, jnp.float32)[freedom - 1]
     beyond_doubt = (made == REPEATS) & (blocks > 1) & (gap + needed * error < best_gap)
-    keep = beyond_doubt & likely & (outside <= OUTSIDE)
-    return Comparison(keep, outside, gap, best_gap, made, error, needed)
+    # As many independent sequences of the training part as the validation part lets expect.
+    independent = blocks.astype(jnp.float32) * len(parts.train) / number
+    chance = jnp.maximum(SHIFT, 2.0 / jnp.sqrt(jnp.maximum(independent, 1.0)))
+    stays = (train_gap <= best_train_gap) & (shift <= jnp.maximum(chance, best_shift))
+    keep = beyond_doubt & likely & (outside <= OUTSIDE) & stays
+    gaps = gap, best_gap, train_gap, best_train_gap, shift
+    return Comparison(keep, outside, *gaps, made, error, needed)
 
 
 def share_outside(samples_NTD: jax.Array, train: Batch) -> jax.Array:
@@ -180,6 +204,24 @@ def share_outside(samples_NTD: jax.Array, train: Batch) -> jax.Array:
         samples_NTD > (high + margin)[None, None]
     )
     return jnp.mean(jnp.any(outside, axis=(1, 2)))
+
+
+def moment_shift(a_NTD: jax.Array, b_MTD: jax.Array, columns: Columns | None) -> jax.Array:
+    """The largest difference of means, in standard deviations between the sequences of b, [].
+
+    Of each sequence's mean and mean square of each column, and of its share of each option.
+    """
+
+    def moments(x_NTD: jax.Array) -> jax.Array:
+        size, shares = x_NTD, []
+        if columns is not None:
+            size = support.size_of(columns.support, columns.layout, x_NTD)
+            matched = support.of_sequences(columns.support, columns.layout, x_NTD)
+            shares = [support.shown(columns.layout, matched).mean(axis=1)]
+        return jnp.concatenate([size.mean(axis=1), (size**2).mean(axis=1), *shares], axis=1)
+
+    a_NF, b_MF = moments(a_NTD), moments(b_MTD)
+    return jnp.max(jnp.abs(a_NF.mean(axis=0) - b_MF.mean(axis=0)) / (b_MF.std(axis=0) + 0.01))
 
 
 def error_by_blocks(values_N: jax.Array, blocks_N: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -196,18 +238,22 @@ def error_by_blocks(values_N: jax.Array, blocks_N: jax.Array) -> tuple[jax.Array
 
 
 def logit_gap(
-    policy: LSTMPolicy, parts: Parts, key: jax.Array, state: TrainState
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+    policy: LSTMPolicy, parts: Parts, key: jax.Array, state: TrainState, fold: jax.Array
+) -> tuple[jax.Array, ...]:
     """How well a new discriminator separates a policy's samples from data; consumes `key`.
 
-    It learns on the training part against one draw of samples and is asked about others.
+    It learns on the training part but one fold, against one draw of samples, and is asked about
+    others. Folds are stretches of the order in which the sequences came, so that windows of one
+    series share steps with another fold at their ends alone, which are not asked about.
 
     Returns:
-      Its logits of the validation part, [N]; the logit gap, []; the share of samples outside, [].
+      Its logits of the validation part, [N]; the logit gap to it and to the fold, []; the shift of
+      the samples and the share of them outside, [].
     """
     optimiser = adam(RATE)
     size, length = len(parts.train), parts.train.length
-    number = STEPS * HALF // 4
+    number, width = STEPS * HALF // 4, size // FOLDS
+    first = fold * width
     init_key, fake_key, batch_key = jax.random.split(key, 3)
     drawn = Batch.complete(sampling.sample(policy, fake_key, number + TESTED, length))
     fake, test = drawn.take(slice(number)), drawn.take(slice(number, None))
@@ -220,7 +266,8 @@ def logit_gap(
     def update(carry: Any, key: jax.Array) -> tuple[Any, None]:
         params, opt = carry
         real_key, fake_key, dropout_key = jax.random.split(key, 3)
-        real_B = parts.train.take(jax.random.randint(real_key, (HALF,), 0, size))
+        rows_B = jax.random.randint(real_key, (HALF,), 0, size - width)
+        real_B = parts.train.take(jnp.where(rows_B < first, rows_B, rows_B + width))
         fake_B = fake.take(jax.random.randint(fake_key, (HALF,), 0, number))
 
         def loss(params: Params) -> jax.Array:
@@ -231,10 +278,15 @@ def logit_gap(
 
     carry = (params, optimiser.init(params))
     (params, _), _ = lax.scan(update, carry, jax.random.split(batch_key, STEPS))
-    # One pass for both: a second shape would be compiled as well.
-    logits = in_blocks(bind(definition, params, constants), join(parts.validation, test))
-    real_N, fake_M = jnp.split(logits, [len(parts.validation)])
-    return real_N, real_N.mean() - fake_M.mean(), share_outside(test.x, parts.train)
+    inner = np.linspace(EDGE * width, (1 - EDGE) * max(width, 1), TESTED, endpoint=False)
+    known = parts.train.take(first + jnp.asarray(inner, jnp.int32))
+    # One pass for all: each shape would be compiled.
+    asked = join(join(parts.validation, known), test)
+    logits = in_blocks(bind(definition, params, constants), asked)
+    real_N, known_M, fake_M = jnp.split(logits, [len(asked) - 2 * TESTED, len(asked) - TESTED])
+    gaps = real_N.mean() - fake_M.mean(), known_M.mean() - fake_M.mean()
+    shift = moment_shift(test.x, parts.train.x, policy.columns)
+    return real_N, *gaps, shift, share_outside(test.x, parts.train)
 
 
 def _increment_scale(train: Batch, state: TrainState) -> jax.Array:

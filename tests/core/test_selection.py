@@ -123,6 +123,40 @@ def test_a_policy_whose_samples_leave_the_data_is_never_kept(trained, monkeypatc
     assert bool(found.keep)
 
 
+@pytest.mark.parametrize("toward", [1.0, -1.0])
+def test_a_policy_that_only_follows_a_validation_part_apart_is_not_kept(trained, toward):
+    """The validation part lies higher than the training part, and so do the samples."""
+    good, parts = trained[1].best, trained[2]
+    apart = dataclasses.replace(parts.validation, x=parts.validation.x + toward)
+    _, found = asked(trained, good, moved(good, mean=0.4 * toward), validation=apart)
+    assert float(found.gap) < float(found.best_gap)
+    assert float(found.train_gap) > float(found.best_train_gap)
+    assert not bool(found.keep)
+
+
+def test_how_far_means_have_moved_is_in_standard_deviations():
+    rng = np.random.default_rng(0)
+    b = rng.normal(size=(4000, 1, 2)) + 0.1 * rng.normal(size=(4000, 5, 2))
+    a = b[:2000] + np.array([0.0, 0.5])
+    shift = selection.moment_shift(jnp.asarray(a), jnp.asarray(b), None)
+    assert float(shift) == pytest.approx(0.5, abs=0.05)
+    assert float(selection.moment_shift(jnp.asarray(b[:2000]), jnp.asarray(b), None)) < 0.08
+
+
+@pytest.mark.parametrize("shift", [1.0, 0.05])
+def test_a_policy_whose_means_moved_away_is_not_kept(trained, monkeypatch, shift):
+    """Though its samples are much harder to tell; a small shift is chance."""
+    good, wide = trained[1].best, moved(trained[1].best, log_variance=2.5)
+
+    def of_the_narrow(samples, *_):
+        return jnp.where(samples.std() < 1.5, shift, 0.0)
+
+    monkeypatch.setattr(selection, "moment_shift", of_the_narrow)
+    _, found = asked(trained, wide, good, looks=5 + int(shift))  # compiled anew
+    assert float(found.shift) == pytest.approx(shift)
+    assert bool(found.keep) == (shift < selection.SHIFT)
+
+
 def test_a_validation_part_of_one_block_keeps_nothing(trained):
     good, wide = trained[1].best, moved(trained[1].best, log_variance=2.5)
     blocks = trained[2].blocks

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from numpy.typing import NDArray
+from scipy import special
 
 from seqgan_jax.analysis.channels import CHANNELS, channels
 from seqgan_jax.analysis.scores import Rows, pack
@@ -34,6 +35,7 @@ BATCH, BATCH_STEPS = 64, 64 * 48  # of each kind; fewer of long sequences
 BLOCK_STEPS = 512 * 24
 MOST_NUMBERS = 50_000_000  # of all channels: 200 MB
 MOST_ROWS = 5_000  # of a part
+SCALES = np.concatenate([[0.0], np.geomspace(0.02, 1.0, 30)])  # of scores, see `kl_bound`
 RUNS = 8  # stretches that a part is cut into, at least
 
 
@@ -46,6 +48,8 @@ class Areas:
       columns_D, errors_D: of each column alone.
       floor, floor_error, floors_D, floor_errors_D: the same, with real training windows that were
         put aside in place of the samples.
+      kl, kl_error: a lower bound on KL(data || samples), nats a sequence, see `kl_bound`: what a
+        better generator has to win at least.
     """
 
     together: float
@@ -56,6 +60,57 @@ class Areas:
     floor_error: float
     floors_D: Array
     floor_errors_D: Array
+    kl: float = 0.0
+    kl_error: float = 0.0
+
+
+def kl_bound(
+    real_N: Array, other_M: Array, blocks_N: Array, blocks_M: Array
+) -> tuple[float, float]:
+    """A lower bound on KL(p || q) from scores of samples of both, nats, and its standard error.
+
+        max_a  E_p[a l] - log E_q[exp a l]
+
+    (Donsker & Varadhan 1983), tight where a l is log p - log q but for a constant. Scores l of a
+    network that has seen little are too sure; `a` from 0 to 1 is chosen on half of the blocks, the
+    bound is taken on the other, and both halves in turn. Errors are of means over blocks.
+
+    Args:
+      real_N, other_M: scores, high for real.
+      blocks_N, blocks_M: the block of each, 0 to B - 1, in the order of time.
+    """
+    bounds, variances = [], []
+    halves = [_turns(blocks, 2) for blocks in (blocks_N, blocks_M)]
+    for half in range(2):
+        chosen = [
+            score[turn == half] for score, turn in zip((real_N, other_M), halves, strict=True)
+        ]
+        asked = [score[turn != half] for score, turn in zip((real_N, other_M), halves, strict=True)]
+        if not all(len(part) for part in chosen + asked):
+            return 0.0, 0.0
+        a = SCALES[int(np.argmax([_bound(a, *chosen) for a in SCALES]))]
+        bounds.append(_bound(a, *asked))
+        weights = np.exp(a * (asked[1] - asked[1].max()))
+        own = (
+            (a * asked[0], blocks_N[halves[0] != half]),
+            (
+                weights / weights.mean(),
+                blocks_M[halves[1] != half],
+            ),
+        )
+        variances.append(sum(_variance_of_mean(values, blocks) for values, blocks in own))
+    return float(np.mean(bounds)), float(np.sqrt(np.sum(variances)) / 2)
+
+
+def _bound(a: float, real_N: Array, other_M: Array) -> float:
+    return float(a * real_N.mean() - special.logsumexp(a * other_M) + np.log(len(other_M)))
+
+
+def _variance_of_mean(values_N: Array, blocks_N: Array) -> float:
+    """Of values that are dependent within blocks, as in `area`."""
+    sums = np.bincount(np.unique(blocks_N, return_inverse=True)[1], values_N - values_N.mean())
+    squares = np.sum(sums**2) + 2 * max(0.0, np.sum(sums[1:] * sums[:-1]))
+    return float(len(sums) / max(1, len(sums) - 1) * squares / len(values_N) ** 2)
 
 
 def area(real_N: Array, other_M: Array, blocks_N: Array, blocks_M: Array) -> tuple[float, float]:
@@ -149,7 +204,7 @@ def areas(
     place = np.zeros(ends[-1], int)
     place[tested] = np.arange(len(tested))
     x_DNTC = jnp.asarray(channels(real_train_NTD, np.concatenate(parts)))
-    found = []
+    found, bounds = [], []
     for columns in (range(features), [-1] if features > 1 else []):
         if not columns:
             break
@@ -162,9 +217,11 @@ def areas(
         for (_, pair), score_N in zip(each, _scores(x_DNTC, data, tested, seed), strict=True):
             real, other = score_N[place[held]], score_N[place[pair[2]]]
             found.append(area(real, other, all_ids[held], all_ids[pair[2]]))
+            bounds.append(kl_bound(real, other, all_ids[held], all_ids[pair[2]]))
     alone, floors = np.array(found[:features]), np.array(found[features : 2 * features])
     whole, floor = found[-2:]
-    return Areas(*whole, alone[:, 0], alone[:, 1], *floor, floors[:, 0], floors[:, 1])
+    columns_D, floors_D = (alone[:, 0], alone[:, 1]), (floors[:, 0], floors[:, 1])
+    return Areas(*whole, *columns_D, *floor, *floors_D, *bounds[-2])
 
 
 def _thinned(rng: np.random.Generator, blocks_N: Array, most: int) -> tuple[Array, Array]:

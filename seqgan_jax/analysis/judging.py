@@ -117,6 +117,22 @@ def _limit(error: Any, floor: Any, floor_error: Any) -> Any:
     return np.maximum(above, floor + 2 * np.hypot(error, floor_error))
 
 
+def to_win(found: "Areas") -> str:
+    """What a better generator has to win at least, in words; "" where that may be nothing.
+
+    >>> from seqgan_jax.analysis.judge import Areas
+    >>> none = np.full(2, 0.5)
+    >>> to_win(Areas(0.9, 0.03, none, none, 0.5, 0.04, none, none, 1.234, 0.2))
+    'A better generator would win at least 1.23 nats a sequence (error 0.20).'
+    """
+    if not found.kl > 2 * found.kl_error:
+        return ""
+    return (
+        f"A better generator would win at least {found.kl:.2f} nats a sequence "
+        f"(error {found.kl_error:.2f})."
+    )
+
+
 def sentence(found: "Areas", labels: Sequence[str]) -> str:
     """Which columns give the samples away, in words, as in `metric`; "" where there is one column.
 

@@ -92,12 +92,13 @@ class Report:
 
     @property
     def judged(self) -> str:
-        """Which columns give the samples away, in a sentence; "" where no judge was asked."""
+        """Which columns give the samples away and what could be won; "" without a judge."""
         if self.areas is None:
             return ""
         from seqgan_jax.analysis import judging
 
-        return judging.sentence(self.areas, self.names)
+        said = judging.sentence(self.areas, self.names), judging.to_win(self.areas)
+        return " ".join(filter(None, said))
 
     def reasons(self, most: int = 5) -> list[str]:
         """Why the verdict is what it is, what matters first."""
@@ -189,6 +190,7 @@ class Report:
         keys = ("area", "error", "floor", "floor_error")
         return {
             **dict(zip(keys, (a.together, a.error, a.floor, a.floor_error), strict=True)),
+            "kl_bound": {"nats": a.kl, "error": a.kl_error},
             "columns": {n: dict(zip(keys, map(float, x), strict=True)) for n, x in found.items()},
             "sentence": self.judged,
         }

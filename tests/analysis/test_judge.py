@@ -168,3 +168,39 @@ def test_too_few_sequences_are_refused():
     x = np.random.default_rng(10).normal(size=(30, 6, 1))
     with pytest.raises(DataError, match="8 independent stretches of training data"):
         judge.areas(x[:3], x[5:15], x[15:], seed=0)
+
+
+def test_the_bound_on_kl_is_that_of_two_normal_laws():
+    """KL(N(m, 1) || N(0, 1)) = m^2 / 2 by the exact logarithm of the ratio, m x - m^2 / 2."""
+    rng = np.random.default_rng(0)
+    m, number = 1.2, 20_000
+    ids = np.arange(number)
+    found, errors = [], []
+    for _ in range(20):
+        real, other = m + rng.normal(size=number), rng.normal(size=number)
+        bound, error = judge.kl_bound(m * real + 3.0, m * other + 3.0, ids, ids)
+        found.append(bound)
+        errors.append(error)
+    assert np.mean(found) == pytest.approx(m**2 / 2, abs=0.01)
+    assert np.std(found, ddof=1) == pytest.approx(np.mean(errors), rel=0.5)
+
+
+def test_scores_that_are_too_sure_are_scaled_and_equal_laws_have_nothing_to_win():
+    rng = np.random.default_rng(1)
+    ids = np.arange(2000)
+    real, other = rng.normal(size=(2, 2000))
+    bound, error = judge.kl_bound(30 * real, 30 * other, ids, ids)
+    assert abs(bound) < 4 * error + 0.005
+    bound, _ = judge.kl_bound(5 * (1.0 + real), 5 * other, ids, ids)
+    assert bound == pytest.approx(0.5, abs=0.12)
+
+
+def test_the_error_of_the_bound_counts_blocks():
+    """Each value ten times: the error is that of a tenth of them."""
+    rng = np.random.default_rng(2)
+    real, other = 0.8 + rng.normal(size=400), rng.normal(size=400)
+    ids = np.arange(400)
+    _, alone = judge.kl_bound(real, other, ids, ids)
+    again = [np.repeat(each, 10) for each in (real, other, ids, ids)]
+    _, repeated = judge.kl_bound(*again)
+    assert repeated == pytest.approx(alone, rel=0.1)

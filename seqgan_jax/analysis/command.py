@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from seqgan_jax.analysis.catalogue import CATALOGUE
 from seqgan_jax.data import files
-from seqgan_jax.errors import CheckpointError, UsageError
+from seqgan_jax.errors import CheckpointError, SeqGANError, UsageError
 from seqgan_jax.run import directory
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ def compare(
 
     Args:
         real_path, generated_path: the files; None for those of the run.
-        train_path: the training sequences, to judge memorisation; None where they are not given.
+        train_path: the training sequences, to judge memorisation; None for those of the run, where
+            they can be read again.
         run_dir: the run.
         reading: arguments of `read`.
         how: seed, max_sequences, scores, repeats, progress, as of `analyze`.
@@ -79,18 +82,37 @@ def compare(
     generated = sample(generated_path, sources[1])
     steps = generated.x_NTD.shape[1]
     real = sample(real_path, sources[0], steps)
-    report = analyze(
-        real,
-        generated,
-        train=None if train_path is None else sample(train_path, train_path, steps),
-        rules=rules,
-        **how,
-    )
+    train = None if train_path is None else sample(train_path, train_path, steps)
+    if real_path is None and train is None:
+        train = training_part(run_dir, real)
+    report = analyze(real, generated, train=train, rules=rules, **how)
     found = dict(report.metrics)
     if real_path is None and generated_path is None:
         source = str(description.get("source", ""))
         found |= exact.metrics(run_dir, source, real.x_NTD, how["seed"])
     return dataclasses.replace(report, metrics=found, sources=sources)
+
+
+def training_part(run_dir: Path, held_out: "Sequences") -> "Sequences | None":
+    """What a run was trained on, read and split again; None where that is not the same any more.
+
+    It is the same where its held-out part is that of the run.
+    """
+    from seqgan_jax import config
+    from seqgan_jax.data import layout
+
+    try:
+        settings = config.from_flat(directory.read_config(run_dir)["settings"])
+        data, seed = settings.data, settings.run.seed
+        if layout.open_stream(data) is not None:
+            return None
+        seed = seed if data.data_seed is None else data.data_seed
+        parts = layout.split(layout.of_settings(data, seed), data.held_out, data.validation, seed)
+    except (SeqGANError, OSError, KeyError, TypeError, ValueError):  # moved, changed, or damaged
+        return None
+    if not np.array_equal(parts.held_out_NTD, held_out.x_NTD):
+        return None
+    return dataclasses.replace(held_out, x_NTD=parts.train_NTD, windows=None, starts_N=None)
 
 
 def _run_file(run_dir: Path, name: str, flag: str) -> str:

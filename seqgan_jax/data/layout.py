@@ -148,6 +148,16 @@ def load(
     return _of_file(path, wanted, cut, source)
 
 
+def of_settings(settings: DataConfig, seed: int) -> Sequences:
+    """`load` by the settings of a run, of what is read at once."""
+    source = dataclasses.asdict(settings)
+    later = ("log", "bounds", "kind", "rule", "rules")
+    for name in ("held_out", "validation", "data_seed", "memory", "buffer", *later):
+        del source[name]
+    columns = settings.columns or None
+    return load(source.pop("data"), **source | {"columns": columns}, seed=seed)
+
+
 def _check(cut: Cut, layout: str, features: int | None) -> None:
     """Refuse values that are impossible."""
     for name, value, least in (

@@ -1,6 +1,5 @@
 """One run of `seqgan train` and its files, from the settings to `final_samples.txt`."""
 
-import dataclasses
 import json
 import shutil
 import signal
@@ -203,12 +202,7 @@ def _read(settings: Config, seed: int) -> Source:
     """The sequences of the settings: streamed where they are many, else in memory."""
     if stream := layout.open_stream(settings.data):
         return stream
-    source = dataclasses.asdict(settings.data)
-    later = ("log", "bounds", "kind", "rule", "rules")
-    for name in ("held_out", "validation", "data_seed", "memory", "buffer", *later):
-        del source[name]
-    columns = settings.data.columns or None
-    return layout.load(source.pop("data"), **source | {"columns": columns}, seed=seed)
+    return layout.of_settings(settings.data, seed)
 
 
 def _describe(model: SeqGAN, sequences: Source, device: str, say: Say) -> None:

@@ -20,7 +20,7 @@ from seqgan_jax.config import Config, DiscriminatorConfig, GeneratorConfig
 from seqgan_jax.core import baseline, keys, networks, parallel, selection
 from seqgan_jax.core.baseline import SLOW, Baseline
 from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, run_of
-from seqgan_jax.core.columns import choices, support
+from seqgan_jax.core.columns import regressions, support
 from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import over_seeds
@@ -222,7 +222,7 @@ class SeqGAN:
             sizes, rest = support.sizes_and_rest(columns, train_scaled)
             unseen = support.sizes_and_rest(columns, validation_scaled)
             linear = baseline.fit_rest((sizes, rest), unseen, generator.frame)
-            columns = choices.fit(columns, linear, train_scaled, validation_scaled)
+            columns = regressions.fit(columns, linear, train_scaled, validation_scaled)
         constants = linear, jnp.asarray(baseline.increment_scale(sizes)), columns
         if generator.policy == "auto":
             self.config = self._with_likeliest_policy(constants, parts)

@@ -38,7 +38,7 @@ ORDER = [
     *(
         "core.columns.chain",
         "core.columns.mixed",
-        "core.columns.choices",
+        "core.columns.regressions",
         "core.policy",
         "core.sampling",
     ),

@@ -26,7 +26,8 @@ from seqgan_jax.core.columns.support import Layout, Support
 from seqgan_jax.errors import UsageError
 
 NEVER = -1e9  # logit of a choice that there is not
-CUT = 4.0  # of what a choice's linear baseline reads: no outlier decides
+CUT = 4.0  # of what the regressions read: no outlier decides
+SPREAD = 2.0  # log-scale by which they make the rest wider or narrower, at most
 
 
 @dataclass(frozen=True)
@@ -202,14 +203,17 @@ class MixedChain:
         if inputs is not None:
             past = self._past(context, inputs)[..., self.layout.order, :]
             units = units + jnp.einsum("...df,dfm->...dm", past, weights["B"])
-        if inputs is not None and self.choices:
-            known = context.support.later_past[self.layout.order]
-            past = self.of_choices(inputs)
-            raw_DP = _added(raw_DP, jnp.einsum("...r,drc->...dc", past, known))
-        return MixedStep(raw_DP, units, weights, temperature, context, self)
+        number = self.layout.choices
+        known = jnp.pad(context.middle, ((0, 0), (number, 0)))[self.layout.order]
+        known = support.by_column(known, units[..., 0])
+        if inputs is not None:
+            past = context.support.later_past[self.layout.order]
+            known = known + jnp.einsum("...r,drc->...dc", self.of_choices(inputs), past)
+        known = jnp.broadcast_to(known, (*raw.shape[:-1], *known.shape[-2:]))
+        return MixedStep(raw_DP, known, units, weights, temperature, context, self)
 
     def of_choices(self, inputs: jax.Array) -> jax.Array:
-        """What the baseline of the choices takes from what was carried, [..., R + S]: all that the
+        """What the regressions take from what was carried, [..., R + S]: all that the
         policy reads, cut off, and which options the last value was."""
         is_option = (self._memory(inputs).runs > 0).astype(jnp.float32)
         return jnp.concatenate([jnp.clip(inputs[..., : self.num_read], -CUT, CUT), is_option], -1)
@@ -281,8 +285,13 @@ class MixedContext(Context):
         return self.support.first if self.is_first else self.support.later
 
     @property
+    def middle(self) -> jax.Array:
+        """Location and log-scale of the rest, [D, 2]."""
+        return self.support.first_middle if self.is_first else self.support.later_middle
+
+    @property
     def seen(self) -> jax.Array:
-        """Log odds of the choices by what is seen of earlier columns, [D, S', C]."""
+        """The regressions on what is seen of earlier columns, [D, S', C + 2]."""
         return self.support.first_seen if self.is_first else self.support.later_seen
 
     def size(self, x: jax.Array) -> jax.Array:
@@ -315,6 +324,7 @@ class MixedStep:
     """
 
     raw: jax.Array  # [..., D, C + 3 K]
+    known: jax.Array  # [..., D, C + 2] of the regressions, before the earlier columns are seen
     units: jax.Array  # [..., D, HIDDEN] of the coupling, before the earlier columns are seen
     # A [D + S, HIDDEN] of earlier columns, B [D, F, HIDDEN] of a column's own past,
     # W [D, HIDDEN, C + 3 K].
@@ -331,14 +341,15 @@ class MixedStep:
             context.support, layout, x, context.options, context.is_there, cells
         )
         e = context.innovation(context.size(x))
-        raw = self._coupled(e, support.shown(layout, matched))
+        raw, known = self._coupled(e, support.shown(layout, matched))
         log_option, log_rest = jnp.full(x.shape, NEVER), jnp.zeros(x.shape)
         if self.chain.choices:
             there = support.by_column(context.is_there[order], x)
-            log_choice = self._log_choice(raw[..., : self.chain.choices], there)
+            logits = raw[..., : self.chain.choices] + known[..., :-2]
+            log_choice = self._log_choice(logits, there)
             options = jnp.where(matched[..., order, :], log_choice[..., 1:], NEVER)
             log_option, log_rest = jax.nn.logsumexp(options, axis=-1), log_choice[..., 0]
-        numbers = self._components(raw[..., self.chain.choices :])
+        numbers = self._components(raw[..., self.chain.choices :], known)
         unit = support.by_column(jnp.diagonal(context.factor), x)
         first, last = len(layout.densities), len(layout.densities) + len(layout.grids)
         densities, grids = slice(first), slice(first, last)
@@ -373,12 +384,12 @@ class MixedStep:
         def body(carry: Any, inputs: Any) -> tuple[Any, Any]:
             # Of earlier columns [..., HIDDEN + S'], units and what was seen; offset + F e so far.
             seen, sizes = carry
-            d, raw, units, a, w, own, options, there, known, column, which, value = inputs
+            d, raw, known, units, a, w, own, options, there, slopes, column, which, value = inputs
             raw = raw + jnp.tanh(units + seen[..., :HIDDEN]) @ w
-            log_weights, mean, scale = self._components(raw[..., choices:])
+            known = known + seen[..., HIDDEN:] @ slopes
+            log_weights, mean, scale = self._components(raw[..., choices:], known)
             if choices:
-                logits = raw[..., :choices] + seen[..., HIDDEN:] @ known
-                log_choice = self._log_choice(logits, there)
+                log_choice = self._log_choice(raw[..., :choices] + known[..., :-2], there)
                 log_weights = log_choice[..., :1] + log_weights
                 log_weights = jnp.concatenate([log_weights, log_choice[..., 1:]], axis=-1)
             chosen = _chosen(jnp.exp(log_weights), which)
@@ -396,9 +407,7 @@ class MixedStep:
             e = (size - base) / unit
             sizes = sizes + column[(slice(None), *(None,) * e.ndim)] * e[None]
             read = jnp.concatenate([e[..., None], matched.astype(jnp.float32)], axis=-1)
-            if choices:
-                read = jnp.concatenate([read, jnp.clip(read, -CUT, CUT)], axis=-1)
-            seen = seen + read @ a
+            seen = seen + jnp.concatenate([read, jnp.clip(read, -CUT, CUT)], axis=-1) @ a
             return (seen, sizes), (x[..., 0], size, e, matched)
 
         back = np.argsort(layout.order)
@@ -408,6 +417,7 @@ class MixedStep:
         by_column = (
             jnp.arange(layout.features),
             jnp.moveaxis(raw, -2, 0),
+            jnp.moveaxis(self.known[..., back, :], -2, 0),
             jnp.moveaxis(self.units[..., back, :], -2, 0),
             self._seen_by_column(),
             self.weights["W"][back],
@@ -433,12 +443,16 @@ class MixedStep:
         is_there = jnp.broadcast_to(is_there, raw.shape)
         return jax.nn.log_softmax(jnp.where(is_there, raw / self.temperature, NEVER), axis=-1)
 
-    def _components(self, raw: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """log w, mean and scale of the mixture, `[..., K]` each."""
-        return self.chain.mixture.components_of(raw, self.temperature)
+    def _components(
+        self, raw: jax.Array, known: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """log w, mean and scale of the mixture, placed and widened by the regressions."""
+        log_w, mean, scale = self.chain.mixture.components_of(raw, self.temperature)
+        width = jnp.exp(jnp.clip(known[..., -1:], -SPREAD, SPREAD))
+        return log_w, known[..., -2:-1] + width * mean, width * scale
 
-    def _coupled(self, e: jax.Array, shown: jax.Array) -> jax.Array:
-        """Numbers of each column `[..., D, C + 3 K]`, given the earlier columns."""
+    def _coupled(self, e: jax.Array, shown: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Numbers of each column, `[..., D, C + 3 K]` and `[..., D, C + 2]`, given earlier ones."""
         layout = self.chain.layout
         features, hidden = layout.features, self.weights["A"].shape[1]
         earlier = (self.chain.columns_seen[:, None] < layout.order[None]).astype(np.float32)
@@ -446,15 +460,13 @@ class MixedStep:
         both = jnp.concatenate([e, shown], axis=-1)
         units = jnp.tanh(self.units + (both @ flat).reshape(*e.shape, hidden))
         raw = self.raw + jnp.einsum("...dm,dmp->...dp", units, self.weights["W"])
-        if not self.chain.choices:
-            return raw
-        known = self.context.seen[layout.order]
-        return _added(raw, jnp.einsum("...s,dsc->...dc", jnp.clip(both, -CUT, CUT), known))
+        slopes = self.context.seen[layout.order]
+        return raw, self.known + jnp.einsum("...s,dsc->...dc", jnp.clip(both, -CUT, CUT), slopes)
 
     def _seen_by_column(self) -> jax.Array:
         """What a column adds to what is seen: rows of A, its own places; [D, 2 C, HIDDEN + S'].
 
-        Of C numbers: its innovation and its options; then the same, cut off. Without choices, A.
+        Of C numbers: its innovation and its options; then the same, cut off.
         """
         layout = self.chain.layout
         number = layout.choices - 1
@@ -464,17 +476,9 @@ class MixedStep:
         own = np.arange(layout.features)[:, None]
         rows = np.concatenate([own, rows.reshape(layout.features, number)], axis=1)
         units = jnp.concatenate([self.weights["A"], jnp.zeros((1, HIDDEN))])[rows]
-        if not self.chain.choices:
-            return units
         places = np.eye(self.chain.num_seen + 1, self.chain.num_seen, dtype=np.float32)[rows]
         above = jnp.pad(units, ((0, 0), (0, 0), (0, self.chain.num_seen)))
         return jnp.concatenate([above, np.pad(places, ((0, 0), (0, 0), (HIDDEN, 0)))], axis=1)
-
-
-def _added(raw: jax.Array, logits: jax.Array) -> jax.Array:
-    """The numbers of columns with these added to those of their choices."""
-    number = logits.shape[-1]
-    return jnp.concatenate([raw[..., :number] + logits, raw[..., number:]], axis=-1)
 
 
 def _chosen(w: jax.Array, which: jax.Array) -> jax.Array:

@@ -80,11 +80,13 @@ class Support:
     is_word: jax.Array  # [D] values are names only
     first: jax.Array  # [D, C] bool: which choices there are at the first step
     later: jax.Array  # [D, C] bool: and at later ones
-    first_share: jax.Array  # [D, C] log shares where nothing is known; see `choices`
+    first_share: jax.Array  # [D, C] log shares where nothing is known; see `regressions`
     later_share: jax.Array  # [D, C]
-    first_seen: jax.Array  # [D, S', C] log odds by what is seen of earlier columns
-    later_seen: jax.Array  # [D, S', C]
-    later_past: jax.Array  # [D, R + S, C] log odds by what is known of the steps before
+    first_middle: jax.Array  # [D, 2] location and log-scale of the rest where nothing is known
+    later_middle: jax.Array  # [D, 2]
+    first_seen: jax.Array  # [D, S', C + 2] by what is seen of earlier columns: log odds, the rest
+    later_seen: jax.Array  # [D, S', C + 2]
+    later_past: jax.Array  # [D, R + S, C + 2] by what is known of the steps before
     edges: jax.Array  # [D, M] between levels, filled up with NOTHING
     levels: jax.Array  # [D, M + 1]
     common: jax.Array  # [D, M + 1] how common a level is beside its neighbours, log share
@@ -210,16 +212,19 @@ def of(
         name: jnp.asarray(a, bool if a.dtype == bool else jnp.float32) for name, a in arrays.items()
     }
     even = jnp.zeros((features, choices))
-    seen = jnp.zeros((features, features + len(layout.shown), choices))
+    middle = jnp.zeros((features, 2))
+    seen = jnp.zeros((features, features + len(layout.shown), choices + 2))
     found = Support(
         **numbers,
         is_word=jnp.asarray([kind.words for kind in kinds]),
         is_table=jnp.asarray([_is_table(kind) for kind in kinds]),
         first_share=even,
         later_share=even,
+        first_middle=middle,
+        later_middle=middle,
         first_seen=seen,
         later_seen=seen,
-        later_past=jnp.zeros((features, layout.num_read + len(layout.shown), choices)),
+        later_past=jnp.zeros((features, layout.num_read + len(layout.shown), choices + 2)),
     )
     return Columns(found, layout)
 

@@ -11,7 +11,7 @@ import statsmodels.api as sm
 from seqgan_jax.config import GeneratorConfig
 from seqgan_jax.core import baseline, policy, sampling
 from seqgan_jax.core.batch import Batch
-from seqgan_jax.core.columns import choices, mixed, support
+from seqgan_jax.core.columns import mixed, regressions, support
 from seqgan_jax.data.kind import Kind
 
 WORDS = Kind("categorical", levels=(0.0, 1.0, 2.0), words=True)
@@ -30,7 +30,7 @@ def untrained(kinds, x_NTD, **settings):
     sizes, rest = support.sizes_and_rest(columns, x_NTD[:half])
     unseen = support.sizes_and_rest(columns, x_NTD[half:])
     linear = baseline.fit_rest((sizes, rest), unseen)
-    columns = choices.fit(columns, linear, x_NTD[:half], x_NTD[half:])
+    columns = regressions.fit(columns, linear, x_NTD[:half], x_NTD[half:])
     config = GeneratorConfig(hidden_dim=4, components=2, **settings)
     return policy.bind(*policy.init(jax.random.key(0), config, linear, columns))
 
@@ -53,7 +53,7 @@ def test_a_regression_is_that_of_statsmodels():
     logits = x @ rng.normal(size=(3, 3)) + np.array([0.2, 0.0, -0.5])
     label = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
     y = np.eye(3, dtype=np.float32)[label]
-    found = choices._logistic(x, y, 1e-9, np.zeros((4, 3)))
+    found = regressions._logistic(x, y, 1e-9, np.zeros((4, 3)))
     fitted = sm.MNLogit(label, sm.add_constant(x)).fit(disp=0).params
     np.testing.assert_allclose(found[:, 1:] - found[:, :1], fitted, atol=5e-3)
 
@@ -62,7 +62,7 @@ def test_a_ridge_shrinks_the_coefficients_and_not_the_shares():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(500, 2)).astype(np.float32)
     y = np.eye(2, dtype=np.float32)[(rng.random(500) < 0.9).astype(int)]
-    found = choices._logistic(x, y, 1e6, np.zeros((3, 2)))
+    found = regressions._logistic(x, y, 1e6, np.zeros((3, 2)))
     assert np.abs(found[1:]).max() < 1e-4
     assert found[0, 1] - found[0, 0] == pytest.approx(
         np.log(y[:, 1].mean() / y[:, 0].mean()), rel=1e-3

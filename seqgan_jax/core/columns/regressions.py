@@ -1,0 +1,292 @@
+"""The linear baseline of mixed steps: of choices, and of where and how wide the rest is.
+
+What `baseline` is to values, this is to choices: that the sun never shines while it rains, or that
+a category mostly stays, is known before training begins, whose few epochs on few data would end
+before it is learned. And that a dry day is warmer and its range wider.
+
+    log c_td = b_d + P_d u_{t-1} + S_d s_t,<d + what the network adds
+    e_td = m_td + exp(l_td) z_td,   z of the network's mixture, m and l of the same form
+
+with u what is known of the steps before (`MixedChain.of_choices`: sizes, innovations, runs of
+options, moving means, options) and s what is seen of the earlier columns of the step (innovations,
+options), cut off at +-CUT.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, special
+
+from seqgan_jax.core.baseline import Baseline
+from seqgan_jax.core.columns.continuous import Mixture
+from seqgan_jax.core.columns.mixed import CUT, SPREAD, MixedChain
+from seqgan_jax.core.columns.support import Columns
+
+Array = NDArray[Any]
+
+RIDGES = (1e-1, 1e-2, 1e-3, 1e-4)  # on coefficients of inputs of unit variance
+STEPS, UNSEEN = 10_000, 10_000  # of all sequences that are fitted, and that choose
+FAR = 20.0  # innovations count as at most
+LEAST = 5  # how often an option must be met to be told from the others
+MOST_NUMBERS = 30_000  # of a column's regression; beyond, its shares alone
+ITERATIONS = 50
+FREEDOM = 5.0  # of Student's t, by which location and scale are fitted: no outlier decides
+
+
+def fit(columns: Columns, linear: Baseline, train_NTD: Array, validation_NTD: Array) -> Columns:
+    """The columns with their regressions; of choices one ridge for all, the likeliest.
+
+    Args:
+      columns: of which the choices are.
+      linear: the baseline of the values.
+      train_NTD: scaled sequences to fit.
+      validation_NTD: scaled sequences that choose.
+    """
+    chain = MixedChain(columns.layout, Mixture(1))
+    some, unseen = (
+        _of_steps(columns, linear, chain, part[:: 1 + part.shape[0] * part.shape[1] // number])
+        for part, number in ((train_NTD, STEPS), (validation_NTD, UNSEEN))
+    )
+    arrays: dict[str, Array] = {}
+    for name, *parts in zip(("first", "later"), some, unseen, strict=True):
+        every = range(columns.layout.features)
+        choice = _likeliest([_regress(chain, d, *parts) for d in every])
+        # Each column by itself: few data of one say nothing of another.
+        rest = _likeliest_each([_rest(chain, d, *parts) for d in every])
+        arrays |= {
+            f"{name}_share": choice.share,
+            f"{name}_middle": rest.share,
+            f"{name}_seen": np.concatenate([choice.seen, rest.seen], axis=-1),
+            f"{name}_past": np.concatenate([choice.past, rest.past], axis=-1),
+        }
+    del arrays["first_past"]  # there is none
+    numbers: dict[str, Any] = {k: jnp.asarray(a, jnp.float32) for k, a in arrays.items()}
+    return replace(columns, support=replace(columns.support, **numbers))
+
+
+class _Steps(NamedTuple):
+    """Steps of all sequences, L."""
+
+    past: Array  # [L, R + S] of the steps before; 0 before first steps
+    seen: Array  # [L, S']
+    choice: Array  # [L, D, C] bool
+    there: Array  # [D, C] bool: which choices there are
+
+
+class _Fitted(NamedTuple):
+    """The regression of a column, or of all of them with a leading axis D.
+
+    C is 2 of location and scale.
+    """
+
+    loss: float  # of the unseen steps
+    share: Array  # [C] where all that is read is 0
+    past: Array  # [R + S, C]
+    seen: Array  # [S', C]
+
+
+def _likeliest(columns: Sequence[Sequence[_Fitted]]) -> _Fitted:
+    """All columns with the ridge whose losses are the least together."""
+    each = [tuple(column[r] for column in columns) for r in range(len(RIDGES))]
+    best = min(each, key=lambda fitted: sum(column.loss for column in fitted))
+    _, *parts = zip(*best, strict=True)
+    return _Fitted(0.0, *(np.stack(part) for part in parts))
+
+
+def _likeliest_each(columns: Sequence[Sequence[_Fitted]]) -> _Fitted:
+    """Each column with the ridge whose loss is the least."""
+    best = [min(column, key=lambda fitted: fitted.loss) for column in columns]
+    _, *parts = zip(*best, strict=True)
+    return _Fitted(0.0, *(np.stack(part) for part in parts))
+
+
+def _of_steps(
+    columns: Columns, linear: Baseline, chain: MixedChain, x_NTD: Array
+) -> tuple[_Steps, _Steps]:
+    """First steps, and later ones."""
+    constants = linear.constants() | columns.support.constants()
+
+    @jax.jit
+    def found(x_TND: jax.Array) -> Any:
+        now = chain.context(constants, None)
+        reads, matched = [now.read(x_TND[0])[None]], [now.matches(x_TND[0])[None]]
+        if len(x_TND) > 1:
+            then = chain.context(constants, chain.all_past(constants, x_TND[:-1]))
+            reads.append(then.read(x_TND[1:]))
+            matched.append(then.matches(x_TND[1:]))
+        read, matches = jnp.concatenate(reads), jnp.concatenate(matched)
+        return chain.of_choices(chain.all_carried(read, x_TND)), read, matches
+
+    x_TND = jnp.asarray(np.swapaxes(x_NTD, 0, 1), jnp.float32)
+    carried, read, matches = (np.asarray(each) for each in found(x_TND))
+    seen = read[..., columns.layout.features :]
+    # A value that is several options counts as the last: a listed one is one whatever was before.
+    is_last = matches & ~np.flip(np.cumsum(np.flip(matches, -1), -1) > 1, -1)
+    choice = np.concatenate([~matches.any(-1, keepdims=True), is_last], axis=-1)
+    there_at_first, there_later = (
+        np.asarray(a) for a in (columns.support.first, columns.support.later)
+    )
+
+    def flat(part: Array) -> Array:
+        return part.reshape(-1, *part.shape[2:])
+
+    first = _Steps(flat(0 * carried[:1]), flat(seen[:1]), flat(choice[:1]), there_at_first)
+    return first, _Steps(flat(carried[:-1]), flat(seen[1:]), flat(choice[1:]), there_later)
+
+
+def _inputs(chain: MixedChain, d: int, steps: _Steps) -> Array:
+    """What column d may depend on, [L, R + S + S'], cut off."""
+    sees = chain.columns_seen < d
+    return np.clip(np.concatenate([steps.past, steps.seen * sees], axis=1), -CUT, CUT)
+
+
+def _regress(chain: MixedChain, d: int, some: _Steps, unseen: _Steps) -> list[_Fitted]:
+    """The regression of the choice of column d with each ridge; else its shares alone."""
+    choice, allowed = some.choice[:, d], some.there[d]
+    counts = choice.sum(0)
+    met = allowed & (counts >= LEAST)
+    smooth = np.where(allowed, counts + 0.5, 0.0)
+    share = np.where(allowed, np.log(np.maximum(smooth, 1e-9) / max(smooth.sum(), 1.0)), 0.0)
+
+    def table(part: _Steps) -> tuple[Array, Array]:
+        kept = part.choice[:, d][:, met].any(axis=1)
+        return _inputs(chain, d, part)[kept], part.choice[kept, d][:, met]
+
+    x, y = table(some)
+    inputs = _Inputs(x) if met.sum() > 1 else _Inputs(x[:0])
+    nothing = inputs.split(np.zeros((x.shape[1], len(share))), some)
+    if len(inputs.used) * met.sum() > MOST_NUMBERS or not len(inputs.used):
+        return [_Fitted(0.0, share, *nothing)] * len(RIDGES)
+    other_x, other_y = table(unseen)
+    x, other_x = inputs.scaled(x), inputs.scaled(other_x)
+    # A pseudo-observation of each: nothing that was not met with something is impossible.
+    y = ((y + 1.0 / len(y)) / (1.0 + y.shape[1] / len(y))).astype(np.float32)
+    found = np.zeros((1 + x.shape[1], y.shape[1]))
+    found[0] = share[met]
+    rows = []
+    for ridge in RIDGES:
+        found = _logistic(x, y, ridge, found)
+        log_p = special.log_softmax(other_x @ found[1:] + found[0], axis=1)
+        bias, slope = inputs.unscaled(found)
+        all_bias, weights = share.copy(), np.zeros((len(slope), len(share)))
+        # What is hardly met keeps its share beside the others'.
+        all_bias[met], weights[:, met] = bias, slope
+        loss = -float(np.sum(log_p * other_y))
+        rows.append(_Fitted(loss, all_bias, *inputs.split(weights, some)))
+    return rows
+
+
+def _rest(chain: MixedChain, d: int, some: _Steps, unseen: _Steps) -> list[_Fitted]:
+    """Location and log-scale of the innovation of column d where it is no option; and none."""
+
+    def table(part: _Steps) -> tuple[Array, Array]:
+        kept = part.choice[:, d, 0] & part.there[d, 0]
+        e = np.clip(part.seen[kept, d], -FAR, FAR)
+        return _inputs(chain, d, part)[kept], e.astype(np.float64)
+
+    (x, e), (other_x, other_e) = table(some), table(unseen)
+    inputs = _Inputs(x)
+    plain = np.zeros((1 + len(inputs.used), 2))
+
+    def fitted(found: Array) -> _Fitted:
+        bias, slope = inputs.unscaled(found)
+        loss = _student(other_e, inputs.scaled(other_x) @ found[1:] + found[0])[0].sum()
+        return _Fitted(float(loss), bias, *inputs.split(slope, some))
+
+    enough = len(e) >= 10 * (1 + len(inputs.used)) and 2 * len(inputs.used) <= MOST_NUMBERS
+    if not enough or e.std() == 0 or not len(inputs.used):
+        return [fitted(plain)]
+    scaled, rows, found = inputs.scaled(x), [fitted(_centred(plain, inputs.scaled(x), e))], plain
+    for ridge in RIDGES:
+        found = _location_scale(scaled, e, ridge, found)
+        rows.append(fitted(_centred(found, scaled, e)))
+    return rows
+
+
+def _centred(found: Array, x: Array, e: Array) -> Array:
+    """The scale moved so that what is left over has unit variance, outliers counted as 4."""
+    both = x @ found[1:] + found[0]
+    z = (e - both[:, 0]) * np.exp(-both[:, 1])
+    moved = found.copy()
+    moved[0, 1] += 0.5 * np.log(np.mean(np.minimum(z**2, 16.0)) + 1e-6)
+    return moved
+
+
+class _Inputs:
+    """Inputs with unit variance; those that hardly vary are left out."""
+
+    def __init__(self, x_LF: Array) -> None:
+        width = x_LF.shape[1]
+        self.width = width
+        spread = x_LF.std(0) if len(x_LF) else np.zeros(width)
+        self.used = np.flatnonzero(spread > 1e-4)
+        self.mean = x_LF[:, self.used].mean(0) if len(x_LF) else np.zeros(0)
+        self.scale = np.maximum(spread[self.used], 1e-2)
+
+    def scaled(self, x_LF: Array) -> Array:
+        """What is used, float32."""
+        return ((x_LF[:, self.used] - self.mean) / self.scale).astype(np.float32)
+
+    def unscaled(self, found: Array) -> tuple[Array, Array]:
+        """Bias [C] and slopes [F, C] of inputs as they are."""
+        slope = np.zeros((self.width, found.shape[1]))
+        slope[self.used] = found[1:] / self.scale[:, None]
+        return found[0] - self.mean @ slope[self.used], slope
+
+    def split(self, slope: Array, steps: _Steps) -> list[Array]:
+        """Slopes of the past and of what is seen."""
+        return np.split(slope, [steps.past.shape[1]])
+
+
+def _student(e: Array, both: Array) -> tuple[Array, Array]:
+    """-log of Student's t density of e but for a constant, [L], and its slopes in both, [L, 2]."""
+    log_scale = np.clip(both[:, 1], -SPREAD, SPREAD)
+    unit = np.exp(-log_scale)
+    z = (e - both[:, 0]) * unit
+    slope = (FREEDOM + 1) * z / (FREEDOM + z**2)
+    value = log_scale + 0.5 * (FREEDOM + 1) * np.log1p(z**2 / FREEDOM)
+    return value, np.stack([-slope * unit, 1.0 - slope * z], axis=1)
+
+
+def _location_scale(x: Array, e: Array, ridge: float, start: Array) -> Array:
+    """[1 + F, 2] of min mean -log t((e - m) / exp l) + l + ridge / 2 ||W||^2."""
+    shape = start.shape
+
+    def loss(flat: Array) -> tuple[float, Array]:
+        w = flat.reshape(shape)
+        value, slopes = _student(e, x @ w[1:].astype(np.float32) + w[0])
+        slopes = slopes / len(x)
+        gradient = np.concatenate([slopes.sum(0, keepdims=True), x.T @ slopes.astype(np.float32)])
+        gradient = gradient.astype(float)
+        gradient[1:] += ridge * w[1:]
+        return float(value.mean() + 0.5 * ridge * np.sum(w[1:] ** 2)), gradient.ravel()
+
+    return _least(loss, start)
+
+
+def _logistic(x: Array, y: Array, ridge: float, start: Array) -> Array:
+    """Bias and coefficients [1 + F, C] of min - mean sum_c y log softmax + ridge / 2 ||W||^2."""
+    shape = start.shape
+
+    def loss(flat: Array) -> tuple[float, Array]:
+        w = flat.reshape(shape)
+        logits = x @ w[1:].astype(np.float32) + w[0].astype(np.float32)
+        log_p = special.log_softmax(logits, axis=1)
+        rest = (np.exp(log_p) - y) / len(x)
+        gradient = np.concatenate([rest.sum(0, keepdims=True), x.T @ rest]).astype(float)
+        gradient[1:] += ridge * w[1:]
+        value = -float(np.sum(y * log_p)) / len(x) + 0.5 * ridge * float(np.sum(w[1:] ** 2))
+        return value, gradient.ravel()
+
+    return _least(loss, start)
+
+
+def _least(loss: Callable[[Array], tuple[float, Array]], start: Array) -> Array:
+    options = {"maxiter": ITERATIONS}
+    found = optimize.minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options=options)
+    return found.x.reshape(start.shape)

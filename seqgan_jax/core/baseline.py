@@ -288,7 +288,7 @@ def _log_likelihood(candidate: _Candidate, before_NTD: Array, after_NTD: Array) 
     return -0.5 * (e**2).sum(axis=(1, 2)) - e.shape[1] * log_det
 
 
-def growth(matrix: Array, second: Array | None = None) -> float:
+def growth(matrix: Any, second: Any = None) -> float:
     """Spectral radius of the baseline: above 1 its free-running mean grows without end.
 
     Of x_t = matrix x_{t-1} alone, or with `second` of the state [x_t, x_{t-1}, m_t, n_t], where

@@ -64,8 +64,10 @@ class Steps:
     words: str  # of the step
 
 
-def of_words(name: str, columns: Sequence[Column]) -> Times | None:
+def of_words(name: str, columns: Sequence[Column], known: str = "") -> Times | None:
     """The dates in columns of words, joined by a blank; None where they are no dates.
+
+    A format that is `known` is tried first.
 
     Raises:
       DataError: day and month cannot be told apart.
@@ -86,6 +88,8 @@ def of_words(name: str, columns: Sequence[Column]) -> Times | None:
     if len(columns) > 1:
         parts = [[str(v) for v in column.values] for column in columns]
         values = np.array([" ".join(each) for each in zip(*parts, strict=True)], object)
+    if known and (index := _parsed(values, known)) is not None:
+        return _times(name, index, known)
     likely = [form for form in FORMATS if _fits(values[0], form) and _fits(values[-1], form)]
     read = [(form, index) for form in likely if (index := _parsed(values, form)) is not None]
     if not read and re.match(r"\d{4}-\d\d-\d\d[ T]", values[0]):
@@ -330,6 +334,22 @@ def form_of(times: Times, steps: Steps) -> TimeForm:
         format=times.format,
         timezone=times.timezone,
     )
+
+
+def gaps_after(form: TimeForm, times: Times, ticks: np.ndarray) -> np.ndarray:
+    """Between which ticks, in order, there is more than a step of the form; bool [L - 1].
+
+    >>> days = Times("d", "datetime", np.array([0, 1, 3]) * 86_400, 1)
+    >>> gaps_after(TimeForm("d", "datetime", 86_400.0, "D", 0.0, "", ""), days, days.ticks)
+    array([False,  True])
+    """
+    if form.rule == "B":
+        dates = _dates(times, ticks).astype("M8[D]")
+        return np.asarray(np.busday_count(dates[:-1], dates[1:]) > CLOSED)
+    steps = infer(times, ticks)
+    most = IRREGULAR if steps.words.startswith("irregular") else 1.0 + JITTER
+    per = times.per_second if form.kind == "datetime" else 1
+    return np.asarray(np.diff(ticks) > most * form.step * per)
 
 
 def pairs(columns: Sequence[Column]) -> list[tuple[int, ...]]:

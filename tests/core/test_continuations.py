@@ -1,4 +1,4 @@
-"""Futures of a prefix: closed forms of AR(1) and VAR(1), enumeration, importance, one long series."""
+"""Futures of a prefix: closed forms of AR(1) and VAR(1), enumeration, one long series."""
 
 from functools import partial
 

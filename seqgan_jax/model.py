@@ -126,7 +126,7 @@ class Description:
         length = int(data["length"])
         if length < 2 or length > 1_000_000:
             raise ValueError("the length is impossible")
-        if len(names) != len(scaler.source_D):
+        if len(names) != scaler.num_columns:
             raise ValueError("there are not as many names as columns")
         counts = (train, validation, held_out)
         form = None if content.get("form") is None else Form.from_json(content["form"])

@@ -128,6 +128,11 @@ class Scaler:
             rules,
         )
 
+    @property
+    def num_columns(self) -> int:
+        """D, columns of the data; with rules other than the columns that they make."""
+        return len(self.rules.names) if self.rules else len(self.source_D)
+
     def transform(self, x_NTD: np.ndarray) -> np.ndarray:
         """z [N, T, K] float64. What constant columns and copies hold is ignored, and values outside
         bounds count as on them: see `matches`.

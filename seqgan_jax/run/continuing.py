@@ -34,7 +34,7 @@ def longer(
     state: TrainState, nets: Networks, scaler: Scaler, n: int, length: int, seed: int, warmth: float
 ) -> np.ndarray:
     """`n` sequences of any length [N, T, D] float64, in units of the data."""
-    features = len(scaler.source_D)
+    features = scaler.num_columns
     _fits(n * length * features)
     lanes = _lanes(n, length * 2 * features)
     blocks = [
@@ -66,7 +66,7 @@ def futures(
     warmth: float,
 ) -> np.ndarray:
     """`n` futures of each given sequence, [N, M, T, D] float64, in units of the data."""
-    features = len(scaler.source_D)
+    features = given.x_NPD.shape[2]
     _fits(len(given) * n * length * features)
     z_NPK, lengths_N = scaler.transform(given.x_NPD), given.ends.lengths_N
     if not np.all(np.abs(z_NPK) < np.finfo(np.float32).max):

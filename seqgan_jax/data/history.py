@@ -18,7 +18,7 @@ from seqgan_jax.data import times as clock
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.evidence import Wanted
 from seqgan_jax.data.files import printable
-from seqgan_jax.data.form import Form
+from seqgan_jax.data.form import Form, TimeForm
 from seqgan_jax.data.rules import Rules
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.data.tables import Table
@@ -194,9 +194,10 @@ def of_table(
                 f"{reading.times.kind}, and was {form.time.kind} in training. Write it as there."
             )
         ticks = [np.unique(reading.times.ticks[code_L == code]) for code in range(len(rows))]
-        gaps = [clock.gaps_after(form.time, reading.times, each) for each in ticks]
-        _check_step(table.shown, form, reading.times, ticks)
-        first = [int(np.flatnonzero(gap)[-1]) + 1 if gap.any() else 0 for gap in gaps]
+        steps = [clock.steps_between(form.time, reading.times, each) for each in ticks]
+        _check_step(table.shown, form.time, [each for each, _ in steps])
+        gaps = [np.flatnonzero(each > most) for each, most in steps]
+        first = [int(gap[-1]) + 1 if len(gap) else 0 for gap in gaps]
         if number := int(np.count_nonzero(first)):
             notes.append(
                 f"{table.shown}: {number:,} sequence{'s' * (number > 1)} with gaps in time: only "
@@ -209,19 +210,17 @@ def of_table(
     return _complete(found, names, settings, ordered.held_D)
 
 
-def _check_step(shown: str, form: Form, times: clock.Times, ticks: list[np.ndarray]) -> None:
+def _check_step(shown: str, form: TimeForm, steps: list[np.ndarray]) -> None:
     """Refuse a time index whose usual step is another than that of training."""
-    steps = [np.diff(each) for each in ticks if len(each) > 2]
-    if not steps or form.time is None:
+    steps = [each for each in steps if len(each) > 1]
+    step = float(np.median(np.concatenate(steps))) if steps else 1.0
+    if abs(step - 1.0) <= clock.JITTER:
         return
-    per = times.per_second if times.kind == "datetime" else 1
-    step = float(np.median(np.concatenate(steps))) / per
-    if abs(step - form.time.step) <= clock.JITTER * form.time.step:
-        return
-    said = [clock.span(s) if times.kind == "datetime" else f"{s:g}" for s in (step, form.time.step)]
+    sizes = step * form.step, form.step
+    said = [clock.span(size) if form.kind == "datetime" else f"{size:g}" for size in sizes]
     raise DataError(
-        f"{shown}: a step of {form.time.name!r} is {said[0]}, and was {said[1]} in training. Give "
-        "steps as long as there."
+        f"{shown}: a step of {form.name!r} is {said[0]}, and was {said[1]} in training. Give steps "
+        "as long as there."
     )
 
 

@@ -336,20 +336,19 @@ def form_of(times: Times, steps: Steps) -> TimeForm:
     )
 
 
-def gaps_after(form: TimeForm, times: Times, ticks: np.ndarray) -> np.ndarray:
-    """Between which ticks, in order, there is more than a step of the form; bool [L - 1].
+def steps_between(form: TimeForm, times: Times, ticks: np.ndarray) -> tuple[np.ndarray, float]:
+    """Steps of the form from one tick to the next, [L - 1], and how many are a gap.
 
     >>> days = Times("d", "datetime", np.array([0, 1, 3]) * 86_400, 1)
-    >>> gaps_after(TimeForm("d", "datetime", 86_400.0, "D", 0.0, "", ""), days, days.ticks)
-    array([False,  True])
+    >>> steps_between(TimeForm("d", "datetime", 86_400.0, "D", 0.0, "", ""), days, days.ticks)
+    (array([1., 2.]), 1.5)
     """
     if form.rule == "B":
         dates = _dates(times, ticks).astype("M8[D]")
-        return np.asarray(np.busday_count(dates[:-1], dates[1:]) > CLOSED)
-    steps = infer(times, ticks)
-    most = IRREGULAR if steps.words.startswith("irregular") else 1.0 + JITTER
+        return np.busday_count(dates[:-1], dates[1:]).astype(float), float(CLOSED)
+    most = IRREGULAR if infer(times, ticks).words.startswith("irregular") else 1.0 + JITTER
     per = times.per_second if form.kind == "datetime" else 1
-    return np.asarray(np.diff(ticks) > most * form.step * per)
+    return np.diff(ticks) / (form.step * per), most
 
 
 def pairs(columns: Sequence[Column]) -> list[tuple[int, ...]]:

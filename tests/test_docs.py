@@ -1,4 +1,4 @@
-"""The pages on data, columns and going on are true: their code runs, each command prints what they say.
+"""The pages on data, columns and going on are true: their code runs, commands print what they say.
 
 `python tests/test_docs.py` writes them anew.
 """

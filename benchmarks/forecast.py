@@ -10,7 +10,7 @@ column and step, E|X - y| - E|X - X'| / 2, in standard deviations of the column,
 windows and steps; the figure is the median over columns.
   model     the mean over pairs of `--futures` futures, sample(n, after=x, length=96)
   seasonal  the value one or more days before, with the quantiles of that error in training
-  VAR       statsmodels, order up to 25 by AIC, Gaussian: the closed form of its own mean and variance
+  VAR       statsmodels, order up to 25 by AIC, Gaussian: the closed form of its mean and variance
 """
 
 import sys

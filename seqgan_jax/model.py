@@ -133,7 +133,7 @@ class Description:
         if form and tuple(column.name for column in form.columns) != names:
             raise ValueError("the form of the data has other columns")
         windows = content.get("windows")
-        if windows not in (None, True, False):
+        if windows is not None and type(windows) is not bool:
             raise ValueError("windows must be true, false or null")
         return cls(names, length, str(data["source"]), scaler, counts, form, windows)
 

@@ -450,7 +450,7 @@ class SeqGAN:
             for note in description.check_length(length, f"length {length}"):
                 say(note)
             x_NTD = continuing.longer(
-                state, self.nets, description.scaler, int(n), length, int(seed), temperature
+                state, self.nets, description.scaler, int(n), int(length), int(seed), temperature
             )
             self._say_drift(state, x_NTD, length, say)
             return x_NTD
@@ -490,6 +490,7 @@ class SeqGAN:
         _temperature(temperature)
         longest = int(given.ends.lengths_N.max())
         left = description.length - longest
+        length = None if length is None else int(length)
         if length is None:
             length = max(left, 1) if description.windows is False else description.length
         what = f"{given.shown}: {longest} steps and {length} after them"

@@ -171,6 +171,21 @@ class Scaler:
         y_NTE = np.stack(columns, axis=-1)
         return self.rules.inverse(y_NTE) if self.rules else y_NTE
 
+    def continued(self, z_NTK: np.ndarray, last_ND: np.ndarray) -> np.ndarray:
+        """`inverse` of the T steps after a given one, x [N, T, D] float64.
+
+        What is constant in a sequence is what it was, and what increases by a rule goes on from
+        there, exactly.
+        """
+        y_NTE = dataclasses.replace(self, rules=None).inverse(z_NTK)
+        last_N1E = self._ruled(last_ND[:, None])
+        for e, k in enumerate(self.source_D):
+            if k >= 0 and self.kinds_K[k].static:
+                y_NTE[..., e] = last_N1E[..., e]
+        if not self.rules:
+            return y_NTE
+        return self.rules.inverse(np.concatenate([last_N1E, y_NTE], axis=1))[:, 1:]
+
     def scaled(self, k: int, y: np.ndarray) -> np.ndarray:
         """z of values of a kept column."""
         return self.affine(k, self.kinds_K[k].position(self.interval_K[k].forward(y)))

@@ -81,9 +81,7 @@ def futures(
     of_states = z_NPK.shape[1] * (z_NPK.shape[2] * 8 + 2 * 64)
     batch = min(_power(len(given)), max(1, LANES // number), _lanes(len(given), of_states))
     found = np.empty((len(given), n, length, features))
-    # Rules, and what is constant in a sequence, need the last given step and no other.
-    ends_ND = given.x_NPD[np.arange(len(given)), lengths_N - 1]
-    z_end_N1K = scaler.transform(ends_ND[:, None])
+    last_ND = given.x_NPD[np.arange(len(given)), lengths_N - 1]
     for i in range(0, len(given), batch):
         rows = np.minimum(np.arange(i, i + batch), len(given) - 1)
         real = slice(i, min(i + batch, len(given)))
@@ -101,9 +99,8 @@ def futures(
                 length=length,
             )
             z = np.asarray(z_BMTK, np.float64)[: real.stop - i, : n - j]
-            before = np.broadcast_to(z_end_N1K[real, None], (*z.shape[:2], 1, z.shape[3]))
-            whole = np.concatenate([before, z], axis=2)
-            x = scaler.inverse(whole.reshape(-1, *whole.shape[2:]))[:, 1:]
+            last = np.repeat(last_ND[real], z.shape[1], axis=0)
+            x = scaler.continued(z.reshape(-1, *z.shape[2:]), last)
             found[real, j : j + z.shape[1]] = x.reshape(*z.shape[:2], length, features)
     return found
 

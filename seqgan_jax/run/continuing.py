@@ -31,7 +31,13 @@ GROWING = 1e-5  # above 1: float32
 
 
 def longer(
-    state: TrainState, nets: Networks, scaler: Scaler, n: int, length: int, seed: int, warmth: float
+    state: TrainState,
+    nets: Networks,
+    scaler: Scaler,
+    n: int,
+    length: int,
+    seed: int,
+    temperature: float,
 ) -> np.ndarray:
     """`n` sequences of any length [N, T, D] float64, in units of the data."""
     features = scaler.num_columns
@@ -46,7 +52,7 @@ def longer(
                 state.policy_constants,
                 _key(seed),
                 jnp.arange(i, i + lanes),
-                jnp.array(warmth, jnp.float32),
+                jnp.array(temperature, jnp.float32),
                 nets=nets,
                 length=length,
             )
@@ -63,7 +69,7 @@ def futures(
     n: int,
     length: int,
     seed: int,
-    warmth: float,
+    temperature: float,
 ) -> np.ndarray:
     """`n` futures of each given sequence, [N, M, T, D] float64, in units of the data."""
     features = given.x_NPD.shape[2]
@@ -94,7 +100,7 @@ def futures(
                 jnp.asarray(lengths_N[rows]),
                 jnp.asarray(rows),
                 jnp.arange(j, j + number),
-                jnp.array(warmth, jnp.float32),
+                jnp.array(temperature, jnp.float32),
                 nets=nets,
                 length=length,
             )
@@ -172,13 +178,13 @@ def _longer(
     constants: Params,
     key: jax.Array,
     lanes_L: jax.Array,
-    warmth: jax.Array,
+    temperature: jax.Array,
     *,
     nets: Networks,
     length: int,
 ) -> jax.Array:
     policy = bind(nets.policy, params, constants)
-    return sampling.sample_apart(policy, _fold(key, lanes_L), length, warmth)
+    return sampling.sample_apart(policy, _fold(key, lanes_L), length, temperature)
 
 
 @partial(jax.jit, static_argnames=("nets", "length"))
@@ -190,11 +196,11 @@ def _futures(
     lengths_B: jax.Array,
     sequences_B: jax.Array,
     futures_M: jax.Array,
-    warmth: jax.Array,
+    temperature: jax.Array,
     *,
     nets: Networks,
     length: int,
 ) -> jax.Array:
     policy = bind(nets.policy, params, constants)
     keys_BM = jax.vmap(lambda own: _fold(own, futures_M))(_fold(key, sequences_B))
-    return sampling.continuations(policy, x_BPK, lengths_B, keys_BM, length, warmth)
+    return sampling.continuations(policy, x_BPK, lengths_B, keys_BM, length, temperature)

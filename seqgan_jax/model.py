@@ -25,9 +25,10 @@ from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import over_seeds
 from seqgan_jax.core.policy import bind, log_prob_of_sequences
-from seqgan_jax.data import bounds, encoding, layout, overlap, shards, writing
+from seqgan_jax.data import bounds, encoding, history, layout, overlap, shards, writing
 from seqgan_jax.data.arrays import as_array
 from seqgan_jax.data.form import TABLES, Form
+from seqgan_jax.data.history import History
 from seqgan_jax.data.layout import (  # noqa: F401
     Scaler,
     Sequences,
@@ -38,11 +39,12 @@ from seqgan_jax.data.layout import (  # noqa: F401
 )
 from seqgan_jax.data.shards import Shards, StreamSplit
 from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageError
-from seqgan_jax.run import checkpoint, directory, loop
+from seqgan_jax.run import checkpoint, continuing, directory, loop
 from seqgan_jax.run.loader import AllData, BatchLoader, StreamedData, on_device, scaled
 from seqgan_jax.run.loop import Listener, Problem, Silent
 
 Value = TypeVar("Value")
+Array = NDArray[np.float64]
 MOST_COLUMNS = 10_000
 AUTO_EPOCHS = 10  # of each policy that --policy auto tries
 BLOCK = 1024  # sequences sampled or scored in one call: one compilation for every n
@@ -60,11 +62,17 @@ class Description:
     scaler: Scaler
     counts: tuple[int, int, int]  # sequences in the training, validation and held-out parts
     form: Form | None = None  # of the input; None of simulators
+    windows: bool | None = None  # of longer series; None: not known, of simulators and old models
 
     @property
     def is_table(self) -> bool:
         """The data came with columns: samples are written as a table, too."""
         return self.form is not None and (self.form.source in TABLES or self.form.layout != "rows")
+
+    @property
+    def written_form(self) -> Form:
+        """The form in which samples are written as a table."""
+        return self.form or writing.plain_form(self.names)
 
     def as_written(self, x_NTD: NDArray[np.float64]) -> NDArray[np.float64]:
         """Samples with the decimals of the data, whole numbers whole, all within their bounds."""
@@ -74,9 +82,24 @@ class Description:
             x_NTD, self.form, [self.scaler.holds(d) for d in range(len(self.names))]
         )
 
+    def futures_as_written(self, x_NMTD: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The same of futures [N, M, T, D]."""
+        return self.as_written(x_NMTD.reshape(-1, *x_NMTD.shape[2:])).reshape(x_NMTD.shape)
+
     def save_sequences(self, path: Path, x_NTD: NDArray[np.float64]) -> None:
         """Write samples in the form of the data; see `writing.save_sequences`."""
         writing.save_sequences(path, self.as_written(x_NTD), self.names, self.form)
+
+    def check_length(self, steps: int, what: str) -> tuple[str, ...]:
+        """Notes on sequences of so many steps; UsageError where they go on after their end."""
+        if steps <= self.length or self.windows:
+            return ()
+        if self.windows is False:
+            raise history.no_rows(what, self.length)
+        return (
+            f"it is not known whether the {self.length} steps of a sequence in training are a "
+            "window of a longer one: later steps are drawn as if they were",
+        )
 
     def to_json(self) -> dict[str, Any]:
         """What a training state depends on, as stored in config.json; the form is beside it."""
@@ -103,13 +126,16 @@ class Description:
         length = int(data["length"])
         if length < 2 or length > 1_000_000:
             raise ValueError("the length is impossible")
-        if len(names) != len(scaler.source_D):
+        if len(names) != scaler.num_columns:
             raise ValueError("there are not as many names as columns")
         counts = (train, validation, held_out)
         form = None if content.get("form") is None else Form.from_json(content["form"])
         if form and tuple(column.name for column in form.columns) != names:
             raise ValueError("the form of the data has other columns")
-        return cls(names, length, str(data["source"]), scaler, counts, form)
+        windows = content.get("windows")
+        if windows is not None and type(windows) is not bool:
+            raise ValueError("windows must be true, false or null")
+        return cls(names, length, str(data["source"]), scaler, counts, form, windows)
 
 
 class SeqGAN:
@@ -208,6 +234,7 @@ class SeqGAN:
             scaler=scaler,
             counts=(number, len(parts.validation_NTD), len(parts.held_out_NTD)),
             form=None if isinstance(sequences, Shards) else sequences.form,
+            windows=_are_windows(sequences),
         )
         generator = self.config.generator
         if not all(kind.plain for kind in scaler.kinds_K):
@@ -355,32 +382,79 @@ class SeqGAN:
         ]
 
     def sample(
-        self, n: int, seed: int = 0, temperature: float = 1.0, run: int | None = None
+        self,
+        n: int,
+        seed: int = 0,
+        temperature: float = 1.0,
+        run: int | None = None,
+        length: int | None = None,
+        after: Any = None,
     ) -> Any:
         """`n` new sequences in data units; the first m of n are those of `sample(m)`.
 
         An array [n, T, D]; where the model was fitted on a DataFrame, one with its columns, dtypes,
         decimals and index, an id for each sequence and regular times. `temperature` multiplies the
         standard deviation of every step. `run` picks one of several runs by its number from 0;
-        default the best. Raises NotFittedError before `fit`, UsageError on impossible arguments.
+        default the best.
+
+        `length` is another number of steps than in training; more only of windows of series. Such
+        sequences are others than those of T steps by the same seed, and the first m of n those of
+        `sample(m)` up to rounding, as futures are. Samples that drift away from the data are
+        warned about.
+
+        `after` is what is gone on from: `n` futures of `length` steps (default T; of whole
+        sequences what is left to their end) are drawn for each of its N sequences by the exact
+        conditional law. An array [N, P, D] ([N, P] or [P] where D = 1, [P, D] where it is more; a
+        list of arrays [P, D]) gives an array [N, n, length, D]. A DataFrame in the form of these
+        samples gives one with the ids of its sequences, a column `sample` from 0 and times that go
+        on from the last of each.
+
+        Raises NotFittedError before `fit`, UsageError on impossible arguments, DataError where
+        `after` cannot be what the model was fitted on.
         """
-        x_NTD = self.sample_array(n, seed, temperature, run)
+        if after is not None:
+            given = self._history(after)
+            x_NMTD = self.futures(n, given, length, seed, temperature, run)
+            if layout.frame_of(after) is None:
+                return x_NMTD
+            known = self.description
+            x_NMTD = known.futures_as_written(x_NMTD)
+            return writing.futures_frame(x_NMTD, known.written_form, given.ends)
+        x_NTD = self.sample_array(n, seed, temperature, run, length)
         description = self.description
         if description.form is None or description.form.source != "frame":
             return x_NTD
         return writing.to_frame(description.as_written(x_NTD), description.form)
 
     def sample_array(
-        self, n: int, seed: int = 0, temperature: float = 1.0, run: int | None = None
+        self,
+        n: int,
+        seed: int = 0,
+        temperature: float = 1.0,
+        run: int | None = None,
+        length: int | None = None,
+        after: Any = None,
+        say: Callable[[str], None] = warnings.warn,
     ) -> NDArray[np.float64]:
-        """`sample` as an array [n, T, D] float64 as drawn, whatever the model was fitted on."""
+        """`sample` as an array [n, T, D] float64 as drawn, whatever the model was fitted on.
+
+        With `after` an array [N, n, length, D]. `say` is told what the user should know.
+        """
+        if after is not None:
+            return self.futures(n, self._history(after), length, seed, temperature, run, say)
         description = self.description
-        if not isinstance(n, int | np.integer) or n < 1:
-            raise UsageError(f"n must be a whole number of at least 1, not {n!r}.")
-        if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-            raise UsageError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}.")
-        key = jax.random.fold_in(jax.random.key(int(seed)), keys.SAMPLE)
+        _check_draw(n, seed, length)
         state, scale = self._run(run), _temperature(temperature)
+        if length not in (None, description.length):
+            assert length is not None
+            for note in description.check_length(length, f"length {length}"):
+                say(note)
+            x_NTD = continuing.longer(
+                state, self.nets, description.scaler, int(n), int(length), int(seed), temperature
+            )
+            self._say_drift(state, x_NTD, length, say)
+            return x_NTD
+        key = jax.random.fold_in(jax.random.key(int(seed)), keys.SAMPLE)
         blocks = [
             np.asarray(
                 loop.sample(
@@ -396,6 +470,54 @@ class SeqGAN:
             for i in range(-(-n // BLOCK))
         ]
         return description.scaler.inverse(np.concatenate(blocks)[:n].astype(np.float64))
+
+    def futures(
+        self,
+        n: int,
+        given: History,
+        length: int | None = None,
+        seed: int = 0,
+        temperature: float = 1.0,
+        run: int | None = None,
+        say: Callable[[str], None] = warnings.warn,
+    ) -> NDArray[np.float64]:
+        """`n` futures of each sequence of a history that is read, [N, n, length, D] float64.
+
+        See `sample`. Raises UsageError, and DataError where the history breaks what was learned.
+        """
+        description, data = self.description, self.config.data
+        _check_draw(n, seed, length)
+        _temperature(temperature)
+        longest = int(given.ends.lengths_N.max())
+        left = description.length - longest
+        length = None if length is None else int(length)
+        if length is None:
+            length = max(left, 1) if description.windows is False else description.length
+        what = f"{given.shown}: {longest} steps and {length} after them"
+        notes = description.check_length(longest + length, what)
+        limits = bounds.of_columns(data.log, data.bounds, description.names)
+        checked = history.check(given, description.scaler, description.names, limits)
+        for note in (*notes, *given.notes, *checked):
+            say(note)
+        state = self._run(run)
+        x_NMTD = continuing.futures(
+            state, self.nets, description.scaler, given, int(n), length, int(seed), temperature
+        )
+        self._say_drift(state, x_NMTD.reshape(-1, *x_NMTD.shape[2:]), longest + length, say)
+        return x_NMTD
+
+    def _history(self, after: Any) -> History:
+        description = self.description
+        return history.of_python(after, description.names, description.form, self.config.data)
+
+    def _say_drift(
+        self, state: TrainState, x_LTD: Array, steps: int, say: Callable[[str], None]
+    ) -> None:
+        description = self.description
+        if steps > description.length and (
+            words := continuing.drift(state, description.scaler, description.form, x_LTD)
+        ):
+            say(words)
 
     def log_prob(
         self, x: ArrayLike, temperature: float = 1.0, run: int | None = None
@@ -466,6 +588,8 @@ class SeqGAN:
         content: dict[str, Any] = {"version": __version__, "settings": config.flat(self.config)}
         if description.form is not None:
             content["form"] = description.form.to_json()
+        if description.windows is not None:
+            content["windows"] = description.windows
         directory.write_config(path, content | description.to_json())
 
     @property
@@ -530,6 +654,25 @@ def _fitted(value: Value | None) -> Value:
     if value is None:
         raise NotFittedError("this model has not been fitted. Call fit(x) or SeqGAN.load(folder).")
     return value
+
+
+def _are_windows(sequences: Sequences | Shards) -> bool | None:
+    """Whether sequences are windows of longer series; None where nothing is known of it."""
+    if isinstance(sequences, Shards):
+        return sequences.are_windows
+    if sequences.form is None:
+        return None
+    return sequences.starts_N is not None or sequences.windows is not None
+
+
+def _check_draw(n: int, seed: int, length: int | None) -> None:
+    """Raise UsageError where the arguments of a draw are impossible."""
+    if not isinstance(n, int | np.integer) or n < 1:
+        raise UsageError(f"n must be a whole number of at least 1, not {n!r}.")
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise UsageError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}.")
+    if length is not None and (not isinstance(length, int | np.integer) or length < 1):
+        raise UsageError(f"length must be a whole number of at least 1, not {length!r}.")
 
 
 def _temperature(value: float) -> jax.Array:

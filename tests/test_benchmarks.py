@@ -12,6 +12,7 @@ from pathlib import Path
 from unittest import mock
 
 import experiments
+import forecast
 import gradients
 import jax
 import jax.numpy as jnp
@@ -238,12 +239,34 @@ def test_both_estimators_of_the_gradient_have_one_mean():
         assert np.linalg.norm(mean - means[0]) < 0.1 * np.linalg.norm(means[0])
 
 
+def test_crps_of_samples_is_the_closed_form_of_a_gaussian():
+    rng = np.random.default_rng(0)
+    mean, sd = np.array([0.0, 3.0, -1.0]), np.array([1.0, 0.5, 4.0])
+    y = np.array([0.3, 5.0, -2.0])
+    found = forecast.crps(mean + sd * rng.normal(size=(200_000, 3)), y)
+    assert np.allclose(found, forecast.crps_of_gaussian(mean, sd, y), rtol=0.01)
+    few = np.array([[1.0], [4.0], [2.5]])  # a plain loop over pairs of different samples
+    pairs = [abs(few[i] - few[j]) for i in range(3) for j in range(3) if i != j]
+    expected = np.abs(few - 2.0).mean() - 0.5 * np.mean(pairs)
+    assert forecast.crps(few, np.array([2.0]))[0] == pytest.approx(expected)
+
+
+def test_a_seasonal_forecast_repeats_the_last_day():
+    day = np.arange(24.0)[:, None]
+    x_LD = np.tile(day, (30, 1))
+    found = forecast.seasonal(x_LD, x_LD[None, 100:196], 50, 5)
+    assert np.allclose(found, x_LD[196:246])
+    moved = x_LD + 0.5 * (np.arange(len(x_LD)) // 24)[:, None]  # every day half more
+    found = forecast.seasonal(moved, moved[None, 100:196], 50, 5)
+    assert np.allclose(found[:, 0], moved[196:246])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "script",
     [
         *("throughput", "rollout_schedules", "scaling", "roofline", "streaming"),
-        *("main_job", "experiments", "gradients", "robustness", "quality"),
+        *("main_job", "experiments", "gradients", "robustness", "quality", "forecast"),
     ],
 )
 def test_every_script_has_a_quick_run(script, tmp_path):

@@ -31,7 +31,8 @@ ORDER = [
     ),
     *("processes.base", "processes.linear", "processes.regime", "processes.lstm"),
     *("processes.rain", "processes.markov", "processes.counts", "processes.held"),
-    *("processes.prices", "processes.simulators", "data.layout", "data.inspection"),
+    *("processes.prices", "processes.simulators", "data.layout", "data.history"),
+    "data.inspection",
     *("run.directory", "analysis"),
     *("core.parallel", "core.keys", "core.batch", "core.baseline", "core.optimiser"),
     *("core.columns.continuous", "core.columns.cells", "core.columns.support"),
@@ -44,7 +45,8 @@ ORDER = [
     ),
     *("core.discriminator", "core.reference_discriminator", "core.networks"),
     *("core.selection", "core.gradients", "core.likelihood", "core.adversarial"),
-    *("run.health", "run.loader", "run.loop", "run.checkpoint", "run.signals", "run.device"),
+    *("run.health", "run.loader", "run.loop", "run.continuing"),
+    *("run.checkpoint", "run.signals", "run.device"),
     *("run.terminal", "model", "run.train", "run.cli"),
 ]
 PLACES = {

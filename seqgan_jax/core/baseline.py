@@ -288,6 +288,29 @@ def _log_likelihood(candidate: _Candidate, before_NTD: Array, after_NTD: Array) 
     return -0.5 * (e**2).sum(axis=(1, 2)) - e.shape[1] * log_det
 
 
+def growth(matrix: Any, second: Any = None) -> float:
+    """Spectral radius of the baseline: above 1 its free-running mean grows without end.
+
+    Of x_t = matrix x_{t-1} alone, or with `second` of the state [x_t, x_{t-1}, m_t, n_t], where
+    m_t = m_{t-1} + rate (x_t - m_{t-1}).
+
+    >>> growth(np.array([[0.5, 9.0], [0.0, -1.25]]))
+    1.25
+    """
+    step = np.asarray(matrix, np.float64)
+    if second is not None:
+        one, none = np.eye(len(step)), np.zeros_like(step)
+        now = np.concatenate([step, np.asarray(second, np.float64)], axis=1)
+        rows = [now, np.concatenate([one, *[none] * (1 + len(SLOW))], axis=1)]
+        for i, rate in enumerate(SLOW):
+            mean = rate * now
+            own = slice((2 + i) * len(step), (3 + i) * len(step))
+            mean[:, own] += (1 - rate) * one
+            rows.append(mean)
+        step = np.concatenate(rows)
+    return float(np.abs(np.linalg.eigvals(step)).max())
+
+
 def increment_scale(x_NTD: Array) -> NDArray[np.float32]:
     """Standard deviation of first differences of each column, `[D]`: a discriminator's constant."""
     scale = np.maximum(np.diff(x_NTD, axis=1).std(axis=(0, 1)), 1e-6)

@@ -62,6 +62,55 @@ def sample(
     return sample_from_noise(policy, noise_TBP, temperature)
 
 
+def _own_noise(policy: LSTMPolicy, keys_L: jax.Array, length: int) -> jax.Array:
+    """Noise `[T, L, P]`, each lane's from its own key: the lanes beside it change nothing."""
+    draw = jax.vmap(lambda key: keys.normal(key, (length, policy.num_noise)))
+    return jnp.swapaxes(draw(keys_L), 0, 1)
+
+
+def sample_apart(
+    policy: LSTMPolicy, keys_B: jax.Array, length: int, temperature: float | jax.Array = 1.0
+) -> jax.Array:
+    """Free-running sequences `x_BTD`, each from its own key. Consumes `keys_B`."""
+    return sample_from_noise(policy, _own_noise(policy, keys_B, length), temperature)
+
+
+def continuations(
+    policy: LSTMPolicy,
+    x_BTD: jax.Array,
+    lengths_B: jax.Array,
+    keys_BM: jax.Array,
+    length: int,
+    temperature: float | jax.Array = 1.0,
+) -> jax.Array:
+    """Draws of pi(x_{t+1} .. x_{t+length} | x_1 .. x_t), the exact conditional law.
+
+    One teacher-forced pass over the given steps, then free-running steps from the state that has
+    read them. Consumes `keys_BM`.
+
+    Args:
+      policy: whose law it is.
+      x_BTD: given steps in scaled units, T at least 1; anything finite after a sequence's end.
+      lengths_B: how many steps of each are given, 1 to T.
+      keys_BM: a key for each of M futures of each sequence.
+      length: of a future.
+      temperature: of its steps.
+
+    Returns:
+      `[B, M, length, D]`.
+    """
+    batch, number = keys_BM.shape
+    # With a step more there is always a later one; what is given after an end is not looked at.
+    given = prefixes(policy, jnp.concatenate([x_BTD, x_BTD[:, -1:]], axis=1))
+    ends = lengths_B - 1, jnp.arange(batch)
+    carry = jax.tree.map(
+        lambda leaf: jnp.repeat(leaf[ends], number, axis=0), (given.states, given.inputs)
+    )
+    noise_TLP = _own_noise(policy, keys_BM.reshape(-1), length)
+    _, x_TLD = lax.scan(_advance(policy, temperature), carry, noise_TLP)
+    return jnp.swapaxes(x_TLD, 0, 1).reshape(batch, number, length, -1)
+
+
 def num_lanes(length: int, every: int = 1) -> int:
     """Lanes of a sequence: half of the ceil(T / every) Q values."""
     return -(-length // every) // 2

@@ -39,6 +39,7 @@ class Wanted:
     """What the flags ask for: --layout, --id, --time, --label, --columns.
 
     `like`: categories of the data that these are compared with; None where there are none such.
+    `time_format`: in which dates are likely written, "" where nothing is known.
     """
 
     layout: str = "auto"
@@ -47,6 +48,7 @@ class Wanted:
     label: str = ""
     columns: tuple[str, ...] = ()
     like: categories.Like | None = None
+    time_format: str = ""
 
     @property
     def values(self) -> set[str]:
@@ -124,7 +126,7 @@ def read(table: Table, wanted: Wanted) -> Reading:
             found.left_out[d] = "names the sequence"
         return _rows(table, wanted, found)
     if wanted.time:
-        _given_time(table, wanted.time, found)
+        _given_time(table, wanted, found)
     elif not (layout == "auto" and _is_wide(table)):
         _find_time(table, found, wanted)
     if layout == "auto" and not found.ids and found.times is None:
@@ -270,8 +272,9 @@ def _whole(value: float) -> str:
 # ------------------------------------------------------------------ time
 
 
-def _given_time(table: Table, names: Sequence[str], found: _Found) -> None:
+def _given_time(table: Table, wanted: Wanted, found: _Found) -> None:
     """--time: one column, a date and its hours, or year, month, day, ..."""
+    names = wanted.time
     at = tuple(table.find(name, "--time") for name in names)
     columns = [table.columns[d] for d in at]
     gone = [c for c in columns if is_gone(c).any()]
@@ -288,7 +291,7 @@ def _given_time(table: Table, names: Sequence[str], found: _Found) -> None:
             else clock.of_parts(columns)
         )
     else:
-        times = clock.of_words(" ".join(names), columns)
+        times = clock.of_words(" ".join(names), columns, wanted.time_format)
     if times is None:
         example = ", ".join(quote(str(c.values[0])) for c in columns)
         raise DataError(

@@ -128,6 +128,11 @@ class Scaler:
             rules,
         )
 
+    @property
+    def num_columns(self) -> int:
+        """D, columns of the data; with rules other than the columns that they make."""
+        return len(self.rules.names) if self.rules else len(self.source_D)
+
     def transform(self, x_NTD: np.ndarray) -> np.ndarray:
         """z [N, T, K] float64. What constant columns and copies hold is ignored, and values outside
         bounds count as on them: see `matches`.
@@ -165,6 +170,21 @@ class Scaler:
         ]
         y_NTE = np.stack(columns, axis=-1)
         return self.rules.inverse(y_NTE) if self.rules else y_NTE
+
+    def continued(self, z_NTK: np.ndarray, last_ND: np.ndarray) -> np.ndarray:
+        """`inverse` of the T steps after a given one, x [N, T, D] float64.
+
+        What is constant in a sequence is what it was, and what increases by a rule goes on from
+        there, exactly.
+        """
+        y_NTE = dataclasses.replace(self, rules=None).inverse(z_NTK)
+        last_N1E = self._ruled(last_ND[:, None])
+        for e, k in enumerate(self.source_D):
+            if k >= 0 and self.kinds_K[k].static:
+                y_NTE[..., e] = last_N1E[..., e]
+        if not self.rules:
+            return y_NTE
+        return self.rules.inverse(np.concatenate([last_N1E, y_NTE], axis=1))[:, 1:]
 
     def scaled(self, k: int, y: np.ndarray) -> np.ndarray:
         """z of values of a kept column."""

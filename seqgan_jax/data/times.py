@@ -64,8 +64,10 @@ class Steps:
     words: str  # of the step
 
 
-def of_words(name: str, columns: Sequence[Column]) -> Times | None:
+def of_words(name: str, columns: Sequence[Column], known: str = "") -> Times | None:
     """The dates in columns of words, joined by a blank; None where they are no dates.
+
+    A format that is `known` is tried first.
 
     Raises:
       DataError: day and month cannot be told apart.
@@ -86,6 +88,8 @@ def of_words(name: str, columns: Sequence[Column]) -> Times | None:
     if len(columns) > 1:
         parts = [[str(v) for v in column.values] for column in columns]
         values = np.array([" ".join(each) for each in zip(*parts, strict=True)], object)
+    if known and (index := _parsed(values, known)) is not None:
+        return _times(name, index, known)
     likely = [form for form in FORMATS if _fits(values[0], form) and _fits(values[-1], form)]
     read = [(form, index) for form in likely if (index := _parsed(values, form)) is not None]
     if not read and re.match(r"\d{4}-\d\d-\d\d[ T]", values[0]):
@@ -330,6 +334,21 @@ def form_of(times: Times, steps: Steps) -> TimeForm:
         format=times.format,
         timezone=times.timezone,
     )
+
+
+def steps_between(form: TimeForm, times: Times, ticks: np.ndarray) -> tuple[np.ndarray, float]:
+    """Steps of the form from one tick to the next, [L - 1], and how many are a gap.
+
+    >>> days = Times("d", "datetime", np.array([0, 1, 3]) * 86_400, 1)
+    >>> steps_between(TimeForm("d", "datetime", 86_400.0, "D", 0.0, "", ""), days, days.ticks)
+    (array([1., 2.]), 1.5)
+    """
+    if form.rule == "B":
+        dates = _dates(times, ticks).astype("M8[D]")
+        return np.busday_count(dates[:-1], dates[1:]).astype(float), float(CLOSED)
+    most = IRREGULAR if infer(times, ticks).words.startswith("irregular") else 1.0 + JITTER
+    per = times.per_second if form.kind == "datetime" else 1
+    return np.diff(ticks) / (form.step * per), most
 
 
 def pairs(columns: Sequence[Column]) -> list[tuple[int, ...]]:

@@ -1,6 +1,6 @@
 """Writing sequences in the form of the data that they imitate; `layout.load` reads them back.
 
-Shapes: N sequences, T steps, D columns.
+Shapes: N sequences, T steps, D columns, M futures of a sequence.
 """
 
 import csv
@@ -8,7 +8,7 @@ import dataclasses
 import io
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,21 @@ SUFFIXES = (".txt", ".csv", ".tsv", ".parquet", ".npy")
 DIGITS = 9  # enough for float32
 MOST_DIGITS = 17  # enough for float64
 BLOCK = 1 << 18  # numbers that are turned into text at once
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ends:
+    """Where sequences end that are gone on from.
+
+    Args:
+      ids: columns that name them, with a value for each of N; none of one series or of an array.
+      lengths_N: their steps.
+      last_N: time of the last step, as `TimeForm.start`; None where there is no time.
+    """
+
+    ids: Mapping[str, np.ndarray]
+    lengths_N: np.ndarray
+    last_N: np.ndarray | None
 
 
 def save_sequences(
@@ -202,11 +217,27 @@ def times(time: TimeForm, steps: int) -> Any:
 def _time_columns(form: Form, time: TimeForm, steps: int) -> dict[str, Any]:
     """The columns of the time index as they are in a frame: times, or a date and its hours, or
     year, month, day, ... where these were columns of their own."""
-    index = times(time, steps)
+    return _in_columns(form, time, times(time, steps))
+
+
+def time_parts(form: Form) -> tuple[str, ...]:
+    """Names of the columns that the time index is in."""
+    return _parts(form, form.time) if form.time else ()
+
+
+def _parts(form: Form, time: TimeForm) -> tuple[str, ...]:
     others = {column.name for column in form.columns} | {each.name for each in form.ids}
     rest = [n for n in form.order if n not in others and n not in dict(form.left_out)]
     parts = sorted((n for n in rest if n in time.name), key=time.name.find)
     if time.name in form.order or len(parts) < 2 or " ".join(parts) != time.name:
+        return (time.name,)
+    return tuple(parts)
+
+
+def _in_columns(form: Form, time: TimeForm, index: Any) -> dict[str, Any]:
+    """An index of times in its columns."""
+    parts = _parts(form, time)
+    if parts == (time.name,):
         return {time.name: index}
     if all(map(part_of, parts)):
         return {name: np.asarray(getattr(index, part_of(name)), np.int64) for name in parts}
@@ -217,7 +248,10 @@ def _time_columns(form: Form, time: TimeForm, steps: int) -> dict[str, Any]:
 
 def _time_texts(form: Form, time: TimeForm, steps: int) -> dict[str, list[str]]:
     """The columns of the time index as text."""
-    found = _time_columns(form, time, steps)
+    return _in_texts(time, _time_columns(form, time, steps))
+
+
+def _in_texts(time: TimeForm, found: dict[str, Any]) -> dict[str, list[str]]:
     if time.kind == "datetime" and time.name in found:
         index = found[time.name]
         return {time.name: list(index.strftime(time.format) if time.format else index.astype(str))}
@@ -348,10 +382,7 @@ def _lines(x_NTD: np.ndarray, form: Form) -> Iterator[str]:
 
 def _table(x_NTD: np.ndarray, form: Form, suffix: str) -> Iterator[str]:
     """The lines of a .csv or .tsv, in the dialect of the input."""
-    same = form.source == "csv" and suffix == ".csv"
-    is_known = same and len(form.separator) == 1 and form.separator not in (" ", form.decimal)
-    separator = "\t" if suffix == ".tsv" else form.separator if is_known else ","
-    decimal = form.decimal if is_known else "."
+    separator, decimal = _dialect(form, suffix)
     _, steps, num_features = x_NTD.shape
     texts = _texts_of(x_NTD, form, decimal, separator)
     wide = _wide_names(form, steps * num_features)
@@ -380,6 +411,14 @@ def _table(x_NTD: np.ndarray, form: Form, suffix: str) -> Iterator[str]:
                 data[column.name] = texts[d](block_NTD[..., d].ravel())
         for cells in zip(*(data[name] for name in order), strict=True):
             yield separator.join(cells) + "\n"
+
+
+def _dialect(form: Form, suffix: str) -> tuple[str, str]:
+    """Separator and decimal point of a .csv or .tsv."""
+    same = form.source == "csv" and suffix == ".csv"
+    is_known = same and len(form.separator) == 1 and form.separator not in (" ", form.decimal)
+    separator = "\t" if suffix == ".tsv" else form.separator if is_known else ","
+    return separator, form.decimal if is_known else "."
 
 
 def _blocks(x_NTD: np.ndarray) -> Iterator[np.ndarray]:
@@ -433,3 +472,176 @@ def _quoted(text: str, separator: str) -> str:
     line = io.StringIO()
     csv.writer(line, delimiter=separator, lineterminator="").writerow([text])
     return line.getvalue()
+
+
+# ------------------------------------------------------------------ futures
+
+
+def _index_of_futures(form: Form, ends: Ends) -> tuple[dict[str, np.ndarray], str, TimeForm]:
+    """Ids of the sequences, the name of the column of futures, and the time index."""
+    plain_ids, time = index_columns(form if ends.last_N is not None else _without_time(form))
+    ids = dict(ends.ids)
+    if not ids and len(ends.lengths_N) > 1:
+        ids = {plain_ids[0].name: np.arange(len(ends.lengths_N))}
+    taken = {*ids, time.name, *form.order, *(column.name for column in form.columns)}
+    sample = "sample"
+    while sample in taken:
+        sample += "_"
+    return ids, sample, time
+
+
+def _without_time(form: Form) -> Form:
+    return dataclasses.replace(form, time=None)
+
+
+def _order_of_futures(
+    form: Form, ids: Sequence[str], sample: Sequence[str], clock: Sequence[str]
+) -> list[str]:
+    """All columns that are written of futures: as of sequences, the future's number after ids."""
+    order = _order(form, [*ids, *clock], [])
+    place = 1 + max((order.index(name) for name in ids), default=-1)
+    return [*order[:place], *sample, *order[place:]]
+
+
+def _times_after(form: Form, time: TimeForm, ends: Ends, n: int, steps: int) -> dict[str, Any]:
+    """The columns of the time index of the steps after the end of sequence n."""
+    last = float(ends.lengths_N[n] - 1 if ends.last_N is None else ends.last_N[n])
+    index = times(dataclasses.replace(time, start=last), steps + 1)[1:]
+    return _in_columns(form, time, index)
+
+
+def futures_frame(x_NMTD: np.ndarray, form: Form, ends: Ends, numbered: bool = True) -> Any:
+    """Futures as a DataFrame: ids, a column `sample` from 0, times that go on, the columns.
+
+    Args:
+      x_NMTD: in units of the data.
+      form: of the data.
+      ends: of the sequences that they go on from.
+      numbered: whether there is a column `sample`.
+    """
+    import pandas as pd
+
+    n, number, steps, features = x_NMTD.shape
+    ids, sample, time = _index_of_futures(form, ends)
+    made = {name: pd.Series(np.repeat(values, number * steps)) for name, values in ids.items()}
+    dtypes = {each.name: each.dtype for each in form.ids}
+    made = {name: each.astype(dtypes.get(name, each.dtype)) for name, each in made.items()}
+    if numbered:
+        made[sample] = pd.Series(np.tile(np.repeat(np.arange(number), steps), n))
+    clocks = [_times_after(form, time, ends, i, steps) for i in range(n)]
+    at_L = np.tile(np.arange(steps), number)
+    for name in clocks[0]:
+        made[name] = pd.concat([pd.Series(c[name][at_L]) for c in clocks], ignore_index=True)
+    values = rounded(x_NMTD.reshape(n, -1, features), form).reshape(-1, features).T
+    names = [column.name for column in form.columns]
+    data = made | {
+        name: _series(x, column)
+        for name, x, column in zip(names, values, form.columns, strict=True)
+    }
+    order = _order_of_futures(form, list(ids), [sample] * numbered, list(clocks[0]))
+    frame = pd.DataFrame({name: data[name] for name in order})
+    of_input = {each.name for each in form.ids} | ({form.time.name} if form.time else set())
+    index = [name for name in made if name in of_input and name not in form.order]
+    return frame.set_index(index) if index else frame
+
+
+def save_futures(
+    path: str | os.PathLike[str],
+    x_NMTD: np.ndarray,
+    form: Form,
+    ends: Ends,
+    numbered: bool = True,
+) -> None:
+    """Write futures in the format that the suffix of `path` names.
+
+    .csv, .tsv, .parquet: as `futures_frame`. .txt: a future a line, all of the first sequence
+    first. .npy: float64 [N, M, T, D]. Raises UsageError, DataError and DiskError as
+    `save_sequences`.
+    """
+    suffix = check_suffix(path)
+    flat_LTD = x_NMTD.reshape(-1, *x_NMTD.shape[2:])
+    if suffix == ".txt":
+        save_sequences(path, flat_LTD, [column.name for column in form.columns], form)
+        return
+    if not np.isfinite(x_NMTD).all():
+        count = np.count_nonzero(~np.isfinite(x_NMTD))
+        raise DataError(
+            f"{printable(path)}: not written: {count} of {x_NMTD.size} values are not finite."
+        )
+    if suffix == ".npy":
+        with atomic_write(path, "wb") as file:
+            np.save(file, rounded(flat_LTD, form).reshape(x_NMTD.shape), allow_pickle=False)
+    elif suffix == ".parquet":
+        frame = futures_frame(x_NMTD, form, ends, numbered)
+        with atomic_write(path, "wb") as file:
+            (frame.reset_index() if any(frame.index.names) else frame).to_parquet(file, index=False)
+    else:
+        with atomic_write(path) as file:
+            file.writelines(_futures_table(x_NMTD, form, ends, numbered, suffix))
+
+
+def _futures_table(
+    x_NMTD: np.ndarray, form: Form, ends: Ends, numbered: bool, suffix: str
+) -> Iterator[str]:
+    """The lines of a .csv or .tsv of futures."""
+    separator, decimal = _dialect(form, suffix)
+    _, number, steps, _ = x_NMTD.shape
+    ids, sample, time = _index_of_futures(form, ends)
+    texts = _texts_of(x_NMTD, form, decimal, separator)
+    clock = list(_times_after(form, time, ends, 0, 1))
+    order = _order_of_futures(form, list(ids), [sample] * numbered, clock)
+    yield separator.join(_cell(name, separator) for name in order) + "\n"
+    for n, x_MTD in enumerate(x_NMTD):
+        data = {
+            name: [_cell(str(values[n]), separator)] * (number * steps)
+            for name, values in ids.items()
+        }
+        data[sample] = [str(i) for i in range(number) for _ in range(steps)]
+        found = _in_texts(time, _times_after(form, time, ends, n, steps))
+        data |= {
+            name: [_cell(text, separator) for text in texts_T] * number
+            for name, texts_T in found.items()
+        }
+        data |= {
+            column.name: texts[d](x_MTD[..., d].ravel()) for d, column in enumerate(form.columns)
+        }
+        for cells in zip(*(data[name] for name in order), strict=True):
+            yield separator.join(cells) + "\n"
+
+
+def quantiles(
+    x_NMTD: np.ndarray, form: Form, levels: Sequence[float]
+) -> tuple[np.ndarray, Form, tuple[str, ...]]:
+    """Quantiles over the futures of each sequence and step, with their form and notes.
+
+    Each is one of the values that were drawn, the least x with F(x) >= level, so that it has the
+    decimals of the data. Columns NAME_q0.1, ...; words, yes and no have none.
+
+    Returns:
+      values [N, 1, T, Q], the form of these Q columns, notes.
+
+    Raises:
+      UsageError: a level that is not between 0 and 1, or no column has quantiles.
+    """
+    wrong = [level for level in levels if not 0 < level < 1]
+    if wrong or len(set(levels)) < len(levels):
+        raise UsageError(
+            f"quantiles {', '.join(f'{each:g}' for each in levels)}: each must be between 0 and 1, "
+            "and there once. Write for example .1 .5 .9."
+        )
+    chosen = [d for d, c in enumerate(form.columns) if not c.categories and not _is_bool(c.dtype)]
+    out = [c.name for d, c in enumerate(form.columns) if d not in chosen]
+    if not chosen:
+        raise UsageError(
+            "quantiles: every column holds words, or yes and no, which have none. Leave them out."
+        )
+    x_QNTD = np.quantile(x_NMTD[..., chosen], levels, axis=1, method="inverted_cdf")
+    values = np.moveaxis(x_QNTD, 0, -1).reshape(len(x_NMTD), 1, x_NMTD.shape[2], -1)
+    columns = tuple(
+        dataclasses.replace(form.columns[d], name=f"{form.columns[d].name}_q{level:g}")
+        for d in chosen
+        for level in levels
+    )
+    left = (*form.left_out, *((c.name, "quantiles of it are there") for c in form.columns))
+    notes = (f"no quantiles of {', '.join(map(repr, out))}: words, yes and no",) if out else ()
+    return values, dataclasses.replace(form, columns=columns, left_out=left), notes

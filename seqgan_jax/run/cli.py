@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
@@ -21,6 +21,9 @@ from seqgan_jax.config import Config, DataConfig
 from seqgan_jax.data.files import printable, printable_lines
 from seqgan_jax.errors import SeqGANError, UsageError
 from seqgan_jax.run import signals
+
+if TYPE_CHECKING:
+    from seqgan_jax.model import SeqGAN
 
 NO_PAIRS = FlagCreatePairsOff  # --quiet, and no --no-quiet beside it
 OVER_LIMIT = 1  # exit code
@@ -83,12 +86,20 @@ class Inspect:
 
 @dataclass(frozen=True)
 class Sample:
-    """Write new sequences from a trained run; no retraining."""
+    """Write new sequences from a trained run, or futures of sequences in a file; no retraining."""
 
     run: Positional[str] = "save"
     """Run directory, or a folder written by SeqGAN.save."""
     n: Annotated[int, arg(aliases=["-n"])] = 1000
-    """Sequences to write."""
+    """Sequences to write; with --after, futures of each sequence in it."""
+    length: int | None = None
+    """Steps of each. Default: those of training; more only of windows of series."""
+    after: str | None = None
+    """File of sequences to go on from, of any number of steps, read as that of training was: its
+    columns by name. A future is drawn given all of it."""
+    quantiles: tuple[float, ...] = ()
+    """With --after, these quantiles of the futures in the place of the futures, a row for each
+    sequence and step: --quantiles .1 .5 .9."""
     seed: int = 0
     """Seed of the samples."""
     temperature: float = 1.0
@@ -355,6 +366,13 @@ def _sample(options: Sample) -> int:
     writing.check_suffix(out)
     if out.exists() and not options.overwrite:
         raise UsageError(f"{out}: is there already. Name another with -o, or add --overwrite.")
+    if options.quantiles and options.after is None:
+        raise UsageError("--quantiles are of futures, and there is no --after FILE. Leave it out.")
+    if options.quantiles and out.suffix.lower() in (".txt", ".npy"):
+        raise UsageError(
+            f"{out}: quantiles are a table with a row for each step. Write it as .csv, .tsv or "
+            ".parquet: -o quantiles.csv."
+        )
     from seqgan_jax.model import SeqGAN
     from seqgan_jax.run import device
     from seqgan_jax.run.terminal import warn
@@ -362,9 +380,38 @@ def _sample(options: Sample) -> int:
     device.choose(options.gpu)
     device.use_cache()
     model = SeqGAN.load(options.run, step=options.step, say=warn)
-    x_NTD = model.sample_array(options.n, seed=options.seed, temperature=options.temperature)
+    if options.after is not None:
+        return _futures(model, options, out)
+    x_NTD = model.sample_array(
+        options.n, options.seed, options.temperature, length=options.length, say=warn
+    )
     model.description.save_sequences(out, x_NTD)
     print(f"wrote {options.n:,} sequences to {printable(out)}")
+    return 0
+
+
+def _futures(model: "SeqGAN", options: Sample, out: Path) -> int:
+    from seqgan_jax.data import history, writing
+    from seqgan_jax.run.terminal import warn
+
+    description = model.description
+    given = history.of_file(
+        options.after or "", description.names, description.form, model.config.data
+    )
+    x_NMTD = model.futures(
+        options.n, given, options.length, options.seed, options.temperature, say=warn
+    )
+    x_NMTD, form = description.futures_as_written(x_NMTD), description.written_form
+    steps = x_NMTD.shape[2]
+    done = f"{options.n:,} futures of {steps:,} steps of {len(given):,} sequence"
+    done += "s" * (len(given) > 1)
+    if options.quantiles:
+        x_NMTD, form, notes = writing.quantiles(x_NMTD, form, options.quantiles)
+        for note in notes:
+            warn(f"note: {note}")
+        done = f"quantiles of {done}"
+    writing.save_futures(out, x_NMTD, form, given.ends, numbered=not options.quantiles)
+    print(f"wrote {done} to {printable(out)}")
     return 0
 
 

@@ -12,6 +12,8 @@ from hypothesis.extra import numpy as hnp
 
 from seqgan_jax.data import bounds, kinds
 from seqgan_jax.data.kinds import Kind
+from seqgan_jax.data.rule_texts import Increase
+from seqgan_jax.data.rules import Rules
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.errors import CheckpointError, DataError, UsageError
 
@@ -337,3 +339,22 @@ def test_kinds_are_stored():
     for damage in ([None] * 7, stored["kinds"][1:], {}, [{"name": "x"}, *stored["kinds"][1:]]):
         with pytest.raises(CheckpointError, match="scaling is damaged"):
             Scaler.from_json(stored | {"kinds": damage})
+
+
+def test_steps_after_a_given_one_go_on_from_it_exactly():
+    """A meter whose first values are two in training, and a constant of each sequence."""
+    rules = Rules((Increase("meter"),), ("meter", "site"), (1, 3))
+    rng = np.random.default_rng(0)
+    increase = rng.integers(0, 9, size=(20, 6)) / 10
+    increase[:, 0] = np.repeat([0.0, 50.0], 10)
+    x = np.stack([increase.cumsum(axis=1), np.repeat(rng.normal(size=(20, 1)), 6, 1)], axis=2)
+    x = np.stack([x[..., 0].round(1), x[..., 1].round(3)], axis=2)
+    first = Kind("grid", levels=(0.0, 50.0), weights=(1.0, 1.0), static=True)
+    kinds = [Kind("grid", step=0.1, low=0.0), Kind("continuous", static=True), first]
+    scaler = Scaler.fit(x, kinds_D=kinds, rules=rules)
+    last = np.array([[33.3, 0.123], [0.7, -5.5]])
+    z = scaler.transform(x[:2]).astype(np.float32)
+    found = scaler.continued(z[:, 1:], last)
+    moved = np.diff(x[:2, :, 0], axis=1).cumsum(axis=1)
+    assert np.array_equal(found[..., 0], (last[:, :1] + moved).round(1))
+    assert np.array_equal(found[..., 1], np.repeat(last[:, 1:], 5, axis=1))

@@ -1,0 +1,157 @@
+"""Futures of a real series against a seasonal naive forecast and a VAR, by CRPS.
+
+    python benchmarks/forecast.py --data DIR         DIR/ETTh1.csv
+    python benchmarks/forecast.py --data DIR --windows 100 --settings total_batch=0 --json FILE
+    python benchmarks/forecast.py --quick            a simulated series, a few epochs
+
+The first 11,520 hours are trained on (training and validation parts of the field's protocol),
+windows of the next 2,880 are forecast: 24 and 96 steps after the 96 before them. CRPS of each
+column and step, E|X - y| - E|X - X'| / 2, in standard deviations of the column, is averaged over
+windows and steps; the figure is the median over columns.
+  model     the mean over pairs of `--futures` futures, sample(n, after=x, length=96)
+  seasonal  the value one or more days before, with the quantiles of that error in training
+  VAR       statsmodels, order up to 25 by AIC, Gaussian: the closed form of its mean and variance
+"""
+
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import measure
+import numpy as np
+import scipy.stats
+from experiments import settings_of
+from main_job import QUICK
+
+from seqgan_jax import SeqGAN
+
+BEFORE, HORIZONS, DAY = 96, (24, 96), 24
+TRAIN, TEST = 11_520, 2_880
+FUTURES = 100
+
+
+def crps(x_M: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """CRPS of samples along the first axis [M, ...] at y [...]: unbiased, over pairs i != j.
+
+    mean |x - y| - sum_ij |x_i - x_j| / (2 M (M - 1)), by order statistics.
+    """
+    number = len(x_M)
+    rank = 2 * np.arange(1, number + 1) - number - 1
+    pairs = np.tensordot(rank, np.sort(x_M, axis=0), axes=1)
+    return np.abs(x_M - y).mean(axis=0) - pairs / (number * (number - 1))
+
+
+def crps_of_gaussian(mean: np.ndarray, sd: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """CRPS of N(mean, sd^2) at y (Gneiting & Raftery 2007)."""
+    z = (y - mean) / sd
+    normal = scipy.stats.norm
+    return sd * (z * (2 * normal.cdf(z) - 1) + 2 * normal.pdf(z) - 1 / np.sqrt(np.pi))
+
+
+def seasonal(train_LD: np.ndarray, x_NPD: np.ndarray, steps: int, number: int) -> np.ndarray:
+    """[M, N, steps, D]: the same hour of the last day known, and quantiles of its errors."""
+    levels = (np.arange(number) + 0.5) / number
+    found = np.empty((number, len(x_NPD), steps, x_NPD.shape[2]))
+    for step in range(steps):
+        back = DAY * (1 + step // DAY)
+        errors = train_LD[back:] - train_LD[:-back]
+        last = x_NPD[:, x_NPD.shape[1] + step - back]
+        found[:, :, step] = last + np.quantile(errors, levels, axis=0)[:, None]
+    return found
+
+
+def var(
+    train_LD: np.ndarray, x_NPD: np.ndarray, steps: int, most: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Means [N, steps, D] and standard deviations [steps, D] of a VAR, and its order."""
+    from statsmodels.tsa.api import VAR
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted = VAR(train_LD).fit(maxlags=most, ic="aic")
+    order = fitted.k_ar
+    means = np.stack([fitted.forecast(x[-max(order, 1) :], steps) for x in x_NPD])
+    return means, np.sqrt(np.diagonal(fitted.mse(steps), axis1=1, axis2=2)), order
+
+
+def simulated(steps: int = 3_000) -> np.ndarray:
+    """A daily wave that an AR(1) moves, and another AR(1): [L, 2]."""
+    rng = np.random.default_rng(0)
+    x = np.zeros((steps, 2))
+    for t in range(1, steps):
+        x[t] = 0.9 * x[t - 1] + rng.normal(size=2)
+    wave = 3 * np.sin(2 * np.pi * np.arange(steps) / DAY)
+    return np.stack([x[:, 0] + wave, x[:, 1]], axis=1)
+
+
+def rows(
+    x_LD: np.ndarray, num_train: int, windows: int, number: int, settings: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """A row for each method and horizon."""
+    train_LD, longest = x_LD[:num_train], max(HORIZONS)
+    starts = np.linspace(num_train, len(x_LD) - longest, windows).astype(int)
+    before_NPD = np.stack([x_LD[s - BEFORE : s] for s in starts])
+    y_NTD = np.stack([x_LD[s : s + longest] for s in starts])
+    started = time.monotonic()
+    model = SeqGAN(**{"layout": "series", "window": 48} | settings).fit(train_LD)
+    trained = time.monotonic() - started
+    futures = np.moveaxis(model.sample(number, after=before_NPD, length=longest), 1, 0)
+    drawn = time.monotonic() - started - trained
+    means, deviations, order = var(train_LD, before_NPD, longest, DAY + 1)
+    scores = {
+        "model": crps(futures, y_NTD),
+        "seasonal": crps(seasonal(train_LD, before_NPD, longest, number), y_NTD),
+        f"VAR({order})": crps_of_gaussian(means, deviations, y_NTD),
+    }
+    found = []
+    for name, crps_NTD in scores.items():
+        row = {"method": name, "train_seconds": 0.0, "sample_seconds": 0.0}
+        if name == "model":
+            row |= {"train_seconds": trained, "sample_seconds": drawn}
+        for horizon in HORIZONS:
+            by_column = crps_NTD[:, :horizon].mean(axis=(0, 1)) / train_LD.std(axis=0)
+            row[f"crps_{horizon}"] = float(np.median(by_column))
+            row[f"crps_{horizon}_columns"] = by_column.tolist()
+        found.append(row)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train, forecast, print and write."""
+    flags = measure.parser(__doc__, "gpu")
+    flags.add_argument("--data", type=Path, help="folder of ETTh1.csv")
+    flags.add_argument("--windows", type=int, default=200, help="of the test part (default: 200)")
+    flags.add_argument("--futures", type=int, default=FUTURES, help="of each (default: 100)")
+    flags.add_argument("--settings", nargs="*", default=[], metavar="NAME=VALUE")
+    options = measure.parse(flags, arguments)
+    if options.windows < 2 or options.futures < 2:
+        flags.error("--windows and --futures must be at least 2")
+    settings = settings_of(" ".join(options.settings))
+    if options.quick or options.data is None:
+        if not options.quick:
+            flags.error("name the folder of ETTh1.csv: --data DIR; or --quick, without data")
+        x_LD, num_train, name = simulated(), 2_400, "a simulated series"
+        settings = QUICK | {"hidden_dim": 8} | settings
+        windows, number = 10, 50
+    else:
+        import pandas as pd
+
+        path = options.data / "ETTh1.csv"
+        x_LD = pd.read_csv(path).drop(columns="date").to_numpy(float)[: TRAIN + TEST]
+        num_train, name = TRAIN, path.name
+        windows, number = options.windows, options.futures
+    found = rows(x_LD, num_train, windows, number, settings)
+    table = [[row["method"], *(f"{row[f'crps_{h}']:.4f}" for h in HORIZONS)] for row in found]
+    title = f"CRPS in standard deviations, {name}, {windows} windows, {number} futures"
+    measure.show(title, ("method", *(f"{h} steps" for h in HORIZONS)), table)
+    print(f"training {found[0]['train_seconds']:.0f} s, {found[0]['sample_seconds']:.0f} s to draw")
+    content = {"data": name, "windows": windows, "futures": number, "settings": settings}
+    measure.write(options.json, "forecast", content | {"rows": found})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

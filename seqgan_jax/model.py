@@ -21,11 +21,12 @@ from seqgan_jax.core import baseline, keys, networks, parallel, selection
 from seqgan_jax.core.baseline import SLOW, Baseline
 from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, run_of
 from seqgan_jax.core.columns import choices, support
+from seqgan_jax.core.columns.mixed import Given
 from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import over_seeds
 from seqgan_jax.core.policy import bind, log_prob_of_sequences
-from seqgan_jax.data import bounds, encoding, layout, overlap, shards, writing
+from seqgan_jax.data import bounds, encoding, layout, overlap, shards, statics, writing
 from seqgan_jax.data.arrays import as_array
 from seqgan_jax.data.form import TABLES, Form
 from seqgan_jax.data.layout import (  # noqa: F401
@@ -37,14 +38,16 @@ from seqgan_jax.data.layout import (  # noqa: F401
     split,
 )
 from seqgan_jax.data.shards import Shards, StreamSplit
+from seqgan_jax.data.statics import Statics
 from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageError
-from seqgan_jax.run import checkpoint, directory, loop
+from seqgan_jax.run import checkpoint, conditions, directory, loop
 from seqgan_jax.run.loader import AllData, BatchLoader, StreamedData, on_device, scaled
 from seqgan_jax.run.loop import Listener, Problem, Silent
 
 Value = TypeVar("Value")
 MOST_COLUMNS = 10_000
 AUTO_EPOCHS = 10  # of each policy that --policy auto tries
+GIVEN = 2**32 - 1  # key of the first steps that are drawn apart, no block's
 BLOCK = 1024  # sequences sampled or scored in one call: one compilation for every n
 # The linear baseline, scales of increments `[D]`, columns that are not plain continuous.
 Constants = tuple[Baseline, jax.Array, Columns | None]
@@ -60,6 +63,7 @@ class Description:
     scaler: Scaler
     counts: tuple[int, int, int]  # sequences in the training, validation and held-out parts
     form: Form | None = None  # of the input; None of simulators
+    statics: Statics | None = None  # of the columns that are constant in each sequence
 
     @property
     def is_table(self) -> bool:
@@ -80,7 +84,8 @@ class Description:
 
     def to_json(self) -> dict[str, Any]:
         """What a training state depends on, as stored in config.json; the form is beside it."""
-        return {
+        more = {} if self.statics is None else {"statics": self.statics.to_json()}
+        return more | {
             "data": {
                 "names": list(self.names),
                 "length": self.length,
@@ -109,7 +114,11 @@ class Description:
         form = None if content.get("form") is None else Form.from_json(content["form"])
         if form and tuple(column.name for column in form.columns) != names:
             raise ValueError("the form of the data has other columns")
-        return cls(names, length, str(data["source"]), scaler, counts, form)
+        stored = content.get("statics")
+        known = None if stored is None else Statics.from_json(stored)
+        if known and max(known.columns) >= len(names):
+            raise ValueError("a static column is none")
+        return cls(names, length, str(data["source"]), scaler, counts, form, known)
 
 
 class SeqGAN:
@@ -196,6 +205,7 @@ class SeqGAN:
         else:
             names = sequences.names
             sequences.check(bounds.of_columns(data.log, data.bounds, names))
+            statics.check(sequences, encoding.asked_of(names, data, sequences.form))
             parts = split(sequences, data.held_out, data.validation, seed=seed)
             train_NTD, number = parts.train_NTD, len(parts.train_NTD)
             scaler = encoding.fit(train_NTD, names, data, sequences.form)
@@ -208,6 +218,7 @@ class SeqGAN:
             scaler=scaler,
             counts=(number, len(parts.validation_NTD), len(parts.held_out_NTD)),
             form=None if isinstance(sequences, Shards) else sequences.form,
+            statics=statics.of(train_NTD, scaler),
         )
         generator = self.config.generator
         if not all(kind.plain for kind in scaler.kinds_K):
@@ -355,32 +366,60 @@ class SeqGAN:
         ]
 
     def sample(
-        self, n: int, seed: int = 0, temperature: float = 1.0, run: int | None = None
+        self,
+        n: int | None = None,
+        seed: int = 0,
+        temperature: float = 1.0,
+        run: int | None = None,
+        given: Any = None,
     ) -> Any:
         """`n` new sequences in data units; the first m of n are those of `sample(m)`.
 
         An array [n, T, D]; where the model was fitted on a DataFrame, one with its columns, dtypes,
         decimals and index, an id for each sequence and regular times. `temperature` multiplies the
         standard deviation of every step. `run` picks one of several runs by its number from 0;
-        default the best. Raises NotFittedError before `fit`, UsageError on impossible arguments.
+        default the best.
+
+        `given` says what columns that are constant in each sequence are, and all else is drawn
+        given it: a dict such as {"sex": 1, "age": (40, 60), "ward": ["a", "b"]}, a list of texts as
+        of --given, or a DataFrame of values with a row for each sequence, where `n` may be left
+        out. What the training part never had is warned of.
+
+        Raises NotFittedError before `fit`, UsageError on impossible arguments, DataError where
+        what is given is too rare.
         """
-        x_NTD = self.sample_array(n, seed, temperature, run)
+        x_NTD = self.sample_array(n, seed, temperature, run, given)
         description = self.description
         if description.form is None or description.form.source != "frame":
             return x_NTD
         return writing.to_frame(description.as_written(x_NTD), description.form)
 
     def sample_array(
-        self, n: int, seed: int = 0, temperature: float = 1.0, run: int | None = None
+        self,
+        n: int | None = None,
+        seed: int = 0,
+        temperature: float = 1.0,
+        run: int | None = None,
+        given: Any = None,
+        say: Callable[[str], None] = warnings.warn,
     ) -> NDArray[np.float64]:
         """`sample` as an array [n, T, D] float64 as drawn, whatever the model was fitted on."""
         description = self.description
+        asked = None if given is None else self._asked(given, n)
+        n = len(asked) if asked is not None and n is None else n
         if not isinstance(n, int | np.integer) or n < 1:
             raise UsageError(f"n must be a whole number of at least 1, not {n!r}.")
         if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
             raise UsageError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}.")
         key = jax.random.fold_in(jax.random.key(int(seed)), keys.SAMPLE)
         state, scale = self._run(run), _temperature(temperature)
+        known = None
+        if asked is not None:
+            for line in description.statics.unseen(asked) if description.statics else ():
+                say(line)
+            draw = partial(self._first_steps, state, scale)
+            own = jax.random.fold_in(key, GIVEN)
+            known = conditions.given(draw, description.scaler, asked, own)
         blocks = [
             np.asarray(
                 loop.sample(
@@ -388,6 +427,7 @@ class SeqGAN:
                     state.policy_constants,
                     jax.random.fold_in(key, jnp.array(i)),
                     scale,
+                    None if known is None else conditions.rows(known, i * BLOCK, BLOCK),
                     nets=self.nets,
                     number=BLOCK,
                     length=description.length,
@@ -396,6 +436,28 @@ class SeqGAN:
             for i in range(-(-n // BLOCK))
         ]
         return description.scaler.inverse(np.concatenate(blocks)[:n].astype(np.float64))
+
+    def _asked(self, given: Any, n: int | None) -> list[tuple[statics.Condition, ...]]:
+        """The conditions of each of n sequences."""
+        about = self.description
+        columns = statics.StaticColumns(about.names, about.scaler, about.form, about.statics)
+        if not hasattr(given, "iloc"):
+            if not isinstance(n, int | np.integer) or n < 1:
+                raise UsageError(f"n must be a whole number of at least 1, not {n!r}.")
+            return [columns.conditions(given)] * int(n)
+        asked = columns.of_frame(given)
+        if n is not None and n != len(asked):
+            raise UsageError(
+                f"n is {n!r}, and given has {len(asked)} rows, one for each sequence. Leave n out."
+            )
+        return asked
+
+    def _first_steps(
+        self, state: TrainState, scale: jax.Array, key: jax.Array, given: Given
+    ) -> tuple[jax.Array, jax.Array]:
+        return loop.first_steps(
+            state.best, state.policy_constants, key, scale, given, nets=self.nets
+        )
 
     def log_prob(
         self, x: ArrayLike, temperature: float = 1.0, run: int | None = None

@@ -25,6 +25,7 @@ ORDER = [
         "data.sequences",
         "data.windows",
         "data.scaling",
+        "data.statics",
         "data.encoding",
         "data.shards",
         "data.writing",
@@ -38,7 +39,8 @@ ORDER = [
     *("core.columns.chain", "core.columns.mixed", "core.policy", "core.sampling"),
     *("core.discriminator", "core.reference_discriminator", "core.networks"),
     *("core.selection", "core.gradients", "core.likelihood", "core.adversarial"),
-    *("run.health", "run.loader", "run.loop", "run.checkpoint", "run.signals", "run.device"),
+    *("run.health", "run.loader", "run.loop", "run.conditions"),
+    *("run.checkpoint", "run.signals", "run.device"),
     *("run.terminal", "model", "run.train", "run.cli"),
 ]
 PLACES = {

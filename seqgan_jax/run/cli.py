@@ -89,6 +89,9 @@ class Sample:
     """Run directory, or a folder written by SeqGAN.save."""
     n: Annotated[int, arg(aliases=["-n"])] = 1000
     """Sequences to write."""
+    given: Annotated[tuple[str, ...], arg(metavar="COLUMN=VALUE"), UseAppendAction] = ()
+    """What columns that are constant in each sequence are: --given sex=1 --given age=40:60, or
+    --given ward=a,b. All else is drawn given it."""
     seed: int = 0
     """Seed of the samples."""
     temperature: float = 1.0
@@ -273,12 +276,12 @@ def _defaults(words: Sequence[str]) -> Config:
 
 
 def _split_columns(data: DataConfig) -> DataConfig:
-    """`--columns Open,Close` is `--columns Open Close`; so are --log and --bounds."""
-    columns, log, bounds = (
+    """`--columns Open,Close` is `--columns Open Close`; so are --log, --bounds and --static."""
+    columns, log, bounds, static = (
         tuple(part for name in words for part in name.split(","))
-        for words in (data.columns, data.log, data.bounds)
+        for words in (data.columns, data.log, data.bounds, data.static)
     )
-    return replace(data, columns=columns, log=log, bounds=bounds)
+    return replace(data, columns=columns, log=log, bounds=bounds, static=static)
 
 
 def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:
@@ -362,7 +365,13 @@ def _sample(options: Sample) -> int:
     device.choose(options.gpu)
     device.use_cache()
     model = SeqGAN.load(options.run, step=options.step, say=warn)
-    x_NTD = model.sample_array(options.n, seed=options.seed, temperature=options.temperature)
+    x_NTD = model.sample_array(
+        options.n,
+        seed=options.seed,
+        temperature=options.temperature,
+        given=options.given or None,
+        say=warn,
+    )
     model.description.save_sequences(out, x_NTD)
     print(f"wrote {options.n:,} sequences to {printable(out)}")
     return 0

@@ -148,6 +148,8 @@ class Analyze:
     """Steps in a window, where a file holds long series. Default: as many as the generated ones."""
     stride: int = 1
     """Steps between windows, where a file holds long series."""
+    label: str = ""
+    """A column of class labels: shares and figures of each class. Default: the run's --label."""
     columns: str | None = None
     """Columns of a table to use, separated by commas. Default: all."""
     features: int | None = None
@@ -404,6 +406,7 @@ def _analyze(options: Analyze) -> int:
             scores=scores,
             repeats=options.repeats,
             judge=options.judge,
+            label=options.label,
             progress=progress,
         )
     written = command.write(report, folder, options.prefix, plots=options.plots)

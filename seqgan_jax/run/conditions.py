@@ -21,7 +21,7 @@ from seqgan_jax.errors import DataError
 Draw = Callable[[jax.Array, Given], tuple[jax.Array, jax.Array]]
 BLOCK = 1024  # candidates drawn at once
 PILOT = 8  # blocks whose largest weight is taken for the largest there is
-MOST = 1 << 20, 64  # candidates at most: this many, and this many for each sequence
+MOST = 1 << 19, 64  # candidates at most: this many, and this many for each sequence
 
 
 def given(

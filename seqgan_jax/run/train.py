@@ -204,7 +204,7 @@ def _read(settings: Config, seed: int) -> Source:
     if stream := layout.open_stream(settings.data):
         return stream
     source = dataclasses.asdict(settings.data)
-    later = ("log", "bounds", "kind", "rule", "rules")
+    later = ("log", "bounds", "kind", "static", "rule", "rules")
     for name in ("held_out", "validation", "data_seed", "memory", "buffer", *later):
         del source[name]
     columns = settings.data.columns or None

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from seqgan_jax import SeqGAN
 from seqgan_jax.analysis import analyze, classes
 from seqgan_jax.errors import DataError, UsageError
+from seqgan_jax.run import cli
+
+UNTRAINED = {"skip_gen_pretrain": True, "skip_dis_pretrain": True, "skip_adversarial": True}
 
 
 def labelled(counts, seed, shift=0.0):
@@ -75,3 +79,33 @@ def test_what_is_no_label_is_refused():
         analyze(real, real, label="y")
     with pytest.raises(DataError, match="changes within 140 of 140 real sequences"):
         table(real, real, "x1")
+
+
+def test_a_run_s_label_is_taken_and_another_may_be_named(tmp_path, capsys):
+    real, generated = labelled((80, 60), 0), labelled((70, 70), 1)
+    model = SeqGAN(static=["x2"], hidden_dim=4, **UNTRAINED).fit(real)
+    run = tmp_path / "run"
+    model.save(run)
+    np.save(tmp_path / "real.npy", real)
+    np.save(run / "held_out.npy", real)
+    (run / "final_samples.txt").write_text(
+        "\n".join(" ".join(map(str, row.ravel())) for row in generated)
+    )
+    words = ["analyze", "--run-dir", str(run), "--judge", "never", "--no-plots", "--quiet"]
+    words += ["--output-dir", str(tmp_path)]
+
+    def found():
+        return json.loads((tmp_path / "analysis_metrics.json").read_text())["classes"]
+
+    assert cli.main(words) == 0
+    assert found() == {}
+    assert cli.main([*words, "--label", "x2"]) == 0
+    assert [each["real"]["sequences"] for each in found()["classes"]] == [80, 60]
+    path = run / "config.json"
+    content = json.loads(path.read_text())
+    content["settings"]["label"] = "x2"
+    path.write_text(json.dumps(content))
+    assert cli.main(words) == 0
+    assert found()["label"] == "x2"
+    assert cli.main([*words, "--label", "x9"]) == 2
+    assert "there is no column 'x9'" in capsys.readouterr().err

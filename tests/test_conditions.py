@@ -10,7 +10,7 @@ import pytest
 from seqgan_jax import SeqGAN, inspect
 from seqgan_jax.config import DataConfig
 from seqgan_jax.data import encoding, statics
-from seqgan_jax.data.layout import as_sequences
+from seqgan_jax.data.layout import as_sequences, load
 from seqgan_jax.data.statics import Condition, Statics
 from seqgan_jax.errors import CheckpointError, DataError, UsageError
 from seqgan_jax.run import cli, conditions
@@ -164,6 +164,27 @@ def test_columns_that_change_are_refused_with_the_place(tmp_path):
             model.fit(frame, id="patient", time="hour")
     found = inspect(path, id=["patient"], time=["hour"], static=["sex"])
     assert "sequence 5, step 3: sex is" in found.questions[0]
+
+
+def test_a_label_before_a_row_is_left_out_and_one_of_a_table_is_learned(tmp_path):
+    rng = np.random.default_rng(0)
+    wide = pd.DataFrame(rng.normal(size=(40, 6)).cumsum(axis=1), columns=list(map(str, range(6))))
+    wide.insert(0, "class", rng.integers(0, 2, 40))
+    wide.to_csv(tmp_path / "wide.csv", index=False)
+    assert load(str(tmp_path / "wide.csv"), label="class").x_NTD.shape == (40, 6, 1)
+    frame = patients()
+    frame["rare"] = np.array([f"w{n // 3}" for n in range(PEOPLE)])[frame["patient"]]
+    frame.to_csv(tmp_path / "long.csv", index=False)
+    plain = load(str(tmp_path / "long.csv"), id=["patient"], time=["hour"])
+    assert "sex" in load(str(tmp_path / "long.csv"), label="sex").names
+    assert plain.names[-1] == "rare"
+    few = frame[frame["patient"] < 60]
+    few = few.assign(rare=np.array([f"w{n}" for n in range(30)] * 2)[few["patient"]])
+    few.to_csv(tmp_path / "few.csv", index=False)
+    found = load(str(tmp_path / "few.csv"), id=["patient"], time=["hour"], label="rare")
+    assert len(found.form.columns[found.names.index("rare")].categories) == 30
+    with pytest.raises(DataError, match=r"there is no column .nope.*Correct --label"):
+        SeqGAN(label="nope", **UNTRAINED).fit(frame, id="patient", time="hour")
 
 
 def test_a_label_of_numbers_is_a_category():

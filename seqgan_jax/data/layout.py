@@ -91,7 +91,7 @@ def load(
         several sequences; "auto": by what is in the file.
       id: columns that name the sequence of a line.
       time: columns of the time index.
-      label: a column of class labels before a row, which is left out.
+      label: a column of class labels; before a row that is a sequence it is left out.
       duplicates: what becomes of a time that is there twice.
       missing_values: tokens and numbers that mean a missing value, besides the usual ones.
       limit: longest gap, in steps, that "interpolate" fills in; None for 5.

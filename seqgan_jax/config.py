@@ -69,7 +69,8 @@ class DataConfig:
     duplicates: Literal["error", "first", "last", "mean"] = "error"
     """Lines with the same time: error refuses them, first or last keeps one, mean averages."""
     label: str = ""
-    """A column of class labels before a row that is a sequence: it is left out."""
+    """A column of class labels, one a sequence: drawn first, and all else given it. Where a line is
+    a sequence, it is left out."""
     window: Annotated[int, Range(2, 1e6)] | None = None
     """Steps in a sequence. Default: 20 of one long series or a simulator; else whole sequences."""
     stride: Annotated[int, Range(1, 1e9)] = 1
@@ -83,6 +84,9 @@ class DataConfig:
     kind: tuple[str, ...] = ()
     """COLUMN:KIND (or all:KIND), continuous, grid, categorical or static. Default: what the
     training part shows."""
+    static: tuple[str, ...] = ()
+    """Columns (names, or all) that are constant in each sequence: drawn first, and all else given
+    them. What is constant in the training part is found without it; this refuses what is not."""
     rule: tuple[str, ...] = ()
     """What every sample must keep, each in quotes: "Low <= Open <= High", "meter increases",
     "total = a + b", "share = 100 * a / total"."""

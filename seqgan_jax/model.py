@@ -21,11 +21,12 @@ from seqgan_jax.core import baseline, keys, networks, parallel, selection
 from seqgan_jax.core.baseline import SLOW, Baseline
 from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, run_of
 from seqgan_jax.core.columns import regressions, support
+from seqgan_jax.core.columns.mixed import Given
 from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import over_seeds
 from seqgan_jax.core.policy import bind, log_prob_of_sequences
-from seqgan_jax.data import bounds, encoding, history, layout, overlap, shards, writing
+from seqgan_jax.data import bounds, encoding, history, layout, overlap, shards, statics, writing
 from seqgan_jax.data.arrays import as_array
 from seqgan_jax.data.form import TABLES, Form
 from seqgan_jax.data.history import History
@@ -38,8 +39,9 @@ from seqgan_jax.data.layout import (  # noqa: F401
     split,
 )
 from seqgan_jax.data.shards import Shards, StreamSplit
+from seqgan_jax.data.statics import Statics
 from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageError
-from seqgan_jax.run import checkpoint, continuing, directory, loop
+from seqgan_jax.run import checkpoint, conditions, continuing, directory, loop
 from seqgan_jax.run.loader import AllData, BatchLoader, StreamedData, on_device, scaled
 from seqgan_jax.run.loop import Listener, Problem, Silent
 
@@ -47,6 +49,7 @@ Value = TypeVar("Value")
 Array = NDArray[np.float64]
 MOST_COLUMNS = 10_000
 AUTO_EPOCHS = 10  # of each policy that --policy auto tries
+GIVEN = 2**32 - 1  # key of the first steps that are drawn apart, no block's
 BLOCK = 1024  # sequences sampled or scored in one call: one compilation for every n
 # The linear baseline, scales of increments `[D]`, columns that are not plain continuous.
 Constants = tuple[Baseline, jax.Array, Columns | None]
@@ -63,6 +66,7 @@ class Description:
     counts: tuple[int, int, int]  # sequences in the training, validation and held-out parts
     form: Form | None = None  # of the input; None of simulators
     windows: bool | None = None  # of longer series; None: not known, of simulators and old models
+    statics: Statics | None = None  # of the columns that are constant in each sequence
 
     @property
     def is_table(self) -> bool:
@@ -103,7 +107,8 @@ class Description:
 
     def to_json(self) -> dict[str, Any]:
         """What a training state depends on, as stored in config.json; the form is beside it."""
-        return {
+        more = {} if self.statics is None else {"statics": self.statics.to_json()}
+        return more | {
             "data": {
                 "names": list(self.names),
                 "length": self.length,
@@ -135,7 +140,11 @@ class Description:
         windows = content.get("windows")
         if windows is not None and type(windows) is not bool:
             raise ValueError("windows must be true, false or null")
-        return cls(names, length, str(data["source"]), scaler, counts, form, windows)
+        stored = content.get("statics")
+        known = None if stored is None else Statics.from_json(stored)
+        if known and max(known.columns) >= len(names):
+            raise ValueError("a static column is none")
+        return cls(names, length, str(data["source"]), scaler, counts, form, windows, known)
 
 
 class SeqGAN:
@@ -222,6 +231,7 @@ class SeqGAN:
         else:
             names = sequences.names
             sequences.check(bounds.of_columns(data.log, data.bounds, names))
+            statics.check(sequences, encoding.asked_of(names, data, sequences.form))
             parts = split(sequences, data.held_out, data.validation, seed=seed)
             train_NTD, number = parts.train_NTD, len(parts.train_NTD)
             scaler = encoding.fit(train_NTD, names, data, sequences.form)
@@ -235,6 +245,7 @@ class SeqGAN:
             counts=(number, len(parts.validation_NTD), len(parts.held_out_NTD)),
             form=None if isinstance(sequences, Shards) else sequences.form,
             windows=_are_windows(sequences),
+            statics=statics.of(train_NTD, scaler),
         )
         generator = self.config.generator
         if not all(kind.plain for kind in scaler.kinds_K):
@@ -383,10 +394,11 @@ class SeqGAN:
 
     def sample(
         self,
-        n: int,
+        n: int | None = None,
         seed: int = 0,
         temperature: float = 1.0,
         run: int | None = None,
+        given: Any = None,
         length: int | None = None,
         after: Any = None,
     ) -> Any:
@@ -396,6 +408,11 @@ class SeqGAN:
         decimals and index, an id for each sequence and regular times. `temperature` multiplies the
         standard deviation of every step. `run` picks one of several runs by its number from 0;
         default the best.
+
+        `given` says what columns that are constant in each sequence are, and all else is drawn
+        given it: a dict such as {"sex": 1, "age": (40, 60), "ward": ["a", "b"]}, a list of texts as
+        of --given, or a DataFrame of values with a row for each sequence, where `n` may be left
+        out. What the training part never had is warned of.
 
         `length` is another number of steps than in training; more only of windows of series. Such
         sequences are others than those of T steps by the same seed, and the first m of n those of
@@ -410,17 +427,17 @@ class SeqGAN:
         on from the last of each.
 
         Raises NotFittedError before `fit`, UsageError on impossible arguments, DataError where
-        `after` cannot be what the model was fitted on.
+        `after` cannot be what the model was fitted on or what is given is too rare.
         """
         if after is not None:
-            given = self._history(after)
-            x_NMTD = self.futures(n, given, length, seed, temperature, run)
+            gone_on_from = self._history(after, given)
+            x_NMTD = self.futures(n, gone_on_from, length, seed, temperature, run)
             if layout.frame_of(after) is None:
                 return x_NMTD
             known = self.description
             x_NMTD = known.futures_as_written(x_NMTD)
-            return writing.futures_frame(x_NMTD, known.written_form, given.ends)
-        x_NTD = self.sample_array(n, seed, temperature, run, length)
+            return writing.futures_frame(x_NMTD, known.written_form, gone_on_from.ends)
+        x_NTD = self.sample_array(n, seed, temperature, run, given, length)
         description = self.description
         if description.form is None or description.form.source != "frame":
             return x_NTD
@@ -428,10 +445,11 @@ class SeqGAN:
 
     def sample_array(
         self,
-        n: int,
+        n: int | None = None,
         seed: int = 0,
         temperature: float = 1.0,
         run: int | None = None,
+        given: Any = None,
         length: int | None = None,
         after: Any = None,
         say: Callable[[str], None] = warnings.warn,
@@ -441,12 +459,20 @@ class SeqGAN:
         With `after` an array [N, n, length, D]. `say` is told what the user should know.
         """
         if after is not None:
-            return self.futures(n, self._history(after), length, seed, temperature, run, say)
+            return self.futures(n, self._history(after, given), length, seed, temperature, run, say)
         description = self.description
+        asked = None if given is None else self._asked(given, n)
+        n = len(asked) if asked is not None and n is None else n
         _check_draw(n, seed, length)
+        assert n is not None
         state, scale = self._run(run), _temperature(temperature)
         if length not in (None, description.length):
             assert length is not None
+            if given is not None:
+                raise UsageError(
+                    f"given is for sequences of {description.length} steps, as in training, and not "
+                    f"yet for {length}. Leave out given, or the length."
+                )
             for note in description.check_length(length, f"length {length}"):
                 say(note)
             x_NTD = continuing.longer(
@@ -455,6 +481,13 @@ class SeqGAN:
             self._say_drift(state, x_NTD, length, say)
             return x_NTD
         key = jax.random.fold_in(jax.random.key(int(seed)), keys.SAMPLE)
+        known = None
+        if asked is not None:
+            for line in description.statics.unseen(asked) if description.statics else ():
+                say(line)
+            draw = partial(self._first_steps, state, scale)
+            own = jax.random.fold_in(key, GIVEN)
+            known = conditions.given(draw, description.scaler, asked, own)
         blocks = [
             np.asarray(
                 loop.sample(
@@ -462,6 +495,7 @@ class SeqGAN:
                     state.policy_constants,
                     jax.random.fold_in(key, jnp.array(i)),
                     scale,
+                    None if known is None else conditions.rows(known, i * BLOCK, BLOCK),
                     nets=self.nets,
                     number=BLOCK,
                     length=description.length,
@@ -473,7 +507,7 @@ class SeqGAN:
 
     def futures(
         self,
-        n: int,
+        n: int | None,
         given: History,
         length: int | None = None,
         seed: int = 0,
@@ -487,6 +521,7 @@ class SeqGAN:
         """
         description, data = self.description, self.config.data
         _check_draw(n, seed, length)
+        assert n is not None
         _temperature(temperature)
         longest = int(given.ends.lengths_N.max())
         left = description.length - longest
@@ -506,7 +541,12 @@ class SeqGAN:
         self._say_drift(state, x_NMTD.reshape(-1, *x_NMTD.shape[2:]), longest + length, say)
         return x_NMTD
 
-    def _history(self, after: Any) -> History:
+    def _history(self, after: Any, given: Any) -> History:
+        if given is not None:
+            raise UsageError(
+                "given has no meaning with after: what is gone on from says what is constant in "
+                "it. Leave one out."
+            )
         description = self.description
         return history.of_python(after, description.names, description.form, self.config.data)
 
@@ -518,6 +558,28 @@ class SeqGAN:
             words := continuing.drift(state, description.scaler, description.form, x_LTD)
         ):
             say(words)
+
+    def _asked(self, given: Any, n: int | None) -> list[tuple[statics.Condition, ...]]:
+        """The conditions of each of n sequences."""
+        about = self.description
+        columns = statics.StaticColumns(about.names, about.scaler, about.form, about.statics)
+        if not hasattr(given, "iloc"):
+            if not isinstance(n, int | np.integer) or n < 1:
+                raise UsageError(f"n must be a whole number of at least 1, not {n!r}.")
+            return [columns.conditions(given)] * int(n)
+        asked = columns.of_frame(given)
+        if n is not None and n != len(asked):
+            raise UsageError(
+                f"n is {n!r}, and given has {len(asked)} rows, one for each sequence. Leave n out."
+            )
+        return asked
+
+    def _first_steps(
+        self, state: TrainState, scale: jax.Array, key: jax.Array, given: Given
+    ) -> tuple[jax.Array, jax.Array]:
+        return loop.first_steps(
+            state.best, state.policy_constants, key, scale, given, nets=self.nets
+        )
 
     def log_prob(
         self, x: ArrayLike, temperature: float = 1.0, run: int | None = None
@@ -665,7 +727,7 @@ def _are_windows(sequences: Sequences | Shards) -> bool | None:
     return sequences.starts_N is not None or sequences.windows is not None
 
 
-def _check_draw(n: int, seed: int, length: int | None) -> None:
+def _check_draw(n: Any, seed: int, length: int | None) -> None:
     """Raise UsageError where the arguments of a draw are impossible."""
     if not isinstance(n, int | np.integer) or n < 1:
         raise UsageError(f"n must be a whole number of at least 1, not {n!r}.")

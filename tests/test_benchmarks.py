@@ -16,6 +16,7 @@ import forecast
 import gradients
 import jax
 import jax.numpy as jnp
+import labels
 import main_job
 import measure
 import numpy as np
@@ -321,3 +322,16 @@ def test_defaults_hold_on_200_sequences(tmp_path, capsys):
     assert 0.7 < row["spread"][0] < 1.4
     assert row["nats"][1] < row["nats"][0] + 0.06  # --tolerance, and the noise of 20 sequences
     assert "of" in capsys.readouterr().out
+
+
+def test_a_classifier_learns_from_samples_what_it_learns_from_the_data():
+    row = labels.compare("persistence", 400, 8)
+    assert row["real"] > row["commonest"] + 0.15
+    assert abs(row["generated"] - row["real"]) < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(labels.PROCESSES))
+def test_classifiers_are_within_two_points(name):
+    row = labels.compare(name, 3000, 80)
+    assert abs(row["generated"] - row["real"]) < 0.02

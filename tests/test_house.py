@@ -25,6 +25,7 @@ ORDER = [
         "data.sequences",
         "data.windows",
         "data.scaling",
+        "data.statics",
         "data.encoding",
         "data.shards",
         "data.writing",
@@ -45,7 +46,7 @@ ORDER = [
     ),
     *("core.discriminator", "core.reference_discriminator", "core.networks"),
     *("core.selection", "core.gradients", "core.likelihood", "core.adversarial"),
-    *("run.health", "run.loader", "run.loop", "run.continuing"),
+    *("run.health", "run.loader", "run.loop", "run.continuing", "run.conditions"),
     *("run.checkpoint", "run.signals", "run.device"),
     *("run.terminal", "model", "run.train", "run.cli"),
 ]

@@ -43,7 +43,8 @@ def compare(
             they can be read again.
         run_dir: the run.
         reading: arguments of `read`.
-        how: seed, max_sequences, scores, repeats, progress, as of `analyze`.
+        how: seed, max_sequences, scores, repeats, label, progress, as of `analyze`; without a label
+            the run's.
 
     Raises CheckpointError where the run is asked for and not there, DataError.
     """
@@ -51,7 +52,7 @@ def compare(
     from seqgan_jax.analysis.compare import analyze
 
     description: dict[str, Any] = {}
-    form, rules = None, None
+    form, rules, label = None, None, ""
     if real_path is None or generated_path is None:
         if not run_dir.is_dir():
             raise CheckpointError(
@@ -60,6 +61,7 @@ def compare(
             )
         description = directory.data_of(run_dir)
         form, rules = directory.form_of(run_dir), directory.rules_of(run_dir)
+        label = directory.label_of(run_dir)
     sources = (
         real_path or _run_file(run_dir, "held_out.npy", "--real"),
         generated_path or _run_file(run_dir, "final_samples.txt", "--generated"),
@@ -85,6 +87,7 @@ def compare(
     train = None if train_path is None else sample(train_path, train_path, steps)
     if real_path is None and train is None:
         train = training_part(run_dir, real)
+    how["label"] = how.get("label") or label
     report = analyze(real, generated, train=train, rules=rules, **how)
     found = dict(report.metrics)
     if real_path is None and generated_path is None:

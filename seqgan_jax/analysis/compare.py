@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqgan_jax.analysis import averages, bykind, judging, metrics, resampling, sequences
+from seqgan_jax.analysis import averages, bykind, classes, judging, metrics, resampling, sequences
 from seqgan_jax.analysis.bykind import Holding
 from seqgan_jax.analysis.catalogue import CATALOGUE
 from seqgan_jax.analysis.report import Metric, Report
@@ -43,6 +43,7 @@ def analyze(
     kinds: Sequence[Kind] | None = None,
     rules: Holding | None = None,
     judge: str = "auto",
+    label: str = "",
     progress: Callable[[str, float], None] | None = None,
 ) -> Report:
     """Can `generated` sequences stand in for `real` ones?
@@ -66,6 +67,7 @@ def analyze(
         rules: between columns, see `data.rules.Rules`.
         judge: whether a classifier judges, see `judging.areas`: "always", "never", or "auto": where
             it takes less than about 10 s.
+        label: the column of classes, for figures of each; see `classes.table`.
         progress: called with (what, share done) as the work proceeds.
     Raises:
         DataError: shapes that do not fit together, values that are not finite, too few sequences.
@@ -125,6 +127,12 @@ def analyze(
         raise DataError(f"{len(kinds)} kinds were given for {features} features")
     own, of_kinds = bykind.metrics(kinds, (real_NTD, generated_NTD), groups, labels, rules, words)
     found |= own
+    of_classes = {}
+    if label:
+        each = words[labels.index(label)] if label in labels else ()
+        both = real_NTD, generated_NTD
+        random = np.random.default_rng([seed, len(labels)])  # other figures stay what they are
+        of_classes = classes.table(label, labels, both, ids_N, each, random)
     if windows is None:
         p_value = _ks_permutation(rng, bins, z_real, z_generated)
         found["ks"] = found["ks"].replace(p_value=p_value)
@@ -178,6 +186,7 @@ def analyze(
         extra=extra,
         kinds=kinds,
         of_kinds=of_kinds,
+        classes=of_classes,
         areas=areas,
         names=labels,
         counts=counts,

@@ -6,7 +6,15 @@ from html import escape
 
 from seqgan_jax.analysis.catalogue import CATALOGUE, WORDS
 from seqgan_jax.analysis.report import Report, grouped, number
-from seqgan_jax.analysis.text import BASIC, MOST_FEATURES, TEMPORAL, areas_of, kind_rows
+from seqgan_jax.analysis.text import (
+    BASIC,
+    CLASS_HEAD,
+    MOST_FEATURES,
+    TEMPORAL,
+    areas_of,
+    class_rows,
+    kind_rows,
+)
 
 SYMBOLS = {"close": "✓", "different": "≠", "far": "✗"}
 ALTERNATIVES = {
@@ -93,6 +101,9 @@ def render(report: Report, pngs: Mapping[str, bytes]) -> str:
         parts.append("<h2>The judge, each column alone</h2>")
         head = ("", "area", "standard error", "floor")
         parts.append(_table(head, [(n, *(f"{x:.3f}" for x in xs)) for n, *xs in areas_of(report)]))
+    if report.classes:
+        parts.append(f"<h2>Classes of {escape(report.classes['label'])}</h2>")
+        parts.append(_table(CLASS_HEAD, class_rows(report)))
     parts.append("<h2>Statistics in data units</h2>")
     parts += [_statistics(report, f, is_open=features == 1) for f in report.names[:MOST_FEATURES]]
     if features > MOST_FEATURES:

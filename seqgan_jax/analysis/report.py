@@ -74,6 +74,7 @@ class Report:
     kinds: "Sequence[Kind]" = ()
     of_kinds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # `bykind.table`
     areas: "Areas | None" = None
+    classes: Mapping[str, Any] = field(default_factory=dict)  # `classes.table`
 
     @property
     def verdict(self) -> str:
@@ -167,6 +168,7 @@ class Report:
             "memorisation": self.extra,
             "kinds": self.of_kinds,
             "judge": self._judge_to_dict(),
+            "classes": self.classes,
             "curves": {name: np.asarray(c).tolist() for name, c in self.curves.items()},
             "data": {
                 "names": list(self.names),

@@ -13,6 +13,8 @@ MOST_FEATURES = 12
 MOST_AREAS = 40  # columns that the judge saw alone
 MOST_ROWS, MOST_STEPS = 16, 4  # shares and transitions of a column, the most different
 SIDES = ("real", "generated")
+CLASS_FIGURES = ("ks", "wasserstein", "autocorrelation_error")
+CLASS_HEAD = ("class", "real", "generated", "KS (floor)", "W1 (floor)", "acf (floor)")
 BASIC = ("mean", "std", "min", "max", "median", "q25", "q75", "skewness", "kurtosis")
 TEMPORAL = ("autocorr_lag1", "autocorr_lag1_pooled", "volatility", "mean_trend", "std_trend")
 
@@ -55,6 +57,13 @@ def render(report: Report) -> str:
         lines.append(f"{'':<24}{'area':>15}{'error':>15}{'floor':>15}")
         lines += [
             f"{name[:23]:<24}{a:>15.3f}{e:>15.3f}{f:>15.3f}" for name, a, e, f in areas_of(report)
+        ]
+    if report.classes:
+        heads = "".join(f"{head:>15}" for head in CLASS_HEAD[1:])
+        lines += ["", f"CLASSES OF {report.classes['label']}", "-" * WIDTH, f"{'':<24}{heads}"]
+        lines += [
+            f"{name[:23]:<24}" + "".join(f"{cell:>15}" for cell in cells)
+            for name, *cells in class_rows(report)
         ]
     for feature in report.names[:MOST_FEATURES]:
         lines += _statistics(report, feature)
@@ -103,6 +112,17 @@ def areas_of(report: Report) -> list[tuple[str, float, float, float]]:
         for name, (area, error, floor) in zip(report.names, numbers, strict=True)
     ]
     return sorted(rows, key=lambda row: -row[1])[:MOST_AREAS]
+
+
+def class_rows(report: Report) -> list[tuple[str, ...]]:
+    """A row of CLASS_HEAD for each class; "-" where it has too few sequences."""
+    rows = []
+    for each in report.classes.get("classes", ()):
+        shares = (f"{each[side]['share']:.1%}" for side in SIDES)
+        own = (each.get("figures", {}).get(name) for name in CLASS_FIGURES)
+        cells = (f"{number(f['value'])} ({number(f['floor'])})" if f else "-" for f in own)
+        rows.append((each["name"], *shares, *cells))
+    return rows
 
 
 def kind_rows(report: Report, feature: str) -> list[tuple[str, float, float]]:

@@ -17,6 +17,8 @@ from jax import lax
 
 from seqgan_jax.core import keys, parallel
 from seqgan_jax.core.batch import Batch, LSTMState, Prefixes
+from seqgan_jax.core.columns.chain import Step
+from seqgan_jax.core.columns.mixed import Given, MixedStep
 from seqgan_jax.core.policy import LSTMPolicy
 
 Carry = tuple[LSTMState, jax.Array]  # the policy's state, and what it reads next
@@ -37,17 +39,28 @@ def _advance(
 
 
 def sample_from_noise(
-    policy: LSTMPolicy, noise_TBP: jax.Array, temperature: float | jax.Array = 1.0
+    policy: LSTMPolicy,
+    noise_TBP: jax.Array,
+    temperature: float | jax.Array = 1.0,
+    given: Given | None = None,
 ) -> jax.Array:
     """Free-running sequences `x_BTD` from standard normal noise; differentiable in the policy.
 
     The last axis of the noise has `policy.num_noise` numbers: D of a Gaussian, 2 D of others.
+    `given` are values of the first step, `[B, D]`.
     """
     state, step = policy.begin(noise_TBP.shape[1], temperature)
-    x_BD, read_BR = step.sample(noise_TBP[0])
+    x_BD, read_BR = _first(step, noise_TBP[0], given)
     carry = (state, policy.first_inputs(x_BD, read_BR))
     _, later = lax.scan(_advance(policy, temperature), carry, noise_TBP[1:])
     return jnp.swapaxes(jnp.concatenate([x_BD[None], later]), 0, 1)
+
+
+def _first(
+    step: Step | MixedStep, noise_BP: jax.Array, given: Given | None
+) -> tuple[jax.Array, jax.Array]:
+    """A first step, with given values in their places; columns that are given are never plain."""
+    return step.sample(noise_BP, given) if isinstance(step, MixedStep) else step.sample(noise_BP)
 
 
 def sample(
@@ -56,10 +69,31 @@ def sample(
     batch: int,
     length: int,
     temperature: float | jax.Array = 1.0,
+    given: Given | None = None,
 ) -> jax.Array:
-    """`batch` free-running sequences `x_BTD`. Consumes `key`."""
+    """`batch` free-running sequences `x_BTD`, given values of the first step. Consumes `key`."""
     noise_TBP = parallel.shard(keys.normal(key, (length, batch, policy.num_noise)), 1)
-    return sample_from_noise(policy, noise_TBP, temperature)
+    return sample_from_noise(policy, noise_TBP, temperature, given)
+
+
+def first_steps(
+    policy: LSTMPolicy,
+    key: jax.Array,
+    given: Given,
+    temperature: float | jax.Array = 1.0,
+) -> tuple[jax.Array, jax.Array]:
+    """First steps `x_BD` with the given values `[B, D]` in their places, and their log weights [B].
+
+        w = prod_{d given} p(x_d | x_<d)
+
+    The others are drawn from prod p(x_d | x_<d); weighted by w they are from p(x | given).
+    Consumes `key`.
+    """
+    batch = given.x.shape[0]
+    _, step = policy.begin(batch, temperature)
+    x_BD, _ = _first(step, keys.normal(key, (batch, policy.num_noise)), given)
+    log_p_BD = step.log_prob(x_BD)
+    return x_BD, jnp.sum(jnp.where(given.is_given[None], log_p_BD, 0.0), axis=-1)
 
 
 def _own_noise(policy: LSTMPolicy, keys_L: jax.Array, length: int) -> jax.Array:

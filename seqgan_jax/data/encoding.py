@@ -4,6 +4,7 @@ Shapes: N sequences, T steps, D columns of the data, E inner columns (after rule
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Collection, Sequence
 from typing import TypeVar
@@ -16,7 +17,7 @@ from seqgan_jax.data import bounds, columns, kinds, rule_finding
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.form import Form
 from seqgan_jax.data.kind import CONTINUOUS, GRID, MOST_ATOMS, Kind
-from seqgan_jax.data.rule_texts import parse
+from seqgan_jax.data.rule_texts import Order, Rule, parse
 from seqgan_jax.data.rules import Rules
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.errors import UsageError
@@ -38,8 +39,12 @@ def fit(
       UsageError: what is asked contradicts itself.
     """
     limits_D = bounds.of_columns(config.log, config.bounds, names)
-    asked_D = kinds.of_columns(config.kind, names)
-    limited = {name for name, limits in zip(names, limits_D, strict=True) if limits}
+    asked_D = asked_of(names, config, form)
+    limited = {
+        name
+        for name, limits, kind in zip(names, limits_D, asked_D, strict=True)
+        if limits or kind == kinds.LABEL
+    }
     rules = rules_of(train_NTD, names, config, form, limited)
     once_NT = kinds.once(train_NTD)
     if not rules:
@@ -57,9 +62,10 @@ def fit(
             )
     for d, kind in enumerate(asked_D):
         if kind and d not in source:
+            flag = "--static or --kind" if kind == kinds.STATIC else "--kind"
             raise UsageError(
-                f"--kind {names[d]}:{kind}: the column is computed by a rule ({rules}). Leave one "
-                "out: --rules none, or --kind."
+                f"{flag} {names[d]}:{kind}: the column is computed by a rule ({rules}). Leave one "
+                f"out: --rules none, or {flag}."
             )
     own = [inner[e] == names[d] for e, d in enumerate(source)]
     words = tuple(
@@ -78,6 +84,17 @@ def fit(
     return Scaler.fit(train_NTD, limits_E, found, rules)
 
 
+def asked_of(
+    names: Sequence[str], config: DataConfig, form: Form | None = None
+) -> tuple[str | None, ...]:
+    """The kinds that --kind, --static and --label ask for, see `kinds.of_columns`.
+
+    The label before a row that is a sequence is no column.
+    """
+    label = config.label if form is not None and form.layout != "rows" else ""
+    return kinds.of_columns(config.kind, names, config.static, label)
+
+
 def asked_of_streams(names: Sequence[str], config: DataConfig) -> tuple[str | None, ...]:
     """The kinds that --kind asks for of streamed data, whose rules are not known.
 
@@ -89,7 +106,7 @@ def asked_of_streams(names: Sequence[str], config: DataConfig) -> tuple[str | No
             "--rule is not possible where data are streamed. Make --memory larger, so that they "
             "are read at once, or leave it out."
         )
-    return kinds.of_columns(config.kind, names)
+    return asked_of(names, config)
 
 
 def rules_of(
@@ -112,12 +129,30 @@ def rules_of(
     about = {name for rule in given for name in rule.columns} | set(limited)
     if config.rules == "auto":
         found = rule_finding.find(train_NTD, names, decimals_D)
-        given += tuple(rule for rule in found if not about & set(rule.columns))
+        static = _static_names(train_NTD, names)
+        given += tuple(
+            rule for rule in found if not about & set(rule.columns) and not _unsettles(rule, static)
+        )
     if not given:
         return Rules()
     rules = Rules(rule_finding.with_copies(train_NTD, names, given), tuple(names), decimals_D)
     rules.check(train_NTD)
     return rules
+
+
+def _static_names(x_NTD: np.ndarray, names: Sequence[str]) -> set[str]:
+    """The columns that are constant in each sequence, and not in all."""
+    once = np.all(x_NTD == x_NTD[:, :1], axis=(0, 1)) & np.any(x_NTD != x_NTD[:1, :1], axis=(0, 1))
+    return {name for name, is_static in zip(names, once, strict=True) if is_static}
+
+
+def _unsettles(rule: Rule, static: set[str]) -> bool:
+    """Whether a static column would be put back from one that changes, and change as it does."""
+    if isinstance(rule, Order):
+        pairs = list(itertools.combinations(rule.columns, 2))
+    else:
+        pairs = [(other, rule.columns[0]) for other in rule.columns[1:]]
+    return any(made in static and source not in static for source, made in pairs)
 
 
 def _found_limits(

@@ -53,7 +53,7 @@ class Wanted:
     @property
     def values(self) -> set[str]:
         """Names of columns that are no ids or times."""
-        return {*self.columns, *dict(self.like or ())}
+        return {*self.columns, *dict(self.like or ()), *([self.label] if self.label else ())}
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,15 +112,18 @@ def read(table: Table, wanted: Wanted) -> Reading:
         raise UsageError(
             "--id has no meaning for --layout series, which is one sequence. Use --layout long."
         )
-    if wanted.label and layout in ("series", "long"):
+    if wanted.label and layout == "series":
         raise UsageError(
-            f"--label has no meaning for --layout {layout}: it is a column before a row that is a "
-            "sequence. Leave one out."
+            "--label has no meaning for --layout series, which is one sequence: a label is of each "
+            "of several. Leave one out."
         )
     found.ids = tuple(table.find(name, "--id") for name in wanted.ids)
     if wanted.label:
-        layout, d = "rows", table.find(wanted.label, "--label")
-        found.left_out[d] = "a class label"
+        d = table.find(wanted.label, "--label")
+        if layout == "auto" and not found.ids and (not table.has_names or _is_wide(table)):
+            layout = "rows"
+        if layout == "rows":
+            found.left_out[d] = "a class label"
     if layout == "rows":
         for d in found.ids:
             found.left_out[d] = "names the sequence"
@@ -225,9 +228,10 @@ def _categories(table: Table, wanted: Wanted, learned: Sequence[int]) -> dict[in
             found[d] = like[column.name]
         elif categories.are_words(column):
             if why := categories.why_not(column, is_asked=True):
+                flag = "--label" if column.name == wanted.label else "--columns"
                 raise DataError(
                     f"{table.shown}: column {quote(column.name)} cannot be learned: {why}. Leave "
-                    "it out of --columns."
+                    f"it out of {flag}."
                 )
             found[d] = categories.words_of(column)
         elif column.categories and column.kind == "number":

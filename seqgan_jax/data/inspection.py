@@ -20,6 +20,7 @@ from seqgan_jax.data import (
     encoding,
     evidence,
     layout,
+    statics,
     tables,
     texts,
     windows,
@@ -37,7 +38,7 @@ from seqgan_jax.errors import DataError, UsageError
 UNKNOWN = "unknown"
 LONG = 200  # steps of a sequence of which windows are proposed
 READ = layout.READING - {"data", "num_sequences", "memory", "buffer"}
-LEARN = {"log", "bounds", "kind", "rule", "rules"}
+LEARN = {"log", "bounds", "kind", "static", "rule", "rules"}
 OTHER = {item.name for item in dataclasses.fields(DataConfig)} - READ - LEARN
 SHORTEST = 5  # steps of a window that is proposed
 MOST_SHOWN = 20  # columns
@@ -235,6 +236,7 @@ _NOTHING: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 def _learned(sequences: Sequences, settings: DataConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """How each column is learned, and the rules; raises as training does."""
     sequences.check(bounds.of_columns(settings.log, settings.bounds, sequences.names))
+    statics.check(sequences, encoding.asked_of(sequences.names, settings, sequences.form))
     train_NTD = split(sequences).train_NTD
     scaler = encoding.fit(train_NTD, sequences.names, settings, sequences.form)
     words = (scaler.described(d) or "continuous" for d in range(len(sequences.names)))

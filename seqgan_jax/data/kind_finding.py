@@ -214,8 +214,9 @@ def _cells(x_NT: np.ndarray, kind: Kind) -> np.ndarray:
 
 
 def refusal(name: str, asked: str | None, why: str) -> DataError:
-    """A column cannot be what --kind says."""
+    """A column cannot be what --kind, --static or --label says."""
+    flag = {"static": "--static or --kind", "label": "--label"}.get(str(asked), "--kind")
     return DataError(
-        f"{name} cannot be learned as {asked} (--kind): {why}. Correct --kind, or leave it out: "
+        f"{name} cannot be learned as {asked} ({flag}): {why}. Correct {flag}, or leave it out: "
         "the kind is then found in the data."
     )

@@ -12,13 +12,13 @@ import numpy as np
 
 from seqgan_jax.data import bounds, grids, overlap
 from seqgan_jax.data.files import printable
-from seqgan_jax.data.kind import CONTINUOUS, GRID, NAMES, Kind
+from seqgan_jax.data.kind import CATEGORICAL, CONTINUOUS, GRID, NAMES, Kind
 from seqgan_jax.data.kind_finding import categories, of_numbers, refusal
 from seqgan_jax.errors import UsageError
 
 __all__ = ["Kind", "find", "of_columns", "once", "parse"]
 
-STATIC = "static"
+STATIC, LABEL = "static", "label"
 ASKED = (*NAMES, STATIC)
 
 
@@ -40,22 +40,30 @@ def parse(text: str) -> tuple[str, str]:
     return name, kind
 
 
-def of_columns(asked: Sequence[str], names: Sequence[str]) -> tuple[str | None, ...]:
+def of_columns(
+    asked: Sequence[str], names: Sequence[str], static: Sequence[str] = (), label: str = ""
+) -> tuple[str | None, ...]:
     """The kind that is asked for of each of the columns `names`, None where none is.
+
+    `asked` is what --kind says; `static` and `label` are columns of --static and --label.
 
     Raises:
       UsageError: an unknown column, or one of which two kinds are asked.
 
-    >>> of_columns(["b:grid"], ["a", "b"])
-    (None, 'grid')
+    >>> of_columns(["b:grid"], ["a", "b", "c"], ["a"], "c")
+    ('static', 'grid', 'label')
     """
     found: list[str | None] = [None] * len(names)
-    for text in asked:
-        name, kind = parse(text)
-        for d in bounds.named(name, names, "--kind"):
-            if (earlier := found[d]) is not None:
+    said = [("--kind", *parse(text)) for text in asked]
+    said += [("--static", name, STATIC) for name in static]
+    said += [("--label", label, LABEL)] * bool(label)
+    for flag, name, kind in said:
+        for d in bounds.named(name, names, flag):
+            earlier = found[d]
+            is_label = earlier == STATIC and kind == LABEL  # which is static, too
+            if earlier is not None and earlier != kind and not is_label:
                 raise UsageError(
-                    f"--kind: column {reprlib.repr(names[d])} is said to be {earlier} and {kind}. "
+                    f"{flag}: column {reprlib.repr(names[d])} is said to be {earlier} and {kind}. "
                     "Leave one out."
                 )
             found[d] = kind
@@ -131,7 +139,7 @@ def _kind(
     """The kind of a column that varies."""
     varies = x_NT != x_NT[:, :1]
     static = x_NT.shape[1] > 1 and len(x_NT) > 1 and not varies.any()
-    if asked == STATIC and not static:
+    if asked in (STATIC, LABEL) and not static:
         n, t = (int(i) for i in np.argwhere(varies)[0]) if varies.any() else (0, 0)
         raise refusal(
             name, asked, f"it varies: {x_NT[n, 0]:.9g} and {x_NT[n, t]:.9g} in sequence {n + 1}"
@@ -143,4 +151,4 @@ def _kind(
         return categories(levels, counts, static, is_words)
     if asked == CONTINUOUS:
         return Kind(CONTINUOUS)
-    return of_numbers(x_NT, once_NT, asked, static, name)
+    return of_numbers(x_NT, once_NT, CATEGORICAL if asked == LABEL else asked, static, name)

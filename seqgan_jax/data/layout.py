@@ -91,7 +91,7 @@ def load(
         several sequences; "auto": by what is in the file.
       id: columns that name the sequence of a line.
       time: columns of the time index.
-      label: a column of class labels before a row, which is left out.
+      label: a column of class labels; before a row that is a sequence it is left out.
       duplicates: what becomes of a time that is there twice.
       missing_values: tokens and numbers that mean a missing value, besides the usual ones.
       limit: longest gap, in steps, that "interpolate" fills in; None for 5.
@@ -151,7 +151,7 @@ def load(
 def of_settings(settings: DataConfig, seed: int) -> Sequences:
     """`load` by the settings of a run, of what is read at once."""
     source = dataclasses.asdict(settings)
-    later = ("log", "bounds", "kind", "rule", "rules")
+    later = ("log", "bounds", "kind", "static", "rule", "rules")
     for name in ("held_out", "validation", "data_seed", "memory", "buffer", *later):
         del source[name]
     columns = settings.columns or None

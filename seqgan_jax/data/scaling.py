@@ -36,6 +36,9 @@ class Scaler:
     one of their categories, as an atom where z is within NEAR_ATOM of it. Where there are rules,
     x is what they make of the data.
 
+    What is constant in each sequence comes first in z: all else is learned given it, so that a
+    policy that is told its values samples from the exact conditional law.
+
     Args:
       shift_K: means of y, of the kept columns.
       scale_K: standard deviations of y, above 0.
@@ -117,14 +120,15 @@ class Scaler:
                 "Every column is constant: there is nothing to learn. Check the data, or choose "
                 "other --columns."
             )
+        order = sorted(range(len(kept)), key=lambda k: not kinds[k].static)
         return cls(
-            np.array(shift),
-            np.array(scale),
-            tuple(source),
+            np.array([shift[k] for k in order]),
+            np.array([scale[k] for k in order]),
+            tuple(-1 if k < 0 else order.index(k) for k in source),
             tuple(constant),
-            tuple(kept),
-            tuple(intervals),
-            tuple(kinds),
+            tuple(kept[k] for k in order),
+            tuple(intervals[k] for k in order),
+            tuple(kinds[k] for k in order),
             rules,
         )
 
@@ -132,6 +136,11 @@ class Scaler:
     def num_columns(self) -> int:
         """D, columns of the data; with rules other than the columns that they make."""
         return len(self.rules.names) if self.rules else len(self.source_D)
+
+    @property
+    def num_static(self) -> int:
+        """How many kept columns are constant in each sequence: the first ones."""
+        return sum(kind.static for kind in self.kinds_K)
 
     def transform(self, x_NTD: np.ndarray) -> np.ndarray:
         """z [N, T, K] float64. What constant columns and copies hold is ignored, and values outside

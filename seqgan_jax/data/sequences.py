@@ -46,14 +46,14 @@ class Sequences:
 
     def check(self, limits_D: Sequence[Limits | None]) -> None:
         """Raise DataError at a value that --log or --bounds does not allow."""
+        intervals.check([(0, self.x_NTD)], limits_D, self.names, self.place)
 
-        def place(n: int, t: int, _: int) -> str:
-            source = printable(self.source)
-            if self.starts_N is not None:
-                return f"{source}, step {self.starts_N[n] + t + 1} of the series"
-            return f"{source}, sequence {n + 1}, step {t + 1}"
-
-        intervals.check([(0, self.x_NTD)], limits_D, self.names, place)
+    def place(self, n: int, t: int, _: int = 0) -> str:
+        """Where a value is, for messages."""
+        source = printable(self.source)
+        if self.starts_N is not None:
+            return f"{source}, step {self.starts_N[n] + t + 1} of the series"
+        return f"{source}, sequence {n + 1}, step {t + 1}"
 
 
 def of_table(

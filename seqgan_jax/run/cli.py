@@ -92,6 +92,9 @@ class Sample:
     """Run directory, or a folder written by SeqGAN.save."""
     n: Annotated[int, arg(aliases=["-n"])] = 1000
     """Sequences to write; with --after, futures of each sequence in it."""
+    given: Annotated[tuple[str, ...], arg(metavar="COLUMN=VALUE"), UseAppendAction] = ()
+    """What columns that are constant in each sequence are: --given sex=1 --given age=40:60, or
+    --given ward=a,b. All else is drawn given it."""
     length: int | None = None
     """Steps of each. Default: those of training; more only of windows of series."""
     after: str | None = None
@@ -156,6 +159,8 @@ class Analyze:
     """Steps in a window, where a file holds long series. Default: as many as the generated ones."""
     stride: int = 1
     """Steps between windows, where a file holds long series."""
+    label: str = ""
+    """A column of class labels: shares and figures of each class. Default: the run's --label."""
     columns: str | None = None
     """Columns of a table to use, separated by commas. Default: all."""
     features: int | None = None
@@ -284,12 +289,12 @@ def _defaults(words: Sequence[str]) -> Config:
 
 
 def _split_columns(data: DataConfig) -> DataConfig:
-    """`--columns Open,Close` is `--columns Open Close`; so are --log and --bounds."""
-    columns, log, bounds = (
+    """`--columns Open,Close` is `--columns Open Close`; so are --log, --bounds and --static."""
+    columns, log, bounds, static = (
         tuple(part for name in words for part in name.split(","))
-        for words in (data.columns, data.log, data.bounds)
+        for words in (data.columns, data.log, data.bounds, data.static)
     )
-    return replace(data, columns=columns, log=log, bounds=bounds)
+    return replace(data, columns=columns, log=log, bounds=bounds, static=static)
 
 
 def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:
@@ -383,7 +388,12 @@ def _sample(options: Sample) -> int:
     if options.after is not None:
         return _futures(model, options, out)
     x_NTD = model.sample_array(
-        options.n, options.seed, options.temperature, length=options.length, say=warn
+        options.n,
+        seed=options.seed,
+        temperature=options.temperature,
+        given=options.given or None,
+        length=options.length,
+        say=warn,
     )
     model.description.save_sequences(out, x_NTD)
     print(f"wrote {options.n:,} sequences to {printable(out)}")
@@ -442,6 +452,7 @@ def _analyze(options: Analyze) -> int:
             scores=scores,
             repeats=options.repeats,
             judge=options.judge,
+            label=options.label,
             progress=progress,
         )
     written = command.write(report, folder, options.prefix, plots=options.plots)

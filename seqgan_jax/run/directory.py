@@ -203,6 +203,14 @@ def rules_of(run_dir: Path) -> Rules | None:
     return _decoded(run_dir, stored, Rules.from_json)
 
 
+def label_of(run_dir: Path) -> str:
+    """The column of class labels that a run learned; "" where there is none."""
+    content = read_config(run_dir)
+    settings, names = content.get("settings"), data_of(run_dir)["names"]
+    label = settings.get("label", "") if isinstance(settings, dict) else ""
+    return label if label in names else ""
+
+
 def _decoded(run_dir: Path, stored: Any, decode: Callable[[Any], Value]) -> Value | None:
     try:
         return None if stored is None else decode(stored)

@@ -19,6 +19,7 @@ from seqgan_jax.analysis import metrics
 from seqgan_jax.config import Config
 from seqgan_jax.core import adversarial, keys, likelihood, parallel, sampling, selection
 from seqgan_jax.core.batch import Batch, Params, Parts, TrainState
+from seqgan_jax.core.columns.mixed import Given
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import MAX_CHUNK, Metrics
 from seqgan_jax.core.policy import bind
@@ -425,14 +426,33 @@ def sample(
     constants: Params,
     key: jax.Array,
     temperature: jax.Array,
+    given: Given | None = None,
     *,
     nets: Networks,
     number: int,
     length: int,
 ) -> jax.Array:
-    """`number` sequences `x_BTD` in scaled units; compiled once for each number."""
+    """`number` sequences `x_BTD` in scaled units; compiled once for each number.
+
+    `given`: values of the first step, see `sampling.first_steps`.
+    """
     policy = bind(nets.policy, params, constants)
-    return sampling.sample(policy, key, number, length, temperature)
+    return sampling.sample(policy, key, number, length, temperature, given)
+
+
+@partial(jax.jit, static_argnames="nets")
+def first_steps(
+    params: Params,
+    constants: Params,
+    key: jax.Array,
+    temperature: jax.Array,
+    given: Given,
+    *,
+    nets: Networks,
+) -> tuple[jax.Array, jax.Array]:
+    """First steps `x_BD` in scaled units and their log weights, see `sampling.first_steps`."""
+    policy = bind(nets.policy, params, constants)
+    return sampling.first_steps(policy, key, given, temperature)
 
 
 def evaluation_samples(nets: Networks, state: TrainState, seed: int, length: int) -> np.ndarray:

@@ -480,7 +480,7 @@ def test_fit_takes_a_frame_with_id_and_time():
     [
         ({"layout": "rows", "time": ["date"]}, "--time has no meaning for --layout rows"),
         ({"layout": "series", "id": ["v"]}, "--id has no meaning for --layout series"),
-        ({"layout": "long", "label": "v"}, "--label has no meaning for --layout long"),
+        ({"layout": "series", "label": "v"}, "--label has no meaning for --layout series"),
         ({"features": 2}, "--features has no meaning"),
         ({"layout": "tall"}, "--layout 'tall' is unknown"),
         ({"time": "date"}, "time must be a list of names"),

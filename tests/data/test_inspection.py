@@ -200,7 +200,7 @@ def test_what_is_asked_of_columns_is_in_the_command_and_what_it_says(tmp_path):
     with pytest.raises(UsageError, match="no column 'c'"):
         inspect(path, kind=["c:grid"])
     refused = inspect(path, kind=["total:static"], rules="none")
-    assert "cannot be learned as static" in refused.questions[0]
+    assert "x.csv, step 2 of the series: total is 3.3, and 1.8 at the" in refused.questions[0]
     assert refused.command == ""
     assert "not above 0" in inspect(path, log=["b"]).questions[0]
 

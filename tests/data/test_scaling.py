@@ -191,22 +191,24 @@ def test_densities_are_scaled_as_before():
 def test_the_scale_is_of_the_rest():
     x, found = mixed()
     scaler = Scaler.fit(x, (), found)
-    assert [kind.name for kind in scaler.kinds_K][:4] == [
+    at = scaler.source_D
+    assert at == (1, 2, 3, 4, 5, 6, 0)  # what is static comes first
+    assert [scaler.kinds_K[k].name for k in at[:4]] == [
         "continuous",
         "grid",
         "continuous",
         "categorical",
     ]
     wet = x[..., 2][x[..., 2] > 0]
-    assert scaler.scale_K[2] == pytest.approx(wet.std(), rel=0.1)
-    assert (scaler.shift_K[3], scaler.scale_K[3]) == (0, 1)
-    assert np.array_equal(scaler.transform(x)[..., 3], x[..., 3])
-    assert scaler.kinds_K[4].sentinel == (True,)
-    assert scaler.shift_K[4] == pytest.approx(20, abs=0.5)
-    assert scaler.scale_K[4] == pytest.approx(3, rel=0.1)
+    assert scaler.scale_K[at[2]] == pytest.approx(wet.std(), rel=0.1)
+    assert (scaler.shift_K[at[3]], scaler.scale_K[at[3]]) == (0, 1)
+    assert np.array_equal(scaler.transform(x)[..., at[3]], x[..., 3])
+    assert scaler.kinds_K[at[4]].sentinel == (True,)
+    assert scaler.shift_K[at[4]] == pytest.approx(20, abs=0.5)
+    assert scaler.scale_K[at[4]] == pytest.approx(3, rel=0.1)
     moves = x[:, 1:, 5][x[:, 1:, 5] != x[:, :-1, 5]]
-    assert scaler.kinds_K[5].held
-    assert scaler.shift_K[5] == pytest.approx(np.r_[moves, x[:, 0, 5]].mean(), abs=0.05)
+    assert scaler.kinds_K[at[5]].held
+    assert scaler.shift_K[at[5]] == pytest.approx(np.r_[moves, x[:, 0, 5]].mean(), abs=0.05)
 
 
 def test_outliers_do_not_set_the_scale_of_a_grid():
@@ -221,7 +223,8 @@ def test_samples_are_values_of_their_columns():
     x, found = mixed()
     scaler = Scaler.fit(x, (), found)
     z = 2 * RNG.normal(size=(300, 8, 7))
-    z[::2, :, 2] = scaler.transform(x)[0, x[0, :, 2] == 0, 2][0] + RNG.uniform(
+    rain = scaler.source_D[2]
+    z[::2, :, rain] = scaler.transform(x)[0, x[0, :, 2] == 0, rain][0] + RNG.uniform(
         -9e-5, 9e-5, (150, 8)
     )
     y = scaler.inverse(z)
@@ -282,15 +285,15 @@ def test_bounds_and_logarithms_of_other_kinds():
     def fitted(log, bound):
         return Scaler.fit(x, bounds.of_columns(log, bound, names), found)
 
-    table = fitted([], ["c1:0:9"]).kinds_K[1]
+    table = fitted([], ["c1:0:9"]).kinds_K[2]
     assert (table.low, table.high, table.name) == (0, 9, "grid")
     assert max(table.levels) <= 9
     rain = fitted([], ["c2:0:"])
-    assert rain.kinds_K[2].atoms == (0,)
+    assert rain.kinds_K[3].atoms == (0,)
     assert np.array_equal(rain.inverse(rain.transform(x))[..., 2] == 0, x[..., 2] == 0)
     assert rain.inverse(np.full((1, 8, 7), -50.0))[0, 0, 2] == 0
-    assert fitted(["c1"], []).kinds_K[1].plain
-    assert fitted(["c6"], []).kinds_K[6] == Kind("continuous", static=True)
+    assert fitted(["c1"], []).kinds_K[2].plain
+    assert fitted(["c6"], []).kinds_K[0] == Kind("continuous", static=True)
     with pytest.raises(UsageError, match="--bounds c3:0:9: column 4 holds words"):
         fitted([], ["c3:0:9"])
     lattice = Kind("grid", step=0.5, low=0.0, high=7.0)
@@ -335,7 +338,7 @@ def test_kinds_are_stored():
     again = Scaler.from_json(stored)
     assert again.kinds_K == scaler.kinds_K
     assert again.to_json() == scaler.to_json()
-    assert stored["kinds"][0] is None
+    assert stored["kinds"][1] is None
     for damage in ([None] * 7, stored["kinds"][1:], {}, [{"name": "x"}, *stored["kinds"][1:]]):
         with pytest.raises(CheckpointError, match="scaling is damaged"):
             Scaler.from_json(stored | {"kinds": damage})

@@ -235,6 +235,13 @@ class MixedChain:
         return jnp.concatenate([plain, own], axis=-1)
 
 
+class Given(NamedTuple):
+    """Values of a step that are not drawn: of the first columns, all else is given them."""
+
+    x: jax.Array  # [..., D]
+    is_given: jax.Array  # [D] bool
+
+
 class Past(NamedTuple):
     """What the baseline predicts a step from."""
 
@@ -372,10 +379,12 @@ class MixedStep:
         # Back by a product: a gather's gradient is a scatter, which is slow.
         return jnp.concatenate(parts, axis=-1) @ np.eye(layout.features, dtype=np.float32)[order]
 
-    def sample(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def sample(self, noise: jax.Array, given: "Given | None" = None) -> tuple[jax.Array, jax.Array]:
         """x [..., D] and what the policy reads of it, from normal `noise` [..., 2 D].
 
-        One column after the other: a scan, so that compiling takes no longer with more.
+        One column after the other: a scan, so that compiling takes no longer with more. A given
+        value stands in the place of the drawn one. Where the given columns are the first, x is
+        drawn from p(x | given); in general from prod_d p(x_d | x_<d) over the others.
         """
         chain, layout, context = self.chain, self.chain.layout, self.context
         components, choices = chain.mixture.components, chain.choices
@@ -384,6 +393,7 @@ class MixedStep:
         def body(carry: Any, inputs: Any) -> tuple[Any, Any]:
             # Of earlier columns [..., HIDDEN + S'], units and what was seen; offset + F e so far.
             seen, sizes = carry
+            inputs, known_x = inputs
             d, raw, known, units, a, w, own, options, there, slopes, column, which, value = inputs
             raw = raw + jnp.tanh(units + seen[..., :HIDDEN]) @ w
             known = known + seen[..., HIDDEN:] @ slopes
@@ -402,6 +412,8 @@ class MixedStep:
             is_listed = jnp.sum(option[..., layout.held + layout.sloped :], axis=-1) > 0.5
             snapped = support.snap(own, one, x[..., None])
             x = jnp.where(is_listed[..., None], x[..., None], snapped)
+            if known_x is not None:
+                x = jnp.where(known_x.is_given, known_x.x[..., None], x)
             matched = support.matches(own, one, x, options[..., None, :], there[None])[..., 0, :]
             size = support.size_of(own, one, x)[..., 0]
             e = (size - base) / unit
@@ -429,10 +441,12 @@ class MixedStep:
             jnp.moveaxis(which, -1, 0),
             jnp.moveaxis(value, -1, 0),
         )
+        known_x = None if given is None else Given(jnp.moveaxis(given.x, -1, 0), given.is_given)
         offset = jnp.broadcast_to(context.offset, raw.shape[:-1])
         # As the units are, but wider.
         seen = jnp.zeros((*raw.shape[:-2], self._seen_by_column().shape[-1]))
-        _, found = lax.scan(body, (seen, jnp.moveaxis(offset, -1, 0)), by_column)
+        carry = (seen, jnp.moveaxis(offset, -1, 0))
+        _, found = lax.scan(body, carry, (by_column, known_x))
         x, size, e, matched = found
         x, size, e = (jnp.moveaxis(each, 0, -1) for each in (x, size, e))
         shown = support.shown(layout, jnp.moveaxis(matched, 0, -2))

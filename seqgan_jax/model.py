@@ -470,7 +470,7 @@ class SeqGAN:
             assert length is not None
             if given is not None:
                 raise UsageError(
-                    f"given is for sequences of {description.length} steps, as in training, and not "
+                    f"given is for sequences of {description.length} steps, as in training, not "
                     f"yet for {length}. Leave out given, or the length."
                 )
             for note in description.check_length(length, f"length {length}"):

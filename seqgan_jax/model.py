@@ -1,5 +1,6 @@
 """SeqGAN: fit, sample, log_prob, save, load."""
 
+import dataclasses
 import hashlib
 import json
 import warnings
@@ -8,7 +9,7 @@ from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +26,10 @@ from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import over_seeds
 from seqgan_jax.core.policy import bind, log_prob_of_sequences
-from seqgan_jax.data import bounds, encoding, layout, overlap, shards, writing
+from seqgan_jax.data import bounds, encoding, layout, overlap, shards, tables, writing
 from seqgan_jax.data.arrays import as_array
 from seqgan_jax.data.form import TABLES, Form
+from seqgan_jax.data.known import Known
 from seqgan_jax.data.layout import (  # noqa: F401
     Scaler,
     Sequences,
@@ -37,6 +39,7 @@ from seqgan_jax.data.layout import (  # noqa: F401
     split,
 )
 from seqgan_jax.data.shards import Shards, StreamSplit
+from seqgan_jax.data.tables import Table
 from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageError
 from seqgan_jax.run import checkpoint, directory, loop
 from seqgan_jax.run.loader import AllData, BatchLoader, StreamedData, on_device, scaled
@@ -60,6 +63,7 @@ class Description:
     scaler: Scaler
     counts: tuple[int, int, int]  # sequences in the training, validation and held-out parts
     form: Form | None = None  # of the input; None of simulators
+    known: Known | None = None  # what is known of each step in advance; None where nothing is
 
     @property
     def is_table(self) -> bool:
@@ -74,13 +78,16 @@ class Description:
             x_NTD, self.form, [self.scaler.holds(d) for d in range(len(self.names))]
         )
 
-    def save_sequences(self, path: Path, x_NTD: NDArray[np.float64]) -> None:
+    def save_sequences(
+        self, path: Path, x_NTD: NDArray[np.float64], starts_N: NDArray[Any] | None = None
+    ) -> None:
         """Write samples in the form of the data; see `writing.save_sequences`."""
-        writing.save_sequences(path, self.as_written(x_NTD), self.names, self.form)
+        writing.save_sequences(path, self.as_written(x_NTD), self.names, self.form, starts_N)
 
     def to_json(self) -> dict[str, Any]:
         """What a training state depends on, as stored in config.json; the form is beside it."""
-        return {
+        known = {} if self.known is None else {"known": self.known.to_json()}
+        return known | {
             "data": {
                 "names": list(self.names),
                 "length": self.length,
@@ -109,7 +116,18 @@ class Description:
         form = None if content.get("form") is None else Form.from_json(content["form"])
         if form and tuple(column.name for column in form.columns) != names:
             raise ValueError("the form of the data has other columns")
-        return cls(names, length, str(data["source"]), scaler, counts, form)
+        stored = content.get("known")
+        of_known = None if stored is None else Known.from_json(stored)
+        if of_known and of_known.cycles and (form is None or form.time is None):
+            raise ValueError("a calendar is known, and there is no time index")
+        return cls(names, length, str(data["source"]), scaler, counts, form, of_known)
+
+
+class Places(NamedTuple):
+    """Where sequences are: when they start, and what is known of their steps."""
+
+    starts_N: NDArray[Any] | None  # seconds since 1970 UTC; None: not told apart by a calendar
+    known_NTW: NDArray[np.float32] | None
 
 
 class SeqGAN:
@@ -186,6 +204,7 @@ class SeqGAN:
         """
         data, seed = self.config.data, self.data_seed
         parts: Split | StreamSplit
+        in_advance: Known | None = None
         if isinstance(sequences, Shards):
             names = default_names(sequences.shape[1])
             limits = bounds.of_columns(data.log, data.bounds, names)
@@ -199,6 +218,10 @@ class SeqGAN:
             parts = split(sequences, data.held_out, data.validation, seed=seed)
             train_NTD, number = parts.train_NTD, len(parts.train_NTD)
             scaler = encoding.fit(train_NTD, names, data, sequences.form)
+            if given := sequences.given:
+                in_advance = Known.fit(given[parts.rows[0]])
+                one, two, three = (in_advance.of(given[rows]) for rows in parts.rows)
+                parts = dataclasses.replace(parts, known=(one, two, three))
         train_scaled = scaler.transform(train_NTD)
         validation_scaled = scaler.transform(parts.validation_NTD)
         self._description = Description(
@@ -208,21 +231,22 @@ class SeqGAN:
             scaler=scaler,
             counts=(number, len(parts.validation_NTD), len(parts.held_out_NTD)),
             form=None if isinstance(sequences, Shards) else sequences.form,
+            known=in_advance,
         )
+        both = None if isinstance(parts, StreamSplit) or parts.known is None else parts.known[:2]
         generator = self.config.generator
         if not all(kind.plain for kind in scaler.kinds_K):
             self._refuse_what_needs_densities()
         columns = support.of(scaler.kinds_K, scaler.scaled, scaler.affine)
         if columns is None:
             sizes = train_scaled
-            linear = baseline.fit(
-                train_scaled, validation_scaled, generator.covariance, generator.frame
-            )
+            how = generator.covariance, generator.frame
+            linear = baseline.fit(train_scaled, validation_scaled, *how, both)
         else:
             sizes, rest = support.sizes_and_rest(columns, train_scaled)
             unseen = support.sizes_and_rest(columns, validation_scaled)
-            linear = baseline.fit_rest((sizes, rest), unseen, generator.frame)
-            columns = choices.fit(columns, linear, train_scaled, validation_scaled)
+            linear = baseline.fit_rest((sizes, rest), unseen, generator.frame, both)
+            columns = choices.fit(columns, linear, train_scaled, validation_scaled, both)
         constants = linear, jnp.asarray(baseline.increment_scale(sizes)), columns
         if generator.policy == "auto":
             self.config = self._with_likeliest_policy(constants, parts)
@@ -281,7 +305,12 @@ class SeqGAN:
         """Run what is left of the three phases on prepared data."""
         run, scaler = self.config.run, self.description.scaler
         mesh = parallel.make_mesh(run.devices, run.num_seeds, run.batch_size)
-        validation = on_device(scaled(scaler, parts.validation_NTD, "validation"), mesh, None)
+        of_train: NDArray[Any] | None = None
+        of_validation: NDArray[Any] | None = None
+        if isinstance(parts, Split) and parts.known is not None:
+            of_train, of_validation, _ = parts.known
+        rows = scaled(scaler, parts.validation_NTD, "validation")
+        validation = on_device(rows, mesh, None, of_validation)
         numbers = overlap.independent_blocks(parts.validation_NTD)
         blocks = parallel.place(jnp.asarray(numbers), mesh, None)
         loader: BatchLoader
@@ -290,7 +319,7 @@ class SeqGAN:
             loader = StreamedData(parts, scaler, validation, blocks, buffer, self.data_seed, mesh)
         else:
             rows = scaled(scaler, parts.train_NTD, "training")
-            train = on_device(rows, mesh, parallel.BATCH)
+            train = on_device(rows, mesh, parallel.BATCH, of_train)
             loader = AllData(Parts(train, validation, blocks))
         problem = Problem(
             config=self.config,
@@ -355,30 +384,98 @@ class SeqGAN:
         ]
 
     def sample(
-        self, n: int, seed: int = 0, temperature: float = 1.0, run: int | None = None
+        self,
+        n: int,
+        seed: int = 0,
+        temperature: float = 1.0,
+        run: int | None = None,
+        start: Any = None,
+        known: Any = None,
     ) -> Any:
         """`n` new sequences in data units; the first m of n are those of `sample(m)`.
 
         An array [n, T, D]; where the model was fitted on a DataFrame, one with its columns, dtypes,
         decimals and index, an id for each sequence and regular times. `temperature` multiplies the
         standard deviation of every step. `run` picks one of several runs by its number from 0;
-        default the best. Raises NotFittedError before `fit`, UsageError on impossible arguments.
+        default the best. `start` is the date at which all begin; without it starts are drawn from
+        those of the training part. `known` are the values of the columns of that setting, a table
+        of T rows; without it they are those of a sequence of the training part. Raises
+        NotFittedError before `fit`, UsageError on impossible arguments.
         """
-        x_NTD = self.sample_array(n, seed, temperature, run)
-        description = self.description
+        _check_draw(n, seed)
+        description, places = self.description, self.places(n, seed, start, known)
+        x_NTD = self.sample_array(n, seed, temperature, run, places)
         if description.form is None or description.form.source != "frame":
             return x_NTD
-        return writing.to_frame(description.as_written(x_NTD), description.form)
+        rows = description.as_written(x_NTD)
+        return writing.to_frame(rows, description.form, places.starts_N)
+
+    def places(
+        self, n: int, seed: int = 0, start: Any = None, known: Any = None, length: int | None = None
+    ) -> Places:
+        """When `n` samples of a seed start, and what is known of their steps; see `sample`.
+
+        Raises:
+          UsageError: a start or values where they have no meaning, or that are missing.
+        """
+        description = self.description
+        length = length or description.length
+        form, own = description.form, description.known
+        time = None if form is None else form.time
+        if start is not None and (time is None or time.kind == "number"):
+            raise UsageError(
+                f"--start {start}: {description.source} has no dates, so that a sample has no "
+                "place in the calendar. Leave it out."
+            )
+        if known is not None and not (own and own.names):
+            raise UsageError(
+                "--known-file has no meaning here: this model was trained without --known. Leave "
+                "it out."
+            )
+        at = None if start is None or time is None else writing.seconds_of(start, time)
+        if own is None:
+            return Places(None if at is None else np.full(n, at), None)
+        if own.names and known is None and at is not None:
+            raise UsageError(
+                f"--start needs the values of {', '.join(own.names)} from then on, which this "
+                "model reads and does not generate: --known-file FILE, a table of them with a row "
+                "for each step."
+            )
+        if own.names and known is None and length != description.length:
+            raise UsageError(
+                f"{', '.join(own.names)}: values of {length} steps are needed, and the model keeps "
+                f"those of {description.length}. Give them: --known-file FILE."
+            )
+        drawn_N = np.random.default_rng([seed, keys.SAMPLE]).integers(0, own.number_kept, n)
+        starts = None
+        if at is not None:
+            starts = np.full(n, at)
+        elif own.cycles:
+            starts = np.array(own.starts)[drawn_N]
+        columns = np.zeros((n, length, 0))
+        if own.names:
+            columns = (
+                np.array(own.rows)[drawn_N]
+                if known is None
+                else np.repeat(own.of_table(_table_of(known, own), length)[None], n, axis=0)
+            )
+        seconds = None
+        if own.cycles and time is not None and starts is not None:
+            seconds = writing.seconds(time, starts, length)
+        return Places(starts, own.read(seconds, columns))
 
     def sample_array(
-        self, n: int, seed: int = 0, temperature: float = 1.0, run: int | None = None
+        self,
+        n: int,
+        seed: int = 0,
+        temperature: float = 1.0,
+        run: int | None = None,
+        places: Places | None = None,
     ) -> NDArray[np.float64]:
         """`sample` as an array [n, T, D] float64 as drawn, whatever the model was fitted on."""
         description = self.description
-        if not isinstance(n, int | np.integer) or n < 1:
-            raise UsageError(f"n must be a whole number of at least 1, not {n!r}.")
-        if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-            raise UsageError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}.")
+        _check_draw(n, seed)
+        known_NTW = (places or self.places(n, seed)).known_NTW
         key = jax.random.fold_in(jax.random.key(int(seed)), keys.SAMPLE)
         state, scale = self._run(run), _temperature(temperature)
         blocks = [
@@ -391,6 +488,7 @@ class SeqGAN:
                     nets=self.nets,
                     number=BLOCK,
                     length=description.length,
+                    known_BTW=_block(known_NTW, i),
                 )
             )
             for i in range(-(-n // BLOCK))
@@ -398,7 +496,12 @@ class SeqGAN:
         return description.scaler.inverse(np.concatenate(blocks)[:n].astype(np.float64))
 
     def log_prob(
-        self, x: ArrayLike, temperature: float = 1.0, run: int | None = None
+        self,
+        x: ArrayLike,
+        temperature: float = 1.0,
+        run: int | None = None,
+        start: Any = None,
+        known: Any = None,
     ) -> NDArray[np.float64]:
         """log p(x) of sequences [N, T, D] (or [N, T] where D = 1) in data units, [N], nats.
 
@@ -406,11 +509,60 @@ class SeqGAN:
         The density is of the columns that are learned, in data units: the scaling's Jacobian is
         included. Constant columns and copies of other columns carry no density; where a sequence
         breaks them, or the bounds of a column, or lies where float32 has no density left, it is
-        -inf. `run` picks one of several runs by its number from 0; default the best. Raises
-        NotFittedError, DataError on another shape.
+        -inf. `run` picks one of several runs by its number from 0; default the best. Where the
+        model reads the calendar, `start` is when each sequence starts (a date, or N of them; a
+        DataFrame says it itself), and where it was trained with the setting `known`, `known` holds
+        the values of these columns [N, T, C]. Raises NotFittedError, DataError on another shape.
         """
-        scaler = self.description.scaler
         x_NTD = self._check_shape(x)
+        return self.log_prob_array(x_NTD, temperature, run, self._known_of(x, start, known))
+
+    def _known_of(self, x: Any, start: Any, known: Any) -> NDArray[np.float32] | None:
+        """What is known of given sequences, [N, T, W]; raises DataError where it is not said."""
+        description, own = self.description, self.description.known
+        if own is None:
+            if start is not None or known is not None:
+                raise UsageError(
+                    "start and known have no meaning here: nothing is known in advance of the "
+                    "steps of this model. Leave them out."
+                )
+            return None
+        form, length = description.form, description.length
+        number = len(self._check_shape(x))
+        seconds = None
+        if own.cycles and form is not None and form.time is not None:
+            if start is not None:
+                each = [start] if isinstance(start, str) or not np.ndim(start) else list(start)
+                at = np.array([writing.seconds_of(one, form.time) for one in each])
+            elif (found := _starts_of(x, form, length)) is not None:
+                at = found
+            else:
+                raise DataError(
+                    f"this model reads {own.in_words} of each step: say when each sequence starts, "
+                    "start='2026-01-01' or a list of N dates, or give a DataFrame with its times."
+                )
+            if len(at) not in (1, number):
+                raise DataError(f"start has {len(at)} dates, and there are {number} sequences.")
+            seconds = writing.seconds(form.time, np.broadcast_to(at, number), length)
+        columns = np.zeros((number, length, 0))
+        if own.names:
+            columns = np.asarray(np.nan if known is None else known, float)
+            if columns.shape != (number, length, len(own.names)):
+                raise DataError(
+                    f"this model reads {', '.join(own.names)} of each step (--known): give known="
+                    f"values [N, T, C], here {[number, length, len(own.names)]}."
+                )
+        return own.read(seconds, columns)
+
+    def log_prob_array(
+        self,
+        x_NTD: NDArray[np.float64],
+        temperature: float = 1.0,
+        run: int | None = None,
+        known_NTW: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float64]:
+        """`log_prob` of an array, and what is known of its steps as the policy reads it."""
+        scaler = self.description.scaler
         with np.errstate(over="ignore"):
             rows = scaler.transform(x_NTD).astype(np.float32)
         possible = scaler.matches(x_NTD) & np.isfinite(rows).all(axis=(1, 2))
@@ -420,9 +572,8 @@ class SeqGAN:
         for i in range(0, len(rows), BLOCK):
             block = rows[i : i + BLOCK]
             padded = np.pad(block, ((0, BLOCK - len(block)), (0, 0), (0, 0)))
-            logs = _log_prob(
-                state.best, state.policy_constants, jnp.asarray(padded), scale, nets=self.nets
-            )
+            batch = Batch.complete(jnp.asarray(padded), _block(known_NTW, i // BLOCK))
+            logs = _log_prob(state.best, state.policy_constants, batch, scale, nets=self.nets)
             found, is_density = (np.asarray(each)[: len(block)] for each in logs)
             slopes = scaler.log_derivative(x_NTD[i : i + BLOCK])
             values.append(found + np.sum(slopes * is_density, axis=(1, 2)))
@@ -512,7 +663,11 @@ class SeqGAN:
         columns = support.of(scaler.kinds_K, scaler.scaled, scaler.affine)
         wide: Any = jax.ShapeDtypeStruct((features, (1 + len(SLOW)) * features), jnp.float32)
         second = None if columns is None else wide
-        linear = Baseline(vector, matrix, matrix, vector, matrix, second)
+        of_known: Any = None
+        if model._description.known is not None:
+            width = model._description.known.width
+            of_known = jax.ShapeDtypeStruct((features, width), jnp.float32)
+        linear = Baseline(vector, matrix, matrix, vector, matrix, second, of_known, of_known)
         constants = linear, vector, columns
         nets, abstract = jax.eval_shape(model._initialiser(), model._keys(), constants)
         store, identity = directory.checkpoints(path), model.identity
@@ -530,6 +685,40 @@ def _fitted(value: Value | None) -> Value:
     if value is None:
         raise NotFittedError("this model has not been fitted. Call fit(x) or SeqGAN.load(folder).")
     return value
+
+
+def _check_draw(n: Any, seed: Any) -> None:
+    """Raise UsageError where they are no number of sequences and no seed."""
+    if not isinstance(n, int | np.integer) or n < 1:
+        raise UsageError(f"n must be a whole number of at least 1, not {n!r}.")
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise UsageError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}.")
+
+
+def _block(known_NTW: NDArray[np.float32] | None, i: int) -> jax.Array | None:
+    """The i-th BLOCK of sequences' known, filled up with zeros."""
+    if known_NTW is None:
+        return None
+    block = known_NTW[i * BLOCK : (i + 1) * BLOCK]
+    return jnp.asarray(np.pad(block, ((0, BLOCK - len(block)), (0, 0), (0, 0))))
+
+
+def _table_of(known: Any, own: Known) -> Table:
+    """Values of the columns of --known as a table: of a file, a DataFrame or an array [T, C]."""
+    if isinstance(known, Table):
+        return known
+    frame = layout.frame_of(known)
+    if frame is None:
+        array = np.asarray(known, object).reshape(-1, len(own.names))
+        frame = layout.frame_of(dict(zip(own.names, array.T.tolist(), strict=True)))
+    return tables.of_frame(frame, "frame", "known")
+
+
+def _starts_of(x: Any, form: Form, length: int) -> NDArray[Any] | None:
+    """When the sequences of a table start; None where it does not say."""
+    if not (hasattr(x, "iloc") and hasattr(x, "columns")):
+        return None
+    return writing.starts_of(x, form, length)
 
 
 def _temperature(value: float) -> jax.Array:
@@ -562,12 +751,12 @@ def _initialise(
 def _log_prob(
     params: Params,
     constants: Params,
-    x_BTD: jax.Array,
+    batch: Batch,
     temperature: jax.Array,
     *,
     nets: Networks,
 ) -> tuple[jax.Array, jax.Array]:
     """log pi of each sequence [B], nats, and which values have a density [B, T, D]."""
     policy = bind(nets.policy, params, constants)
-    log_p = log_prob_of_sequences(policy, Batch.complete(x_BTD), temperature)
-    return log_p, policy.is_density(x_BTD)
+    log_p = log_prob_of_sequences(policy, batch, temperature)
+    return log_p, policy.is_density(batch.x)

@@ -29,7 +29,7 @@ class Batch:
 
     @classmethod
     def complete(cls, x: jax.Array, known: jax.Array | None = None) -> Self:
-        """Sequences `[B, T, D]` in which nothing is missing, and what is known in advance of them."""
+        """Sequences `[B, T, D]` in which nothing is missing, and what is known of them."""
         batch, length, _ = x.shape
         known = jnp.zeros((batch, length, 0)) if known is None else known
         return cls(x, jnp.ones(x.shape, bool), jnp.zeros((batch, 0)), known)

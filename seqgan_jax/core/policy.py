@@ -58,8 +58,8 @@ class LSTMPolicy(nnx.Module):
     and to the distribution (`first`); of a mixture, a distribution of its own with more components,
     since levels have many modes.
 
-    What is known of a step in advance, k_t [W], is read when x_t is drawn: the baseline's mean moves
-    by it, W_k k_t is added to the gates' sums, and V k_t to the head's numbers, V = 0 to begin with.
+    What is known of a step in advance, k_t [W], is read when x_t is drawn: the baseline's mean
+    moves by it, W_k k_t is added to the gates' sums, V k_t to the head's numbers; V = 0 at first.
     """
 
     def __init__(

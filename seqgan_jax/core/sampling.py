@@ -20,7 +20,7 @@ from seqgan_jax.core.batch import Batch, LSTMState, Prefixes
 from seqgan_jax.core.policy import LSTMPolicy
 
 Carry = tuple[LSTMState, jax.Array]  # the policy's state, and what it reads next
-# Of one step: its noise [..., P], and what is known of it in advance [..., W], None where nothing is.
+# Of one step: its noise [..., P], and what is known of it [..., W], None where nothing is.
 Inputs = tuple[jax.Array, jax.Array | None]
 Reward = Callable[[Batch], jax.Array]  # [B] of whole sequences
 

@@ -13,6 +13,7 @@ from seqgan_jax.data import missing as gaps
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.files import printable
 from seqgan_jax.data.form import Form
+from seqgan_jax.data.known import Given
 from seqgan_jax.data.missing import Missing
 from seqgan_jax.data.overlap import Windows
 from seqgan_jax.errors import DataError, UsageError
@@ -34,6 +35,7 @@ class Sequences:
       windows: where rows are in the series that they overlap in, where there are several, or a
         table turned out to be windows; they are then split by it.
       form: what the input looked like; None for simulators.
+      given: what is known of their steps in advance; None where nothing is.
     """
 
     x_NTD: np.ndarray
@@ -43,6 +45,7 @@ class Sequences:
     notes: tuple[str, ...] = ()
     windows: Windows | None = None
     form: Form | None = None
+    given: Given | None = None
 
     def check(self, limits_D: Sequence[Limits | None]) -> None:
         """Raise DataError at a value that --log or --bounds does not allow."""
@@ -103,11 +106,15 @@ class Split:
       train_NTD: to learn from.
       validation_NTD: to decide when to stop.
       held_out_NTD: for reports only.
+      rows: which of the sequences are in each.
+      known: what is known in advance of each, [N, T, W] float32; None where nothing is.
     """
 
     train_NTD: np.ndarray
     validation_NTD: np.ndarray
     held_out_NTD: np.ndarray
+    rows: tuple[np.ndarray, ...] = ()
+    known: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
 
 def split(
@@ -129,8 +136,8 @@ def split(
       DataError: a part would be empty.
 
     >>> table = Sequences(np.zeros((100, 20, 3)), ("a", "b", "c"), "x.npy")
-    >>> {part: x.shape for part, x in vars(split(table)).items()}
-    {'train_NTD': (80, 20, 3), 'validation_NTD': (10, 20, 3), 'held_out_NTD': (10, 20, 3)}
+    >>> [rows.shape for rows in split(table).rows], split(table).train_NTD.shape
+    ([(80,), (10,), (10,)], (80, 20, 3))
     """
     for name, value in (("--held-out", held_out), ("--validation", validation)):
         if not 0 < value <= 0.5:
@@ -160,7 +167,9 @@ def split(
             "held-out parts are dropped. Use more data, a smaller --window, or smaller --held-out "
             "and --validation."
         )
-    return Split(*(x[np.sort(part)] for part in parts))
+    rows = tuple(np.sort(part) for part in parts)
+    train, validating, held = (x[part] for part in rows)
+    return Split(train, validating, held, rows)
 
 
 Parts = list[np.ndarray]  # row numbers of the training, validation and held-out parts

@@ -98,6 +98,12 @@ class Sample:
     an id for each sequence, regular times), .txt (a sequence a line) or .npy."""
     step: int | None = None
     """Checkpoint to use. Default: the last."""
+    start: str = ""
+    """Date at which all sequences start, such as 2026-01-31 or "2026-01-31 13:00". Default: drawn
+    from the starts of the training part."""
+    known_file: str = ""
+    """Table of the columns of --known, a row for each step. Default: those of sequences of the
+    training part."""
     gpu: bool = False
     """Compute on a GPU; stops where there is none."""
     overwrite: bool = False
@@ -273,12 +279,12 @@ def _defaults(words: Sequence[str]) -> Config:
 
 
 def _split_columns(data: DataConfig) -> DataConfig:
-    """`--columns Open,Close` is `--columns Open Close`; so are --log and --bounds."""
-    columns, log, bounds = (
+    """`--columns Open,Close` is `--columns Open Close`; so are --log, --bounds and --known."""
+    columns, log, bounds, known = (
         tuple(part for name in words for part in name.split(","))
-        for words in (data.columns, data.log, data.bounds)
+        for words in (data.columns, data.log, data.bounds, data.known)
     )
-    return replace(data, columns=columns, log=log, bounds=bounds)
+    return replace(data, columns=columns, log=log, bounds=bounds, known=known)
 
 
 def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:
@@ -349,7 +355,7 @@ def _inspect(options: Inspect) -> int:
 
 
 def _sample(options: Sample) -> int:
-    from seqgan_jax.data import writing
+    from seqgan_jax.data import tables, writing
 
     out = Path(options.out)
     writing.check_suffix(out)
@@ -362,8 +368,12 @@ def _sample(options: Sample) -> int:
     device.choose(options.gpu)
     device.use_cache()
     model = SeqGAN.load(options.run, step=options.step, say=warn)
-    x_NTD = model.sample_array(options.n, seed=options.seed, temperature=options.temperature)
-    model.description.save_sequences(out, x_NTD)
+    known = tables.read(Path(options.known_file)) if options.known_file else None
+    places = model.places(options.n, options.seed, options.start or None, known)
+    x_NTD = model.sample_array(
+        options.n, seed=options.seed, temperature=options.temperature, places=places
+    )
+    model.description.save_sequences(out, x_NTD, places.starts_N)
     print(f"wrote {options.n:,} sequences to {printable(out)}")
     return 0
 

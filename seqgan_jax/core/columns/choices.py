@@ -55,12 +55,14 @@ def fit(
     if not chain.choices:
         return columns
     given = (None, None) if known is None else known
-    parts = ((train_NTD, given[0], STEPS), (validation_NTD, given[1], UNSEEN))
-    some, unseen = (
-        _of_steps(columns, linear, chain, *((a if a is None else a[::every]) for a in (part, k)))
-        for part, k, number in parts
-        for every in [1 + part.shape[0] * part.shape[1] // number]
-    )
+
+    def of_part(x_NTD: Array, known_NTW: Array | None, number: int) -> tuple[_Steps, _Steps]:
+        every = 1 + x_NTD.shape[0] * x_NTD.shape[1] // number
+        some = None if known_NTW is None else known_NTW[::every]
+        return _of_steps(columns, linear, chain, x_NTD[::every], some)
+
+    some = of_part(train_NTD, given[0], STEPS)
+    unseen = of_part(validation_NTD, given[1], UNSEEN)
     first, later = (
         _likeliest([_regress(chain, d, *parts) for d in range(columns.layout.features)])
         for parts in zip(some, unseen, strict=True)
@@ -122,7 +124,7 @@ def _of_steps(
         return chain.of_choices(chain.all_carried(read, x_TND)), read, matches
 
     x_TND = jnp.asarray(np.swapaxes(x_NTD, 0, 1), jnp.float32)
-    known_TNW = known_NTW
+    known_TNW = None
     if known_NTW is not None:
         known_TNW = jnp.asarray(np.swapaxes(known_NTW, 0, 1), jnp.float32)
     carried, read, matches = (np.asarray(each) for each in found(x_TND, known_TNW))

@@ -1,6 +1,5 @@
 """SeqGAN: fit, sample, log_prob, save, load."""
 
-import dataclasses
 import hashlib
 import json
 import warnings
@@ -38,6 +37,7 @@ from seqgan_jax.data.layout import (  # noqa: F401
     default_names,
     split,
 )
+from seqgan_jax.data.sequences import KnownSplit, rows_of
 from seqgan_jax.data.shards import Shards, StreamSplit
 from seqgan_jax.data.tables import Table
 from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageError
@@ -219,9 +219,10 @@ class SeqGAN:
             train_NTD, number = parts.train_NTD, len(parts.train_NTD)
             scaler = encoding.fit(train_NTD, names, data, sequences.form)
             if given := sequences.given:
-                in_advance = Known.fit(given[parts.rows[0]])
-                one, two, three = (in_advance.of(given[rows]) for rows in parts.rows)
-                parts = dataclasses.replace(parts, known=(one, two, three))
+                rows = rows_of(sequences, data.held_out, data.validation, seed)
+                in_advance = Known.fit(given[rows[0]])
+                one, two, three = (in_advance.of(given[part]) for part in rows)
+                parts = KnownSplit(**vars(parts), known=(one, two, three))
         train_scaled = scaler.transform(train_NTD)
         validation_scaled = scaler.transform(parts.validation_NTD)
         self._description = Description(
@@ -233,7 +234,7 @@ class SeqGAN:
             form=None if isinstance(sequences, Shards) else sequences.form,
             known=in_advance,
         )
-        both = None if isinstance(parts, StreamSplit) or parts.known is None else parts.known[:2]
+        both = parts.known[:2] if isinstance(parts, KnownSplit) else None
         generator = self.config.generator
         if not all(kind.plain for kind in scaler.kinds_K):
             self._refuse_what_needs_densities()
@@ -307,7 +308,7 @@ class SeqGAN:
         mesh = parallel.make_mesh(run.devices, run.num_seeds, run.batch_size)
         of_train: NDArray[Any] | None = None
         of_validation: NDArray[Any] | None = None
-        if isinstance(parts, Split) and parts.known is not None:
+        if isinstance(parts, KnownSplit):
             of_train, of_validation, _ = parts.known
         rows = scaled(scaler, parts.validation_NTD, "validation")
         validation = on_device(rows, mesh, None, of_validation)

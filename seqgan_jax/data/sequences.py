@@ -106,15 +106,18 @@ class Split:
       train_NTD: to learn from.
       validation_NTD: to decide when to stop.
       held_out_NTD: for reports only.
-      rows: which of the sequences are in each.
-      known: what is known in advance of each, [N, T, W] float32; None where nothing is.
     """
 
     train_NTD: np.ndarray
     validation_NTD: np.ndarray
     held_out_NTD: np.ndarray
-    rows: tuple[np.ndarray, ...] = ()
-    known: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class KnownSplit(Split):
+    """The same, and what is known in advance of the steps of each part, [N, T, W] float32."""
+
+    known: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def split(
@@ -136,9 +139,21 @@ def split(
       DataError: a part would be empty.
 
     >>> table = Sequences(np.zeros((100, 20, 3)), ("a", "b", "c"), "x.npy")
-    >>> [rows.shape for rows in split(table).rows], split(table).train_NTD.shape
-    ([(80,), (10,), (10,)], (80, 20, 3))
+    >>> {part: x.shape for part, x in vars(split(table)).items()}
+    {'train_NTD': (80, 20, 3), 'validation_NTD': (10, 20, 3), 'held_out_NTD': (10, 20, 3)}
     """
+    return Split(
+        *(sequences.x_NTD[rows] for rows in rows_of(sequences, held_out, validation, seed))
+    )
+
+
+Parts = list[np.ndarray]  # row numbers of the training, validation and held-out parts
+
+
+def rows_of(
+    sequences: Sequences, held_out: float = 0.1, validation: float = 0.1, seed: int = 88
+) -> Parts:
+    """Which sequences are in the three parts of `split`, in their order; raises as it does."""
     for name, value in (("--held-out", held_out), ("--validation", validation)):
         if not 0 < value <= 0.5:
             raise UsageError(f"{name} {value:g} is impossible. It must be above 0, at most 0.5.")
@@ -167,12 +182,7 @@ def split(
             "held-out parts are dropped. Use more data, a smaller --window, or smaller --held-out "
             "and --validation."
         )
-    rows = tuple(np.sort(part) for part in parts)
-    train, validating, held = (x[part] for part in rows)
-    return Split(train, validating, held, rows)
-
-
-Parts = list[np.ndarray]  # row numbers of the training, validation and held-out parts
+    return [np.sort(part) for part in parts]
 
 
 def _whole_series(series_N: np.ndarray, wanted: Sequence[int], seed: int) -> Parts | None:

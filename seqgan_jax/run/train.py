@@ -16,7 +16,7 @@ from seqgan_jax.config import Config
 from seqgan_jax.core import parallel
 from seqgan_jax.core.batch import TrainState, num_params
 from seqgan_jax.data import files, inspection, layout, shards
-from seqgan_jax.data.sequences import Split
+from seqgan_jax.data.sequences import KnownSplit, Split
 from seqgan_jax.errors import CheckpointError, DiskError, SeqGANError, UsageError
 from seqgan_jax.model import SeqGAN
 from seqgan_jax.run import checkpoint, directory, health, loop, signals
@@ -300,7 +300,7 @@ def _finish(model: SeqGAN, parts: Split | shards.StreamSplit, run_dir: Path, say
     """The held-out likelihood, `final_samples.txt`, and the picture of the metrics."""
     description, settings = model.description, model.config.run
     held_out_NTD, known_NTW = parts.held_out_NTD, None
-    if isinstance(parts, Split) and parts.known is not None:
+    if isinstance(parts, KnownSplit):
         known_NTW = parts.known[2]
     inside = description.scaler.matches(held_out_NTD)
     if not inside.all():

@@ -1,4 +1,4 @@
-"""The pages on data and columns are true: their code runs, each command prints what they say.
+"""The pages on data, columns and the calendar are true: their code runs, each command prints what they say.
 
 `python tests/test_docs.py` writes them anew.
 """
@@ -16,7 +16,7 @@ import pytest
 from seqgan_jax.run import cli
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGES = ("data.md", "columns.md")
+PAGES = ("data.md", "columns.md", "calendar.md")
 
 
 def run(command):

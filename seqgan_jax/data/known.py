@@ -200,16 +200,22 @@ class Known:
         return ", ".join((*self.cycles, *self.names))
 
     def read(self, seconds_NT: np.ndarray | None, columns_NTC: np.ndarray) -> np.ndarray:
-        """What policy and discriminator read, [N, T, W] float32; words are one-hot."""
+        """What policy and discriminator read, [N, T, W] float32; words are one-hot.
+
+        Of columns also what they were the step before (at the first step, what they are): where a
+        promotion ends, a value falls by as much as it rose.
+        """
         parts = []
         if self.cycles and seconds_NT is not None:
             parts.append(places(seconds_NT, self.cycles, self.step, self.timezone))
-        for c, words in enumerate(self.words):
-            values = columns_NTC[..., c]
-            if words:
-                parts.append((values[..., None] == np.arange(len(words))).astype(float))
-            else:
-                parts.append(((values - self.mean[c]) / self.scale[c])[..., None])
+        before_NTC = np.concatenate([columns_NTC[:, :1], columns_NTC[:, :-1]], axis=1)
+        for values_NTC in (columns_NTC, before_NTC):
+            for c, words in enumerate(self.words):
+                values = values_NTC[..., c]
+                if words:
+                    parts.append((values[..., None] == np.arange(len(words))).astype(float))
+                else:
+                    parts.append(((values - self.mean[c]) / self.scale[c])[..., None])
         return np.concatenate(parts, axis=-1).astype(np.float32)
 
     def of(self, given: Given) -> np.ndarray:

@@ -38,7 +38,7 @@ def read(frame, **settings):
 def by_pandas(dates):
     """Phases of day, week and year by pandas' own calendar."""
     day = (dates - dates.normalize()) / pd.Timedelta(days=1)
-    start = pd.to_datetime(dict(year=dates.year, month=1, day=1))
+    start = pd.to_datetime({"year": dates.year, "month": 1, "day": 1})
     length = np.where(dates.is_leap_year, 366, 365)
     year = (dates - pd.DatetimeIndex(start)) / pd.Timedelta(days=1) / length
     return np.asarray(day), np.asarray((dates.day_of_week + day) / 7), np.asarray(year)
@@ -107,8 +107,8 @@ def test_columns_of_known_are_standardised_and_words_are_one_hot():
     train = found.given[rows_of(found)[0]]
     fitted = Known.fit(train)
     out = fitted.of(found.given)
-    assert out.shape == (len(found.x_NTD), 12, 5)
-    assert fitted.width == 5
+    assert out.shape == (len(found.x_NTD), 12, 10)
+    assert fitted.width == 10
     assert abs(fitted.of(train)[..., 0].mean()) < 1e-5
     assert abs(fitted.of(train)[..., 0].std() - 1) < 1e-5
     price = frame["price"].to_numpy()
@@ -117,6 +117,8 @@ def test_columns_of_known_are_standardised_and_words_are_one_hot():
     for w, word in enumerate(fitted.words[1]):
         assert (out[7, :, 1 + w] == (frame["deal"] == word)[7:19]).all()
     assert len(np.unique(out[..., 4])) == 2
+    assert (out[:, 1:, 5:] == out[:, :-1, :5]).all()  # the step before
+    assert (out[:, 0, 5:] == out[:, 0, :5]).all()
     assert Known.from_json(fitted.to_json()) == fitted
 
 

@@ -1,4 +1,4 @@
-"""The pages on data, columns and the calendar are true: their code runs, each command prints what they say.
+"""The pages on data, columns and the calendar are true: what they run prints what they say.
 
 `python tests/test_docs.py` writes them anew.
 """

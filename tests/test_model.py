@@ -305,7 +305,7 @@ def test_a_frame_in_gives_a_frame_out(tmp_path):
     pd.testing.assert_frame_equal(new, again.sample(25, seed=1))
     log_p = again.log_prob(new)
     values = new[["sales", "price", "open"]].to_numpy(float).reshape(25, 8, 3)
-    assert np.array_equal(log_p, model.log_prob(values))
+    assert np.array_equal(log_p, model.log_prob(values, start=list(starts)))
     with pytest.raises(DataError, match="no column 'price'"):
         model.log_prob(new.drop(columns="price"))
     with pytest.raises(DataError, match=r"sequences of 40 to 40 rows.*8 steps"):

@@ -273,7 +273,7 @@ def test_a_table_in_gives_a_table_out():
     assert sample_main(["save", "-n", "30", "-o", "new.csv"]) == 0
     first = Path("new.csv").read_text().splitlines()
     assert first[0] == "sequence,date,Open,Close,Trades"
-    assert re.fullmatch(r"0,2020-01-01,-?\d+\.\d{3},-?\d+\.\d{3},-?\d+", first[1])
+    assert re.fullmatch(r"0,2020-\d\d-\d\d,-?\d+\.\d{3},-?\d+\.\d{3},-?\d+", first[1])
     assert first[6].startswith("0,2020-01-06,")
     assert first[7].startswith("1,2020-01-01,")
     assert sample_main(["save", "-n", "30", "-o", "new.parquet"]) == 0

@@ -75,6 +75,12 @@ class DataConfig:
     """Steps in a sequence. Default: 20 of one long series or a simulator; else whole sequences."""
     stride: Annotated[int, Range(1, 1e9)] = 1
     """Steps from one window to the next."""
+    calendar: Literal["auto", "none"] = "auto"
+    """auto: hour of day, day of week and day of year, as step and span allow, are known in advance
+    of each step where windows are cut from series with regular dates; none: they are not."""
+    known: tuple[str, ...] = ()
+    """Columns that are known in advance of each step (price, holiday, a forecast): they are read
+    and never generated. Numbers, yes and no, or words."""
     columns: tuple[str, ...] = ()
     """Columns of a table to learn, in this order. Default: all that are numbers."""
     log: tuple[str, ...] = ()

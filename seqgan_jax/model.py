@@ -8,7 +8,7 @@ from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +26,21 @@ from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import over_seeds
 from seqgan_jax.core.policy import bind, log_prob_of_sequences
-from seqgan_jax.data import bounds, encoding, history, layout, overlap, shards, statics, writing
+from seqgan_jax.data import (
+    bounds,
+    encoding,
+    history,
+    layout,
+    overlap,
+    shards,
+    statics,
+    tables,
+    writing,
+)
 from seqgan_jax.data.arrays import as_array
 from seqgan_jax.data.form import TABLES, Form
 from seqgan_jax.data.history import History
+from seqgan_jax.data.known import Known
 from seqgan_jax.data.layout import (  # noqa: F401
     Scaler,
     Sequences,
@@ -38,8 +49,10 @@ from seqgan_jax.data.layout import (  # noqa: F401
     default_names,
     split,
 )
+from seqgan_jax.data.sequences import KnownSplit, rows_of
 from seqgan_jax.data.shards import Shards, StreamSplit
 from seqgan_jax.data.statics import Statics
+from seqgan_jax.data.tables import Table
 from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageError
 from seqgan_jax.run import checkpoint, conditions, continuing, directory, loop
 from seqgan_jax.run.loader import AllData, BatchLoader, StreamedData, on_device, scaled
@@ -67,6 +80,7 @@ class Description:
     form: Form | None = None  # of the input; None of simulators
     windows: bool | None = None  # of longer series; None: not known, of simulators and old models
     statics: Statics | None = None  # of the columns that are constant in each sequence
+    known: Known | None = None  # what is known of each step in advance; None where nothing is
 
     @property
     def is_table(self) -> bool:
@@ -90,9 +104,11 @@ class Description:
         """The same of futures [N, M, T, D]."""
         return self.as_written(x_NMTD.reshape(-1, *x_NMTD.shape[2:])).reshape(x_NMTD.shape)
 
-    def save_sequences(self, path: Path, x_NTD: NDArray[np.float64]) -> None:
+    def save_sequences(
+        self, path: Path, x_NTD: NDArray[np.float64], starts_N: NDArray[Any] | None = None
+    ) -> None:
         """Write samples in the form of the data; see `writing.save_sequences`."""
-        writing.save_sequences(path, self.as_written(x_NTD), self.names, self.form)
+        writing.save_sequences(path, self.as_written(x_NTD), self.names, self.form, starts_N)
 
     def check_length(self, steps: int, what: str) -> tuple[str, ...]:
         """Notes on sequences of so many steps; UsageError where they go on after their end."""
@@ -108,6 +124,7 @@ class Description:
     def to_json(self) -> dict[str, Any]:
         """What a training state depends on, as stored in config.json; the form is beside it."""
         more = {} if self.statics is None else {"statics": self.statics.to_json()}
+        more |= {} if self.known is None else {"known": self.known.to_json()}
         return more | {
             "data": {
                 "names": list(self.names),
@@ -141,10 +158,22 @@ class Description:
         if windows is not None and type(windows) is not bool:
             raise ValueError("windows must be true, false or null")
         stored = content.get("statics")
-        known = None if stored is None else Statics.from_json(stored)
-        if known and max(known.columns) >= len(names):
+        of_statics = None if stored is None else Statics.from_json(stored)
+        if of_statics and max(of_statics.columns) >= len(names):
             raise ValueError("a static column is none")
-        return cls(names, length, str(data["source"]), scaler, counts, form, windows, known)
+        stored = content.get("known")
+        of_known = None if stored is None else Known.from_json(stored)
+        if of_known and of_known.cycles and (form is None or form.time is None):
+            raise ValueError("a calendar is known, and there is no time index")
+        source = str(data["source"])
+        return cls(names, length, source, scaler, counts, form, windows, of_statics, of_known)
+
+
+class Places(NamedTuple):
+    """Where sequences are: when they start, and what is known of their steps."""
+
+    starts_N: NDArray[Any] | None  # seconds since 1970 UTC; None: not told apart by a calendar
+    known_NTW: NDArray[np.float32] | None
 
 
 class SeqGAN:
@@ -221,6 +250,7 @@ class SeqGAN:
         """
         data, seed = self.config.data, self.data_seed
         parts: Split | StreamSplit
+        in_advance: Known | None = None
         if isinstance(sequences, Shards):
             names = default_names(sequences.shape[1])
             limits = bounds.of_columns(data.log, data.bounds, names)
@@ -235,6 +265,11 @@ class SeqGAN:
             parts = split(sequences, data.held_out, data.validation, seed=seed)
             train_NTD, number = parts.train_NTD, len(parts.train_NTD)
             scaler = encoding.fit(train_NTD, names, data, sequences.form)
+            if given := sequences.given:
+                rows = rows_of(sequences, data.held_out, data.validation, seed)
+                in_advance = Known.fit(given[rows[0]])
+                one, two, three = (in_advance.of(given[part]) for part in rows)
+                parts = KnownSplit(**vars(parts), known=(one, two, three))
         train_scaled = scaler.transform(train_NTD)
         validation_scaled = scaler.transform(parts.validation_NTD)
         self._description = Description(
@@ -246,21 +281,22 @@ class SeqGAN:
             form=None if isinstance(sequences, Shards) else sequences.form,
             windows=_are_windows(sequences),
             statics=statics.of(train_NTD, scaler),
+            known=in_advance,
         )
+        both = parts.known[:2] if isinstance(parts, KnownSplit) else None
         generator = self.config.generator
         if not all(kind.plain for kind in scaler.kinds_K):
             self._refuse_what_needs_densities()
         columns = support.of(scaler.kinds_K, scaler.scaled, scaler.affine)
         if columns is None:
             sizes = train_scaled
-            linear = baseline.fit(
-                train_scaled, validation_scaled, generator.covariance, generator.frame
-            )
+            how = generator.covariance, generator.frame
+            linear = baseline.fit(train_scaled, validation_scaled, *how, both)
         else:
             sizes, rest = support.sizes_and_rest(columns, train_scaled)
             unseen = support.sizes_and_rest(columns, validation_scaled)
-            linear = baseline.fit_rest((sizes, rest), unseen, generator.frame)
-            columns = regressions.fit(columns, linear, train_scaled, validation_scaled)
+            linear = baseline.fit_rest((sizes, rest), unseen, generator.frame, both)
+            columns = regressions.fit(columns, linear, train_scaled, validation_scaled, both)
         constants = linear, jnp.asarray(baseline.increment_scale(sizes)), columns
         if generator.policy == "auto":
             self.config = self._with_likeliest_policy(constants, parts)
@@ -319,7 +355,12 @@ class SeqGAN:
         """Run what is left of the three phases on prepared data."""
         run, scaler = self.config.run, self.description.scaler
         mesh = parallel.make_mesh(run.devices, run.num_seeds, run.batch_size)
-        validation = on_device(scaled(scaler, parts.validation_NTD, "validation"), mesh, None)
+        of_train: NDArray[Any] | None = None
+        of_validation: NDArray[Any] | None = None
+        if isinstance(parts, KnownSplit):
+            of_train, of_validation, _ = parts.known
+        rows = scaled(scaler, parts.validation_NTD, "validation")
+        validation = on_device(rows, mesh, None, of_validation)
         numbers = overlap.independent_blocks(parts.validation_NTD)
         blocks = parallel.place(jnp.asarray(numbers), mesh, None)
         loader: BatchLoader
@@ -328,7 +369,7 @@ class SeqGAN:
             loader = StreamedData(parts, scaler, validation, blocks, buffer, self.data_seed, mesh)
         else:
             rows = scaled(scaler, parts.train_NTD, "training")
-            train = on_device(rows, mesh, parallel.BATCH)
+            train = on_device(rows, mesh, parallel.BATCH, of_train)
             loader = AllData(Parts(train, validation, blocks))
         problem = Problem(
             config=self.config,
@@ -401,6 +442,8 @@ class SeqGAN:
         given: Any = None,
         length: int | None = None,
         after: Any = None,
+        start: Any = None,
+        known: Any = None,
     ) -> Any:
         """`n` new sequences in data units; the first m of n are those of `sample(m)`.
 
@@ -426,22 +469,89 @@ class SeqGAN:
         samples gives one with the ids of its sequences, a column `sample` from 0 and times that go
         on from the last of each.
 
+        `start` is the date at which all begin; without it starts are drawn from those of the
+        training part, where a calendar was learned. `known` are the values of the columns of that
+        setting, a table of T rows; without it they are those of a sequence of the training part.
+
         Raises NotFittedError before `fit`, UsageError on impossible arguments, DataError where
         `after` cannot be what the model was fitted on or what is given is too rare.
         """
+        description = self.description
         if after is not None:
+            if start is not None or known is not None:
+                raise UsageError(
+                    "start and known have no meaning with after, which says where it ends. Leave "
+                    "them out."
+                )
             gone_on_from = self._history(after, given)
             x_NMTD = self.futures(n, gone_on_from, length, seed, temperature, run)
             if layout.frame_of(after) is None:
                 return x_NMTD
-            known = self.description
-            x_NMTD = known.futures_as_written(x_NMTD)
-            return writing.futures_frame(x_NMTD, known.written_form, gone_on_from.ends)
-        x_NTD = self.sample_array(n, seed, temperature, run, given, length)
-        description = self.description
+            x_NMTD = description.futures_as_written(x_NMTD)
+            return writing.futures_frame(x_NMTD, description.written_form, gone_on_from.ends)
+        number = len(given) if n is None and hasattr(given, "iloc") else n
+        _check_draw(number, seed, length)
+        assert number is not None
+        places = self.places(number, seed, start, known, length)
+        x_NTD = self.sample_array(n, seed, temperature, run, given, length, places=places)
         if description.form is None or description.form.source != "frame":
             return x_NTD
-        return writing.to_frame(description.as_written(x_NTD), description.form)
+        rows = description.as_written(x_NTD)
+        return writing.to_frame(rows, description.form, places.starts_N)
+
+    def places(
+        self, n: int, seed: int = 0, start: Any = None, known: Any = None, length: int | None = None
+    ) -> Places:
+        """When `n` samples of a seed start, and what is known of their steps; see `sample`.
+
+        Raises:
+          UsageError: a start or values where they have no meaning, or that are missing.
+        """
+        description = self.description
+        length = length or description.length
+        form, own = description.form, description.known
+        time = None if form is None else form.time
+        if start is not None and (time is None or time.kind == "number"):
+            raise UsageError(
+                f"--start {start}: {description.source} has no dates, so that a sample has no "
+                "place in the calendar. Leave it out."
+            )
+        if known is not None and not (own and own.names):
+            raise UsageError(
+                "--known-file has no meaning here: this model was trained without --known. Leave "
+                "it out."
+            )
+        at = None if start is None or time is None else writing.seconds_of(start, time)
+        if own is None:
+            return Places(None if at is None else np.full(n, at), None)
+        if own.names and known is None and at is not None:
+            raise UsageError(
+                f"--start needs the values of {', '.join(own.names)} from then on, which this "
+                "model reads and does not generate: --known-file FILE, a table of them with a row "
+                "for each step."
+            )
+        if own.names and known is None and length != description.length:
+            raise UsageError(
+                f"{', '.join(own.names)}: values of {length} steps are needed, and the model keeps "
+                f"those of {description.length}. Give them: --known-file FILE."
+            )
+        drawn_N = np.random.default_rng([seed, keys.SAMPLE]).integers(0, own.number_kept, n)
+        starts = None
+        if at is not None:
+            starts = np.full(n, at)
+        elif own.cycles:
+            starts = np.array(own.starts)[drawn_N]
+        columns = np.zeros((n, length, 0))
+        if own.names:
+            columns = (
+                np.array(own.rows)[drawn_N]
+                if known is None
+                else np.repeat(own.of_table(_table_of(known, own), length)[None], n, axis=0)
+            )
+        seconds = None
+        if own.cycles and time is not None and starts is not None:
+            seconds = writing.seconds(time, starts, length)
+        return Places(starts, own.read(seconds, columns))
 
     def sample_array(
         self,
@@ -453,6 +563,7 @@ class SeqGAN:
         length: int | None = None,
         after: Any = None,
         say: Callable[[str], None] = warnings.warn,
+        places: Places | None = None,
     ) -> NDArray[np.float64]:
         """`sample` as an array [n, T, D] float64 as drawn, whatever the model was fitted on.
 
@@ -465,6 +576,11 @@ class SeqGAN:
         n = len(asked) if asked is not None and n is None else n
         _check_draw(n, seed, length)
         assert n is not None
+        if given is not None:
+            self._refuse_known("given")
+        if length not in (None, description.length):
+            self._refuse_known("another length")
+        known_NTW = (places or self.places(n, seed, length=length)).known_NTW
         state, scale = self._run(run), _temperature(temperature)
         if length not in (None, description.length):
             assert length is not None
@@ -499,6 +615,7 @@ class SeqGAN:
                     nets=self.nets,
                     number=BLOCK,
                     length=description.length,
+                    known_BTW=_block(known_NTW, i),
                 )
             )
             for i in range(-(-n // BLOCK))
@@ -520,6 +637,7 @@ class SeqGAN:
         See `sample`. Raises UsageError, and DataError where the history breaks what was learned.
         """
         description, data = self.description, self.config.data
+        self._refuse_known("after")
         _check_draw(n, seed, length)
         assert n is not None
         _temperature(temperature)
@@ -540,6 +658,14 @@ class SeqGAN:
         )
         self._say_drift(state, x_NMTD.reshape(-1, *x_NMTD.shape[2:]), longest + length, say)
         return x_NMTD
+
+    def _refuse_known(self, what: str) -> None:
+        """Raise UsageError where something is known in advance: not yet together."""
+        if self.description.known is not None:
+            raise UsageError(
+                f"{what} is not yet possible for a model that reads a calendar or known columns. "
+                "Train without them (--calendar none), or leave it out."
+            )
 
     def _history(self, after: Any, given: Any) -> History:
         if given is not None:
@@ -582,7 +708,12 @@ class SeqGAN:
         )
 
     def log_prob(
-        self, x: ArrayLike, temperature: float = 1.0, run: int | None = None
+        self,
+        x: ArrayLike,
+        temperature: float = 1.0,
+        run: int | None = None,
+        start: Any = None,
+        known: Any = None,
     ) -> NDArray[np.float64]:
         """log p(x) of sequences [N, T, D] (or [N, T] where D = 1) in data units, [N], nats.
 
@@ -590,11 +721,60 @@ class SeqGAN:
         The density is of the columns that are learned, in data units: the scaling's Jacobian is
         included. Constant columns and copies of other columns carry no density; where a sequence
         breaks them, or the bounds of a column, or lies where float32 has no density left, it is
-        -inf. `run` picks one of several runs by its number from 0; default the best. Raises
-        NotFittedError, DataError on another shape.
+        -inf. `run` picks one of several runs by its number from 0; default the best. Where the
+        model reads the calendar, `start` is when each sequence starts (a date, or N of them; a
+        DataFrame says it itself), and where it was trained with the setting `known`, `known` holds
+        the values of these columns [N, T, C]. Raises NotFittedError, DataError on another shape.
         """
-        scaler = self.description.scaler
         x_NTD = self._check_shape(x)
+        return self.log_prob_array(x_NTD, temperature, run, self._known_of(x, start, known))
+
+    def _known_of(self, x: Any, start: Any, known: Any) -> NDArray[np.float32] | None:
+        """What is known of given sequences, [N, T, W]; raises DataError where it is not said."""
+        description, own = self.description, self.description.known
+        if own is None:
+            if start is not None or known is not None:
+                raise UsageError(
+                    "start and known have no meaning here: nothing is known in advance of the "
+                    "steps of this model. Leave them out."
+                )
+            return None
+        form, length = description.form, description.length
+        number = len(self._check_shape(x))
+        seconds = None
+        if own.cycles and form is not None and form.time is not None:
+            if start is not None:
+                each = [start] if isinstance(start, str) or not np.ndim(start) else list(start)
+                at = np.array([writing.seconds_of(one, form.time) for one in each])
+            elif (found := _starts_of(x, form, length)) is not None:
+                at = found
+            else:
+                raise DataError(
+                    f"this model reads {own.in_words} of each step: say when each sequence starts, "
+                    "start='2026-01-01' or a list of N dates, or give a DataFrame with its times."
+                )
+            if len(at) not in (1, number):
+                raise DataError(f"start has {len(at)} dates, and there are {number} sequences.")
+            seconds = writing.seconds(form.time, np.broadcast_to(at, number), length)
+        columns = np.zeros((number, length, 0))
+        if own.names:
+            columns = np.asarray(np.nan if known is None else known, float)
+            if columns.shape != (number, length, len(own.names)):
+                raise DataError(
+                    f"this model reads {', '.join(own.names)} of each step (--known): give known="
+                    f"values [N, T, C], here {[number, length, len(own.names)]}."
+                )
+        return own.read(seconds, columns)
+
+    def log_prob_array(
+        self,
+        x_NTD: NDArray[np.float64],
+        temperature: float = 1.0,
+        run: int | None = None,
+        known_NTW: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float64]:
+        """`log_prob` of an array, and what is known of its steps as the policy reads it."""
+        scaler = self.description.scaler
         with np.errstate(over="ignore"):
             rows = scaler.transform(x_NTD).astype(np.float32)
         possible = scaler.matches(x_NTD) & np.isfinite(rows).all(axis=(1, 2))
@@ -604,9 +784,8 @@ class SeqGAN:
         for i in range(0, len(rows), BLOCK):
             block = rows[i : i + BLOCK]
             padded = np.pad(block, ((0, BLOCK - len(block)), (0, 0), (0, 0)))
-            logs = _log_prob(
-                state.best, state.policy_constants, jnp.asarray(padded), scale, nets=self.nets
-            )
+            batch = Batch.complete(jnp.asarray(padded), _block(known_NTW, i // BLOCK))
+            logs = _log_prob(state.best, state.policy_constants, batch, scale, nets=self.nets)
             found, is_density = (np.asarray(each)[: len(block)] for each in logs)
             slopes = scaler.log_derivative(x_NTD[i : i + BLOCK])
             values.append(found + np.sum(slopes * is_density, axis=(1, 2)))
@@ -698,7 +877,11 @@ class SeqGAN:
         columns = support.of(scaler.kinds_K, scaler.scaled, scaler.affine)
         wide: Any = jax.ShapeDtypeStruct((features, (1 + len(SLOW)) * features), jnp.float32)
         second = None if columns is None else wide
-        linear = Baseline(vector, matrix, matrix, vector, matrix, second)
+        of_known: Any = None
+        if model._description.known is not None:
+            width = model._description.known.width
+            of_known = jax.ShapeDtypeStruct((features, width), jnp.float32)
+        linear = Baseline(vector, matrix, matrix, vector, matrix, second, of_known, of_known)
         constants = linear, vector, columns
         nets, abstract = jax.eval_shape(model._initialiser(), model._keys(), constants)
         store, identity = directory.checkpoints(path), model.identity
@@ -727,7 +910,7 @@ def _are_windows(sequences: Sequences | Shards) -> bool | None:
     return sequences.starts_N is not None or sequences.windows is not None
 
 
-def _check_draw(n: Any, seed: int, length: int | None) -> None:
+def _check_draw(n: Any, seed: Any, length: Any = None) -> None:
     """Raise UsageError where the arguments of a draw are impossible."""
     if not isinstance(n, int | np.integer) or n < 1:
         raise UsageError(f"n must be a whole number of at least 1, not {n!r}.")
@@ -735,6 +918,32 @@ def _check_draw(n: Any, seed: int, length: int | None) -> None:
         raise UsageError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}.")
     if length is not None and (not isinstance(length, int | np.integer) or length < 1):
         raise UsageError(f"length must be a whole number of at least 1, not {length!r}.")
+
+
+def _block(known_NTW: NDArray[np.float32] | None, i: int) -> jax.Array | None:
+    """The i-th BLOCK of sequences' known, filled up with zeros."""
+    if known_NTW is None:
+        return None
+    block = known_NTW[i * BLOCK : (i + 1) * BLOCK]
+    return jnp.asarray(np.pad(block, ((0, BLOCK - len(block)), (0, 0), (0, 0))))
+
+
+def _table_of(known: Any, own: Known) -> Table:
+    """Values of the columns of --known as a table: of a file, a DataFrame or an array [T, C]."""
+    if isinstance(known, Table):
+        return known
+    frame = layout.frame_of(known)
+    if frame is None:
+        array = np.asarray(known, object).reshape(-1, len(own.names))
+        frame = layout.frame_of(dict(zip(own.names, array.T.tolist(), strict=True)))
+    return tables.of_frame(frame, "frame", "known")
+
+
+def _starts_of(x: Any, form: Form, length: int) -> NDArray[Any] | None:
+    """When the sequences of a table start; None where it does not say."""
+    if not (hasattr(x, "iloc") and hasattr(x, "columns")):
+        return None
+    return writing.starts_of(x, form, length)
 
 
 def _temperature(value: float) -> jax.Array:
@@ -767,12 +976,12 @@ def _initialise(
 def _log_prob(
     params: Params,
     constants: Params,
-    x_BTD: jax.Array,
+    batch: Batch,
     temperature: jax.Array,
     *,
     nets: Networks,
 ) -> tuple[jax.Array, jax.Array]:
     """log pi of each sequence [B], nats, and which values have a density [B, T, D]."""
     policy = bind(nets.policy, params, constants)
-    log_p = log_prob_of_sequences(policy, Batch.complete(x_BTD), temperature)
-    return log_p, policy.is_density(x_BTD)
+    log_p = log_prob_of_sequences(policy, batch, temperature)
+    return log_p, policy.is_density(batch.x)

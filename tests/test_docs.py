@@ -1,4 +1,4 @@
-"""The pages on data, columns, going on and conditions are true: code runs, commands print as said.
+"""The pages on data and columns, and others: their code runs, commands print what they say.
 
 `python tests/test_docs.py` writes them anew.
 """
@@ -16,7 +16,7 @@ import pytest
 from seqgan_jax.run import cli
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGES = ("data.md", "columns.md", "continuation.md", "conditions.md")
+PAGES = ("data.md", "columns.md", "continuation.md", "conditions.md", "calendar.md")
 
 
 def run(command):

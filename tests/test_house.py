@@ -21,6 +21,7 @@ ORDER = [
     *("data.grids", "data.kind", "data.kind_finding", "data.kinds"),
     *("data.rule_texts", "data.rule_values", "data.rules", "data.rule_sums"),
     "data.rule_finding",
+    "data.known",
     *(
         "data.sequences",
         "data.windows",

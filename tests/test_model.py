@@ -290,7 +290,10 @@ def test_a_frame_in_gives_a_frame_out(tmp_path):
     assert list(new.columns) == list(x.columns)
     assert new.dtypes.astype(str).tolist() == x.dtypes.astype(str).tolist()
     assert new.index.name == "day"
-    assert (new.index[:8] == x.index[:8]).all()
+    starts = new.index[::8]
+    assert set(starts) <= set(x.index[:33])
+    assert len(set(starts)) > 5
+    assert (new.index[:8] == pd.date_range(starts[0], periods=8)).all()
     assert new["shop"].tolist() == [str(i) for i in range(25) for _ in range(8)]
     assert (new["price"].round(2) == new["price"]).all()
     drawn = model.sample_array(25, seed=1)
@@ -302,7 +305,7 @@ def test_a_frame_in_gives_a_frame_out(tmp_path):
     pd.testing.assert_frame_equal(new, again.sample(25, seed=1))
     log_p = again.log_prob(new)
     values = new[["sales", "price", "open"]].to_numpy(float).reshape(25, 8, 3)
-    assert np.array_equal(log_p, model.log_prob(values))
+    assert np.array_equal(log_p, model.log_prob(values, start=list(starts)))
     with pytest.raises(DataError, match="no column 'price'"):
         model.log_prob(new.drop(columns="price"))
     with pytest.raises(DataError, match=r"sequences of 40 to 40 rows.*8 steps"):

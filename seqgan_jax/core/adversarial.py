@@ -77,8 +77,11 @@ def _discriminator_epoch(
     batches = number // half
     fake_key, real_key, pass_key = jax.random.split(key, 3)
     policy = nets.bind_policy(state.policy, state)
-    fake = Batch.complete(sampling.sample(policy, fake_key, number, parts.train.length))
     real = parts.train.take(jax.random.randint(real_key, (number,), 0, len(parts.train)))
+    # Of real and generated sequences the same is known: by it alone none can be told.
+    known = real.known_if_any
+    x_BTD = sampling.sample(policy, fake_key, number, parts.train.length, known_BTW=known)
+    fake = Batch.complete(x_BTD, known)
     is_real_B = jnp.repeat(jnp.array([1.0, 0.0]), half)
 
     def loss(params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
@@ -197,7 +200,14 @@ def _updates_of_a_round(
         real = parallel.shard_rows(parts.train.take(rows_B))
         if config.gradient == "reinforce":
             samples, advantage_BT, mean = gradients.reinforce_batch(
-                bind(params), bind(state.rollout), reward, gradient_key, length, batch_size, config
+                bind(params),
+                bind(state.rollout),
+                reward,
+                gradient_key,
+                length,
+                batch_size,
+                config,
+                real.known_if_any,
             )
             loss = gradients.reinforce(bind, samples, advantage_BT, real, config)
             grads, metrics = jax.grad(loss, has_aux=True)(params)

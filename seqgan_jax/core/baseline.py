@@ -23,6 +23,7 @@ SHRINKAGES = (0.0, 0.1, 0.5, 1.0)  # of correlations towards none
 STEPS = 50_000  # of all sequences that regressions of mixed columns see
 ROWS = 2000  # validation sequences that decide
 SLOW = (1 / 4, 1 / 16)  # rates of the moving means of mixed columns
+LEAST_RIDGE = 1e-5  # of slopes of what is known in advance, in units of its variance
 
 
 @jax.tree_util.register_dataclass
@@ -32,6 +33,7 @@ class Baseline:
 
     Of mixed columns also + second [x_{t-2}, m_{t-1}, n_{t-1}], where x_0 is x_1, and m and n are
     moving means by the rates SLOW: a level beside quick changes, which no order of 1 or 2 can tell.
+    Where something is known in advance + known k_t, + first_known k_1 at the first step.
     """
 
     first_offset: jax.Array  # [D]
@@ -40,6 +42,8 @@ class Baseline:
     offset: jax.Array  # [D]
     factor: jax.Array  # [D, D], lower triangular
     second: jax.Array | None = None  # [D, 3 D]
+    first_known: jax.Array | None = None  # [D, W]
+    known: jax.Array | None = None  # [D, W]
 
     def constants(self) -> Params:
         """As a policy holds them."""
@@ -55,7 +59,11 @@ class _Candidate(NamedTuple):
 
 
 def fit(
-    train_NTD: Array, validation_NTD: Array, covariance: str = "full", kind: str = "var"
+    train_NTD: Array,
+    validation_NTD: Array,
+    covariance: str = "full",
+    kind: str = "var",
+    known: tuple[Array, Array] | None = None,
 ) -> Baseline:
     """Ridge regression of x_t on x_{t-1}, and the covariances of x_1 and of the residuals.
 
@@ -70,17 +78,35 @@ def fit(
       validation_NTD: scaled sequences that choose.
       covariance: "full" or "diagonal".
       kind: "var"; with "increments" A is the identity, with "levels" zero.
+      known: what is known in advance [N, T, W] of both, partialled out of x_t and x_{t-1} first
+        (Frisch & Waugh 1933): x_t = A x_{t-1} + B k_t + c with B = B_t - A B_{t-1}.
     """
     features = train_NTD.shape[2]
     validation_NTD = validation_NTD[:ROWS]
     first, before, after = train_NTD[:, 0], train_NTD[:, :-1], train_NTD[:, 1:]
+    begin, past, now = validation_NTD[:, :1], validation_NTD[:, :-1], validation_NTD[:, 1:]
+    slopes: list[Array] = []
+    if known is not None:
+        of_train, unseen = known[0], known[1][:ROWS]
+        # The known of the step that is drawn is taken from both it and the step before.
+        sides = (
+            (first[:, None], of_train[:, :1], begin, unseen[:, :1]),
+            (before, of_train[:, 1:], past, unseen[:, 1:]),
+            (after, of_train[:, 1:], now, unseen[:, 1:]),
+        )
+        slopes = [_slopes(*side) for side in sides]
+        left = [
+            (x - k @ slope.T, other - other_k @ slope.T)
+            for slope, (x, k, other, other_k) in zip(slopes, sides, strict=True)
+        ]
+        (first, begin), (before, past), (after, now) = left
+        first = first[:, 0]
     before, after = before.reshape(-1, features), after.reshape(-1, features)
     # The floor keeps exactly dependent columns invertible: 1e-4 of a column's standard deviation.
     floor = 1e-8 * (before.var(axis=0) + 1e-8)
     shrinkages = SHRINKAGES if covariance == "full" and features > 1 else (0.0,)
 
     identity, none = np.eye(features), np.zeros((features, features))
-    past, now = validation_NTD[:, :-1], validation_NTD[:, 1:]
 
     def of_first(shrinkage: float) -> _Candidate:
         factor = _factor(first, floor, covariance, shrinkage)
@@ -96,8 +122,8 @@ def fit(
         of_first(0.0),
         [of_first(most)],
         map(of_first, shrinkages),
-        0.0 * validation_NTD[:, :1],
-        validation_NTD[:, :1],
+        0.0 * begin,
+        begin,
     )
     fixed = {
         "var": [identity, 0.0 * identity],
@@ -114,21 +140,56 @@ def fit(
     )
     plain = [of_later(matrix, most) for matrix in fixed[kind]]
     later = _choose(of_later(least, 0.0), plain, others, past, now)
-    arrays = (start.offset, start.factor, *later)
-    return Baseline(*(jax.numpy.asarray(array, jax.numpy.float32) for array in arrays))
+    arrays = dict(zip(_PLAIN, (start.offset, start.factor, *later), strict=True))
+    if known is not None:
+        of_first_step, of_before, of_after = slopes
+        arrays |= {"first_known": of_first_step, "known": of_after - later.matrix @ of_before}
+    return _baseline(arrays)
+
+
+_PLAIN = ("first_offset", "first_factor", "matrix", "offset", "factor")
+
+
+def _baseline(arrays: dict[str, Array]) -> Baseline:
+    return Baseline(**{k: jax.numpy.asarray(a, jax.numpy.float32) for k, a in arrays.items()})
+
+
+def _slopes(x_NTD: Array, known_NTW: Array, other_NTD: Array, other_NTW: Array) -> Array:
+    """Ridge regression of x_t on k_t with an intercept, [D, W].
+
+    With the ridge, of no slope at all among others, under which the other part has the least error,
+    so that what is known does no harm where it says nothing.
+    """
+    features, width = x_NTD.shape[2], known_NTW.shape[2]
+    y, k = x_NTD.reshape(-1, features), known_NTW.reshape(-1, width).astype(float)
+    mean, level = k.mean(0), y.mean(0)
+    gram, cross = (k - mean).T @ (k - mean) / len(k), (k - mean).T @ (y - level) / len(k)
+    own = np.diag(gram) + 1e-6
+    found = [np.zeros((features, width))]
+    found += [
+        np.linalg.solve(gram + np.diag(ridge * own), cross).T for ridge in (LEAST_RIDGE, *RIDGES)
+    ]
+
+    def error(slope: Array) -> float:
+        return float(np.mean((other_NTD - level - (other_NTW - mean) @ slope.T) ** 2))
+
+    return min(found, key=error)
 
 
 class _Row(NamedTuple):
     """The regression of one column on the step before and on the earlier columns of its step."""
 
-    past: Array  # [4 D], of `_past_of`
+    past: Array  # [4 D], of `_past_of`, and [W] what is known in advance
     earlier: Array  # [D], 0 from its own place on
     offset: float
     scale: float
 
 
 def fit_rest(
-    train: tuple[Array, Array], validation: tuple[Array, Array], kind: str = "var"
+    train: tuple[Array, Array],
+    validation: tuple[Array, Array],
+    kind: str = "var",
+    known: tuple[Array, Array] | None = None,
 ) -> Baseline:
     """The same of columns of which some values are options: each row is fitted on the rest only.
 
@@ -141,8 +202,10 @@ def fit_rest(
       train: sizes [N, T, D], and which values are of the rest [N, T, D] bool.
       validation: the same of those that choose.
       kind: "var"; with "increments" a is the identity, with "levels" zero, and b is zero.
+      known: what is known in advance [N, T, W] of both parts; read beside the past.
     """
-    size_NTD, rest_NTD = (part[:: 1 + len(part) * part.shape[1] // STEPS] for part in train)
+    every = 1 + len(train[0]) * train[0].shape[1] // STEPS
+    size_NTD, rest_NTD = (part[::every] for part in train)
     features = size_NTD.shape[2]
     width = (2 + len(SLOW)) * features
     none = np.zeros((features, width))
@@ -150,14 +213,24 @@ def fit_rest(
     now, rest = size_NTD[:, 1:], rest_NTD[:, 1:]
     first, no_past = (size_NTD[:, :1], rest_NTD[:, :1]), _past_of(0 * size_NTD[:, :2])
     past = _past_of(size_NTD)
+    given = None
+    if known is not None:
+        given = known[0][::every]
+        past = np.concatenate([past, given[:, 1:]], axis=2)
+        fixed = None if fixed is None else np.pad(fixed, ((0, 0), (0, given.shape[2])))
     later, start = [], []
     for d in range(features):
         a = None if fixed is None else fixed[d]
         later.append(_regress(past, now, rest, d, (1e-6, *RIDGES), a))
-        start.append(_regress(no_past, *first, d, RIDGES[1:2], none[0])[0])
+        if given is None:
+            start.append(_regress(no_past, *first, d, RIDGES[1:2], none[0])[0])
+        else:
+            start.append(_regress(given[:, :1], *first, d, RIDGES[1:2], None)[0])
 
     unseen, counts = (part[:ROWS] for part in validation)
     unseen_past = _past_of(unseen)
+    if known is not None:
+        unseen_past = np.concatenate([unseen_past, known[1][:ROWS, 1:]], axis=2)
 
     def loss(candidate: Sequence[_Row]) -> float:
         total = 0.0
@@ -169,9 +242,12 @@ def fit_rest(
         return total
 
     begin, after = _assemble(start), _assemble(min(zip(*later, strict=True), key=loss))
-    matrix, second = np.split(after.matrix, [features], axis=1)
-    arrays = (begin.offset, begin.factor, matrix, after.offset, after.factor, second)
-    return Baseline(*(jax.numpy.asarray(array, jax.numpy.float32) for array in arrays))
+    matrix, second, of_known = np.split(after.matrix, [features, width], axis=1)
+    values = (begin.offset, begin.factor, matrix, after.offset, after.factor)
+    arrays = dict(zip(_PLAIN, values, strict=True)) | {"second": second}
+    if known is not None:
+        arrays |= {"first_known": begin.matrix, "known": of_known}
+    return _baseline(arrays)
 
 
 def _past_of(x_NTD: Array) -> Array:

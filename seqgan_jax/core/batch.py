@@ -25,13 +25,19 @@ class Batch:
     x: jax.Array  # [B, T, D] values
     mask: jax.Array  # [B, T, D] bool: the value is there and counts; all true today
     static: jax.Array  # [B, W] what each sequence is about; W = 0 today
-    known: jax.Array  # [B, T, W] what is known in advance of each step; W = 0 today
+    known: jax.Array  # [B, T, W] what is known in advance of each step; W = 0: nothing
 
     @classmethod
-    def complete(cls, x: jax.Array) -> Self:
-        """Sequences `[B, T, D]` in which nothing is missing and of which nothing else is known."""
+    def complete(cls, x: jax.Array, known: jax.Array | None = None) -> Self:
+        """Sequences `[B, T, D]` in which nothing is missing, and what is known of them."""
         batch, length, _ = x.shape
-        return cls(x, jnp.ones(x.shape, bool), jnp.zeros((batch, 0)), jnp.zeros((batch, length, 0)))
+        known = jnp.zeros((batch, length, 0)) if known is None else known
+        return cls(x, jnp.ones(x.shape, bool), jnp.zeros((batch, 0)), known)
+
+    @property
+    def known_if_any(self) -> jax.Array | None:
+        """`known`, None where W = 0: programs without it have no operation for it."""
+        return self.known if self.known.shape[-1] else None
 
     def take(self, rows: Any) -> Self:
         """Some of the sequences: a slice or indices."""
@@ -44,6 +50,11 @@ class Batch:
     def length(self) -> int:
         """T."""
         return self.x.shape[1]
+
+    @property
+    def known_parts(self) -> list[jax.Array]:
+        """`known` as a list of what there is of it, for concatenation."""
+        return [self.known] if self.known.shape[-1] else []
 
 
 def join(*batches: Batch) -> Batch:

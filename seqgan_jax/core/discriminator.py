@@ -81,7 +81,8 @@ class Discriminator(nnx.Module):
 
     Channels are the values, their first differences at unit variance (without them slow series
     look alike at any roughness) and the position in the sequence (pooling forgets it). Of columns
-    that are not plain continuous also which option each value is; words have no value.
+    that are not plain continuous also which option each value is; words have no value. And what is
+    known of each step in advance, `known` numbers.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Discriminator(nnx.Module):
         keep_prob: float,
         increment_scale: jax.Array,
         columns: Columns | None = None,
+        known: int = 0,
         *,
         channels: int = 32,
         width: int = 3,
@@ -99,7 +101,7 @@ class Discriminator(nnx.Module):
         self.keep_prob = keep_prob
         self.increment_scale = Constant(increment_scale)
         self.encode = Encoder(columns)
-        self.conv1 = Dense(width * (2 * features + self.encode.added + 1), channels)
+        self.conv1 = Dense(width * (2 * features + self.encode.added + known + 1), channels)
         self.conv2 = Dense(width * channels, channels)
         self.highway = Highway(2 * channels)
         self.hidden = Dense(2 * channels, channels)
@@ -122,7 +124,7 @@ class Discriminator(nnx.Module):
         position = jnp.broadcast_to(
             jnp.linspace(-1.0, 1.0, self.length)[None, :, None], (*x_BTD.shape[:2], 1)
         )
-        x = jnp.concatenate([x_BTD, increments, *added, position], axis=-1)
+        x = jnp.concatenate([x_BTD, increments, *added, *batch.known_parts, position], axis=-1)
         x = self._convolve(self.conv2, self._convolve(self.conv1, x))
         x = jnp.concatenate([x.mean(axis=1), x.max(axis=1)], axis=-1)
         x = self.highway(x) * factors[0]

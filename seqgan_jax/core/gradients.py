@@ -67,17 +67,20 @@ def reinforce_batch(
     length: int,
     batch: int,
     config: AdversarialConfig,
+    known_BTW: jax.Array | None = None,
 ) -> tuple[Batch, jax.Array, jax.Array]:
     """Samples, their advantages `[B, T]` and their mean reward. Consumes `key`.
 
     Yu et al. 2017, algorithm 1, with A_t = Q_t - Q_{t-1} in place of Q_t.
     """
     sample_key, rollout_key = jax.random.split(key)
-    x_BTD = sampling.sample(policy, sample_key, batch, length)
-    number, asked, every = config.rollout_num, config.rollouts_at_once, config.rollout_every
-    q_BQ = sampling.q_values(rollout_policy, reward, x_BTD, rollout_key, number, asked, every)
+    x_BTD = sampling.sample(policy, sample_key, batch, length, known_BTW=known_BTW)
+    every = config.rollout_every
+    how = config.rollout_num, config.rollouts_at_once, every
+    q_BQ = sampling.q_values(rollout_policy, reward, x_BTD, rollout_key, *how, known_BTW)
     advantage_BT = sampling.over_steps(sampling.advantages(q_BQ), length, every)
-    return Batch.complete(jax.lax.stop_gradient(x_BTD)), advantage_BT, jnp.mean(q_BQ[:, -1])
+    samples = Batch.complete(jax.lax.stop_gradient(x_BTD), known_BTW)
+    return samples, advantage_BT, jnp.mean(q_BQ[:, -1])
 
 
 def reinforce(
@@ -95,11 +98,16 @@ def reinforce(
 def pathwise(
     bind: Bind, reward: Reward, noise_TBP: jax.Array, real: Batch, config: AdversarialConfig
 ) -> Loss:
-    """Minus the mean reward a step of samples made from `noise_TBP`, differentiated through."""
+    """Minus the mean reward a step of samples made from `noise_TBP`, differentiated through.
+
+    What is known of the steps of `real`, of which there are as many, is known of the samples'.
+    """
 
     def loss(params: Params) -> tuple[jax.Array, Metrics]:
         policy = bind(params)
-        samples = Batch.complete(sampling.sample_from_noise(policy, noise_TBP))
+        known = real.known_if_any
+        x_BTD = sampling.sample_from_noise(policy, noise_TBP, known_BTW=known)
+        samples = Batch.complete(x_BTD, known)
         _, value, metrics = _with_regularisers(policy, samples, real, config)
         mean = jnp.mean(reward(samples))
         return value - mean / samples.length, metrics | {"reward": mean}

@@ -54,10 +54,11 @@ def init(
     gen_key, dis_key = jax.random.split(key)
     gen_def, gen_params, gen_constants = policy.init(gen_key, gen, baseline, columns)
     keep_prob, features = dis.dis_dropout_keep_prob, increment_scale.shape[0]
+    known = 0 if baseline.known is None else baseline.known.shape[1]
     module = (
-        ReferenceDiscriminator(length, features, keep_prob, columns)
+        ReferenceDiscriminator(length, features, keep_prob, columns, known)
         if dis.dis_size == "reference"
-        else Discriminator(length, keep_prob, increment_scale, columns)
+        else Discriminator(length, keep_prob, increment_scale, columns, known)
     )
     dis_def, dis_params, dis_constants = discriminator.init(dis_key, module)
     state = TrainState(

@@ -57,6 +57,9 @@ class LSTMPolicy(nnx.Module):
     an untrained policy is the baseline. The first step has a learned input to the LSTM (`start`)
     and to the distribution (`first`); of a mixture, a distribution of its own with more components,
     since levels have many modes.
+
+    What is known of a step in advance, k_t [W], is read when x_t is drawn: the baseline's mean
+    moves by it, W_k k_t is added to the gates' sums, V k_t to the head's numbers; V = 0 at first.
     """
 
     def __init__(
@@ -100,6 +103,11 @@ class LSTMPolicy(nnx.Module):
         self.first = nnx.Param(jnp.asarray(first, jnp.float32))
         self.weights = _variables(self.chain.weights(rngs.params()), nnx.Param)
         self.first_weights = _variables(self.first_chain.weights(rngs.params()), nnx.Param)
+        self.num_known = width = 0 if baseline.known is None else baseline.known.shape[1]
+        if width:
+            self.known_input = nnx.Param(lecun(rngs.params(), (width, 4 * hidden_dim)))
+            self.known_head = nnx.Param(jnp.zeros((width, outputs)))
+            self.known_first = nnx.Param(jnp.zeros((width, self.first.shape[0])))
         self.baseline = _variables(baseline.constants(), Constant)
         described = {} if columns is None else columns.support.constants()
         self.support = _variables(described, Constant)
@@ -140,30 +148,53 @@ class LSTMPolicy(nnx.Module):
     def _top(self, state: LSTMState) -> jax.Array:
         return state.h[..., -self.hidden_dim :]
 
-    def _project(self, inputs: jax.Array) -> jax.Array:
-        return inputs[..., : self.chain.num_read] @ self.input[...] + _row(self.bias, inputs.ndim)
+    def _project(self, inputs: jax.Array, known: jax.Array | None) -> jax.Array:
+        read = inputs[..., : self.chain.num_read]
+        projected = read @ self.input[...] + _row(self.bias, inputs.ndim)
+        return projected if known is None else projected + known @ self.known_input[...]
 
     def begin(
-        self, batch: int, temperature: float | jax.Array = 1.0
+        self,
+        batch: int,
+        temperature: float | jax.Array = 1.0,
+        known: jax.Array | None = None,
     ) -> tuple[LSTMState, Step | MixedStep]:
-        """The state after the start input, and the distribution of the first value."""
+        """The state after the start input, and the distribution of the first value.
+
+        `known` [B, W] is of the first step.
+        """
         start = jnp.broadcast_to(self.start[...] + self.bias[...], (batch, 4 * self.hidden_dim))
+        if known is not None:
+            start = start + known @ self.known_input[...]
         zero = jnp.zeros((batch, self.layers * self.hidden_dim))
         state = self._cell(LSTMState(zero, zero), start)
         raw = jnp.broadcast_to(_row(self.first, 2), (batch, self.first.shape[0]))
         if self._one_chain:
             raw = self._top(state) @ self.head[...] + raw + _row(self.head_bias, 2)
-        context = self.first_chain.context(self._constants, None)
+        if known is not None:
+            raw = raw + known @ self.known_first[...]
+        constants = self._constants
+        context = self.first_chain.context(constants, None)
+        context = context.moved(known, constants.get("first_known"))
         weights = _values(self.first_weights)
         return state, self.first_chain.step(raw, weights, temperature, context)
 
     def step(
-        self, state: LSTMState, inputs: jax.Array, temperature: float | jax.Array = 1.0
+        self,
+        state: LSTMState,
+        inputs: jax.Array,
+        temperature: float | jax.Array = 1.0,
+        known: jax.Array | None = None,
     ) -> tuple[LSTMState, Step | MixedStep]:
-        """One later step: the state after reading `[..., U]`, and the next value's distribution."""
-        state = self._cell(state, self._project(inputs))
-        context = self.chain.context(self._constants, self.chain.past(inputs))
-        return state, self._later(state, inputs, context, temperature)
+        """One later step: the state after reading `[..., U]`, and the next value's distribution.
+
+        `known` [..., W] is of the step to be drawn.
+        """
+        state = self._cell(state, self._project(inputs, known))
+        constants = self._constants
+        context = self.chain.context(constants, self.chain.past(inputs))
+        context = context.moved(known, constants.get("known"))
+        return state, self._later(state, inputs, context, temperature, known)
 
     def _later(
         self,
@@ -171,8 +202,11 @@ class LSTMPolicy(nnx.Module):
         inputs: jax.Array,
         context: Context,
         temperature: float | jax.Array,
+        known: jax.Array | None,
     ) -> Step | MixedStep:
         raw = self._top(state) @ self.head[...] + _row(self.head_bias, state.h.ndim)
+        if known is not None:
+            raw = raw + known @ self.known_head[...]
         return self.chain.step(raw, _values(self.weights), temperature, context, inputs)
 
     def next_inputs(self, inputs: jax.Array, x: jax.Array, read: jax.Array) -> jax.Array:
@@ -184,7 +218,10 @@ class LSTMPolicy(nnx.Module):
         return self.chain.carried(read, x, None)
 
     def teacher_forced(
-        self, x_BTD: jax.Array, temperature: float | jax.Array = 1.0
+        self,
+        x_BTD: jax.Array,
+        temperature: float | jax.Array = 1.0,
+        known_BTW: jax.Array | None = None,
     ) -> tuple[Prefixes, Step | MixedStep, Step | MixedStep]:
         """States and distributions at every step of given sequences, in one pass.
 
@@ -195,9 +232,11 @@ class LSTMPolicy(nnx.Module):
           x_2 .. x_T `[T-1, B]`.
         """
         x_TBD = jnp.swapaxes(x_BTD, 0, 1)
-        start, first = self.begin(x_BTD.shape[0], temperature)
-        past = self.chain.all_past(self._constants, x_TBD[:-1])
-        context = self.chain.context(self._constants, past)
+        now, then = (None, None) if known_BTW is None else _first_and_later(known_BTW)
+        start, first = self.begin(x_BTD.shape[0], temperature, now)
+        constants = self._constants
+        past = self.chain.all_past(constants, x_TBD[:-1])
+        context = self.chain.context(constants, past).moved(then, constants.get("known"))
         reads = [first.context.read(x_TBD[0])[None], context.read(x_TBD[1:])]
         inputs_TBU = self.chain.all_carried(jnp.concatenate(reads), x_TBD)
 
@@ -205,13 +244,13 @@ class LSTMPolicy(nnx.Module):
             state = self._cell(state, projected)
             return state, state
 
-        _, states = lax.scan(body, start, self._project(inputs_TBU[:-1]))
-        later = self._later(states, inputs_TBU[:-1], context, temperature)
+        _, states = lax.scan(body, start, self._project(inputs_TBU[:-1], then))
+        later = self._later(states, inputs_TBU[:-1], context, temperature, then)
         states = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start, states)
         return Prefixes(x_BTD, states, inputs_TBU), first, later
 
     def is_density(self, x_BTD: jax.Array) -> jax.Array:
-        """Which values have a density and not a mass, `[B, T, D]` bool."""
+        """Which values have a density and not a mass, `[B, T, D]` bool; known or not, the same."""
         _, first, later = self.teacher_forced(x_BTD)
         x_TBD = jnp.swapaxes(x_BTD, 0, 1)
         now, then = first.context, later.context
@@ -220,16 +259,22 @@ class LSTMPolicy(nnx.Module):
 
     def log_prob(self, batch: Batch, temperature: float | jax.Array = 1.0) -> jax.Array:
         """log pi(x_td | x_<t, x_t,<d) by teacher forcing, `[B, T, D]`, nats; 0 where masked."""
-        _, first, later = self.teacher_forced(batch.x, temperature)
+        _, first, later = self.teacher_forced(batch.x, temperature, batch.known_if_any)
         x_TBD = jnp.swapaxes(batch.x, 0, 1)
         return _over_steps(first.log_prob(x_TBD[0]), later.log_prob(x_TBD[1:]), batch)
 
     def log_prob_and_entropy(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """`log_prob` and the entropies of the same distributions, `[B, T, D]` each, nats."""
-        _, first, later = self.teacher_forced(batch.x)
+        _, first, later = self.teacher_forced(batch.x, known_BTW=batch.known_if_any)
         x_TBD = jnp.swapaxes(batch.x, 0, 1)
         log_prob = _over_steps(first.log_prob(x_TBD[0]), later.log_prob(x_TBD[1:]), batch)
         return log_prob, _over_steps(first.entropy(), later.entropy(), batch)  # type: ignore[union-attr]
+
+
+def _first_and_later(known_BTW: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What is known of the first step [B, W], and of later ones [T - 1, B, W]."""
+    known_TBW = jnp.swapaxes(known_BTW, 0, 1)
+    return known_TBW[0], known_TBW[1:]
 
 
 def _over_steps(first_BD: jax.Array, later_TBD: jax.Array, batch: Batch) -> jax.Array:

@@ -24,7 +24,12 @@ class ReferenceDiscriminator(nnx.Module):
     """
 
     def __init__(
-        self, length: int, features: int, keep_prob: float, columns: Columns | None = None
+        self,
+        length: int,
+        features: int,
+        keep_prob: float,
+        columns: Columns | None = None,
+        known: int = 0,
     ) -> None:
         self.keep_prob = keep_prob
         self.encode = Encoder(columns)
@@ -32,7 +37,7 @@ class ReferenceDiscriminator(nnx.Module):
         self.bias1 = nnx.Param(jnp.zeros(64))
         self.kernel2 = nnx.Param(jnp.zeros((3, 3, 64, 32)))
         self.bias2 = nnx.Param(jnp.zeros(32))
-        flat = 32 * length * (features + self.encode.added)
+        flat = 32 * length * (features + self.encode.added + known)
         self.highways = nnx.List([Highway(flat) for _ in range(2)])
         self.sizes = sizes = (flat, 1024, 512, 256, 128, 64, 32)
         self.dense = nnx.List([Dense(a, b) for a, b in itertools.pairwise(sizes)])
@@ -66,7 +71,7 @@ class ReferenceDiscriminator(nnx.Module):
         """Logit of 'real' for each sequence, `[B]`; dropout only where a key is given."""
         factors = dropout_factors(key, self.keep_prob, len(batch), self.sizes)
         x_BTD, added = self.encode(batch.x)
-        x = self._convolved(jnp.concatenate([x_BTD, *added], axis=-1))
+        x = self._convolved(jnp.concatenate([x_BTD, *added, *batch.known_parts], axis=-1))
         for highway in self.highways:
             x = highway(x)
         x = x * factors[0]

@@ -22,16 +22,19 @@ from seqgan_jax.core.columns.mixed import Given, MixedStep
 from seqgan_jax.core.policy import LSTMPolicy
 
 Carry = tuple[LSTMState, jax.Array]  # the policy's state, and what it reads next
+# Of one step: its noise [..., P], and what is known of it [..., W], None where nothing is.
+Inputs = tuple[jax.Array, jax.Array | None]
 Reward = Callable[[Batch], jax.Array]  # [B] of whole sequences
 
 
 def _advance(
     policy: LSTMPolicy, temperature: float | jax.Array
-) -> Callable[[Carry, jax.Array], tuple[Carry, jax.Array]]:
+) -> Callable[[Carry, Inputs], tuple[Carry, jax.Array]]:
     """The body of every sampling scan: one step of all lanes from noise `[..., P]`."""
 
-    def body(carry: Carry, noise: jax.Array) -> tuple[Carry, jax.Array]:
-        state, step = policy.step(*carry, temperature)
+    def body(carry: Carry, inputs: Inputs) -> tuple[Carry, jax.Array]:
+        noise, known = inputs
+        state, step = policy.step(*carry, temperature, known)
         x, read = step.sample(noise)
         return (state, policy.next_inputs(carry[1], x, read)), x
 
@@ -43,16 +46,19 @@ def sample_from_noise(
     noise_TBP: jax.Array,
     temperature: float | jax.Array = 1.0,
     given: Given | None = None,
+    known_BTW: jax.Array | None = None,
 ) -> jax.Array:
     """Free-running sequences `x_BTD` from standard normal noise; differentiable in the policy.
 
     The last axis of the noise has `policy.num_noise` numbers: D of a Gaussian, 2 D of others.
     `given` are values of the first step, `[B, D]`.
     """
-    state, step = policy.begin(noise_TBP.shape[1], temperature)
+    known = None if known_BTW is None else jnp.swapaxes(known_BTW, 0, 1)
+    state, step = policy.begin(noise_TBP.shape[1], temperature, None if known is None else known[0])
     x_BD, read_BR = _first(step, noise_TBP[0], given)
     carry = (state, policy.first_inputs(x_BD, read_BR))
-    _, later = lax.scan(_advance(policy, temperature), carry, noise_TBP[1:])
+    inputs = (noise_TBP[1:], None if known is None else known[1:])
+    _, later = lax.scan(_advance(policy, temperature), carry, inputs)
     return jnp.swapaxes(jnp.concatenate([x_BD[None], later]), 0, 1)
 
 
@@ -70,10 +76,11 @@ def sample(
     length: int,
     temperature: float | jax.Array = 1.0,
     given: Given | None = None,
+    known_BTW: jax.Array | None = None,
 ) -> jax.Array:
     """`batch` free-running sequences `x_BTD`, given values of the first step. Consumes `key`."""
     noise_TBP = parallel.shard(keys.normal(key, (length, batch, policy.num_noise)), 1)
-    return sample_from_noise(policy, noise_TBP, temperature, given)
+    return sample_from_noise(policy, noise_TBP, temperature, given, known_BTW)
 
 
 def first_steps(
@@ -141,7 +148,7 @@ def continuations(
         lambda leaf: jnp.repeat(leaf[ends], number, axis=0), (given.states, given.inputs)
     )
     noise_TLP = _own_noise(policy, keys_BM.reshape(-1), length)
-    _, x_TLD = lax.scan(_advance(policy, temperature), carry, noise_TLP)
+    _, x_TLD = lax.scan(_advance(policy, temperature), carry, (noise_TLP, None))
     return jnp.swapaxes(x_TLD, 0, 1).reshape(batch, number, length, -1)
 
 
@@ -159,9 +166,9 @@ def prefix_lengths(length: int, every: int = 1) -> np.ndarray:
     return np.arange(every, length, every)
 
 
-def prefixes(policy: LSTMPolicy, x_BTD: jax.Array) -> Prefixes:
+def prefixes(policy: LSTMPolicy, x_BTD: jax.Array, known_BTW: jax.Array | None = None) -> Prefixes:
     """States after every prefix, by one teacher-forced pass: they do not depend on the rollout."""
-    return policy.teacher_forced(x_BTD)[0]
+    return policy.teacher_forced(x_BTD, known_BTW=known_BTW)[0]
 
 
 def _start(given: Prefixes, rows: slice | int) -> Carry:
@@ -175,6 +182,7 @@ def rollouts(
     noise_TBLP: jax.Array,
     temperature: float | jax.Array = 1.0,
     every: int = 1,
+    known_BTW: jax.Array | None = None,
 ) -> jax.Array:
     """One stochastic continuation of every prefix of every sequence (Yu et al. 2017, section 3.1).
 
@@ -189,6 +197,7 @@ def rollouts(
       noise_TBLP: standard normal, indexed by scan step and lane; at least one lane.
       temperature: of the rollout policy.
       every: the prefixes of `prefix_lengths(T, every)` are continued.
+      known_BTW: what is known of the steps of each sequence, and of its continuations.
 
     Returns:
       `x_BJTD`, whole sequences: `[b, j]` begins with the first `prefix_lengths(T, every)[j]` values
@@ -206,28 +215,51 @@ def rollouts(
     # Lane l starts after prefix every (l + 1): its state has read all of it but the last value.
     carry = _start(given, slice(every - 1, every * lanes, every))
     carry = jax.tree.map(lambda a: flat(jnp.swapaxes(a, 0, 1)), carry)
-    noise_TLP = flat(noise_TBLP)
+    inputs: Inputs = (flat(noise_TBLP), None)
+    if known_BTW is not None:
+        known_TBLW = jnp.moveaxis(known_BTW[:, scan_times(length, every)], 0, 1)
+        inputs = (inputs[0], flat(known_TBLW))
     advance = _advance(policy, temperature)
 
-    def restart(carry: Carry, new: tuple[jax.Array, jax.Array, Carry]) -> tuple[Carry, jax.Array]:
-        noise_ELP, lane, start = new
+    def restart(carry: Carry, new: tuple[Inputs, jax.Array, Carry]) -> tuple[Carry, jax.Array]:
+        inputs_E, lane, start = new
         carry = jax.tree.map(partial(with_lane, lane=lane), carry, start)
         if every == 1:
-            carry, x_LD = advance(carry, noise_ELP[0])
+            carry, x_LD = advance(carry, jax.tree.map(lambda leaf: leaf[0], inputs_E))
             return carry, x_LD[None]
-        return lax.scan(advance, carry, noise_ELP)
+        return lax.scan(advance, carry, inputs_E)
 
     # No lane is free before step T - every L; from there on one lane each `every` steps, the last
     # one first.
     half = length - every * lanes
-    carry, first = lax.scan(advance, carry, noise_TLP[:half])
+    carry, first = lax.scan(advance, carry, jax.tree.map(lambda leaf: leaf[:half], inputs))
     blocks = -(-length // every)
     begin = every * (blocks - lanes) - 1
     starts = _start(given, slice(begin, begin + every * (lanes - 1) + 1, every))
-    later_noise = noise_TLP[half:].reshape(lanes, every, batch * lanes, -1)
-    _, second = lax.scan(restart, carry, (later_noise, jnp.arange(lanes - 1, -1, -1), starts))
+
+    def by_restart(leaf: jax.Array) -> jax.Array:
+        return leaf[half:].reshape(lanes, every, batch * lanes, -1)
+
+    later = jax.tree.map(by_restart, inputs)
+    _, second = lax.scan(restart, carry, (later, jnp.arange(lanes - 1, -1, -1), starts))
     made_TLD = jnp.concatenate([first, second.reshape(-1, *first.shape[1:])])
     return _unfold(made_TLD.reshape(length, batch, lanes, -1), given.x, every)
+
+
+def scan_times(length: int, every: int = 1) -> np.ndarray:
+    """Which step of its sequence each lane draws at each step of the folded schedule, `[T, L]`.
+
+    From 0. Lane l begins after its first prefix, every (l + 1); from its restart on it lies
+    ceil(T / every) every - T steps ahead of the scan, and what it draws beyond the end is not used.
+
+    >>> scan_times(5).T.tolist(), scan_times(5, 2).T.tolist()
+    ([[1, 2, 3, 4, 4], [2, 3, 4, 3, 4]], [[2, 3, 4, 4, 4]])
+    """
+    lanes, blocks = num_lanes(length, every), -(-length // every)
+    step, lane = np.arange(length)[:, None], np.arange(lanes)[None]
+    restart = length - every * (lane + 1)  # of lane l: the last one is free first
+    second = np.minimum(step + blocks * every - length, length - 1)
+    return np.where(step < restart, step + every * (lane + 1), second)
 
 
 def _unfold(made_TBLD: jax.Array, x_BTD: jax.Array, every: int) -> jax.Array:
@@ -271,16 +303,27 @@ def _divisor(number: int, most: int) -> int:
     return max(n for n in range(1, min(max(1, most), number) + 1) if number % n == 0)
 
 
-def _scored(reward: Reward, x_BJTD: jax.Array, in_pieces: bool) -> jax.Array:
+def _scored(
+    reward: Reward, x_BJTD: jax.Array, in_pieces: bool, known_BTW: jax.Array | None = None
+) -> jax.Array:
     """Rewards `[B, J]`; in pieces of some sequences' prefixes, so that memory stays bounded."""
     batch, number, length, features = x_BJTD.shape
     size = _divisor(batch, SCORED_AT_ONCE // (number * length)) if in_pieces else batch
     pieces = x_BJTD.reshape(batch // size, size * number, length, features)
 
-    def score(x_BTD: jax.Array) -> jax.Array:
-        return reward(Batch.complete(x_BTD))
+    known = known_BTW
+    if known is not None:
+        known = known.reshape(batch // size, size, *known.shape[1:])
 
-    rewards = score(pieces[0]) if size == batch else lax.map(score, pieces)
+    def score(piece: tuple[jax.Array, jax.Array | None]) -> jax.Array:
+        x_BTD, known_BTW = piece
+        if known_BTW is not None:
+            known_BTW = jnp.repeat(known_BTW, number, axis=0)
+        return reward(Batch.complete(x_BTD, known_BTW))
+
+    if size == batch:
+        return score((pieces[0], known_BTW)).reshape(batch, number)
+    rewards = lax.map(score, (pieces, known))
     return rewards.reshape(batch, number)
 
 
@@ -292,6 +335,7 @@ def q_values(
     num_rollouts: int,
     asked: int = 0,
     every: int = 1,
+    known_BTW: jax.Array | None = None,
 ) -> jax.Array:
     """Q_t = mean reward of M rollouts that begin with x_1 .. x_t; at t = T the reward itself.
 
@@ -304,19 +348,19 @@ def q_values(
     """
     batch, length, _ = x_BTD.shape
     lanes = num_lanes(length, every)
-    own_B = reward(Batch.complete(x_BTD))
+    own_B = reward(Batch.complete(x_BTD, known_BTW))
     if lanes == 0:
         return own_B[:, None]
-    given = prefixes(policy, x_BTD)
+    given = prefixes(policy, x_BTD, known_BTW)
 
     def one(key: jax.Array) -> jax.Array:
         shape = (length, batch, lanes, policy.num_noise)
         noise_TBLP = parallel.shard(keys.normal(key, shape), 1)
-        return rollouts(policy, given, noise_TBLP, every=every)
+        return rollouts(policy, given, noise_TBLP, every=every, known_BTW=known_BTW)
 
     number = at_once(asked, num_rollouts, batch, length, every)
     in_pieces = number == 1 or parallel.on_cpu()
-    score = partial(_scored, reward, in_pieces=in_pieces)
+    score = partial(_scored, reward, in_pieces=in_pieces, known_BTW=known_BTW)
 
     def some(keys_M: jax.Array) -> jax.Array:
         x_MBJTD = jax.vmap(one)(keys_M)

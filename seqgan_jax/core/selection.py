@@ -255,11 +255,20 @@ def logit_gap(
     number, width = STEPS * HALF // 4, size // FOLDS
     first = fold * width
     init_key, fake_key, batch_key = jax.random.split(key, 3)
-    drawn = Batch.complete(sampling.sample(policy, fake_key, number + TESTED, length))
+    known = None
+    if policy.num_known:
+        # What is known of the samples to learn on: of sequences outside the fold; of the others: of
+        # all.
+        spread = jnp.asarray(np.linspace(0, size - width, number, endpoint=False), jnp.int32)
+        spread = jnp.where(spread < first, spread, spread + width)
+        others = jnp.asarray(np.linspace(0, size, TESTED, endpoint=False), jnp.int32)
+        known = parts.train.known[jnp.concatenate([spread, others])]
+    x_NTD = sampling.sample(policy, fake_key, number + TESTED, length, known_BTW=known)
+    drawn = Batch.complete(x_NTD, known)
     fake, test = drawn.take(slice(number)), drawn.take(slice(number, None))
     scale = _increment_scale(parts.train, state)
     definition, params, constants = discriminator.init(
-        init_key, Discriminator(length, KEEP_PROB, scale, policy.columns)
+        init_key, Discriminator(length, KEEP_PROB, scale, policy.columns, policy.num_known)
     )
     is_real_B = jnp.repeat(jnp.array([1.0, 0.0]), HALF)
 
@@ -279,12 +288,12 @@ def logit_gap(
     carry = (params, optimiser.init(params))
     (params, _), _ = lax.scan(update, carry, jax.random.split(batch_key, STEPS))
     inner = np.linspace(EDGE * width, (1 - EDGE) * max(width, 1), TESTED, endpoint=False)
-    known = parts.train.take(first + jnp.asarray(inner, jnp.int32))
+    left_out = parts.train.take(first + jnp.asarray(inner, jnp.int32))
     # One pass for all: each shape would be compiled.
-    asked = join(join(parts.validation, known), test)
+    asked = join(join(parts.validation, left_out), test)
     logits = in_blocks(bind(definition, params, constants), asked)
-    real_N, known_M, fake_M = jnp.split(logits, [len(asked) - 2 * TESTED, len(asked) - TESTED])
-    gaps = real_N.mean() - fake_M.mean(), known_M.mean() - fake_M.mean()
+    real_N, left_M, fake_M = jnp.split(logits, [len(asked) - 2 * TESTED, len(asked) - TESTED])
+    gaps = real_N.mean() - fake_M.mean(), left_M.mean() - fake_M.mean()
     shift = moment_shift(test.x, parts.train.x, policy.columns)
     return real_N, *gaps, shift, share_outside(test.x, parts.train)
 

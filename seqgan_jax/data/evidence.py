@@ -28,6 +28,7 @@ ID_NAMES = re.compile(
 )
 STEP_WORDS = re.compile(r"(h|hr|hour|t|time|step|lag|day|d|week|w|month|m|min|year|y|)_?\d+", re.I)
 LONG_RUN = 5  # rows of one entity
+KNOWN = "known in advance"  # why a column of --known is not learned
 MOST_CLASSES = 20
 FEW_COLUMNS = 4  # of a row with a class label before it
 MOST_CHANNELS = 8
@@ -36,7 +37,7 @@ MOST_LOOKED_AT = 10_000  # rows that show whether they are steps or sequences
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the flags ask for: --layout, --id, --time, --label, --columns.
+    """What the flags ask for: --layout, --id, --time, --label, --columns, --known, --calendar.
 
     `like`: categories of the data that these are compared with; None where there are none such.
     `time_format`: in which dates are likely written, "" where nothing is known.
@@ -49,11 +50,14 @@ class Wanted:
     columns: tuple[str, ...] = ()
     like: categories.Like | None = None
     time_format: str = ""
+    known: tuple[str, ...] = ()
+    calendar: str = "none"
 
     @property
     def values(self) -> set[str]:
         """Names of columns that are no ids or times."""
-        return {*self.columns, *dict(self.like or ()), *([self.label] if self.label else ())}
+        own = {self.label} if self.label else set()
+        return {*self.columns, *dict(self.like or ()), *self.known, *own}
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +72,10 @@ class Reading:
       left_out: columns that are not, with the reason; ids and times are not among them.
       notes: what was seen.
       time_columns: that the time index is in.
-      categories: of the learned columns of words, the words whose numbers are the codes.
+      categories: of the learned columns of words, the words whose numbers are the codes; of those
+        of --known, too.
+      known: columns that are known in advance and not learned.
+      calendar: "auto" where the place in the calendar is, too, if there is one.
     """
 
     layout: str
@@ -79,6 +86,8 @@ class Reading:
     notes: tuple[str, ...]
     time_columns: tuple[int, ...] = ()
     categories: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    known: tuple[int, ...] = ()
+    calendar: str = "none"
 
 
 @dataclass(eq=False)
@@ -118,6 +127,7 @@ def read(table: Table, wanted: Wanted) -> Reading:
             "of several. Leave one out."
         )
     found.ids = tuple(table.find(name, "--id") for name in wanted.ids)
+    _leave_out_known(table, wanted, found)
     if wanted.label:
         d = table.find(wanted.label, "--label")
         if layout == "auto" and not found.ids and (not table.has_names or _is_wide(table)):
@@ -125,6 +135,7 @@ def read(table: Table, wanted: Wanted) -> Reading:
         if layout == "rows":
             found.left_out[d] = "a class label"
     if layout == "rows":
+        _refuse_known(table, wanted)
         for d in found.ids:
             found.left_out[d] = "names the sequence"
         return _rows(table, wanted, found)
@@ -195,10 +206,12 @@ def _finish(table: Table, wanted: Wanted, found: _Found, layout: str) -> Reading
     notes = list(found.notes)
     for d, why in found.left_out.items():
         column = table.columns[d]
-        if why != "not in --columns" and (column.name or column.kind != "empty"):
+        if why not in ("not in --columns", KNOWN) and (column.name or column.kind != "empty"):
             name = quote(column.name) if column.name else f"{d + 1}, which has no name"
             notes.append(f"left out column {name}: {why}")
     words = {} if layout == "rows" else _categories(table, wanted, learned)
+    known = tuple(table.find(name, "--known") for name in wanted.known)
+    of_known = _words_of_known(table, known)
     for d, each in words.items():
         name = quote(table.names[d])
         notes.append(f"{name} is learned as a category of {len(each)}: {categories.shown(each)}")
@@ -215,8 +228,28 @@ def _finish(table: Table, wanted: Wanted, found: _Found, layout: str) -> Reading
         found.left_out,
         tuple(notes),
         found.time_columns,
-        words,
+        words | of_known,
+        known,
+        wanted.calendar,
     )
+
+
+def _words_of_known(table: Table, known: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """The words of columns of --known that have words; refuses what cannot be read."""
+    found = {}
+    for d in known:
+        column = table.columns[d]
+        is_words = categories.are_words(column)
+        why = categories.why_not(column, is_asked=True) if is_words else ""
+        why = "it is empty" if column.kind == "empty" else why
+        if why:
+            raise DataError(
+                f"{table.shown}: column {quote(column.name)} cannot be read as known in advance: "
+                f"{why}. Leave it out of --known."
+            )
+        if is_words:
+            found[d] = categories.words_of(column)
+    return found
 
 
 def _categories(table: Table, wanted: Wanted, learned: Sequence[int]) -> dict[int, tuple[str, ...]]:
@@ -239,8 +272,31 @@ def _categories(table: Table, wanted: Wanted, learned: Sequence[int]) -> dict[in
     return found
 
 
+def _leave_out_known(table: Table, wanted: Wanted, found: _Found) -> None:
+    """--known: its columns are no ids, times or values."""
+    if len(set(wanted.known)) < len(wanted.known):
+        raise UsageError("--known names a column twice. Name each once.")
+    for name in wanted.known:
+        others = {"--columns": wanted.columns, "--id": wanted.ids, "--time": wanted.time}
+        if both := [flag for flag, names in others.items() if name in names]:
+            raise UsageError(
+                f"{both[0]} and --known both name {quote(name)}. Leave it out of one: what is "
+                "known in advance is read, and never generated."
+            )
+        found.left_out[table.find(name, "--known")] = KNOWN
+
+
+def _refuse_known(table: Table, wanted: Wanted) -> None:
+    if wanted.known:
+        raise UsageError(
+            f"--known has no meaning for {table.shown}, where a line is a sequence: it names a "
+            "column of which each step has a value. Leave it out."
+        )
+
+
 def _rows(table: Table, wanted: Wanted, found: _Found) -> Reading:
     """A sequence a line: words and a counting first column without a name are no steps."""
+    _refuse_known(table, wanted)
     for d, column in enumerate(table.columns):
         if found.used(d):
             continue

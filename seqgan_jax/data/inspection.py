@@ -69,6 +69,7 @@ class Inspection:
       learned: how that command learns each column, in words; () where there is no command, or the
         data would be streamed.
       rules: between columns, which every sample keeps; found in what would be the training part.
+      known: in words, what is known in advance of each step: its place in the calendar, columns.
     """
 
     source: str
@@ -83,6 +84,7 @@ class Inspection:
     command: str
     learned: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
+    known: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The object that `seqgan inspect --json` prints."""
@@ -248,7 +250,15 @@ def _learned(sequences: Sequences, settings: DataConfig) -> tuple[tuple[str, ...
 
 def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
     """What is in a table, and whether `windows.build` takes it."""
-    wanted = Wanted(settings.layout, settings.id, settings.time, settings.label, settings.columns)
+    wanted = Wanted(
+        settings.layout,
+        settings.id,
+        settings.time,
+        settings.label,
+        settings.columns,
+        known=settings.known,
+        calendar=settings.calendar,
+    )
     cut = Cut.of(settings)
     try:
         reading = evidence.read(table, wanted)
@@ -272,7 +282,7 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         x_LD = np.stack([table.columns[d].values for d in good], 1) if good else np.zeros((1, 0))
     seen = _rows(x_LD, cut) if reading.layout == "rows" else _steps(table, reading, cut, x_LD)
     changes: dict[str, Any] = {}
-    learned, can_train = _NOTHING, not questions
+    learned, can_train, known = _NOTHING, not questions, ""
     if cut.missing == "error" and seen.missing:
         questions.append(_about_missing(seen.missing))
         changes["missing"] = "interpolate"
@@ -280,6 +290,7 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         try:
             found, window = _proposed(table, reading, seen, dataclasses.replace(cut, **changes))
             learned = _learned(found, settings)
+            known = ", ".join((*found.given.cycles, *found.given.names)) if found.given else ""
             changes |= {} if window is None else {"window": window}
         except DataError as error:
             questions.append(str(error))
@@ -306,6 +317,7 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         command=_command(source, settings, changes) if can_train else "",
         learned=learned[0],
         rules=learned[1],
+        known=known,
     )
 
 
@@ -547,6 +559,8 @@ def _how_learned(found: Inspection) -> Iterator[str]:
         for name, words in zip(names, found.learned[:MOST_SHOWN], strict=True):
             line = f"  {name:<{width}}  {printable(words)}"
             yield from textwrap.wrap(line, max(WIDTH, width + 40), **_hung(" " * (width + 4)))
+    if found.known:
+        yield from ("", "known in advance", f"  {printable(found.known)}")
     if found.rules:
         yield from ("", "rules")
         yield from (f"  {printable(rule)}" for rule in found.rules[:MOST_SHOWN])

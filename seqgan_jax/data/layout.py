@@ -43,8 +43,8 @@ BUNDLED = {"weather": Path(__file__).with_name("bundled") / "seattle_weather.csv
 TABLES = (".parquet", ".pq", ".xlsx", ".xlsm")
 LAYOUTS = ("auto", "series", "rows", "long")
 OF_FILES = {"data", "features", "num_sequences", "memory", "buffer"}  # settings without x
-OF_TABLES = {"columns", "id", "time", "label", "duplicates", "missing_values"}
-READING = OF_FILES | OF_TABLES | {"window", "stride", "missing", "limit", "layout"}
+OF_TABLES = {"columns", "id", "time", "label", "duplicates", "missing_values", "known"}
+READING = OF_FILES | OF_TABLES | {"window", "stride", "missing", "limit", "layout", "calendar"}
 Layout = Literal["auto", "series", "rows", "long"]
 
 
@@ -66,6 +66,8 @@ def load(
     limit: int | None = None,
     seed: int = 88,
     like: Form | None = None,
+    known: Sequence[str] = (),
+    calendar: str = "none",
 ) -> Sequences:
     """Sequences from a file, a bundled set or a simulator.
 
@@ -97,6 +99,9 @@ def load(
       limit: longest gap, in steps, that "interpolate" fills in; None for 5.
       seed: of the simulator.
       like: the form of data that these are compared with, whose words have the same codes here.
+      known: columns that are known in advance of each step: they are read, and not learned.
+      calendar: "auto": where windows are cut from series with dates, their place in the calendar is
+        known in advance; "none".
 
     Raises:
       DataError: the source is missing, it is not clear what is in it, or it has a word that `like`
@@ -108,11 +113,20 @@ def load(
     """
     cut = Cut(window, stride, missing, limit, duplicates, tuple(missing_values), features or 1)
     _check(cut, layout, features)
-    for name, value in (("columns", columns), ("id", id), ("time", time)):
+    for name, value in (("columns", columns), ("id", id), ("time", time), ("known", known)):
         if isinstance(value, str):
             raise UsageError(f"{name} must be a list of names, not {value!r}. Write [{value!r}].")
     same = categories.like(like)
-    wanted = Wanted(layout, tuple(id), tuple(time), label, tuple(columns or ()), same)
+    wanted = Wanted(
+        layout,
+        tuple(id),
+        tuple(time),
+        label,
+        tuple(columns or ()),
+        same,
+        known=tuple(known),
+        calendar=calendar,
+    )
     if source is None:
         source = str(DEFAULT_FILE) if DEFAULT_FILE.exists() else "weather"
     if source in BUNDLED:
@@ -192,8 +206,7 @@ def _of_file(path: Path, wanted: Wanted, cut: Cut, source: str) -> Sequences:
     """Sequences of a text, CSV, .parquet or .xlsx file."""
     from seqgan_jax.data import tables
 
-    reader = tables.READERS.get(path.suffix.lower(), tables.read_text)
-    table = reader(path, cut.missing_values)
+    table = tables.read(path, cut.missing_values)
     if table.source == "text" and not table.has_names:
         _no_columns(wanted.columns, source, "only a table with a header has column names")
     if cut.features > 1 and wanted.layout == "auto" and not table.has_names:
@@ -277,7 +290,12 @@ def _of_array(x_NTD: np.ndarray, wanted: Wanted, cut: Cut, source: str, shown: s
 
 def _only_series(wanted: Wanted, source: str) -> None:
     """Refuse flags of tables where there is none."""
-    for flag, value in (("--id", wanted.ids), ("--time", wanted.time), ("--label", wanted.label)):
+    for flag, value in (
+        ("--id", wanted.ids),
+        ("--time", wanted.time),
+        ("--label", wanted.label),
+        ("--known", wanted.known),
+    ):
         if value:
             raise UsageError(
                 f"{flag} has no meaning for {printable(source)}: it names a column of a table, "
@@ -325,7 +343,14 @@ def from_python(
         tuple(settings.time) if time is None else (time,) if isinstance(time, str) else tuple(time)
     )
     wanted = Wanted(
-        settings.layout, ids, times, settings.label, tuple(settings.columns), categories.like(like)
+        settings.layout,
+        ids,
+        times,
+        settings.label,
+        tuple(settings.columns),
+        categories.like(like),
+        known=tuple(settings.known),
+        calendar=settings.calendar,
     )
     cut = dataclasses.replace(Cut.of(settings), features=1)  # of text alone
     _check(cut, wanted.layout, None)
@@ -450,6 +475,7 @@ def open_stream(settings: DataConfig) -> shards.Shards | None:
         ("time", "a row is a sequence"),
         ("label", "--columns leaves it out"),
         ("missing_values", "streamed data must be complete"),
+        ("known", "all of a row is learned"),
     ):
         if getattr(settings, name):
             flag = "--" + name.replace("_", "-")

@@ -13,6 +13,7 @@ from seqgan_jax.data import missing as gaps
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.files import printable
 from seqgan_jax.data.form import Form
+from seqgan_jax.data.known import Given
 from seqgan_jax.data.missing import Missing
 from seqgan_jax.data.overlap import Windows
 from seqgan_jax.errors import DataError, UsageError
@@ -34,6 +35,7 @@ class Sequences:
       windows: where rows are in the series that they overlap in, where there are several, or a
         table turned out to be windows; they are then split by it.
       form: what the input looked like; None for simulators.
+      given: what is known of their steps in advance; None where nothing is.
     """
 
     x_NTD: np.ndarray
@@ -43,6 +45,7 @@ class Sequences:
     notes: tuple[str, ...] = ()
     windows: Windows | None = None
     form: Form | None = None
+    given: Given | None = None
 
     def check(self, limits_D: Sequence[Limits | None]) -> None:
         """Raise DataError at a value that --log or --bounds does not allow."""
@@ -110,6 +113,13 @@ class Split:
     held_out_NTD: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class KnownSplit(Split):
+    """The same, and what is known in advance of the steps of each part, [N, T, W] float32."""
+
+    known: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
 def split(
     sequences: Sequences, held_out: float = 0.1, validation: float = 0.1, seed: int = 88
 ) -> Split:
@@ -132,6 +142,18 @@ def split(
     >>> {part: x.shape for part, x in vars(split(table)).items()}
     {'train_NTD': (80, 20, 3), 'validation_NTD': (10, 20, 3), 'held_out_NTD': (10, 20, 3)}
     """
+    return Split(
+        *(sequences.x_NTD[rows] for rows in rows_of(sequences, held_out, validation, seed))
+    )
+
+
+Parts = list[np.ndarray]  # row numbers of the training, validation and held-out parts
+
+
+def rows_of(
+    sequences: Sequences, held_out: float = 0.1, validation: float = 0.1, seed: int = 88
+) -> Parts:
+    """Which sequences are in the three parts of `split`, in their order; raises as it does."""
     for name, value in (("--held-out", held_out), ("--validation", validation)):
         if not 0 < value <= 0.5:
             raise UsageError(f"{name} {value:g} is impossible. It must be above 0, at most 0.5.")
@@ -160,10 +182,7 @@ def split(
             "held-out parts are dropped. Use more data, a smaller --window, or smaller --held-out "
             "and --validation."
         )
-    return Split(*(x[np.sort(part)] for part in parts))
-
-
-Parts = list[np.ndarray]  # row numbers of the training, validation and held-out parts
+    return [np.sort(part) for part in parts]
 
 
 def _whole_series(series_N: np.ndarray, wanted: Sequence[int], seed: int) -> Parts | None:

@@ -134,6 +134,11 @@ class Table:
 # ------------------------------------------------------------------ text
 
 
+def read(path: Path, missing_values: Sequence[str] = ()) -> Table:
+    """The table of a file, by its suffix; raises DataError where it is none."""
+    return READERS.get(path.suffix.lower(), read_text)(path, missing_values)
+
+
 def read_text(path: Path, missing_values: Sequence[str] = ()) -> Table:
     """The table of a text or CSV file, plain or .gz.
 

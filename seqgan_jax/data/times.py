@@ -7,7 +7,7 @@ import datetime
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,7 @@ class Steps:
     rule: str
     broken: np.ndarray  # [L - 1] bool
     words: str  # of the step
+    regular: bool = field(default=True, repr=False)
 
 
 def of_words(name: str, columns: Sequence[Column], known: str = "") -> Times | None:
@@ -241,7 +242,8 @@ def infer_many(times: Times, groups: Sequence[np.ndarray]) -> Steps:
     if within.mean() < 0.9 and not on_grid and np.median(gaps) > 0:
         middle = float(np.median(gaps))
         words = span(middle / times.per_second) if times.kind != "number" else f"{middle:.6g}"
-        return Steps(middle, "", gaps > IRREGULAR * middle, f"irregular, about {words}")
+        broken = gaps > IRREGULAR * middle
+        return Steps(middle, "", broken, f"irregular, about {words}", regular=False)
     rule = alias(step / times.per_second) if times.kind != "number" else ""
     return Steps(step, rule, ~within, words)
 
@@ -291,6 +293,26 @@ def _weekdays(times: Times, groups: Sequence[np.ndarray], gaps: np.ndarray) -> S
 
 
 _UNITS = (("D", "day", DAY), ("h", "hour", 3600), ("min", "minute", 60), ("s", "second", 1))
+
+
+def local_seconds(seconds: np.ndarray, timezone: str) -> np.ndarray:
+    """Seconds since 1970 by the clocks of a time zone, "" for as they are.
+
+    >>> local_seconds(np.array([0.0]), "Europe/Berlin").tolist()
+    [3600.0]
+    """
+    if timezone in ("", "UTC"):
+        return seconds
+    import pandas as pd
+
+    index = pd.DatetimeIndex(np.rint(seconds.ravel() * 1e6).astype("M8[us]"), tz="UTC")
+    there = index.tz_convert(timezone).tz_localize(None)
+    return there.as_unit("us").asi8.reshape(seconds.shape) / 1e6
+
+
+def seconds_of(times: Times) -> np.ndarray:
+    """Seconds since 1970 UTC of a time index that is no plain number, [L] float64."""
+    return times.ticks / times.per_second
 
 
 def alias(seconds: float) -> str:

@@ -15,6 +15,7 @@ from seqgan_jax.data import missing as gaps
 from seqgan_jax.data import times as clock
 from seqgan_jax.data.evidence import Reading
 from seqgan_jax.data.form import ColumnForm, Form, IdForm, TimeForm
+from seqgan_jax.data.known import Given, cycles_of
 from seqgan_jax.data.missing import Missing
 from seqgan_jax.data.overlap import Windows
 from seqgan_jax.data.sequences import MIN_SEQUENCES, Sequences
@@ -56,6 +57,7 @@ class _Steps:
     steps: Steps | None
     notes: list[str]
     held_D: np.ndarray | None = None  # columns without values between two
+    rows_L: np.ndarray | None = None  # which row of the table each is
 
     @property
     def pieces(self) -> list[tuple[int, int]]:
@@ -88,11 +90,66 @@ def build(table: Table, reading: Reading, cut: Cut) -> Sequences:
     notes = (*table.notes, *reading.notes)
     if cut.missing != "error":
         gaps.check_columns(x_LD, names, table.shown)
-    if reading.layout == "long" and cut.window is None:
-        found = _whole(table, reading, cut, ordered, names)
+    is_whole = reading.layout == "long" and cut.window is None
+    if is_whole:
+        found, starts = _whole(table, reading, cut, ordered, names)
     else:
-        found = _cut(table.shown, cut, ordered, names)
-    return dataclasses.replace(found, notes=(*notes, *found.notes), form=form)
+        found, starts = _cut(table.shown, cut, ordered, names)
+    given = _given(table, reading, ordered, starts, found.x_NTD.shape[1], is_whole)
+    return dataclasses.replace(found, notes=(*notes, *found.notes), form=form, given=given)
+
+
+def _given(
+    table: Table,
+    reading: Reading,
+    ordered: _Steps,
+    starts_N: np.ndarray,
+    length: int,
+    is_whole: bool,
+) -> Given | None:
+    """What is known in advance of the steps of sequences that begin at these ordered rows.
+
+    The calendar is, where windows are cut from series with regular dates; None where nothing is.
+    """
+    times, steps = reading.times, ordered.steps
+    cycles: tuple[str, ...] = ()
+    is_cut = reading.calendar == "auto" and not is_whole
+    if (
+        is_cut
+        and times is not None
+        and times.kind != "number"
+        and steps is not None
+        and steps.regular
+    ):
+        span = float(np.ptp(clock.seconds_of(times)))
+        cycles = cycles_of(steps.step / times.per_second, span)
+    columns = [table.columns[d] for d in reading.known]
+    if (not cycles and not columns) or ordered.rows_L is None:
+        return None
+    for column in columns:
+        bad = np.flatnonzero(~np.isfinite(column.values))
+        if len(bad):
+            raise DataError(
+                f"{table.place(int(bad[0]))}: {column.name!r} is missing (first of {len(bad):,}). "
+                "What is known in advance must be there at every step: fill it in, or leave "
+                "it out of --known."
+            )
+    rows_NT = ordered.rows_L[starts_N[:, None] + np.arange(length)]
+    values = np.zeros((*rows_NT.shape, len(columns)))
+    for c, column in enumerate(columns):
+        values[..., c] = column.values[rows_NT]
+    words = tuple(reading.categories.get(d, ()) for d in reading.known)
+    names = tuple(table.names[d] for d in reading.known)
+    given = Given(None, values, names, words)
+    if times is None or steps is None or not cycles:
+        return given
+    return dataclasses.replace(
+        given,
+        seconds_NT=clock.seconds_of(times)[rows_NT],
+        cycles=cycles,
+        step=steps.step / times.per_second,
+        timezone=times.timezone,
+    )
 
 
 # ------------------------------------------------------------------ values
@@ -230,7 +287,7 @@ def of_array(
     ordered = _Steps(x_LD, code, breaks, None, [])
     if num_features and cut.missing != "error":
         gaps.check_columns(x_LD, names, source)
-    return _cut(source, cut, ordered, names)
+    return _cut(source, cut, ordered, names)[0]
 
 
 def _is_padded(table: Table, reading: Reading, cut: Cut) -> bool:
@@ -302,7 +359,7 @@ def in_order(table: Table, reading: Reading, cut: Cut, x_LD: np.ndarray) -> _Ste
         order = np.argsort(code, kind="stable")
         x_LD, code = x_LD[order], code[order]
         breaks = np.flatnonzero(np.r_[True, np.diff(code) != 0])
-        return _Steps(x_LD, code, breaks, None, notes, held_D)
+        return _Steps(x_LD, code, breaks, None, notes, held_D, order)
     order = np.lexsort((times.ticks, code))
     if np.any(np.diff(order) != 1):
         newest = bool(np.all(np.diff(times.ticks) < 0))
@@ -311,8 +368,11 @@ def in_order(table: Table, reading: Reading, cut: Cut, x_LD: np.ndarray) -> _Ste
     ticks = times.ticks[order]
     twice = np.r_[False, (np.diff(code) == 0) & (np.diff(ticks) == 0)]
     if twice.any():
-        firsts_LD = x_LD[np.flatnonzero(~twice)]
+        starts = np.flatnonzero(~twice)
+        firsts_LD = x_LD[starts]
         x_LD, code, ticks = _without_duplicates(table, cut, times, x_LD, code, ticks, twice, order)
+        # What is known in advance is that of the line that is kept, of means of the first.
+        order = order[np.r_[starts[1:], len(order)] - 1 if cut.duplicates == "last" else starts]
         if cut.duplicates == "mean":
             x_LD[:, held_D] = firsts_LD[:, held_D]
             done = "mean taken" + (", of words the first" if held_D.any() else "")
@@ -337,7 +397,7 @@ def in_order(table: Table, reading: Reading, cut: Cut, x_LD: np.ndarray) -> _Ste
             words += f" (the first after {show(times, ticks[at])}); no sequence crosses one"
         notes.append(words)
     breaks = np.flatnonzero(np.r_[True, broken])
-    return _Steps(x_LD, code, breaks, steps, notes, held_D)
+    return _Steps(x_LD, code, breaks, steps, notes, held_D, order)
 
 
 def show(times: Times, tick: float) -> str:
@@ -388,8 +448,13 @@ def _without_duplicates(
 
 def _whole(
     table: Table, reading: Reading, cut: Cut, ordered: _Steps, names: tuple[str, ...]
-) -> Sequences:
-    """Every entity is a sequence, all equally long and without a gap."""
+) -> tuple[Sequences, np.ndarray]:
+    """Every entity is a sequence, all equally long and without a gap; and their first rows."""
+    if reading.known and cut.missing == "drop":
+        raise UsageError(
+            "--known with --missing drop needs windows: add --window N, or fill gaps in with "
+            "--missing interpolate."
+        )
     starts = np.flatnonzero(np.r_[True, np.diff(ordered.code_L) != 0])
     lengths = np.diff(np.r_[starts, len(ordered.code_L)])
     if cut.stride > 1:
@@ -419,11 +484,13 @@ def _whole(
     found = sequences.of_table(
         x_NTD, table.shown, names, cut.missing, limit_of(cut), remedy, ordered.held_D
     )
-    return dataclasses.replace(found, notes=(*ordered.notes, *found.notes))
+    return dataclasses.replace(found, notes=(*ordered.notes, *found.notes)), starts
 
 
-def _cut(source: str, cut: Cut, ordered: _Steps, names: tuple[str, ...]) -> Sequences:
-    """Windows of each piece without a gap."""
+def _cut(
+    source: str, cut: Cut, ordered: _Steps, names: tuple[str, ...]
+) -> tuple[Sequences, np.ndarray]:
+    """Windows of each piece without a gap, and the row at which each begins."""
     window, x_LD, notes = cut.window or WINDOW, ordered.x_LD, ordered.notes
     limit = limit_of(cut)
     if cut.missing == "interpolate":  # along whole pieces: windows agree where they overlap
@@ -478,14 +545,14 @@ def _cut(source: str, cut: Cut, ordered: _Steps, names: tuple[str, ...]) -> Sequ
             )
     code = ordered.code_L[starts]
     if len(np.unique(ordered.code_L)) == 1:
-        return Sequences(x_NTD, names, source, starts, tuple(notes))
+        return Sequences(x_NTD, names, source, starts, tuple(notes)), starts
     first = np.flatnonzero(np.r_[True, np.diff(ordered.code_L) != 0])
     begin = np.zeros(int(ordered.code_L.max()) + 1, np.int64)
     begin[ordered.code_L[first]] = first
     series = np.unique(code, return_inverse=True)[1]
     where = Windows(series, starts - begin[code], cut.stride)
     notes.append(f"{len(starts):,} windows of {window} steps, none across two sequences")
-    return Sequences(x_NTD, names, source, None, tuple(notes), where)
+    return Sequences(x_NTD, names, source, None, tuple(notes), where), starts
 
 
 # ------------------------------------------------------------------ the form

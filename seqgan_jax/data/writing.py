@@ -5,6 +5,7 @@ Shapes: N sequences, T steps, D columns, M futures of a sequence.
 
 import csv
 import dataclasses
+import functools
 import io
 import math
 import os
@@ -17,7 +18,7 @@ import numpy as np
 from seqgan_jax.data import categories
 from seqgan_jax.data.files import atomic_write, printable
 from seqgan_jax.data.form import TABLES, ColumnForm, Form, IdForm, TimeForm, known_dtype
-from seqgan_jax.data.times import MONTH, part_of
+from seqgan_jax.data.times import EPOCHS, MONTH, part_of
 from seqgan_jax.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +46,11 @@ class Ends:
 
 
 def save_sequences(
-    path: str | os.PathLike[str], x_NTD: np.ndarray, names: Sequence[str], form: Form | None = None
+    path: str | os.PathLike[str],
+    x_NTD: np.ndarray,
+    names: Sequence[str],
+    form: Form | None = None,
+    starts_N: np.ndarray | None = None,
 ) -> None:
     """Write sequences in the format that the suffix of `path` names; `load` reads them back.
 
@@ -60,6 +65,7 @@ def save_sequences(
       x_NTD: values in units of the data.
       names: of the D columns.
       form: of the data.
+      starts_N: seconds since 1970 UTC at which each sequence starts; None: where the data start.
 
     Raises:
       UsageError: another suffix, or names that do not fit.
@@ -83,13 +89,13 @@ def save_sequences(
         with atomic_write(path, "wb") as file:
             np.save(file, rounded(x_NTD, form), allow_pickle=False)
     elif suffix == ".parquet":
-        frame = to_frame(x_NTD, form)
+        frame = to_frame(x_NTD, form, starts_N)
         with atomic_write(path, "wb") as file:
             (frame.reset_index() if any(frame.index.names) else frame).to_parquet(file, index=False)
     else:
         with atomic_write(path) as file:
             file.writelines(
-                _lines(x_NTD, form) if suffix == ".txt" else _table(x_NTD, form, suffix)
+                _lines(x_NTD, form) if suffix == ".txt" else _table(x_NTD, form, suffix, starts_N)
             )
 
 
@@ -214,6 +220,72 @@ def times(time: TimeForm, steps: int) -> Any:
         ) from None
 
 
+def starting_at(time: TimeForm, seconds: float) -> TimeForm:
+    """The time index of a sequence that starts then: seconds since 1970, UTC."""
+    return dataclasses.replace(time, start=seconds * EPOCHS.get(time.kind, 1))
+
+
+def seconds(time: TimeForm, starts_N: np.ndarray, steps: int) -> np.ndarray:
+    """The regular times of sequences that start then, [N, T] seconds since 1970 UTC.
+
+    >>> time = TimeForm("t", "datetime", 3600.0, "h", 0.0, "", "")
+    >>> seconds(time, np.array([7200.0]), 2).tolist()
+    [[7200.0, 10800.0]]
+    """
+    different, at_N = np.unique(starts_N, return_inverse=True)
+    rows = []
+    for start in different:
+        index = times(starting_at(time, float(start)), steps)
+        is_date = time.kind == "datetime"
+        rows.append(index.as_unit("us").asi8 / 1e6 if is_date else index / EPOCHS[time.kind])
+    return np.stack(rows)[at_N]
+
+
+def seconds_of(text: Any, time: TimeForm) -> float:
+    """A date of the user's as seconds since 1970 UTC, by the clocks of the data's time zone.
+
+    Raises:
+      UsageError: it is none.
+    """
+    import pandas as pd
+
+    try:
+        found = pd.Timestamp(text)
+        if found is pd.NaT:
+            raise ValueError("it is empty")
+        if found.tzinfo is None:
+            found = found.tz_localize(time.timezone or "UTC")
+        return float(found.timestamp())
+    except (ValueError, TypeError, OverflowError) as error:
+        raise UsageError(
+            f"--start {text!r} is no date that is known ({error}). Write it as 2026-01-31 or "
+            "2026-01-31 13:00:00."
+        ) from None
+
+
+def starts_of(frame: "pd.DataFrame", form: Form, steps: int) -> np.ndarray | None:
+    """When each sequence of a frame like `to_frame`'s starts, [N] seconds since 1970 UTC.
+
+    None where its times are not in one column.
+    """
+    import pandas as pd
+
+    if any(frame.index.names):
+        frame = frame.reset_index()
+    ids, time = index_columns(form)
+    if time.kind == "number" or time.name not in frame.columns:
+        return None
+    values = frame[time.name]
+    if time.kind == "datetime":
+        dates = pd.DatetimeIndex(pd.to_datetime(values, format=time.format or None))
+        dates = dates.tz_localize(time.timezone or "UTC") if dates.tz is None else dates
+        at = dates.tz_convert("UTC").tz_localize(None).as_unit("us").asi8 / 1e6
+    else:
+        at = values.to_numpy(np.float64) / EPOCHS[time.kind]
+    number_L = frame.groupby([each.name for each in ids], sort=False).ngroup().to_numpy()
+    return at[np.lexsort([at, number_L])].reshape(-1, steps)[:, 0]
+
+
 def _time_columns(form: Form, time: TimeForm, steps: int) -> dict[str, Any]:
     """The columns of the time index as they are in a frame: times, or a date and its hours, or
     year, month, day, ... where these were columns of their own."""
@@ -277,8 +349,10 @@ def _order(form: Form, made: Sequence[str], wide: Sequence[str]) -> list[str]:
 # ------------------------------------------------------------------ frames
 
 
-def to_frame(x_NTD: np.ndarray, form: Form) -> "pd.DataFrame":
+def to_frame(x_NTD: np.ndarray, form: Form, starts_N: np.ndarray | None = None) -> "pd.DataFrame":
     """Sequences as a DataFrame like the input: its columns, dtypes, ids, regular times.
+
+    `starts_N`: seconds since 1970 UTC at which each starts; None: where the data start.
 
     Ids and times that the input has in its index, not in its columns (`form.order`), are in the
     index.
@@ -292,8 +366,15 @@ def to_frame(x_NTD: np.ndarray, form: Form) -> "pd.DataFrame":
     number_L = np.arange(n) if wide else np.repeat(np.arange(n), steps)
     made = {each.name: pd.Series(number_L).astype(each.dtype) for each in ids}
     if time:
-        at_L = np.tile(np.arange(steps), n)
-        made |= {k: pd.Series(v[at_L]) for k, v in _time_columns(form, time, steps).items()}
+        at_L, different = np.tile(np.arange(steps), n), [_time_columns(form, time, steps)]
+        if starts_N is not None:
+            starts, which_N = np.unique(starts_N, return_inverse=True)
+            each = (starting_at(time, float(start)) for start in starts)
+            different = [_time_columns(form, one, steps) for one in each]
+            at_L = at_L + steps * np.repeat(which_N, steps)
+        for name in different[0]:
+            values = pd.concat([pd.Series(columns[name]) for columns in different])
+            made[name] = values.iloc[at_L].reset_index(drop=True)
     columns = form.columns * (steps if wide else 1)
     values = x_NTD.reshape(n if wide else -1, len(columns)).T
     names = wide or [column.name for column in form.columns]
@@ -380,26 +461,38 @@ def _lines(x_NTD: np.ndarray, form: Form) -> Iterator[str]:
             yield " ".join(cells) + "\n"
 
 
-def _table(x_NTD: np.ndarray, form: Form, suffix: str) -> Iterator[str]:
+def _table(
+    x_NTD: np.ndarray, form: Form, suffix: str, starts_N: np.ndarray | None = None
+) -> Iterator[str]:
     """The lines of a .csv or .tsv, in the dialect of the input."""
     separator, decimal = _dialect(form, suffix)
     _, steps, num_features = x_NTD.shape
     texts = _texts_of(x_NTD, form, decimal, separator)
     wide = _wide_names(form, steps * num_features)
     ids, time = (form.ids, None) if wide else index_columns(form)
-    clock = {
-        name: [_cell(each, separator) for each in texts_T]
-        for name, texts_T in (_time_texts(form, time, steps) if time else {}).items()
-    }
+
+    @functools.cache
+    def clock_of(start: float | None) -> dict[str, list[str]]:
+        if time is None:
+            return {}
+        at = time if start is None else starting_at(time, start)
+        found = _time_texts(form, at, steps)
+        return {name: [_cell(t, separator) for t in texts_T] for name, texts_T in found.items()}
+
+    clock = clock_of(None)
     order = _order(form, [*(each.name for each in ids), *clock], wide)
     yield separator.join(_cell(name, separator) for name in order) + "\n"
     first = 0
     for block_NTD in _blocks(x_NTD):
         n = len(block_NTD)
         numbers = [str(i) for i in range(first, first + n) for _ in range(1 if wide else steps)]
-        first += n
         data = {each.name: numbers for each in ids}
-        data |= {name: texts_T * n for name, texts_T in clock.items()}
+        if starts_N is None:
+            data |= {name: texts_T * n for name, texts_T in clock.items()}
+        else:
+            each = [clock_of(float(start)) for start in starts_N[first : first + n]]
+            data |= {name: [t for one in each for t in one[name]] for name in clock}
+        first += n
         if wide:
             places = np.ndindex(steps, num_features)
             data |= {

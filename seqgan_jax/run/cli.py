@@ -112,6 +112,12 @@ class Sample:
     an id for each sequence, regular times), .txt (a sequence a line) or .npy."""
     step: int | None = None
     """Checkpoint to use. Default: the last."""
+    start: str = ""
+    """Date at which all sequences start, such as 2026-01-31 or "2026-01-31 13:00". Default: drawn
+    from the starts of the training part."""
+    known_file: str = ""
+    """Table of the columns of --known, a row for each step. Default: those of sequences of the
+    training part."""
     gpu: bool = False
     """Compute on a GPU; stops where there is none."""
     overwrite: bool = False
@@ -289,12 +295,12 @@ def _defaults(words: Sequence[str]) -> Config:
 
 
 def _split_columns(data: DataConfig) -> DataConfig:
-    """`--columns Open,Close` is `--columns Open Close`; so are --log, --bounds and --static."""
-    columns, log, bounds, static = (
+    """`--columns Open,Close` is `--columns Open Close`; so are other flags of columns."""
+    columns, log, bounds, static, known = (
         tuple(part for name in words for part in name.split(","))
-        for words in (data.columns, data.log, data.bounds, data.static)
+        for words in (data.columns, data.log, data.bounds, data.static, data.known)
     )
-    return replace(data, columns=columns, log=log, bounds=bounds, static=static)
+    return replace(data, columns=columns, log=log, bounds=bounds, static=static, known=known)
 
 
 def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:
@@ -365,7 +371,7 @@ def _inspect(options: Inspect) -> int:
 
 
 def _sample(options: Sample) -> int:
-    from seqgan_jax.data import writing
+    from seqgan_jax.data import tables, writing
 
     out = Path(options.out)
     writing.check_suffix(out)
@@ -387,15 +393,19 @@ def _sample(options: Sample) -> int:
     model = SeqGAN.load(options.run, step=options.step, say=warn)
     if options.after is not None:
         return _futures(model, options, out)
+    known = tables.read(Path(options.known_file)) if options.known_file else None
+    number = options.n
+    places = model.places(number, options.seed, options.start or None, known, options.length)
     x_NTD = model.sample_array(
-        options.n,
+        number,
         seed=options.seed,
         temperature=options.temperature,
         given=options.given or None,
         length=options.length,
         say=warn,
+        places=places,
     )
-    model.description.save_sequences(out, x_NTD)
+    model.description.save_sequences(out, x_NTD, places.starts_N)
     print(f"wrote {options.n:,} sequences to {printable(out)}")
     return 0
 

@@ -22,7 +22,7 @@ class BatchLoader(Protocol):
     """Where training data come from."""
 
     @property
-    def validation_NTD(self) -> np.ndarray:
+    def validation(self) -> Batch:
         """The validation part, on the host."""
 
     def parts(self, phase: str, unit: int) -> Parts:
@@ -40,15 +40,18 @@ def scaled(scaler: Scaler, x_NTD: np.ndarray, part: str) -> np.ndarray:
     return rows
 
 
-def on_device(rows_NTD: np.ndarray, mesh: Mesh | None, axis: str | None) -> Batch:
-    """Complete sequences on the device or mesh."""
+def on_device(
+    rows_NTD: np.ndarray, mesh: Mesh | None, axis: str | None, known_NTW: np.ndarray | None = None
+) -> Batch:
+    """Complete sequences on the device or mesh, and what is known of them in advance."""
 
     def place(values: np.ndarray) -> jax.Array:
         return parallel.place_rows(values.shape, lambda some: values[some], mesh, axis)
 
     number, length = rows_NTD.shape[:2]
     empty = np.zeros((number, length, 0), np.float32)
-    return Batch(*map(place, (rows_NTD, np.ones(rows_NTD.shape, bool), empty[:, 0], empty)))
+    known = empty if known_NTW is None else known_NTW
+    return Batch(*map(place, (rows_NTD, np.ones(rows_NTD.shape, bool), empty[:, 0], known)))
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,9 @@ class AllData:
     all: Parts
 
     @property
-    def validation_NTD(self) -> np.ndarray:
+    def validation(self) -> Batch:
         """The validation part, on the host."""
-        return np.asarray(parallel.all_gather(self.all.validation.x))
+        return jax.tree.map(np.asarray, parallel.all_gather(self.all.validation))
 
     def parts(self, phase: str, unit: int) -> Parts:  # noqa: ARG002
         """The same for every unit."""
@@ -94,9 +97,9 @@ class StreamedData:
         self._ready: dict[tuple[str, int], Future[Batch]] = {}
 
     @property
-    def validation_NTD(self) -> np.ndarray:
+    def validation(self) -> Batch:
         """The validation part, on the host."""
-        return np.asarray(parallel.all_gather(self._validation.x))
+        return jax.tree.map(np.asarray, parallel.all_gather(self._validation))
 
     def parts(self, phase: str, unit: int) -> Parts:
         """The buffer of a unit; reading of the one after it begins."""

@@ -376,13 +376,19 @@ def _evaluate(
     finished: int,
 ) -> Row:
     """Samples of the best policy so far against the validation part."""
-    real_NTD = problem.loader.validation_NTD
-    samples_NTD = evaluation_samples(problem.nets, here, problem.config.run.seed, real_NTD.shape[1])
+    real_part = problem.loader.validation
+    real_NTD, known = np.asarray(real_part.x), None
+    if real_part.known_if_any is not None:  # the same is known of the samples
+        rows = np.arange(EVALUATION_SIZE) * len(real_NTD) // EVALUATION_SIZE
+        known = np.asarray(real_part.known)[rows]
+    seed, length = problem.config.run.seed, real_NTD.shape[1]
+    samples_NTD = evaluation_samples(problem.nets, here, seed, length, known)
     health.check_samples(phase.name, where, samples_NTD)
     row: Row = metrics.quick(real_NTD, samples_NTD)
     row["spread"] = health.spread(samples_NTD, real_NTD)
     if phase.name != "gen_pretrain":
-        real, fake = (Batch.complete(jnp.asarray(x)) for x in (real_NTD, samples_NTD))
+        pairs = ((real_NTD, real_part.known_if_any), (samples_NTD, known))
+        real, fake = (Batch.complete(*jax.tree.map(jnp.asarray, pair)) for pair in pairs)
         accuracy = adversarial.discriminator_accuracy(
             selection.best_run(here), real, fake, nets=problem.nets
         )
@@ -431,13 +437,14 @@ def sample(
     nets: Networks,
     number: int,
     length: int,
+    known_BTW: jax.Array | None = None,
 ) -> jax.Array:
     """`number` sequences `x_BTD` in scaled units; compiled once for each number.
 
     `given`: values of the first step, see `sampling.first_steps`.
     """
     policy = bind(nets.policy, params, constants)
-    return sampling.sample(policy, key, number, length, temperature, given)
+    return sampling.sample(policy, key, number, length, temperature, given, known_BTW)
 
 
 @partial(jax.jit, static_argnames="nets")
@@ -455,9 +462,17 @@ def first_steps(
     return sampling.first_steps(policy, key, given, temperature)
 
 
-def evaluation_samples(nets: Networks, state: TrainState, seed: int, length: int) -> np.ndarray:
+def evaluation_samples(
+    nets: Networks,
+    state: TrainState,
+    seed: int,
+    length: int,
+    known_BTW: np.ndarray | None = None,
+) -> np.ndarray:
     """Samples of the policy that would be kept now, in scaled units; fixed by seed and state."""
     key = keys.unit_key(jax.random.key(seed), keys.EVALUATE, jnp.array(step_number(state)))
     best = selection.best_run(state)
     shape = {"nets": nets, "number": EVALUATION_SIZE, "length": length}
-    return np.asarray(sample(best.best, best.policy_constants, key, jnp.array(1.0), **shape))
+    known = None if known_BTW is None else jnp.asarray(known_BTW)
+    made = sample(best.best, best.policy_constants, key, jnp.array(1.0), known_BTW=known, **shape)
+    return np.asarray(made)

@@ -15,6 +15,7 @@ from seqgan_jax.config import Config
 from seqgan_jax.core import parallel
 from seqgan_jax.core.batch import TrainState, num_params
 from seqgan_jax.data import files, inspection, layout, shards
+from seqgan_jax.data.sequences import KnownSplit, Split
 from seqgan_jax.errors import CheckpointError, DiskError, SeqGANError, UsageError
 from seqgan_jax.model import SeqGAN
 from seqgan_jax.run import checkpoint, directory, health, loop, signals
@@ -88,7 +89,8 @@ class _Listener:
         step = loop.step_number(state)
         model = self._model
         length, seed = model.description.length, model.config.run.seed
-        samples = loop.evaluation_samples(model.nets, state, seed, length)
+        known = model.places(loop.EVALUATION_SIZE, seed).known_NTW
+        samples = loop.evaluation_samples(model.nets, state, seed, length, known)
         # Before the checkpoint: what goes with an acknowledged step is on the disk with it.
         self._write("generator_sample.txt", samples[:SAMPLES_SHOWN])
         directory.sync_metrics(self._run_dir)
@@ -156,7 +158,7 @@ def train(
             display.close()
         if stop:  # all training is saved; only the samples at the end are missing
             raise Stopped(stop[0])
-        _finish(model, parts.held_out_NTD, run_dir, say)
+        _finish(model, parts, run_dir, say)
         say(f"done in {time.monotonic() - started:.0f} s")
     return model
 
@@ -231,6 +233,9 @@ def _describe(model: SeqGAN, sequences: Source, device: str, say: Say) -> None:
             say(f"        {name}{values}{kind}")
     if scaler.rules:
         say(f"rules   {scaler.rules} (true of every sample; --rules none: not kept)")
+    if known := description.known:
+        how = "read, not generated" + "; --calendar none: not read" * bool(known.cycles)
+        say(f"known   {known.in_words} ({how})")
     say(f"device  {device}")
     if model.tried:
         tried = ", ".join(f"{name} {nll:.4f}" for name, nll in model.tried.items())
@@ -285,23 +290,32 @@ def _restore(model: SeqGAN, run_dir: Path) -> str:
 # ------------------------------------------------------------------ after the training
 
 
-def _finish(model: SeqGAN, held_out_NTD: np.ndarray, run_dir: Path, say: Say) -> None:
+def _finish(model: SeqGAN, parts: Split | shards.StreamSplit, run_dir: Path, say: Say) -> None:
     """The held-out likelihood, `final_samples.txt`, and the picture of the metrics."""
     description, settings = model.description, model.config.run
+    held_out_NTD, known_NTW = parts.held_out_NTD, None
+    if isinstance(parts, KnownSplit):
+        known_NTW = parts.known[2]
     inside = description.scaler.matches(held_out_NTD)
     if not inside.all():
         say(
             f"note: {np.sum(~inside)} of {len(inside)} held-out sequences break a column that is "
             "constant in the training part; left out of the figure below"
         )
-    counted = held_out_NTD[inside] if inside.any() else held_out_NTD
-    nll = -model.log_prob(counted).mean() / description.length
+    counted = inside if inside.any() else np.ones(len(inside), bool)
+
+    def log_prob(rows: np.ndarray, run: int | None = None) -> np.ndarray:
+        known = None if known_NTW is None else known_NTW[rows]
+        return model.log_prob_array(held_out_NTD[rows], run=run, known_NTW=known)
+
+    nll = -log_prob(counted).mean() / description.length
     say(f"held-out negative log-likelihood: {nll:.4f} nats a step, in data units")
     if settings.num_seeds > 1:
-        _report_runs(model, held_out_NTD[inside], run_dir, say)
-    x_NTD = model.sample_array(settings.generated_num, seed=settings.seed)
+        _report_runs(model, inside, log_prob, run_dir, say)
+    places = model.places(settings.generated_num, settings.seed)
+    x_NTD = model.sample_array(settings.generated_num, seed=settings.seed, places=places)
     for name in ("final_samples.txt", *["final_samples.csv"] * description.is_table):
-        description.save_sequences(run_dir / name, x_NTD)
+        description.save_sequences(run_dir / name, x_NTD, places.starts_N)
         say(f"wrote {settings.generated_num:,} sequences to {run_dir / name}")
     from seqgan_jax.analysis import command  # matplotlib: half a second, wanted only here
 
@@ -309,13 +323,19 @@ def _finish(model: SeqGAN, held_out_NTD: np.ndarray, run_dir: Path, say: Say) ->
         say(f"wrote {path}")
 
 
-def _report_runs(model: SeqGAN, held_out_NTD: np.ndarray, run_dir: Path, say: Say) -> None:
+def _report_runs(
+    model: SeqGAN,
+    rows_N: np.ndarray,
+    log_prob: Callable[[np.ndarray, int], np.ndarray],
+    run_dir: Path,
+    say: Say,
+) -> None:
     """Every run's figures, their mean and spread, on the terminal and in runs.json."""
     rows = model.runs()
     for i, row in enumerate(rows):
         row["held_out_nll"] = None
-        if len(held_out_NTD) and np.isfinite(row["validation_nll"]):
-            log_p = model.log_prob(held_out_NTD, run=i)
+        if rows_N.any() and np.isfinite(row["validation_nll"]):
+            log_p = log_prob(rows_N, i)
             row["held_out_nll"] = float(-log_p.mean() / model.description.length)
     files.write_text(run_dir / "runs.json", json.dumps(rows, indent=1, default=str) + "\n")
     values = np.array([row["held_out_nll"] for row in rows if row["held_out_nll"] is not None])

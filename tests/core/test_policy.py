@@ -226,7 +226,11 @@ def test_the_first_step_of_a_mixture_has_its_own_distribution():
 def test_the_linear_baseline_is_no_parameter():
     _, params, constants = helpers.small_policy(2)
     assert set(constants) == {"baseline"}
-    assert set(constants["baseline"]) == set(baseline.Baseline.__dataclass_fields__) - {"second"}
+    assert set(constants["baseline"]) == set(baseline.Baseline.__dataclass_fields__) - {
+        "second",
+        "first_known",
+        "known",
+    }
     assert "baseline" not in params
 
 

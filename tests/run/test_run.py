@@ -273,9 +273,12 @@ def test_a_table_in_gives_a_table_out():
     assert sample_main(["save", "-n", "30", "-o", "new.csv"]) == 0
     first = Path("new.csv").read_text().splitlines()
     assert first[0] == "sequence,date,Open,Close,Trades"
-    assert re.fullmatch(r"0,2020-01-01,-?\d+\.\d{3},-?\d+\.\d{3},-?\d+", first[1])
-    assert first[6].startswith("0,2020-01-06,")
-    assert first[7].startswith("1,2020-01-01,")
+    assert re.fullmatch(r"0,2020-\d\d-\d\d,-?\d+\.\d{3},-?\d+\.\d{3},-?\d+", first[1])
+    days = np.array([line.split(",")[1] for line in first[1:]], "M8[D]").reshape(30, 6)
+    assert (np.diff(days) == np.timedelta64(1, "D")).all()
+    assert len(set(days[:, 0])) > 5  # as in the training part
+    assert sample_main(["save", "-n", "2", "-o", "may.csv", "--start", "2030-05-06"]) == 0
+    assert Path("may.csv").read_text().splitlines()[7].startswith("1,2030-05-06,")
     assert sample_main(["save", "-n", "30", "-o", "new.parquet"]) == 0
     assert np.array_equal(layout.load("new.parquet").x_NTD, layout.load("new.csv").x_NTD)
     assert sample_main(["save", "-o", "new.xlsx"]) == 2

@@ -13,8 +13,9 @@ from seqgan_jax import SeqGAN, config
 from seqgan_jax.core import parallel
 from seqgan_jax.data import layout
 from seqgan_jax.data.scaling import Scaler
+from seqgan_jax.data.sequences import Split
 from seqgan_jax.errors import CheckpointError, UsageError
-from seqgan_jax.model import Description
+from seqgan_jax.model import Description, Places
 from seqgan_jax.run import directory, signals
 from seqgan_jax.run import train as run
 
@@ -104,6 +105,10 @@ def test_streamed_data_are_described_without_reading_them_all(folder, monkeypatc
     assert [line.split()[0] for line in said if "carried exactly" in line] == ["x2"]
 
 
+def held_out_of(x_NTD):
+    return Split(x_NTD[:0], x_NTD[:0], x_NTD)
+
+
 class Model:
     """What the end of a run asks of a model: the second column is 3 or the density is zero."""
 
@@ -113,11 +118,14 @@ class Model:
         names = tuple(f"x{d + 1}" for d in range(x_NTD.shape[2]))
         self.description = Description(names, x_NTD.shape[1], "x", scaler, (1, 1, 1))
 
-    def log_prob(self, x_NTD, run=0):
+    def log_prob_array(self, x_NTD, run=None, known_NTW=None):  # noqa: ARG002
         good = self.description.scaler.matches(x_NTD)
-        return np.where(good, -(8.0 + 4 * run), -np.inf)
+        return np.where(good, -(8.0 + 4 * (run or 0)), -np.inf)
 
-    def sample_array(self, number, seed):
+    def places(self, number, seed):  # noqa: ARG002
+        return Places(None, None)
+
+    def sample_array(self, number, seed, places):  # noqa: ARG002
         return np.full((number, 4, 2), 0.5 + seed)
 
     def runs(self):
@@ -137,7 +145,7 @@ def x_NTD():
 
 def test_the_end_writes_samples_and_says_the_held_out_likelihood(tmp_path, x_NTD):
     said = Said()
-    run._finish(Model(x_NTD, generated_num=25, seed=2), x_NTD, tmp_path, said.append)
+    run._finish(Model(x_NTD, generated_num=25, seed=2), held_out_of(x_NTD), tmp_path, said.append)
     assert said == [
         "held-out negative log-likelihood: 2.0000 nats a step, in data units",
         f"wrote 25 sequences to {tmp_path / 'final_samples.txt'}",
@@ -151,7 +159,7 @@ def test_the_end_writes_samples_and_says_the_held_out_likelihood(tmp_path, x_NTD
 def test_held_out_sequences_that_break_a_constant_are_left_out(tmp_path, x_NTD, broken, figure):
     said, held_out = Said(), x_NTD.copy()
     held_out[:broken, 2, 1] = 4.0
-    run._finish(Model(x_NTD), held_out, tmp_path, said.append)
+    run._finish(Model(x_NTD), held_out_of(held_out), tmp_path, said.append)
     assert said[0].startswith(f"note: {broken} of 20 held-out sequences break a column that is ")
     assert said[1] == f"held-out negative log-likelihood: {figure} nats a step, in data units"
 
@@ -159,7 +167,7 @@ def test_held_out_sequences_that_break_a_constant_are_left_out(tmp_path, x_NTD, 
 def test_every_one_of_several_runs_is_reported(tmp_path, x_NTD):
     said, held_out = Said(), x_NTD.copy()
     held_out[0, 0, 1] = 4.0  # left out of all of them
-    run._finish(Model(x_NTD, num_seeds=3), held_out, tmp_path, said.append)
+    run._finish(Model(x_NTD, num_seeds=3), held_out_of(held_out), tmp_path, said.append)
     assert said[2].startswith(
         "3 runs: held-out 3.0000 on average, standard deviation 1.0000, 2.0000 to 4.0000; kept "
         "seed 7, the best on the validation part; all in "
@@ -168,7 +176,7 @@ def test_every_one_of_several_runs_is_reported(tmp_path, x_NTD):
     assert [row["held_out_nll"] for row in rows] == [2.0, None, 4.0]
     said.clear()
     held_out[..., 1] = 4.0  # nothing is left
-    run._finish(Model(x_NTD, num_seeds=3), held_out, tmp_path, said.append)
+    run._finish(Model(x_NTD, num_seeds=3), held_out_of(held_out), tmp_path, said.append)
     assert not any("on average" in line for line in said)
 
 

@@ -7,8 +7,8 @@ Shapes: D columns, P numbers of a column's distribution, K components, E numbers
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -156,6 +156,12 @@ class Context:
         """With the factor's inverse."""
         identity = jnp.eye(factor.shape[-1])
         return cls(offset, factor, solve_triangular(factor, identity, lower=True))
+
+    def moved(self, known: jax.Array | None, slopes: jax.Array | None) -> Self:
+        """The same with B k added to the offset: k [..., W] is known of the step, B [D, W]."""
+        if known is None or slopes is None:
+            return self
+        return replace(self, offset=self.offset + known @ slopes.T)
 
     def innovation(self, x: jax.Array) -> jax.Array:
         """e = F^-1 (x - offset), [..., D]."""

@@ -38,7 +38,13 @@ ITERATIONS = 50
 FREEDOM = 5.0  # of Student's t, by which location and scale are fitted: no outlier decides
 
 
-def fit(columns: Columns, linear: Baseline, train_NTD: Array, validation_NTD: Array) -> Columns:
+def fit(
+    columns: Columns,
+    linear: Baseline,
+    train_NTD: Array,
+    validation_NTD: Array,
+    known: tuple[Array, Array] | None = None,
+) -> Columns:
     """The columns with their regressions; of choices one ridge for all, the likeliest.
 
     Args:
@@ -46,12 +52,18 @@ def fit(columns: Columns, linear: Baseline, train_NTD: Array, validation_NTD: Ar
       linear: the baseline of the values.
       train_NTD: scaled sequences to fit.
       validation_NTD: scaled sequences that choose.
+      known: what is known in advance [N, T, W] of both: it moves the baseline of the values.
     """
     chain = MixedChain(columns.layout, Mixture(1))
-    some, unseen = (
-        _of_steps(columns, linear, chain, part[:: 1 + part.shape[0] * part.shape[1] // number])
-        for part, number in ((train_NTD, STEPS), (validation_NTD, UNSEEN))
-    )
+    given = (None, None) if known is None else known
+
+    def of_part(x_NTD: Array, known_NTW: Array | None, number: int) -> tuple[_Steps, _Steps]:
+        every = 1 + x_NTD.shape[0] * x_NTD.shape[1] // number
+        some = None if known_NTW is None else known_NTW[::every]
+        return _of_steps(columns, linear, chain, x_NTD[::every], some)
+
+    some = of_part(train_NTD, given[0], STEPS)
+    unseen = of_part(validation_NTD, given[1], UNSEEN)
     arrays: dict[str, Array] = {}
     for name, *parts in zip(("first", "later"), some, unseen, strict=True):
         every = range(columns.layout.features)
@@ -106,24 +118,29 @@ def _likeliest_each(columns: Sequence[Sequence[_Fitted]]) -> _Fitted:
 
 
 def _of_steps(
-    columns: Columns, linear: Baseline, chain: MixedChain, x_NTD: Array
+    columns: Columns, linear: Baseline, chain: MixedChain, x_NTD: Array, known_NTW: Array | None
 ) -> tuple[_Steps, _Steps]:
     """First steps, and later ones."""
     constants = linear.constants() | columns.support.constants()
 
     @jax.jit
-    def found(x_TND: jax.Array) -> Any:
-        now = chain.context(constants, None)
+    def found(x_TND: jax.Array, known_TNW: jax.Array | None) -> Any:
+        first, later = (None, None) if known_TNW is None else (known_TNW[0], known_TNW[1:])
+        now = chain.context(constants, None).moved(first, constants.get("first_known"))
         reads, matched = [now.read(x_TND[0])[None]], [now.matches(x_TND[0])[None]]
         if len(x_TND) > 1:
             then = chain.context(constants, chain.all_past(constants, x_TND[:-1]))
+            then = then.moved(later, constants.get("known"))
             reads.append(then.read(x_TND[1:]))
             matched.append(then.matches(x_TND[1:]))
         read, matches = jnp.concatenate(reads), jnp.concatenate(matched)
         return chain.of_choices(chain.all_carried(read, x_TND)), read, matches
 
     x_TND = jnp.asarray(np.swapaxes(x_NTD, 0, 1), jnp.float32)
-    carried, read, matches = (np.asarray(each) for each in found(x_TND))
+    known_TNW = None
+    if known_NTW is not None:
+        known_TNW = jnp.asarray(np.swapaxes(known_NTW, 0, 1), jnp.float32)
+    carried, read, matches = (np.asarray(each) for each in found(x_TND, known_TNW))
     seen = read[..., columns.layout.features :]
     # A value that is several options counts as the last: a listed one is one whatever was before.
     is_last = matches & ~np.flip(np.cumsum(np.flip(matches, -1), -1) > 1, -1)

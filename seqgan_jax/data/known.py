@@ -1,0 +1,267 @@
+"""What is known in advance of each step: its place in the calendar, and columns of --known.
+
+Policy and discriminator read it; none of it is generated. Shapes: N sequences, T steps, C columns
+of --known, W numbers that are read of a step, R sequences that a model keeps to draw from.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from seqgan_jax.data import categories
+from seqgan_jax.data import times as clock
+from seqgan_jax.data.form import LONGEST
+from seqgan_jax.data.tables import Table
+from seqgan_jax.data.times import DAY
+from seqgan_jax.errors import DataError
+
+YEAR = 365.2425 * DAY
+MOST_KEPT = 1000  # sequences that a model keeps of the training part, to draw from
+MOST_NUMBERS = 100_000  # of their columns
+MOST_CYCLES = 3
+
+
+class Cycle(NamedTuple):
+    """A rhythm of the calendar."""
+
+    period: float  # seconds
+    harmonics: int  # most: with three of a week any seven values are possible
+
+
+CYCLES = {
+    "hour of day": Cycle(DAY, 2),
+    "day of week": Cycle(7 * DAY, 3),
+    "day of year": Cycle(YEAR, 2),
+}
+
+
+def cycles_of(step: float, span: float) -> tuple[str, ...]:
+    """The cycles that a step tells, and of which data hold two: of one, a season is a trend.
+
+    Args:
+      step: seconds.
+      span: seconds from the first time to the last.
+
+    >>> cycles_of(3600.0, 700 * DAY), cycles_of(DAY, 4 * YEAR), cycles_of(30.4 * DAY, 9 * YEAR)
+    (('hour of day', 'day of week'), ('day of week', 'day of year'), ('day of year',))
+    """
+    return tuple(
+        name
+        for name, cycle in CYCLES.items()
+        if 0 < 2 * step <= cycle.period and span >= 2 * cycle.period
+    )
+
+
+def places(seconds: np.ndarray, cycles: Sequence[str], step: float, timezone: str) -> np.ndarray:
+    """cos and sin of 2 pi k p for the phase p in [0, 1) of each cycle, [..., 2 * harmonics].
+
+    k = 1, .. as far as a step tells them apart. A year has its own length, 365 days or 366.
+
+    Args:
+      seconds: since 1970, UTC.
+      cycles: names in CYCLES.
+      step: seconds.
+      timezone: in which hours are counted; "" for none.
+
+    >>> places(np.array([6 * 3600.0]), ("hour of day",), 12 * 3600.0, "").round(6).tolist()
+    [[0.0, 1.0]]
+    """
+    local = clock.local_seconds(np.asarray(seconds, np.float64), timezone)
+    found = []
+    for name in cycles:
+        period, most = CYCLES[name]
+        if name == "day of year":
+            whole = np.floor(local).astype("int64").astype("M8[s]").astype("M8[Y]")
+            start, end = ((whole + i).astype("M8[s]").astype(np.int64) for i in (0, 1))
+            phase = (local - start) / (end - start)
+        else:
+            # 1970 began on a Thursday: a week on Monday.
+            phase = (local + (3 * DAY if name == "day of week" else 0)) % period / period
+        for k in range(1, most + 1):
+            if k == 1 or 2 * k * step <= period:
+                found += [np.cos(2 * np.pi * k * phase), np.sin(2 * np.pi * k * phase)]
+    return np.stack(found, axis=-1) if found else np.zeros((*local.shape, 0))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Given:
+    """What is known of sequences, as it was read.
+
+    Args:
+      seconds_NT: the time of each step, seconds since 1970 UTC; None where no cycle is read.
+      columns_NTC: numbers, 0 or 1, or codes of words.
+      names, words: of the C columns; () of numbers.
+      cycles, step, timezone: of the calendar, see `places`.
+    """
+
+    seconds_NT: np.ndarray | None
+    columns_NTC: np.ndarray
+    names: tuple[str, ...] = ()
+    words: tuple[tuple[str, ...], ...] = ()
+    cycles: tuple[str, ...] = ()
+    step: float = 0.0
+    timezone: str = ""
+
+    def __getitem__(self, rows: np.ndarray) -> Self:
+        seconds = None if self.seconds_NT is None else self.seconds_NT[rows]
+        return dataclasses.replace(self, seconds_NT=seconds, columns_NTC=self.columns_NTC[rows])
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What a model knows in advance of each step, and how it is read.
+
+    Args:
+      cycles, step, timezone: of the calendar, see `places`.
+      names, words: of the columns; () of numbers.
+      mean, scale: of numbers in the training part; 0 and 1 of words.
+      starts: first times of training sequences, seconds since 1970 UTC: where samples may start.
+      rows: the columns of the same sequences, [R][T][C]; () without columns.
+    """
+
+    cycles: tuple[str, ...]
+    step: float
+    timezone: str
+    names: tuple[str, ...]
+    words: tuple[tuple[str, ...], ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    starts: tuple[float, ...]
+    rows: tuple[tuple[tuple[float, ...], ...], ...]
+
+    @classmethod
+    def fit(cls, train: Given) -> Self:
+        """Means and scales of the training part, and the sequences of it that are kept."""
+        columns = train.columns_NTC
+        number, length, width = columns.shape
+        kept = min(number, MOST_KEPT, max(1, MOST_NUMBERS // max(1, length * width)))
+        rows = np.linspace(0, number, kept, endpoint=False).astype(int)
+        numeric = np.array([not words for words in train.words], bool)
+        mean, scale = columns.mean(axis=(0, 1)), columns.std(axis=(0, 1))
+        some = train[rows]
+        return cls(
+            train.cycles,
+            float(train.step),
+            train.timezone,
+            train.names,
+            train.words,
+            tuple(np.where(numeric, mean, 0.0).tolist()),
+            tuple(np.where(numeric & (scale > 0), scale, 1.0).tolist()),
+            () if some.seconds_NT is None else tuple(some.seconds_NT[:, 0].tolist()),
+            _tuples(some.columns_NTC) if width else (),
+        )
+
+    @property
+    def width(self) -> int:
+        """W."""
+        nothing = np.zeros((1, 1))
+        return self.read(nothing, np.zeros((1, 1, len(self.names)))).shape[-1]
+
+    @property
+    def number_kept(self) -> int:
+        """R."""
+        return max(len(self.starts), len(self.rows))
+
+    def of_table(self, table: Table, length: int) -> np.ndarray:
+        """Values of the columns [T, C] from a table with a row for each step.
+
+        Raises:
+          DataError: a column is missing, a value is, a word is new, or there are not `length` rows.
+        """
+        if gone := [name for name in self.names if name not in table.names]:
+            raise DataError(
+                f"{table.shown}: has no column {gone[0]!r}, which is known in advance. Give all of "
+                f"{', '.join(self.names)}."
+            )
+        if len(table) != length:
+            raise DataError(
+                f"{table.shown}: has {len(table):,} rows, and samples have {length:,} steps. Give "
+                "a row for each step."
+            )
+        at = [table.names.index(name) for name in self.names]
+        table = categories.with_codes(
+            table, {d: words for d, words in zip(at, self.words, strict=True) if words}
+        )
+        for column in (table.columns[d] for d in at):
+            is_number = column.values.dtype == np.float64
+            bad = ~np.isfinite(column.values) if is_number else np.ones(length, bool)
+            if bad.any():
+                raise DataError(
+                    f"{table.place(int(np.argmax(bad)))}: {column.name!r} is "
+                    + ("missing. Fill it in." if is_number else "no number. Correct it.")
+                )
+        return np.stack([table.columns[d].values for d in at], axis=1)
+
+    @property
+    def in_words(self) -> str:
+        """What is known, for messages."""
+        return ", ".join((*self.cycles, *self.names))
+
+    def read(self, seconds_NT: np.ndarray | None, columns_NTC: np.ndarray) -> np.ndarray:
+        """What policy and discriminator read, [N, T, W] float32; words are one-hot.
+
+        Of columns also what they were the step before (at the first step, what they are): where a
+        promotion ends, a value falls by as much as it rose.
+        """
+        parts = []
+        if self.cycles and seconds_NT is not None:
+            parts.append(places(seconds_NT, self.cycles, self.step, self.timezone))
+        before_NTC = np.concatenate([columns_NTC[:, :1], columns_NTC[:, :-1]], axis=1)
+        for values_NTC in (columns_NTC, before_NTC):
+            for c, words in enumerate(self.words):
+                values = values_NTC[..., c]
+                if words:
+                    parts.append((values[..., None] == np.arange(len(words))).astype(float))
+                else:
+                    parts.append(((values - self.mean[c]) / self.scale[c])[..., None])
+        return np.concatenate(parts, axis=-1).astype(np.float32)
+
+    def of(self, given: Given) -> np.ndarray:
+        """`read` of sequences as they were read."""
+        return self.read(given.seconds_NT, given.columns_NTC)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, numbers and texts."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Any) -> Self:
+        """The inverse of `to_json`; raises ValueError on anything else.
+
+        >>> known = Known(("hour of day",), 3600.0, "", ("p",), ((),), (1.0,), (2.0,), (0.0,), ())
+        >>> Known.from_json(known.to_json()) == known
+        True
+        """
+        try:
+            found = cls(
+                tuple(map(str, stored["cycles"])),
+                float(stored["step"]),
+                str(stored["timezone"]),
+                tuple(map(str, stored["names"])),
+                tuple(tuple(map(str, words)) for words in stored["words"]),
+                tuple(map(float, stored["mean"])),
+                tuple(map(float, stored["scale"])),
+                tuple(map(float, stored["starts"])),
+                tuple(tuple(tuple(map(float, c)) for c in t) for t in stored["rows"]),
+            )
+            columns = {len(found.names), len(found.words), len(found.mean), len(found.scale)}
+            right = (
+                len(columns) == 1,
+                set(found.cycles) <= set(CYCLES),
+                len(set(found.cycles)) == len(found.cycles) <= MOST_CYCLES,
+                max(columns) + len(found.starts) + len(found.rows) <= LONGEST,
+                len({np.shape(row) for row in found.rows}) <= 1,
+                all(np.isfinite(value) for value in (*found.mean, *found.starts, found.step)),
+                all(np.isfinite(value) and value > 0 for value in found.scale),
+            )
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"what is known in advance is damaged: {error}") from None
+        if not all(right):
+            raise ValueError("what is known in advance is damaged")
+        return found
+
+
+def _tuples(values: np.ndarray) -> tuple[Any, ...]:
+    return tuple(tuple(tuple(c) for c in t) for t in values.tolist())

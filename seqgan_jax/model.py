@@ -576,10 +576,6 @@ class SeqGAN:
         n = len(asked) if asked is not None and n is None else n
         _check_draw(n, seed, length)
         assert n is not None
-        if given is not None:
-            self._refuse_known("given")
-        if length not in (None, description.length):
-            self._refuse_known("another length")
         known_NTW = (places or self.places(n, seed, length=length)).known_NTW
         state, scale = self._run(run), _temperature(temperature)
         if length not in (None, description.length):
@@ -591,9 +587,8 @@ class SeqGAN:
                 )
             for note in description.check_length(length, f"length {length}"):
                 say(note)
-            x_NTD = continuing.longer(
-                state, self.nets, description.scaler, int(n), int(length), int(seed), temperature
-            )
+            drawing = int(n), int(length), int(seed), temperature, known_NTW
+            x_NTD = continuing.longer(state, self.nets, description.scaler, *drawing)
             self._say_drift(state, x_NTD, length, say)
             return x_NTD
         key = jax.random.fold_in(jax.random.key(int(seed)), keys.SAMPLE)
@@ -637,7 +632,6 @@ class SeqGAN:
         See `sample`. Raises UsageError, and DataError where the history breaks what was learned.
         """
         description, data = self.description, self.config.data
-        self._refuse_known("after")
         _check_draw(n, seed, length)
         assert n is not None
         _temperature(temperature)
@@ -653,19 +647,31 @@ class SeqGAN:
         for note in (*notes, *given.notes, *checked):
             say(note)
         state = self._run(run)
-        x_NMTD = continuing.futures(
-            state, self.nets, description.scaler, given, int(n), length, int(seed), temperature
-        )
+        drawing = int(n), length, int(seed), temperature, self._known_after(given, length)
+        x_NMTD = continuing.futures(state, self.nets, description.scaler, given, *drawing)
         self._say_drift(state, x_NMTD.reshape(-1, *x_NMTD.shape[2:]), longest + length, say)
         return x_NMTD
 
-    def _refuse_known(self, what: str) -> None:
-        """Raise UsageError where something is known in advance: not yet together."""
-        if self.description.known is not None:
+    def _known_after(self, given: History, length: int) -> NDArray[np.float32] | None:
+        """What is known of the given steps and of `length` steps after them, [N, P + length, W]."""
+        description, form = self.description, self.description.form
+        own = description.known
+        if own is None:
+            return None
+        if own.names:
             raise UsageError(
-                f"{what} is not yet possible for a model that reads a calendar or known columns. "
-                "Train without them (--calendar none), or leave it out."
+                f"after is not yet possible for a model that reads {', '.join(own.names)} "
+                "(--known): their values after the end are not asked for. Leave it out."
             )
+        time = form.time if form else None
+        if time is None or given.ends.last_N is None:
+            raise UsageError(
+                f"{given.shown} has no dates, and this model reads the calendar. Give a table or a "
+                "DataFrame with them, or train with --calendar none."
+            )
+        starts_N = writing.starts_before(time, given.ends.last_N, given.ends.lengths_N)
+        steps = given.x_NPD.shape[1] + length
+        return own.read(writing.seconds(time, starts_N, steps), np.zeros((len(given), steps, 0)))
 
     def _history(self, after: Any, given: Any) -> History:
         if given is not None:
@@ -703,8 +709,10 @@ class SeqGAN:
     def _first_steps(
         self, state: TrainState, scale: jax.Array, key: jax.Array, given: Given
     ) -> tuple[jax.Array, jax.Array]:
+        known_NTW = self.places(len(given.x)).known_NTW
+        known = None if known_NTW is None else jnp.asarray(known_NTW[:, 0])
         return loop.first_steps(
-            state.best, state.policy_constants, key, scale, given, nets=self.nets
+            state.best, state.policy_constants, key, scale, given, known, nets=self.nets
         )
 
     def log_prob(

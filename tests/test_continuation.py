@@ -44,7 +44,7 @@ def table():
 @pytest.fixture(scope="module")
 def model():
     rules = {"rule": ("low <= high", "meter increases"), "kind": ("size:static",)}
-    return SeqGAN(window=8, **FEW, **rules).fit(table(), id="shop", time="day")
+    return SeqGAN(window=8, calendar="none", **FEW, **rules).fit(table(), id="shop", time="day")
 
 
 def quiet(call):

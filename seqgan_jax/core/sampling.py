@@ -88,6 +88,7 @@ def first_steps(
     key: jax.Array,
     given: Given,
     temperature: float | jax.Array = 1.0,
+    known_BW: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """First steps `x_BD` with the given values `[B, D]` in their places, and their log weights [B].
 
@@ -97,7 +98,7 @@ def first_steps(
     Consumes `key`.
     """
     batch = given.x.shape[0]
-    _, step = policy.begin(batch, temperature)
+    _, step = policy.begin(batch, temperature, known_BW)
     x_BD, _ = _first(step, keys.normal(key, (batch, policy.num_noise)), given)
     log_p_BD = step.log_prob(x_BD)
     return x_BD, jnp.sum(jnp.where(given.is_given[None], log_p_BD, 0.0), axis=-1)
@@ -110,10 +111,15 @@ def _own_noise(policy: LSTMPolicy, keys_L: jax.Array, length: int) -> jax.Array:
 
 
 def sample_apart(
-    policy: LSTMPolicy, keys_B: jax.Array, length: int, temperature: float | jax.Array = 1.0
+    policy: LSTMPolicy,
+    keys_B: jax.Array,
+    length: int,
+    temperature: float | jax.Array = 1.0,
+    known_BTW: jax.Array | None = None,
 ) -> jax.Array:
     """Free-running sequences `x_BTD`, each from its own key. Consumes `keys_B`."""
-    return sample_from_noise(policy, _own_noise(policy, keys_B, length), temperature)
+    noise_TBP = _own_noise(policy, keys_B, length)
+    return sample_from_noise(policy, noise_TBP, temperature, known_BTW=known_BTW)
 
 
 def continuations(
@@ -123,6 +129,7 @@ def continuations(
     keys_BM: jax.Array,
     length: int,
     temperature: float | jax.Array = 1.0,
+    known: tuple[jax.Array, jax.Array] | None = None,
 ) -> jax.Array:
     """Draws of pi(x_{t+1} .. x_{t+length} | x_1 .. x_t), the exact conditional law.
 
@@ -136,19 +143,28 @@ def continuations(
       keys_BM: a key for each of M futures of each sequence.
       length: of a future.
       temperature: of its steps.
+      known: what is known in advance of the given steps `[B, T, W]`, and of those that are drawn
+        `[B, length, W]`.
 
     Returns:
       `[B, M, length, D]`.
     """
     batch, number = keys_BM.shape
-    # With a step more there is always a later one; what is given after an end is not looked at.
-    given = prefixes(policy, jnp.concatenate([x_BTD, x_BTD[:, -1:]], axis=1))
+    before, after = (None, None) if known is None else known
+
+    def one_more(steps: jax.Array) -> jax.Array:
+        """With a step more there is always a later one; what follows an end is not looked at."""
+        return jnp.concatenate([steps, steps[:, -1:]], axis=1)
+
+    given = prefixes(policy, one_more(x_BTD), None if before is None else one_more(before))
     ends = lengths_B - 1, jnp.arange(batch)
     carry = jax.tree.map(
         lambda leaf: jnp.repeat(leaf[ends], number, axis=0), (given.states, given.inputs)
     )
     noise_TLP = _own_noise(policy, keys_BM.reshape(-1), length)
-    _, x_TLD = lax.scan(_advance(policy, temperature), carry, (noise_TLP, None))
+    if after is not None:
+        after = jnp.swapaxes(jnp.repeat(after, number, axis=0), 0, 1)
+    _, x_TLD = lax.scan(_advance(policy, temperature), carry, (noise_TLP, after))
     return jnp.swapaxes(x_TLD, 0, 1).reshape(batch, number, length, -1)
 
 

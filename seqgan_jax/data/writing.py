@@ -241,6 +241,31 @@ def seconds(time: TimeForm, starts_N: np.ndarray, steps: int) -> np.ndarray:
     return np.stack(rows)[at_N]
 
 
+def starts_before(time: TimeForm, last_N: np.ndarray, lengths_N: np.ndarray) -> np.ndarray:
+    """When sequences of so many regular steps start that end then, [N] seconds since 1970 UTC.
+
+    >>> time = TimeForm("t", "datetime", 86400.0, "MS", 0.0, "", "")
+    >>> starts_before(time, np.array([5097600.0]), np.array([3])).tolist()  # of 1970-03-01
+    [0.0]
+    """
+    back_N = lengths_N - 1
+    if time.kind != "datetime":
+        return (last_N - time.step * back_N) / EPOCHS.get(time.kind, 1)
+    import pandas as pd
+
+    found = []
+    for last, back in zip(last_N, back_N.tolist(), strict=True):
+        end = pd.Timestamp(round(last * 1e6), unit="us", tz="UTC").tz_convert(time.timezone or None)
+        if time.rule:
+            start = pd.date_range(end=end, periods=back + 1, freq=time.rule)[0]
+        elif time.step % MONTH == 0:
+            start = end - pd.DateOffset(months=round(time.step / MONTH) * back)
+        else:
+            start = end - back * pd.Timedelta(microseconds=round(time.step * 1e6))
+        found.append(start.value / 1e9)
+    return np.array(found)
+
+
 def seconds_of(text: Any, time: TimeForm) -> float:
     """A date of the user's as seconds since 1970 UTC, by the clocks of the data's time zone.
 

@@ -8,6 +8,7 @@ L lanes.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +39,7 @@ def longer(
     length: int,
     seed: int,
     temperature: float,
+    known_NTW: np.ndarray | None = None,
 ) -> np.ndarray:
     """`n` sequences of any length [N, T, D] float64, in units of the data."""
     features = scaler.num_columns
@@ -53,6 +55,7 @@ def longer(
                 _key(seed),
                 jnp.arange(i, i + lanes),
                 jnp.array(temperature, jnp.float32),
+                _rows(known_NTW, np.minimum(np.arange(i, i + lanes), n - 1)),
                 nets=nets,
                 length=length,
             )
@@ -70,8 +73,12 @@ def futures(
     length: int,
     seed: int,
     temperature: float,
+    known_NSW: np.ndarray | None = None,
 ) -> np.ndarray:
-    """`n` futures of each given sequence, [N, M, T, D] float64, in units of the data."""
+    """`n` futures of each given sequence, [N, M, T, D] float64, in units of the data.
+
+    `known_NSW`: what is known in advance, from the first given step of each on; S = P + T.
+    """
     features = given.x_NPD.shape[2]
     _fits(len(given) * n * length * features)
     z_NPK, lengths_N = scaler.transform(given.x_NPD), given.ends.lengths_N
@@ -83,6 +90,11 @@ def futures(
     # Few shapes: what is given is filled up to a power of two, with what nothing looks at.
     padding = _power(z_NPK.shape[1]) - z_NPK.shape[1]
     z_NPK = np.pad(z_NPK, ((0, 0), (0, padding), (0, 0)), mode="edge").astype(np.float32)
+    of_given = of_drawn = None
+    if known_NSW is not None:
+        steps = np.minimum(np.arange(z_NPK.shape[1]), known_NSW.shape[1] - 1)
+        drawn = lengths_N[:, None] + np.arange(length)
+        of_given, of_drawn = known_NSW[:, steps], known_NSW[np.arange(len(given))[:, None], drawn]
     number = _lanes(n, length * 2 * features)
     of_states = z_NPK.shape[1] * (z_NPK.shape[2] * 8 + 2 * 64)
     batch = min(_power(len(given)), max(1, LANES // number), _lanes(len(given), of_states))
@@ -101,6 +113,7 @@ def futures(
                 jnp.asarray(rows),
                 jnp.arange(j, j + number),
                 jnp.array(temperature, jnp.float32),
+                None if of_given is None else (_rows(of_given, rows), _rows(of_drawn, rows)),
                 nets=nets,
                 length=length,
             )
@@ -153,6 +166,10 @@ def _fits(numbers: int) -> None:
         )
 
 
+def _rows(known_NTW: np.ndarray | None, rows: np.ndarray) -> Any:
+    return None if known_NTW is None else jnp.asarray(known_NTW[rows])
+
+
 def _power(n: int) -> int:
     """The least power of two that is at least n."""
     return 1 << (n - 1).bit_length()
@@ -179,12 +196,13 @@ def _longer(
     key: jax.Array,
     lanes_L: jax.Array,
     temperature: jax.Array,
+    known_LTW: jax.Array | None = None,
     *,
     nets: Networks,
     length: int,
 ) -> jax.Array:
     policy = bind(nets.policy, params, constants)
-    return sampling.sample_apart(policy, _fold(key, lanes_L), length, temperature)
+    return sampling.sample_apart(policy, _fold(key, lanes_L), length, temperature, known_LTW)
 
 
 @partial(jax.jit, static_argnames=("nets", "length"))
@@ -197,10 +215,11 @@ def _futures(
     sequences_B: jax.Array,
     futures_M: jax.Array,
     temperature: jax.Array,
+    known: tuple[jax.Array, jax.Array] | None = None,
     *,
     nets: Networks,
     length: int,
 ) -> jax.Array:
     policy = bind(nets.policy, params, constants)
     keys_BM = jax.vmap(lambda own: _fold(own, futures_M))(_fold(key, sequences_B))
-    return sampling.continuations(policy, x_BPK, lengths_B, keys_BM, length, temperature)
+    return sampling.continuations(policy, x_BPK, lengths_B, keys_BM, length, temperature, known)

@@ -454,12 +454,13 @@ def first_steps(
     key: jax.Array,
     temperature: jax.Array,
     given: Given,
+    known_BW: jax.Array | None = None,
     *,
     nets: Networks,
 ) -> tuple[jax.Array, jax.Array]:
     """First steps `x_BD` in scaled units and their log weights, see `sampling.first_steps`."""
     policy = bind(nets.policy, params, constants)
-    return sampling.first_steps(policy, key, given, temperature)
+    return sampling.first_steps(policy, key, given, temperature, known_BW)
 
 
 def evaluation_samples(

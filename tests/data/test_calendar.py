@@ -295,3 +295,32 @@ def test_the_command_line_writes_times_from_the_start_with_the_values_given(tmp_
     new = pd.read_csv(out, parse_dates=["date"])
     assert (new["date"][::12] == pd.Timestamp("2030-05-06 07:00")).all()
     assert (new["date"][11::12] == pd.Timestamp("2030-05-06 18:00")).all()
+
+
+def test_futures_and_long_series_keep_the_daily_rhythm(model):
+    """Whatever hour a history ends at; its own times say which that is."""
+    expected = 10 + 3 * np.sin(2 * np.pi * np.arange(24) / 24)
+    history = hourly(60)[: 24 * 50 + 7]
+    futures = model.sample(300, after=history, length=48, seed=1)
+    assert futures["date"].iloc[0] == history["date"].iloc[-1] + pd.Timedelta(hours=1)
+    # On the second day: the first one still remembers the last value.
+    later = futures[futures["date"] > history["date"].iloc[-1] + pd.Timedelta(hours=24)]
+    means = later.groupby(later["date"].dt.hour)["x"].mean()
+    assert np.abs(means.to_numpy() - expected).max() < 0.35
+    long = model.sample(1, length=24 * 400, seed=2, start="2022-03-01")
+    assert long["date"].iloc[0] == pd.Timestamp("2022-03-01")
+    means = long.groupby(long["date"].dt.hour)["x"].mean()
+    assert np.abs(means.to_numpy() - expected).max() < 0.5
+    with pytest.raises(UsageError, match="no dates, and this model reads the calendar"):
+        model.sample(2, after=np.zeros((1, 30, 1)))
+
+
+def test_a_prefix_is_gone_on_from_where_it_ends():
+    """Months and weekdays backwards, against pandas."""
+    cases = (("MS", "2024-03-01", 14), ("B", "2024-03-04", 7), ("", "2024-03-04", 5))
+    for rule, last, number in cases:
+        time = TimeForm("t", "datetime", 86400.0, rule, 0.0, "", "")
+        end = pd.Timestamp(last)
+        index = pd.date_range(end=end, periods=number, freq=rule or "D")
+        found = writing.starts_before(time, np.array([end.timestamp()]), np.array([number]))
+        assert found[0] == index[0].timestamp()

@@ -27,7 +27,7 @@ from seqgan_jax.errors import UsageError
 
 NEVER = -1e9  # logit of a choice that there is not
 CUT = 4.0  # of what the regressions read: no outlier decides
-SPREAD = 2.0  # log-scale by which they make the rest wider or narrower, at most
+PLACE, SPREAD = 3.0, 1.5  # by which they move the rest, and log-scale they widen it by, at most
 
 
 @dataclass(frozen=True)
@@ -463,7 +463,8 @@ class MixedStep:
         """log w, mean and scale of the mixture, placed and widened by the regressions."""
         log_w, mean, scale = self.chain.mixture.components_of(raw, self.temperature)
         width = jnp.exp(jnp.clip(known[..., -1:], -SPREAD, SPREAD))
-        return log_w, known[..., -2:-1] + width * mean, width * scale
+        place = jnp.clip(known[..., -2:-1], -PLACE, PLACE)
+        return log_w, place + width * mean, width * scale
 
     def _coupled(self, e: jax.Array, shown: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Numbers of each column, `[..., D, C + 3 K]` and `[..., D, C + 2]`, given earlier ones."""

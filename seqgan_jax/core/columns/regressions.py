@@ -29,12 +29,13 @@ from seqgan_jax.core.columns.support import Columns
 
 Array = NDArray[Any]
 
-RIDGES = (1e-1, 1e-2, 1e-3, 1e-4)  # on coefficients of inputs of unit variance
-STEPS, UNSEEN = 10_000, 10_000  # of all sequences that are fitted, and that choose
+RIDGES = (1e-2, 1e-3, 1e-4)  # on coefficients of inputs of unit variance; of choices
+RIDGES_OF_REST = (1e-1, 1e-2, 1e-3)
+STEPS, UNSEEN = 6_000, 6_000  # of all sequences that are fitted, and that choose
 FAR = 20.0  # innovations count as at most
 LEAST = 5  # how often an option must be met to be told from the others
 MOST_NUMBERS = 30_000  # of a column's regression; beyond, its shares alone
-ITERATIONS = 50
+ITERATIONS = 30
 FREEDOM = 5.0  # of Student's t, by which location and scale are fitted: no outlier decides
 
 
@@ -219,7 +220,7 @@ def _rest(chain: MixedChain, d: int, some: _Steps, unseen: _Steps) -> list[_Fitt
     if not enough or e.std() == 0 or not len(inputs.used):
         return [fitted(plain)]
     scaled, rows, found = inputs.scaled(x), [fitted(_centred(plain, inputs.scaled(x), e))], plain
-    for ridge in RIDGES:
+    for ridge in RIDGES_OF_REST:
         found = _location_scale(scaled, e, ridge, found)
         rows.append(fitted(_centred(found, scaled, e)))
     return rows

@@ -225,7 +225,7 @@ def test_buffers_hold_the_scaled_rows_of_their_blocks(folder):
     assert loader.until("adversarial", 3) == 20
     same = [np.asarray(loader.parts("adversarial", unit).train.x) for unit in (0, 19)]
     assert np.array_equal(*same)
-    assert loader.validation_NTD.shape == (BLOCK, 4, 2)
+    assert loader.validation.x.shape == (BLOCK, 4, 2)
 
 
 def test_a_streamed_run_learns_and_is_repeated_bit_for_bit(folder):

@@ -266,7 +266,7 @@ def _compare(
         "logit_gap_best": float(values["best_gap"]),  # what must be beaten
         "train_gap": float(values["train_gap"]),  # must not rise, either
         "train_gap_best": float(values["best_train_gap"]),
-        "moment_shift": float(values["shift"]),  # of means, in standard deviations
+        "share_shift": float(values["shift"]),  # of options, in standard deviations
         "samples_outside": float(values["outside"]),
         "pairs": int(values["pairs"]),
         "kept": bool(values["keep"]),

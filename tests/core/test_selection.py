@@ -14,8 +14,10 @@ import scipy.stats
 
 from seqgan_jax.core import likelihood, selection
 from seqgan_jax.core.batch import Batch
+from seqgan_jax.core.columns import support
 from seqgan_jax.core.policy import validation_nll
 from seqgan_jax.core.selection import REPEATS
+from seqgan_jax.data.kind import Kind
 
 TOLERANCE = 0.05
 
@@ -134,24 +136,29 @@ def test_a_policy_that_only_follows_a_validation_part_apart_is_not_kept(trained,
     assert not bool(found.keep)
 
 
-def test_how_far_means_have_moved_is_in_standard_deviations():
+def test_how_far_shares_have_moved_is_in_standard_deviations():
+    kind = Kind("categorical", levels=(0.0, 1.0), words=True)
+    columns = support.of((kind,), lambda d, x: x, lambda d, x: x)  # noqa: ARG005
     rng = np.random.default_rng(0)
-    b = rng.normal(size=(4000, 1, 2)) + 0.1 * rng.normal(size=(4000, 5, 2))
-    a = b[:2000] + np.array([0.0, 0.5])
-    shift = selection.moment_shift(jnp.asarray(a), jnp.asarray(b), None)
-    assert float(shift) == pytest.approx(0.5, abs=0.05)
-    assert float(selection.moment_shift(jnp.asarray(b[:2000]), jnp.asarray(b), None)) < 0.08
+    often = rng.uniform(0.3, 0.7, (4000, 1))
+    b = (rng.random((4000, 10)) < often)[..., None].astype(np.float32)
+    a = (rng.random((4000, 10)) < often + 0.1)[..., None].astype(np.float32)
+    expected = abs(a.mean() - b.mean()) / (b.mean(axis=1).std() + 0.01)
+    assert float(selection.share_shift(a, b, columns)) == pytest.approx(expected, rel=1e-4)
+    assert 0.4 < expected < 0.6
+    assert float(selection.share_shift(b[:2000], b, columns)) < 0.08
+    assert float(selection.share_shift(a, b, None)) == 0
 
 
 @pytest.mark.parametrize("shift", [1.0, 0.05])
-def test_a_policy_whose_means_moved_away_is_not_kept(trained, monkeypatch, shift):
+def test_a_policy_whose_shares_moved_away_is_not_kept(trained, monkeypatch, shift):
     """Though its samples are much harder to tell; a small shift is chance."""
     good, wide = trained[1].best, moved(trained[1].best, log_variance=2.5)
 
     def of_the_narrow(samples, *_):
         return jnp.where(samples.std() < 1.5, shift, 0.0)
 
-    monkeypatch.setattr(selection, "moment_shift", of_the_narrow)
+    monkeypatch.setattr(selection, "share_shift", of_the_narrow)
     _, found = asked(trained, wide, good, looks=5 + int(shift))  # compiled anew
     assert float(found.shift) == pytest.approx(shift)
     assert bool(found.keep) == (shift < selection.SHIFT)

@@ -107,10 +107,12 @@ def _bound(a: float, real_N: Array, other_M: Array) -> float:
 
 
 def _variance_of_mean(values_N: Array, blocks_N: Array) -> float:
-    """Of values that are dependent within blocks, as in `area`."""
-    sums = np.bincount(np.unique(blocks_N, return_inverse=True)[1], values_N - values_N.mean())
+    """Of values that are dependent within blocks and between neighbouring ones."""
+    sums = np.bincount(blocks_N, values_N - values_N.mean())
+    number = max(2, len(np.unique(blocks_N)))
+    # Windows of neighbouring blocks share steps.
     squares = np.sum(sums**2) + 2 * max(0.0, np.sum(sums[1:] * sums[:-1]))
-    return float(len(sums) / max(1, len(sums) - 1) * squares / len(values_N) ** 2)
+    return float(number / (number - 1) * squares / len(values_N) ** 2)
 
 
 def area(real_N: Array, other_M: Array, blocks_N: Array, blocks_M: Array) -> tuple[float, float]:
@@ -134,11 +136,7 @@ def area(real_N: Array, other_M: Array, blocks_N: Array, blocks_M: Array) -> tup
         beaten = np.searchsorted(ordered, own) + np.searchsorted(ordered, own, side="right")
         shares = beaten / (2.0 * len(rest))
         means.append(float(shares.mean()))
-        sums = np.bincount(blocks, shares - means[-1])
-        number = max(2, len(np.unique(blocks)))
-        # Windows of neighbouring blocks share steps.
-        squares = np.sum(sums**2) + 2 * max(0.0, np.sum(sums[1:] * sums[:-1]))
-        variance += number / (number - 1) * squares / len(own) ** 2
+        variance += _variance_of_mean(shares, blocks)
     return means[0], float(np.sqrt(variance))
 
 

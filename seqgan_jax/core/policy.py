@@ -235,10 +235,11 @@ class LSTMPolicy(nnx.Module):
         now, then = (None, None) if known_BTW is None else _first_and_later(known_BTW)
         start, first = self.begin(x_BTD.shape[0], temperature, now)
         constants = self._constants
-        past = self.chain.all_past(constants, x_TBD[:-1])
-        context = self.chain.context(constants, past).moved(then, constants.get("known"))
+        past = self.chain.all_past(constants, x_TBD)
+        before = jax.tree.map(lambda steps: steps[:-1], past)
+        context = self.chain.context(constants, before).moved(then, constants.get("known"))
         reads = [first.context.read(x_TBD[0])[None], context.read(x_TBD[1:])]
-        inputs_TBU = self.chain.all_carried(jnp.concatenate(reads), x_TBD)
+        inputs_TBU = self.chain.all_carried(jnp.concatenate(reads), past)
 
         def body(state: LSTMState, projected: jax.Array) -> tuple[LSTMState, LSTMState]:
             state = self._cell(state, projected)

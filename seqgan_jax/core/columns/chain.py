@@ -89,7 +89,7 @@ class Chain:
         """What is carried to the next step: what the policy reads, which holds x."""
         return read
 
-    def all_carried(self, read: jax.Array, x: jax.Array) -> jax.Array:  # noqa: ARG002
+    def all_carried(self, read: jax.Array, past: jax.Array) -> jax.Array:  # noqa: ARG002
         """The same at every step of whole sequences [T, B, ...]."""
         return read
 

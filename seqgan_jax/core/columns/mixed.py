@@ -144,31 +144,29 @@ class MixedChain:
         parts = [plain, memory.runs, memory.means, x, before, memory.steps]
         return jnp.concatenate(parts, axis=-1)
 
-    def all_carried(self, read: jax.Array, x: jax.Array) -> jax.Array:
-        """The same at every step of whole sequences [T, B, ...]."""
-        size, plain, shown = self._parts(read)
-        start = Memory(0.0 * shown[0], jnp.tile(size[0], len(SLOW)), 0.0 * x[0, ..., :1])
+    def all_carried(self, read: jax.Array, past: "Past") -> jax.Array:
+        """The same at every step of whole sequences [T, B, ...], of which `all_past` is known."""
+        _, plain, shown = self._parts(read)
 
-        def body(memory: Memory, step: tuple[jax.Array, jax.Array]) -> tuple[Memory, Memory]:
-            memory = memory.after(*step)
-            return memory, memory
+        def body(runs: jax.Array, shown: jax.Array) -> tuple[jax.Array, jax.Array]:
+            runs = support.run(runs, shown)
+            return runs, runs
 
-        _, memory = lax.scan(body, start, (size, shown))
-        before = jnp.concatenate([x[:1], x[:-1]])
-        parts = [plain, memory.runs, memory.means, x, before, memory.steps]
-        return jnp.concatenate(parts, axis=-1)
+        _, runs = lax.scan(body, 0.0 * shown[0], shown)
+        steps = jnp.arange(1.0, len(read) + 1.0)[:, None, None]
+        steps = jnp.broadcast_to(steps, (*read.shape[:-1], 1))
+        return jnp.concatenate([plain, runs, past.means, past.x, past.before, steps], axis=-1)
 
     def all_past(self, constants: Params, x: jax.Array) -> "Past":
         """The past of the steps after each of whole sequences [T, B, D]."""
         size = support.size_of(support.of_constants(constants), self.layout, x)
-        nothing = 0.0 * size[..., :0]
-        start = Memory(nothing[0], jnp.tile(size[0], len(SLOW)), 0.0 * x[0, ..., :1])
+        start = jnp.tile(size[0], len(SLOW)), 0.0 * x[0, ..., :1]
 
-        def body(memory: Memory, step: tuple[jax.Array, jax.Array]) -> tuple[Memory, jax.Array]:
-            memory = memory.after(*step)
-            return memory, memory.means
+        def body(carry: Any, size: jax.Array) -> tuple[Any, jax.Array]:
+            means, steps = _means_after(carry[0], carry[1], size)
+            return (means, steps), means
 
-        _, means = lax.scan(body, start, (size, nothing))
+        _, means = lax.scan(body, start, size)
         return Past(x, jnp.concatenate([x[:1], x[:-1]]), means)
 
     def past(self, inputs: jax.Array) -> "Past":
@@ -258,12 +256,19 @@ class Memory(NamedTuple):
     steps: jax.Array  # [..., 1] how many
 
     def after(self, size: jax.Array, shown: jax.Array) -> "Memory":
-        """One step later; as `baseline.moving_mean`."""
-        steps = self.steps + 1.0
-        rates = jnp.repeat(jnp.array(SLOW), size.shape[-1])
-        rate = jnp.maximum(support.by_column(rates, steps), 1.0 / steps)
-        means = self.means + rate * (jnp.tile(size, len(SLOW)) - self.means)
+        """One step later."""
+        means, steps = _means_after(self.means, self.steps, size)
         return Memory(support.run(self.runs, shown), means, steps)
+
+
+def _means_after(
+    means: jax.Array, steps: jax.Array, size: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Moving means and the number of steps, one step later; as `baseline.moving_mean`."""
+    steps = steps + 1.0
+    rates = jnp.repeat(jnp.array(SLOW), size.shape[-1])
+    rate = jnp.maximum(support.by_column(rates, steps), 1.0 / steps)
+    return means + rate * (jnp.tile(size, len(SLOW)) - means), steps
 
 
 def by_name(policy: str, components: int, layout: Layout) -> MixedChain:

@@ -128,14 +128,15 @@ def _of_steps(
     def found(x_TND: jax.Array, known_TNW: jax.Array | None) -> Any:
         first, later = (None, None) if known_TNW is None else (known_TNW[0], known_TNW[1:])
         now = chain.context(constants, None).moved(first, constants.get("first_known"))
+        past = chain.all_past(constants, x_TND)
         reads, matched = [now.read(x_TND[0])[None]], [now.matches(x_TND[0])[None]]
         if len(x_TND) > 1:
-            then = chain.context(constants, chain.all_past(constants, x_TND[:-1]))
+            then = chain.context(constants, jax.tree.map(lambda steps: steps[:-1], past))
             then = then.moved(later, constants.get("known"))
             reads.append(then.read(x_TND[1:]))
             matched.append(then.matches(x_TND[1:]))
         read, matches = jnp.concatenate(reads), jnp.concatenate(matched)
-        return chain.of_choices(chain.all_carried(read, x_TND)), read, matches
+        return chain.of_choices(chain.all_carried(read, past)), read, matches
 
     x_TND = jnp.asarray(np.swapaxes(x_NTD, 0, 1), jnp.float32)
     known_TNW = None

@@ -139,7 +139,7 @@ def read(source: str, **reading: Any) -> "Sequences":
     suffix = suffixes[-1].lower()
     is_array = suffix in (".npy", ".npz") or Path(source).is_dir()
     is_table = source in layout.BUNDLED or suffix in (".csv", ".tsv", *layout.TABLES)
-    without = layout.OF_TABLES if is_array else set()
+    without = layout.OF_TABLES if is_array else frozenset()
     without |= {"features"} if is_array or is_table else {"columns"}
     if not is_table and reading.get("layout") not in ("series", "long"):
         without |= {"window", "stride"}

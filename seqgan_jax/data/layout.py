@@ -42,8 +42,10 @@ DEFAULT_FILE = Path("save/real_data.txt")
 BUNDLED = {"weather": Path(__file__).with_name("bundled") / "seattle_weather.csv"}
 TABLES = (".parquet", ".pq", ".xlsx", ".xlsm")
 LAYOUTS = ("auto", "series", "rows", "long")
-OF_FILES = {"data", "features", "num_sequences", "memory", "buffer"}  # settings without x
-OF_TABLES = {"columns", "id", "time", "label", "duplicates", "missing_values", "known"}
+OF_FILES = frozenset(
+    {"data", "features", "num_sequences", "memory", "buffer"}
+)  # settings without x
+OF_TABLES = frozenset({"columns", "id", "time", "label", "duplicates", "missing_values", "known"})
 READING = OF_FILES | OF_TABLES | {"window", "stride", "missing", "limit", "layout", "calendar"}
 Layout = Literal["auto", "series", "rows", "long"]
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from seqgan_jax import analysis
-from seqgan_jax.analysis import judging
+from seqgan_jax.analysis import command, judging
+from seqgan_jax.config import DataConfig
 from seqgan_jax.data import layout
 from seqgan_jax.run import cli, directory
 
@@ -332,3 +333,12 @@ def test_other_lengths_are_refused(tables, capsys):
     code, out = compared(tables, capsys, "--window", "13")
     assert code == 3
     assert "shorter than --window 13" in out
+
+
+def test_analysing_an_array_leaves_the_settings_of_arrays_as_they_are(tmp_path):
+    """One set of names for all calls: `window` was once added to what no array may have."""
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(60, 8)))
+    command.read(str(tmp_path / "x.npy"))
+    long = np.random.default_rng(1).normal(size=300)
+    settings = DataConfig(window=12)
+    assert layout.from_python(long, settings, frozenset({"window"})).x_NTD.shape[1] == 12

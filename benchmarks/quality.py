@@ -57,17 +57,18 @@ def sines(number: int, seed: int) -> np.ndarray:
     return (np.sin(f * np.arange(WINDOW)[None, :, None] + p) + 1) / 2
 
 
-def parts_of(name: str, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All windows, those to train on, those inside held-out blocks."""
+def parts_of(name: str, folder: Path) -> tuple[Sequences, np.ndarray, np.ndarray]:
+    """All windows as they were read, those to train on, those inside held-out blocks."""
     if name == "sines":
         every = sines(10_000, 0)
-        return every, every, sines(2_000, 1)
-    x = load(str(folder / FILES[name]), window=WINDOW).x_NTD
+        return Sequences(every, default_names(every.shape[2]), name), every, sines(2_000, 1)
+    read = load(str(folder / FILES[name]), window=WINDOW)
+    x = read.x_NTD
     blocks = (len(x) + WINDOW - 1) // BLOCK
     chosen = np.random.default_rng(0).permutation(blocks)[: max(1, round(HELD_OUT * blocks))]
     held = np.repeat(np.isin(np.arange(blocks + 1), chosen), BLOCK)
     inside = np.stack([held[i : len(x) + i] for i in range(WINDOW)])
-    return x, x[~inside.any(0)], x[inside.all(0)]
+    return read, x[~inside.any(0)], x[inside.all(0)]
 
 
 def in_score_units(name: str, every: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -87,7 +88,10 @@ def figures_of(
 ) -> dict[str, np.ndarray]:
     """Every figure of each run, `[S]`."""
     runs = range(model.config.run.num_seeds)
-    made = [model.sample(len(every), seed=1, run=run) for run in runs]
+    made = [
+        model.description.as_written(model.sample_array(len(every), seed=1, run=run))
+        for run in runs
+    ]
     everything = (every, train, held, *made)
     real, known, few, *samples = (in_score_units(name, every, x) for x in everything)
     found = {"disc": discriminative(real, samples, repeats, **steps)}
@@ -156,10 +160,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags.error(f"{', '.join(sorted(missing))}: needs --data, the folder with the file")
     for name in options.sets or there:
         most = 1000 if options.quick else None
-        every, train, held = (x[:most] for x in parts_of(name, options.data))
+        read, train, held = parts_of(name, options.data)
+        every, train, held = (x[:most] for x in (read.x_NTD, train, held))
         # The training part is split at random: windows of one series share values with those
         # that decide when to stop, as in the published protocol.
-        sequences = Sequences(train, default_names(train.shape[2]), name)
+        sequences = Sequences(train, read.names, name, form=read.form)
         shared = {"num_seeds": options.seeds, "seed": 88, "held_out": 0.01}
         shared |= (QUICK if options.quick else {}) | settings_of(" ".join(options.settings))
         off = {"skip_dis_pretrain": True, "skip_adversarial": True}

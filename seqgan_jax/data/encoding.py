@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from seqgan_jax.config import DataConfig
-from seqgan_jax.data import bounds, columns, kinds, rule_finding
+from seqgan_jax.data import bounds, columns, grids, kinds, rule_finding
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.form import Form
 from seqgan_jax.data.kind import CONTINUOUS, GRID, MOST_ATOMS, Kind
@@ -51,7 +51,7 @@ def fit(
         words = _words(form)
         found = kinds.find(train_NTD, asked_D, words, names, once_NT)
         of_columns = _found_limits(train_NTD, found, limits_D, asked_D, once_NT)
-        return Scaler.fit(train_NTD, of_columns, found)
+        return Scaler.fit(train_NTD, of_columns, _fenced(train_NTD, found, of_columns, once_NT))
     y_NTE = rules.forward(train_NTD)
     source, inner = rules.source_E, rules.inner_names
     for d, limits in enumerate(limits_D):
@@ -81,7 +81,7 @@ def fit(
     )
     asked_E = _take(asked_D, source, None)
     limits_E = _found_limits(y_NTE, found, limits_E, asked_E, once_NT)
-    return Scaler.fit(train_NTD, limits_E, found, rules)
+    return Scaler.fit(train_NTD, limits_E, _fenced(y_NTE, found, limits_E, once_NT), rules)
 
 
 def asked_of(
@@ -182,6 +182,41 @@ def _found_limits(
         if spread > 0 and ndtr(-expected / spread).sum() > EXPECTED:
             limits[d] = NOT_NEGATIVE
     return limits
+
+
+def _fenced(
+    x_NTD: np.ndarray,
+    found: tuple[Kind, ...],
+    limits_D: Sequence[Limits | None],
+    once_NT: np.ndarray,
+) -> tuple[Kind, ...]:
+    """Kinds with ends for each density that has no bound there, where columns of other kinds are.
+
+    Without ends a rare component that is wide makes humidities below 0 and of 400. A bound is one
+    already, and what nothing but densities have is one linear frame, whose law stays as it is.
+    """
+    if all(kind.plain for kind in found):
+        return found
+    fenced = []
+    for d, kind in enumerate(found):
+        x = x_NTD[..., d]
+        limits = limits_D[d]
+        if kind.name != CONTINUOUS or kind.static or np.abs(x).max() > LARGEST:
+            fenced.append(kind)
+            continue
+        counted_NT = once_NT & ~np.isin(x, kind.atoms)
+        if kind.held:  # counts once
+            counted_NT[:, 1:] &= x[:, 1:] != x[:, :-1]
+        readings = x[counted_NT]
+        if len(readings) < 2 or readings.min() == readings.max():
+            fenced.append(kind)
+            continue
+        low, high = grids.fences_of(readings)
+        if limits is not None:
+            low = low if math.isinf(limits.low) else -math.inf
+            high = high if math.isinf(limits.high) else math.inf
+        fenced.append(dataclasses.replace(kind, low=low, high=high))
+    return tuple(fenced)
 
 
 def _not_negative(

@@ -14,6 +14,7 @@ TOLERANCE = 1e-3  # of a step: nearer values are on the lattice
 EDGE = 5  # an end that came so often is one: nothing was cut off there by chance
 NEIGHBOUR = 1 / 32  # of the range between the 5% and the 95% quantile
 MARGIN = 0.5  # of the range, beyond an end that came seldom: later data go there too
+BAND, FAR_OFF, VISITS = 0.02, 0.2, 10  # shares of the range: what is near an end, and what is not
 SAME = 2e-6  # of the spread: closer levels are one, printed or computed in two ways
 EXACT = 1e-6  # of a step: nearer values are on it as well as float64 can
 DENSE, FEW_DENSE, FEW = 1 / 8, 1 / 2, 20  # shares of a lattice
@@ -112,6 +113,36 @@ def ends_of(levels_L: np.ndarray, counts_L: np.ndarray, margin: float) -> tuple[
         low = max(low, 0.0)
         high = last if last in (1.0, 100.0) else high
     return low, min(high, 0.0) if last <= 0 else high
+
+
+def fences_of(x_L: np.ndarray) -> tuple[float, float]:
+    """Between what values the samples of a density may lie, by its readings in the order of time.
+
+    An end is one where the density is still at least half of what an even one would be, and where
+    the readings have been VISITS times: as of what is uniform, or of a sine. Another is moved by
+    MARGIN of the range, but not across 0 where no value is.
+
+    >>> rng = np.random.default_rng(0)
+    >>> [round(end, 1) for end in fences_of(rng.uniform(10, 20, 1000))]
+    [10.0, 20.0]
+    >>> [round(end, 1) for end in fences_of(rng.normal(10, 1, 1000))]
+    [3.8, 15.9]
+    """
+    first, last = float(x_L.min()), float(x_L.max())
+    width = last - first
+    low = first - _gap(x_L - first, width)
+    high = last + _gap(last - x_L, width)
+    return max(low, 0.0) if first >= 0 else low, min(high, 0.0) if last <= 0 else high
+
+
+def _gap(distance_L: np.ndarray, width: float) -> float:
+    """How far beyond an end the density goes on."""
+    near = distance_L <= BAND * width
+    where = np.flatnonzero(near | (distance_L > FAR_OFF * width))  # visits are far apart
+    visits = np.count_nonzero(np.diff(near[where].astype(np.int8)) == 1) + near[where[:1]].sum()
+    if near.mean() < 0.5 * BAND or visits < VISITS:
+        return MARGIN * width
+    return BAND * width / int(np.count_nonzero(near))  # the distance between readings there
 
 
 def _is_end(counts_L: np.ndarray) -> bool:

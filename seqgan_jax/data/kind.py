@@ -31,7 +31,8 @@ class Kind:
       weights: how often each level came where it was no atom, above 0; a level that never came has
         a small weight.
       step, origin: of a grid without a table: values are origin + n step.
-      low, high: its ends: nothing outside is sampled.
+      low, high: its ends: nothing outside is sampled. Of a density, which is cut off there, far
+        outside the data where they thin out.
       atoms: at most MOST_ATOMS values with mass of their own beside the rest.
       sentinel: of each atom: so far from the rest that its size says nothing.
       held: often exactly the value before.
@@ -61,6 +62,11 @@ class Kind:
     def plain(self) -> bool:
         """A density and nothing else."""
         return self == Kind(CONTINUOUS)
+
+    @property
+    def fenced(self) -> bool:
+        """A density with ends."""
+        return self.name == CONTINUOUS and (math.isfinite(self.low) or math.isfinite(self.high))
 
     @property
     def spacing(self) -> float:
@@ -133,7 +139,7 @@ class Kind:
             levels = np.array(self.levels)
             return levels[grids.nearest(levels, x)]
         if not self.step:
-            return x
+            return np.clip(x, self.low, self.high) if self.fenced else x
         least, most = (
             (end - self.origin) / self.step + sign * grids.TOLERANCE
             for end, sign in ((self.low, -1), (self.high, 1))

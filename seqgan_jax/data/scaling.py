@@ -144,13 +144,15 @@ class Scaler:
 
     def transform(self, x_NTD: np.ndarray) -> np.ndarray:
         """z [N, T, K] float64. What constant columns and copies hold is ignored, and values outside
-        bounds count as on them: see `matches`.
+        bounds count as on them (see `matches`), as those do beyond the ends of a density.
 
         Raises:
           DataError: another number of columns than was fitted.
         """
         y = self._kept(x_NTD)
         for k, (interval, kind) in enumerate(zip(self.interval_K, self.kinds_K, strict=True)):
+            if kind.fenced:
+                y[..., k] = kind.snap(y[..., k])
             if not interval.free:
                 y[..., k] = interval.forward(y[..., k])
             y[..., k] = kind.position(y[..., k])
@@ -196,7 +198,7 @@ class Scaler:
         return self.rules.inverse(np.concatenate([last_N1E, y_NTE], axis=1))[:, 1:]
 
     def scaled(self, k: int, y: np.ndarray) -> np.ndarray:
-        """z of values of a kept column."""
+        """z of values of a kept column, inf for the end that a density does not have."""
         return self.affine(k, self.kinds_K[k].position(self.interval_K[k].forward(y)))
 
     def affine(self, k: int, y: np.ndarray) -> np.ndarray:

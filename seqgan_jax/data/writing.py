@@ -129,7 +129,7 @@ def plain_form(names: Sequence[str]) -> Form:
 def rounded(
     x_NTD: np.ndarray, form: Form, inside_D: Sequence[Callable[[np.ndarray], np.ndarray]] = ()
 ) -> np.ndarray:
-    """The values as the form writes them: whole numbers, 0 or 1, codes, its decimals; float64.
+    """The values as the form writes them: whole numbers, 0 or 1, codes, its grid or decimals.
 
     What rounding takes out of a column's bounds (`inside_D`) becomes the next value within them.
 
@@ -147,10 +147,15 @@ def rounded(
         elif column.categories:
             x[:] = categories.nearest(x, len(column.categories))
         elif decimals is not None:
-            near = np.round(x, decimals)
+            unit = 10.0**-decimals
+            if column.grid and column.grid > 1.5 * unit:  # volumes in hundreds
+                unit = column.grid
+                near = np.round(np.rint(x / unit) * unit, decimals)
+            else:
+                near = np.round(x, decimals)
             near = np.where(np.isfinite(near), near, x)  # 1e300 has no decimals
             if inside_D:
-                for step in (10.0**-decimals, -(10.0**-decimals)):
+                for step in (unit, -unit):
                     other = np.round(near + step, decimals)
                     near = np.where(~inside_D[d](near) & inside_D[d](other), other, near)
             x[:] = np.clip(near, *_limits(column.dtype)) + 0.0  # no -0

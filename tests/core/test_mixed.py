@@ -15,7 +15,13 @@ from seqgan_jax.config import AdversarialConfig, GeneratorConfig
 from seqgan_jax.core import baseline, gradients, policy, sampling
 from seqgan_jax.core.batch import Batch
 from seqgan_jax.core.columns import support
-from seqgan_jax.core.columns.cells import cell_of, log_mass, logistic
+from seqgan_jax.core.columns.cells import (
+    cell_of,
+    log_mass,
+    log_normal_mass,
+    logistic,
+    normal_between,
+)
 from seqgan_jax.data.kind import Kind
 from seqgan_jax.data.layout import as_sequences
 from seqgan_jax.run.loop import Silent
@@ -31,6 +37,7 @@ TABLE = Kind(
 HELD = Kind("grid", levels=(0.0, 1.0, 2.0), held=True, sloped=True)
 RAIN = Kind("continuous", atoms=(0.0, -9.0), sentinel=(False, True))
 COUNT = Kind("grid", step=1.0, low=0.0)
+FENCED = Kind("continuous", low=-1.0, high=3.0, atoms=(0.0,), sentinel=(False,))
 STATIC = Kind("grid", levels=(1.0, 2.0), static=True)
 SHIFT, SCALE = 0.5, 2.0
 
@@ -119,6 +126,42 @@ def test_a_density_beside_atoms_integrates_to_what_the_atoms_leave():
     is_density = jax.jit(bound.is_density)(both)[:, 0, 0]
     assert is_density.tolist() == [False] * 2 + [True] * 5
     assert columns.layout.densities
+
+
+def test_a_density_with_ends_integrates_to_one_between_them_and_samples_follow_it():
+    bound, _, shift, scale = policy_of((FENCED, COUNT), 2, spread=0.3)
+    low, high, atom = ((end - shift[0]) / scale[0] for end in (FENCED.low, FENCED.high, 0.0))
+    grid = np.linspace(low, high, 20_001)[1:-1] + 1e-6
+    x = np.zeros((len(grid), 2, 2), np.float32)
+    x[:, 0, 0] = grid
+    density = np.exp(np.asarray(log_prob(bound, x), np.float64)[:, 0, 0])
+    is_atom = np.abs(grid - atom) < 2e-6
+    of_atom = x[:2].copy()
+    of_atom[:, 0, 0] = atom
+    mass = np.exp(np.asarray(log_prob(bound, of_atom))[0, 0, 0])
+    inside = np.trapezoid(density[~is_atom], grid[~is_atom])
+    assert 0.05 < mass < 0.95
+    assert np.isclose(inside + mass, 1.0, atol=1e-3)
+    drawn = drawn_from(bound, 1, 20_000, 2)[:, :, 0]
+    assert drawn.min() >= low
+    assert drawn.max() <= high
+    rest = drawn[:, 0][np.abs(drawn[:, 0] - atom) > 1e-6]
+    sums = np.cumsum(density) / density.sum()
+    found = scipy.stats.kstest(rest, lambda values: np.interp(values, grid, sums))
+    assert found.pvalue > 1e-3
+    # A control: the ends cut off a share that is not small.
+    assert density[[0, -1]].max() > 0.02
+
+
+def test_normal_numbers_between_ends_are_scipys():
+    ends = [(-1.0, 0.5), (2.0, 2.5), (-7.0, -4.0), (-1e5, 1.0), (3.0, 1e5)]
+    lower, upper = (jnp.array(each) for each in zip(*ends, strict=True))
+    expected = [np.log(scipy.stats.norm.cdf(-a) - scipy.stats.norm.cdf(-b)) for a, b in ends]
+    np.testing.assert_allclose(log_normal_mass(lower, upper), expected, rtol=1e-4)
+    value = jax.random.normal(jax.random.key(0), (4000, 1))
+    drawn = np.asarray(jax.jit(normal_between)(value, lower[None], upper[None]))
+    for i, (a, b) in enumerate(ends):
+        assert scipy.stats.kstest(drawn[:, i], scipy.stats.truncnorm(a, b).cdf).pvalue > 1e-3
 
 
 def test_a_counts_lattice_sums_to_one_and_never_goes_below_its_end():

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from seqgan_jax.data import grids, kinds
+from seqgan_jax.config import DataConfig
+from seqgan_jax.data import encoding, grids, kinds
 from seqgan_jax.data.kinds import Kind
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.errors import DataError, UsageError
@@ -406,3 +407,48 @@ TABLE = Kind("grid", (0.0, 1.0), (2.0, 3.0), atoms=(0.0,), sentinel=(False,)).to
 def test_a_damaged_kind_is_refused(stored):
     with pytest.raises(ValueError, match="a kind is damaged"):
         Kind.from_json(stored)
+
+
+ENDS = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("x", "is_end"),
+    [
+        (ENDS.uniform(-5, 5, 3000), (True, True)),
+        (np.sin(np.arange(3000) / 7), (True, True)),
+        (ENDS.normal(size=3000), (False, False)),
+        (np.minimum(ENDS.exponential(size=3000), 9) - 20, (True, False)),
+        (np.r_[np.arange(1000.0), np.full(1000, 1000.0) + ENDS.uniform(size=1000)], (False, False)),
+        (np.cumsum(ENDS.normal(size=2000)), (False, False)),
+    ],
+)
+def test_the_ends_of_a_density(x, is_end):
+    """A plateau at the top was reached once: no more than chance says that it is an end."""
+    low, high = grids.fences_of(x)
+    width = np.ptp(x)
+    assert low <= x.min() <= x.max() <= high
+    near = (x.min() - low < 0.01 * width, high - x.max() < 0.01 * width)
+    across = (x.min() >= 0 and low == 0, x.max() <= 0 and high == 0)
+    for found, expected, at_zero in zip(near, is_end, across, strict=True):
+        assert found == expected or at_zero
+
+
+def test_densities_have_ends_only_beside_other_kinds():
+    rng = np.random.default_rng(1)
+    x = rng.normal(50, 10, (300, 12, 1))
+    both = np.concatenate([x, rng.poisson(3, x.shape)], axis=-1)
+    plain = encoding.fit(x, ("a",), DataConfig())
+    mixed = encoding.fit(both, ("a", "b"), DataConfig())
+    assert plain.kinds_K[0].plain
+    kind = mixed.kinds_K[0]
+    assert kind.fenced
+    assert kind.low <= x.min() - 1
+    assert kind.high >= x.max() + 1
+    # Beyond an end a value counts as on it, and comes back so.
+    far = both[:1].copy()
+    far[0, 0, 0] = 1e4
+    again = mixed.inverse(mixed.transform(far))
+    assert again[0, 0, 0] == pytest.approx(kind.high)
+    np.testing.assert_allclose(again[0, 1:], far[0, 1:], atol=1e-9)
+    assert Scaler.from_json(json.loads(json.dumps(mixed.to_json()))).kinds_K == mixed.kinds_K

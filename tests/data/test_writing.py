@@ -335,3 +335,13 @@ def test_the_form_survives_json_and_damage_is_refused():
         bad = [stored["columns"][0] | change, stored["columns"][1]]
         with pytest.raises(ValueError, match="damaged"):
             Form.from_json(stored | {"columns": bad})
+
+
+def test_what_came_in_multiples_is_written_so():
+    """Volumes in hundreds are too fine for a grid of learning, and still no sample is 6061191.5."""
+    volume = ColumnForm("volume", "int64", 0, 7900.0, 8e7, 100.0, (), 0.0, "count", ())
+    form = Form("csv", "series", (volume,), ("volume",), (), None, (), ",", ".")
+    x = np.array([[[6061191.5], [49.0], [51.0]]])
+    assert rounded(x, form).ravel().tolist() == [6061200.0, 0.0, 100.0]
+    above = rounded(x, form, [lambda x: x >= 100])
+    assert above.ravel().tolist() == [6061200.0, 100.0, 100.0]

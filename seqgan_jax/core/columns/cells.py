@@ -22,6 +22,33 @@ def log_mass(lower: jax.Array, upper: jax.Array) -> jax.Array:
     return jax.nn.log_sigmoid(b) + jax.nn.log_sigmoid(-a) + between
 
 
+def log_normal_mass(lower: jax.Array, upper: jax.Array) -> jax.Array:
+    """log(Phi(upper) - Phi(lower)) `[...]`, at least log 1e-30; both ends in the smaller tail.
+
+    >>> float(log_normal_mass(jnp.array(9.0), jnp.array(FAR)))  # doctest: +ELLIPSIS
+    -43.6281...
+    """
+    turned = lower + upper > 0
+    a, b = jnp.where(turned, -upper, lower), jnp.where(turned, -lower, upper)
+    return jnp.log(jnp.maximum(_normal_tail(b) - _normal_tail(a), 1e-30))
+
+
+def normal_between(value: jax.Array, lower: jax.Array, upper: jax.Array) -> jax.Array:
+    """A standard normal number between two ends from one of all: F^-1 of F cut off at both."""
+    turned = lower + upper > 0
+    a, b = jnp.where(turned, -upper, lower), jnp.where(turned, -lower, upper)
+    share = _normal_tail(jnp.where(turned, -value, value))
+    below = _normal_tail(a)
+    share = below + share * (_normal_tail(b) - below)
+    drawn = 2.0**0.5 * jax.lax.erf_inv(jnp.clip(2.0 * share - 1.0, -1 + 1e-7, 1 - 1e-7))
+    return jnp.clip(jnp.where(turned, -drawn, drawn), lower, upper)
+
+
+def _normal_tail(x: jax.Array) -> jax.Array:
+    """Phi(x), to all digits below 0."""
+    return 0.5 * jax.lax.erfc(-x * 0.5**0.5)
+
+
 def logistic(value: jax.Array) -> jax.Array:
     """A logistic number of variance 1 from a standard normal one: F^-1(Phi(value))."""
     half = value * 0.5**0.5

@@ -19,7 +19,7 @@ from jax import lax
 from seqgan_jax.core.baseline import SLOW
 from seqgan_jax.core.batch import Params
 from seqgan_jax.core.columns import support
-from seqgan_jax.core.columns.cells import log_mass, logistic
+from seqgan_jax.core.columns.cells import log_mass, log_normal_mass, logistic, normal_between
 from seqgan_jax.core.columns.chain import HIDDEN, Context, Weights
 from seqgan_jax.core.columns.continuous import Mixture, cumulative, log_joint, normal_cdf
 from seqgan_jax.core.columns.support import Layout, Support
@@ -352,7 +352,8 @@ class MixedStep:
         matched = support.matches(
             context.support, layout, x, context.options, context.is_there, cells
         )
-        e = context.innovation(context.size(x))
+        size = context.size(x)
+        e = context.innovation(size)
         raw, known = self._coupled(e, support.shown(layout, matched))
         log_option, log_rest = jnp.full(x.shape, NEVER), jnp.zeros(x.shape)
         if self.chain.choices:
@@ -371,6 +372,14 @@ class MixedStep:
             log_w, mean, scale = (a[..., densities, :] for a in numbers)
             joint = log_joint(log_w, mean, scale, e[..., at])
             log_p = jax.nn.logsumexp(joint, axis=-1) - jnp.log(unit[..., at])
+            if layout.fenced:
+                base = size - unit * e
+                ends = (
+                    (support.by_column(end, x) - base)[..., at] / unit[..., at]
+                    for end in (context.support.low, context.support.high)
+                )
+                inside = log_normal_mass(*((end[..., None] - mean) / scale for end in ends))
+                log_p = log_p - jax.nn.logsumexp(log_w + inside, axis=-1)
             is_option = matched[..., at, :].any(axis=-1)
             log_p = log_rest[..., densities] + log_p
             parts.append(jnp.where(is_option, log_option[..., densities], log_p))
@@ -403,15 +412,27 @@ class MixedStep:
             raw = raw + jnp.tanh(units + seen[..., :HIDDEN]) @ w
             known = known + seen[..., HIDDEN:] @ slopes
             log_weights, mean, scale = self._components(raw[..., choices:], known)
+            base, unit = sizes[d], column[d]
+            if layout.fenced:
+                ends = [((end - base) / unit)[..., None] for end in (own.low[0], own.high[0])]
+                inside = log_normal_mass(*((end - mean) / scale for end in ends))
+                inside = jnp.where(own.is_discrete[0], 0.0, inside)
+                log_weights = jax.nn.log_softmax(log_weights + inside, axis=-1)
             if choices:
                 log_choice = self._log_choice(raw[..., :choices] + known[..., :-2], there)
                 log_weights = log_choice[..., :1] + log_weights
                 log_weights = jnp.concatenate([log_weights, log_choice[..., 1:]], axis=-1)
             chosen = _chosen(jnp.exp(log_weights), which)
             rest, option = chosen[..., :components], chosen[..., components:]
-            base, unit = sizes[d], column[d]
-            value = jnp.where(own.is_discrete, logistic(value), value)
-            x = base + unit * jnp.sum(rest * (mean + scale * value[..., None]), axis=-1)
+            if layout.fenced:
+                mean, scale = (jnp.sum(rest * each, axis=-1) for each in (mean, scale))
+                scale = jnp.where(jnp.sum(rest, axis=-1) > 0.5, scale, 1.0)
+                normal = normal_between(value, *((end[..., 0] - mean) / scale for end in ends))
+                value = jnp.where(own.is_discrete, logistic(value), normal)
+                x = base + unit * (mean + scale * value)
+            else:
+                value = jnp.where(own.is_discrete, logistic(value), value)
+                x = base + unit * jnp.sum(rest * (mean + scale * value[..., None]), axis=-1)
             x = jnp.where(jnp.sum(rest, axis=-1) > 0.5, x, jnp.sum(option * options, axis=-1))
             # Listed values are exact as they are: sentinels are on no grid.
             is_listed = jnp.sum(option[..., layout.held + layout.sloped :], axis=-1) > 0.5

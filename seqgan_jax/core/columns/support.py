@@ -37,6 +37,7 @@ class Layout:
       tables: the columns whose rest is on a table.
       lattices: some column has its rest on a lattice.
       grids, densities: the columns whose rest is on either, and on neither.
+      fenced: some density has ends.
       sized: every value says how large it is: no words and no sentinels.
       shown: the options that exist, as positions in a step's [D, C - 1].
     """
@@ -49,6 +50,7 @@ class Layout:
     lattices: bool
     grids: tuple[int, ...]
     densities: tuple[int, ...]
+    fenced: bool
     sized: bool
     shown: tuple[int, ...]
 
@@ -93,7 +95,7 @@ class Support:
     is_table: jax.Array  # [D]
     step: jax.Array  # [D] of a lattice, 0 where there is none
     origin: jax.Array  # [D]
-    low: jax.Array  # [D] ends of a lattice
+    low: jax.Array  # [D] ends of a lattice or a density
     high: jax.Array  # [D]
     tolerance: jax.Array  # [D] within which a value is an option
 
@@ -138,6 +140,7 @@ def layout_of(kinds: Sequence[Kind]) -> Layout | None:
         lattices=any(_is_lattice(kind) for kind in kinds),
         grids=tuple(d for d, kind in enumerate(kinds) if kind.name == "grid"),
         densities=tuple(d for d, kind in enumerate(kinds) if kind.name == "continuous"),
+        fenced=any(kind.fenced for kind in kinds),
         sized=not any(kind.words or any(kind.sentinel) for kind in kinds),
         shown=tuple(shown),
     )
@@ -206,6 +209,10 @@ def of(
             arrays["origin"][d], arrays["step"][d] = origin, next_one - origin
             arrays["low"][d], arrays["high"][d] = max(low, -FAR), min(high, FAR)
             arrays["tolerance"][d] = 0.5 * arrays["step"][d]
+        elif kind.fenced:
+            for name, end in (("low", kind.low), ("high", kind.high)):
+                if np.isfinite(end):
+                    arrays[name][d] = np.clip(scaled([end])[0], -FAR, FAR)
         elif len(levels) > 1:
             arrays["tolerance"][d] = 0.25 * np.diff(levels).min()
     numbers = {

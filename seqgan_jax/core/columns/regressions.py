@@ -31,7 +31,8 @@ Array = NDArray[Any]
 
 RIDGES = (1e-2, 1e-3, 1e-4)  # on coefficients of inputs of unit variance; of choices
 RIDGES_OF_REST = (1e-1, 1e-2, 1e-3)
-STEPS, UNSEEN = 6_000, 6_000  # of all sequences that are fitted, and that choose
+LEAST_STEPS, MOST_STEPS = 6_000, 60_000  # of all sequences that are fitted, and that choose
+READ = 600_000  # numbers that are read of them, where that is between the two
 FAR = 20.0  # innovations count as at most
 LEAST = 5  # how often an option must be met to be told from the others
 MOST_NUMBERS = 30_000  # of a column's regression; beyond, its shares alone
@@ -58,13 +59,17 @@ def fit(
     chain = MixedChain(columns.layout, Mixture(1))
     given = (None, None) if known is None else known
 
-    def of_part(x_NTD: Array, known_NTW: Array | None, number: int) -> tuple[_Steps, _Steps]:
+    # Of few columns all steps: noise in a slope is there in each sample.
+    read = columns.layout.num_read + len(columns.layout.shown) + chain.num_seen
+    number = int(np.clip(READ // read, LEAST_STEPS, MOST_STEPS))
+
+    def of_part(x_NTD: Array, known_NTW: Array | None) -> tuple[_Steps, _Steps]:
         every = 1 + x_NTD.shape[0] * x_NTD.shape[1] // number
         some = None if known_NTW is None else known_NTW[::every]
         return _of_steps(columns, linear, chain, x_NTD[::every], some)
 
-    some = of_part(train_NTD, given[0], STEPS)
-    unseen = of_part(validation_NTD, given[1], UNSEEN)
+    some = of_part(train_NTD, given[0])
+    unseen = of_part(validation_NTD, given[1])
     arrays: dict[str, Array] = {}
     for name, *parts in zip(("first", "later"), some, unseen, strict=True):
         every = range(columns.layout.features)

@@ -293,9 +293,9 @@ class SeqGAN:
             how = generator.covariance, generator.frame
             linear = baseline.fit(train_scaled, validation_scaled, *how, both)
         else:
-            sizes, rest = support.sizes_and_rest(columns, train_scaled)
-            unseen = support.sizes_and_rest(columns, validation_scaled)
-            linear = baseline.fit_rest((sizes, rest), unseen, generator.frame, both)
+            linear, sizes = regressions.fit_linear(
+                columns, train_scaled, validation_scaled, generator.frame, both
+            )
             columns = regressions.fit(columns, linear, train_scaled, validation_scaled, both)
         constants = linear, jnp.asarray(baseline.increment_scale(sizes)), columns
         if generator.policy == "auto":

@@ -18,6 +18,7 @@ from seqgan_jax.errors import UsageError
 CONTINUOUS, GRID, CATEGORICAL = "continuous", "grid", "categorical"
 NAMES = (CONTINUOUS, GRID, CATEGORICAL)
 MOST_ATOMS = 4
+GAP = 2.0**17  # stands for a missing value in scaled units: beyond all others, exact in float32
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Kind:
       sloped: often continues its last increment exactly, as what was interpolated does.
       static: constant within every sequence.
       words: categories without order or size.
+      missing: some values are not there.
 
     >>> print(Kind("grid", step=0.1, low=0.0, atoms=(0.0,), sentinel=(False,), held=True))
     grid, 0.1 apart, from 0, atom 0, often as before
@@ -56,6 +58,7 @@ class Kind:
     sloped: bool = False
     static: bool = False
     words: bool = False
+    missing: bool = False
 
     @property
     def plain(self) -> bool:
@@ -92,6 +95,7 @@ class Kind:
             (self.held, "often as before"),
             (self.sloped, "often straight on"),
             (self.static, "constant in each sequence"),
+            (self.missing, "with gaps"),
         ):
             if there:
                 said.append(words)

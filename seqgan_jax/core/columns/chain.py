@@ -97,7 +97,12 @@ class Chain:
         """What the next step's context depends on of what was carried: x."""
         return inputs[..., : self.features]
 
-    def all_past(self, constants: Params, x: jax.Array) -> jax.Array:  # noqa: ARG002
+    def all_past(
+        self,
+        constants: Params,  # noqa: ARG002
+        x: jax.Array,
+        known: jax.Array | None = None,  # noqa: ARG002
+    ) -> jax.Array:
         """The same of whole sequences [T, B, D]."""
         return x
 

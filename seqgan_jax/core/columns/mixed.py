@@ -324,9 +324,7 @@ class Memory(NamedTuple):
         return Memory(support.run(self.runs, shown), means, steps)
 
 
-def _offset(
-    constants: Params, size: jax.Array, earlier: jax.Array, means: jax.Array
-) -> jax.Array:
+def _offset(constants: Params, size: jax.Array, earlier: jax.Array, means: jax.Array) -> jax.Array:
     """What the linear baseline predicts of the next step, [..., D]."""
     offset = size @ constants["matrix"].T + support.by_column(constants["offset"], size)
     more = jnp.concatenate([earlier, means], axis=-1)

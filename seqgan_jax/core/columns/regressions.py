@@ -77,18 +77,20 @@ def _sizes(
     return chain.all_past(linear.constants() | columns.support.constants(), x_TND, known_TNW).size
 
 
-def _filled(
-    columns: Columns, linear: Baseline, x_NTD: Array, known_NTW: Array | None
-) -> Array:
+def _filled(columns: Columns, linear: Baseline, x_NTD: Array, known_NTW: Array | None) -> Array:
     """Sizes [N, T, D], of missing values as predicted; some at a time."""
     found = []
     for first in range(0, len(x_NTD), BLOCK):
         some, given = (
-            None if a is None else jnp.asarray(np.swapaxes(a[first : first + BLOCK], 0, 1), jnp.float32)
+            None
+            if a is None
+            else jnp.asarray(np.swapaxes(a[first : first + BLOCK], 0, 1), jnp.float32)
             for a in (x_NTD, known_NTW)
         )
         assert some is not None
-        found.append(np.swapaxes(np.asarray(_sizes(columns, linear, some, given), np.float64), 0, 1))
+        found.append(
+            np.swapaxes(np.asarray(_sizes(columns, linear, some, given), np.float64), 0, 1)
+        )
     return np.concatenate(found)
 
 

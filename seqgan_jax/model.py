@@ -614,8 +614,9 @@ class SeqGAN:
             for note in description.check_length(length, f"length {length}"):
                 say(note)
             drawing = int(n), int(length), int(seed), temperature, known_NTW
-            own = state, self.nets, description.scaler
-            x_NTD = continuing.longer(*own, *drawing, complete=not with_gaps)
+            x_NTD = continuing.longer(
+                state, self.nets, description.scaler, *drawing, complete=not with_gaps
+            )
             self._say_drift(state, x_NTD, length, say)
             return x_NTD
         key = jax.random.fold_in(jax.random.key(int(seed)), keys.SAMPLE)

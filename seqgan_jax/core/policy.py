@@ -217,7 +217,7 @@ class LSTMPolicy(nnx.Module):
 
     def first_inputs(self, x: jax.Array, read: jax.Array) -> jax.Array:
         """What is carried on after the first value."""
-        return self.chain.carried(read, x, None)
+        return self.chain.carried(read, x, None, self._constants)
 
     def teacher_forced(
         self,

@@ -149,10 +149,9 @@ def rules_of(
             )
     about = {name for rule in given for name in rule.columns} | set(limited)
     if config.rules == "auto":
-        some = train_NTD, names, decimals_D
-        if len(whole) < len(names):
-            some = (train_NTD[..., whole], *([each[d] for d in whole] for each in some[1:]))
-        found = rule_finding.find(*some) if whole else ()
+        x_NTD = train_NTD if len(whole) == len(names) else train_NTD[..., whole]
+        some, decimals = [names[d] for d in whole], [decimals_D[d] for d in whole]
+        found = rule_finding.find(x_NTD, some, decimals) if whole else ()
         static = _static_names(train_NTD, names)
         given += tuple(
             rule for rule in found if not about & set(rule.columns) and not _unsettles(rule, static)

@@ -163,8 +163,10 @@ class Scaler:
         return sum(kind.static for kind in self.kinds_K)
 
     def transform(self, x_NTD: np.ndarray) -> np.ndarray:
-        """z [N, T, K] float64, GAP where a value is missing. What constant columns and copies hold is ignored, and values outside
-        bounds count as on them: see `matches`.
+        """z [N, T, K] float64, GAP where a value is missing.
+
+        What constant columns and copies hold is ignored, and values outside bounds count as on
+        them: see `matches`.
 
         Raises:
           DataError: another number of columns than was fitted.

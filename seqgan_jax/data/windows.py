@@ -169,12 +169,8 @@ def numbers(table: Table, reading: Reading, cut: Cut) -> np.ndarray:
             f"{listed}). Name one that does: --columns NAME."
         )
     for d, why in reading.left_out.items():
-        if (
-            why == "it is empty"
-            and cut.missing in ("drop", "interpolate")
-            and table.columns[d].name
-            and table.has_names
-        ):
+        is_asked = why == "it is empty" and cut.missing in ("drop", "interpolate")
+        if is_asked and table.columns[d].name and table.has_names:
             raise gaps.nothing_in(table.columns[d].name, table.shown)
     bad = [d for d, column in zip(reading.learned, chosen, strict=True) if _is_bad(column, False)]
     if bad:

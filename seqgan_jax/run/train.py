@@ -148,12 +148,8 @@ def train(
         check_space(run_dir, model, parts.held_out_NTD)
         model.write_config(run_dir, model.description)
         names = model.description.names
-        layout.save_sequences(
-            run_dir / "held_out.npy",
-            parts.held_out_NTD,
-            names,
-            with_gaps=model.description.has_gaps,
-        )
+        held_out, has_gaps = run_dir / "held_out.npy", model.description.has_gaps
+        layout.save_sequences(held_out, parts.held_out_NTD, names, with_gaps=has_gaps)
         listener = _Listener(model, run_dir, display, stop)
         if stop:
             raise Stopped(stop[0])

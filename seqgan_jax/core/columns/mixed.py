@@ -147,14 +147,24 @@ class MixedChain:
         plain = Context.of(offset, constants["factor"])
         return MixedContext(**vars(plain), support=own, options=options, chain=self, is_first=False)
 
-    def carried(self, read: jax.Array, x: jax.Array, inputs: jax.Array | None) -> jax.Array:
+    def carried(
+        self,
+        read: jax.Array,
+        x: jax.Array,
+        inputs: jax.Array | None,
+        constants: Params | None = None,
+    ) -> jax.Array:
         """What is carried to the next step: what the policy reads of the past, with runs in place
         of options and the moving means; then x_t, x_{t-1} and how many steps there were."""
         size, plain, shown = self._parts(read)
-        gap = (x == GAP) & self.layout.gap_columns if self.layout.gaps else None
+        gap = None
+        if self.layout.gaps:
+            gap = (x == GAP) & support.by_column(jnp.asarray(self.layout.gap_columns), x)
         if inputs is None:
             memory = Memory(0.0 * shown, jnp.tile(size, len(SLOW)), 0.0 * x[..., :1])
-            x = x if gap is None else jnp.where(gap, size, x)
+            if gap is not None and constants is not None:
+                own = support.of_constants(constants)
+                x = jnp.where(gap, support.snap(own, self.layout, size), x)
             before, earlier = x, size
         else:
             memory, before = self._memory(inputs), self.past(inputs).x
@@ -187,7 +197,8 @@ class MixedChain:
         if self.layout.gaps:
             size, means = self._filled(constants, x, known)
             # Where nothing was there yet, what is predicted of the first step.
-            x = x.at[0].set(jnp.where(support.is_gap(own, x[0]), size[0], x[0]))
+            first = support.snap(own, self.layout, size[0])
+            x = x.at[0].set(jnp.where(support.is_gap(own, x[0]), first, x[0]))
             x = support.last_there(own, x, 0)
             before, earlier = (jnp.concatenate([a[:1], a[:-1]]) for a in (x, size))
             return Past(x, before, means, size, earlier)
@@ -524,8 +535,8 @@ class MixedStep:
         """
         chain, layout, context = self.chain, self.chain.layout, self.context
         components, choices = chain.mixture.components, chain.choices
-        few = {"tables": (0,) * bool(layout.tables), "gaps": (0,) * bool(layout.gaps)}
-        one = replace(layout, features=1, shown=(), **few)
+        tables, gaps = ((0,) * bool(each) for each in (layout.tables, layout.gaps))
+        one = replace(layout, features=1, tables=tables, shown=(), gaps=gaps)
 
         def body(carry: Any, inputs: Any) -> tuple[Any, Any]:
             # Of earlier columns [..., HIDDEN + S'], units and what was seen; offset + F e so far.
@@ -554,7 +565,7 @@ class MixedStep:
             matched = support.matches(own, one, x, options[..., None, :], there[None])[..., 0, :]
             size = support.size_of(own, one, x)[..., 0]
             if layout.gaps:
-                gap = support.is_gap(own, x) & ~own.is_word
+                gap = support.is_gap(own, x) & ~support.by_column(own.is_word, x)
                 size = jnp.where(gap[..., 0], base, size)
             e = (size - base) / unit
             sizes = sizes + column[(slice(None), *(None,) * e.ndim)] * e[None]

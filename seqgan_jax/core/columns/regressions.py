@@ -60,7 +60,7 @@ def fit_linear(
     for _ in range(FILLINGS if columns.layout.gaps else 0):
         given = (None, None) if known is None else known
         parts = [
-            (_filled(columns, linear, x_NTD, known_NTW), rest)
+            (filled(columns, linear, x_NTD, known_NTW), rest)
             for x_NTD, known_NTW, (_, rest) in zip(
                 (train_NTD, validation_NTD), given, parts, strict=True
             )
@@ -77,21 +77,18 @@ def _sizes(
     return chain.all_past(linear.constants() | columns.support.constants(), x_TND, known_TNW).size
 
 
-def _filled(columns: Columns, linear: Baseline, x_NTD: Array, known_NTW: Array | None) -> Array:
+def filled(columns: Columns, linear: Baseline, x_NTD: Array, known_NTW: Array | None) -> Array:
     """Sizes [N, T, D], of missing values as predicted; some at a time."""
+
+    def steps_first(part: Array) -> jax.Array:
+        return jnp.asarray(np.swapaxes(part, 0, 1), jnp.float32)
+
     found = []
     for first in range(0, len(x_NTD), BLOCK):
-        some, given = (
-            None
-            if a is None
-            else jnp.asarray(np.swapaxes(a[first : first + BLOCK], 0, 1), jnp.float32)
-            for a in (x_NTD, known_NTW)
-        )
-        assert some is not None
-        found.append(
-            np.swapaxes(np.asarray(_sizes(columns, linear, some, given), np.float64), 0, 1)
-        )
-    return np.concatenate(found)
+        rows = slice(first, first + BLOCK)
+        given = None if known_NTW is None else steps_first(known_NTW[rows])
+        found.append(np.asarray(_sizes(columns, linear, steps_first(x_NTD[rows]), given)))
+    return np.swapaxes(np.concatenate(found, axis=1), 0, 1).astype(np.float64)
 
 
 def fit(

@@ -46,7 +46,7 @@ Share = Annotated[float, Range(0, 0.5, above=True)]
 Decay = Annotated[float, Range(0, 1, below=True)]
 Weight = Annotated[float, Range(0, math.inf, below=True)]
 Seed = Annotated[int, Range(0, 2**32 - 1)]
-Missing = Literal["error", "drop", "interpolate"]
+Missing = Literal["model", "error", "drop", "interpolate"]
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,10 @@ class DataConfig:
     """Numbers a step, where a text file holds several: T x D numbers a line, step after step."""
     num_sequences: Annotated[int, Range(30, 1e8)] = 10_000
     """Sequences to draw, where the source is a simulator."""
-    missing: Missing = "error"
-    """Missing values (nan, NA, N/A, null, none, -, an empty .csv cell): error refuses them, drop
-    leaves out the sequences or windows that they are in, interpolate fills them in along time."""
+    missing: Missing = "model"
+    """Missing values (nan, NA, N/A, null, none, -, an empty .csv cell): model learns around them,
+    error refuses them, drop leaves out the sequences or windows that they are in, interpolate fills
+    them in along time."""
     missing_values: tuple[str, ...] = ()
     """Further words or numbers that mean a missing value, such as '?' or -200."""
     limit: Annotated[int, Range(1, 1e9)] | None = None

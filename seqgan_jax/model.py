@@ -105,10 +105,26 @@ class Description:
         return self.as_written(x_NMTD.reshape(-1, *x_NMTD.shape[2:])).reshape(x_NMTD.shape)
 
     def save_sequences(
-        self, path: Path, x_NTD: NDArray[np.float64], starts_N: NDArray[Any] | None = None
+        self,
+        path: Path,
+        x_NTD: NDArray[np.float64],
+        starts_N: NDArray[Any] | None = None,
+        with_gaps: bool = False,
     ) -> None:
         """Write samples in the form of the data; see `writing.save_sequences`."""
-        writing.save_sequences(path, self.as_written(x_NTD), self.names, self.form, starts_N)
+        x_NTD = self.as_written(x_NTD)
+        writing.save_sequences(path, x_NTD, self.names, self.form, starts_N, with_gaps)
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether the data miss values that were learned around."""
+        return any(self.scaler.may_miss_D)
+
+    def steps(self, x_NTD: NDArray[np.float64]) -> float:
+        """Steps of a sequence with a value in any column, on average."""
+        if not self.has_gaps:
+            return self.length
+        return float(np.count_nonzero(~np.isnan(x_NTD).all(axis=2)) / len(x_NTD))
 
     def check_length(self, steps: int, what: str) -> tuple[str, ...]:
         """Notes on sequences of so many steps; UsageError where they go on after their end."""
@@ -264,7 +280,8 @@ class SeqGAN:
             statics.check(sequences, encoding.asked_of(names, data, sequences.form))
             parts = split(sequences, data.held_out, data.validation, seed=seed)
             train_NTD, number = parts.train_NTD, len(parts.train_NTD)
-            scaler = encoding.fit(train_NTD, names, data, sequences.form)
+            gaps_D = np.isnan(sequences.x_NTD).any(axis=(0, 1))
+            scaler = encoding.fit(train_NTD, names, data, sequences.form, gaps_D)
             if given := sequences.given:
                 rows = rows_of(sequences, data.held_out, data.validation, seed)
                 in_advance = Known.fit(given[rows[0]])
@@ -293,9 +310,9 @@ class SeqGAN:
             how = generator.covariance, generator.frame
             linear = baseline.fit(train_scaled, validation_scaled, *how, both)
         else:
-            sizes, rest = support.sizes_and_rest(columns, train_scaled)
-            unseen = support.sizes_and_rest(columns, validation_scaled)
-            linear = baseline.fit_rest((sizes, rest), unseen, generator.frame, both)
+            linear, sizes = regressions.fit_linear(
+                columns, train_scaled, validation_scaled, generator.frame, both
+            )
             columns = regressions.fit(columns, linear, train_scaled, validation_scaled, both)
         constants = linear, jnp.asarray(baseline.increment_scale(sizes)), columns
         if generator.policy == "auto":
@@ -444,6 +461,7 @@ class SeqGAN:
         after: Any = None,
         start: Any = None,
         known: Any = None,
+        with_gaps: bool = False,
     ) -> Any:
         """`n` new sequences in data units; the first m of n are those of `sample(m)`.
 
@@ -473,10 +491,14 @@ class SeqGAN:
         training part, where a calendar was learned. `known` are the values of the columns of that
         setting, a table of T rows; without it they are those of a sequence of the training part.
 
+        Samples are complete, also where the data miss values: drawn given that none is missing.
+        `with_gaps` draws gaps like the data's, too, NaN.
+
         Raises NotFittedError before `fit`, UsageError on impossible arguments, DataError where
         `after` cannot be what the model was fitted on or what is given is too rare.
         """
         description = self.description
+        self.check_gaps(with_gaps, after)
         if after is not None:
             if start is not None or known is not None:
                 raise UsageError(
@@ -493,7 +515,9 @@ class SeqGAN:
         _check_draw(number, seed, length)
         assert number is not None
         places = self.places(number, seed, start, known, length)
-        x_NTD = self.sample_array(n, seed, temperature, run, given, length, places=places)
+        x_NTD = self.sample_array(
+            n, seed, temperature, run, given, length, places=places, with_gaps=with_gaps
+        )
         if description.form is None or description.form.source != "frame":
             return x_NTD
         rows = description.as_written(x_NTD)
@@ -564,11 +588,13 @@ class SeqGAN:
         after: Any = None,
         say: Callable[[str], None] = warnings.warn,
         places: Places | None = None,
+        with_gaps: bool = False,
     ) -> NDArray[np.float64]:
         """`sample` as an array [n, T, D] float64 as drawn, whatever the model was fitted on.
 
         With `after` an array [N, n, length, D]. `say` is told what the user should know.
         """
+        self.check_gaps(with_gaps, after)
         if after is not None:
             return self.futures(n, self._history(after, given), length, seed, temperature, run, say)
         description = self.description
@@ -588,7 +614,9 @@ class SeqGAN:
             for note in description.check_length(length, f"length {length}"):
                 say(note)
             drawing = int(n), int(length), int(seed), temperature, known_NTW
-            x_NTD = continuing.longer(state, self.nets, description.scaler, *drawing)
+            x_NTD = continuing.longer(
+                state, self.nets, description.scaler, *drawing, complete=not with_gaps
+            )
             self._say_drift(state, x_NTD, length, say)
             return x_NTD
         key = jax.random.fold_in(jax.random.key(int(seed)), keys.SAMPLE)
@@ -611,11 +639,25 @@ class SeqGAN:
                     number=BLOCK,
                     length=description.length,
                     known_BTW=_block(known_NTW, i),
+                    complete=not with_gaps,
                 )
             )
             for i in range(-(-n // BLOCK))
         ]
         return description.scaler.inverse(np.concatenate(blocks)[:n].astype(np.float64))
+
+    def check_gaps(self, with_gaps: bool, after: Any) -> None:
+        """Raise UsageError where gaps are asked for that there are not."""
+        if with_gaps and not self.description.has_gaps:
+            raise UsageError(
+                "--with-gaps (with_gaps=True): no value was missing where this model learned, so "
+                "that its samples have no gaps. Leave it out."
+            )
+        if with_gaps and after is not None:
+            raise UsageError(
+                "--with-gaps (with_gaps=True) is not yet for futures, which are complete. Leave it "
+                "out, or --after."
+            )
 
     def futures(
         self,
@@ -727,7 +769,9 @@ class SeqGAN:
 
         Of a DataFrame of whole sequences in the form that `sample` returns, too.
         The density is of the columns that are learned, in data units: the scaling's Jacobian is
-        included. Constant columns and copies of other columns carry no density; where a sequence
+        included. Of a sequence with missing values (NaN) it is the density of those that are
+        there, given where they are: the sum over them of log p(x_td | what was there before, and
+        where). Constant columns and copies of other columns carry no density; where a sequence
         breaks them, or the bounds of a column, or lies where float32 has no density left, it is
         -inf. `run` picks one of several runs by its number from 0; default the best. Where the
         model reads the calendar, `start` is when each sequence starts (a date, or N of them; a
@@ -801,11 +845,17 @@ class SeqGAN:
         return np.where(possible & ~np.isnan(log_p), log_p, -np.inf)
 
     def _check_shape(self, x: ArrayLike) -> NDArray[np.float64]:
-        length, features = self.description.length, len(self.description.names)
-        form = self.description.form
+        description = self.description
+        length, features, form = description.length, len(description.names), description.form
         if form and hasattr(x, "iloc") and hasattr(x, "columns"):
             x = writing.from_frame(x, form, length)
-        array = as_array(x)
+        array = as_array(x, may_miss=description.has_gaps)
+        for d, may_miss in enumerate(description.scaler.may_miss_D):
+            if not may_miss and d < array.shape[2] and np.isnan(array[..., d]).any():
+                raise DataError(
+                    f"x: column {description.names[d]!r} misses values, and never did in training. "
+                    "Fill them in, or leave those sequences out."
+                )
         if array.shape[1:] != (length, features):
             wanted = f"[N, {length}, {features}]" + (f" or [N, {length}]" if features == 1 else "")
             raise DataError(

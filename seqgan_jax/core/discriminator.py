@@ -59,7 +59,10 @@ def dropout_factors(
 
 
 class Encoder(nnx.Module):
-    """What a discriminator sees of sequences: values as sizes, and which options they are."""
+    """What a discriminator sees of sequences: values as sizes, and which options they are.
+
+    Of a missing value the size is that of the last one that was there.
+    """
 
     def __init__(self, columns: Columns | None) -> None:
         self.layout = None if columns is None else columns.layout
@@ -73,7 +76,8 @@ class Encoder(nnx.Module):
             return x_BTD, []
         own = support.of_constants({name: self.support[name][...] for name in self.support})
         matched = support.of_sequences(own, self.layout, jax.lax.stop_gradient(x_BTD))
-        return support.size_of(own, self.layout, x_BTD), [support.shown(self.layout, matched)]
+        there = support.last_there(own, x_BTD) if self.layout.gaps else x_BTD
+        return support.size_of(own, self.layout, there), [support.shown(self.layout, matched)]
 
 
 class Discriminator(nnx.Module):

@@ -3,6 +3,7 @@ definition and plain dicts of parameters and constants, `bind` puts them togethe
 jitted function.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -16,8 +17,9 @@ from seqgan_jax.core.baseline import Baseline
 from seqgan_jax.core.batch import Batch, LSTMState, Params, Prefixes, in_blocks
 from seqgan_jax.core.columns import chain, mixed, support
 from seqgan_jax.core.columns.chain import Chain, Context, Step
-from seqgan_jax.core.columns.mixed import MixedStep
+from seqgan_jax.core.columns.mixed import MixedChain, MixedStep
 from seqgan_jax.core.columns.support import Columns
+from seqgan_jax.data.kind import GAP
 
 Definition = nnx.GraphDef
 FIRST_COMPONENTS = 16  # of the first step's distribution at least, where it is a mixture
@@ -215,7 +217,7 @@ class LSTMPolicy(nnx.Module):
 
     def first_inputs(self, x: jax.Array, read: jax.Array) -> jax.Array:
         """What is carried on after the first value."""
-        return self.chain.carried(read, x, None)
+        return self.chain.carried(read, x, None, self._constants)
 
     def teacher_forced(
         self,
@@ -235,7 +237,8 @@ class LSTMPolicy(nnx.Module):
         now, then = (None, None) if known_BTW is None else _first_and_later(known_BTW)
         start, first = self.begin(x_BTD.shape[0], temperature, now)
         constants = self._constants
-        past = self.chain.all_past(constants, x_TBD)
+        known_TBW = None if known_BTW is None else jnp.swapaxes(known_BTW, 0, 1)
+        past = self.chain.all_past(constants, x_TBD, known_TBW)
         before = jax.tree.map(lambda steps: steps[:-1], past)
         context = self.chain.context(constants, before).moved(then, constants.get("known"))
         reads = [first.context.read(x_TBD[0])[None], context.read(x_TBD[1:])]
@@ -249,6 +252,27 @@ class LSTMPolicy(nnx.Module):
         later = self._later(states, inputs_TBU[:-1], context, temperature, then)
         states = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start, states)
         return Prefixes(x_BTD, states, inputs_TBU), first, later
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether values may be missing."""
+        return isinstance(self.chain, MixedChain) and self.chain.layout.missing
+
+    def complete(self) -> "LSTMPolicy":
+        """The policy given that no value is missing: p(x) without the option to be, the other
+        choices with all the mass. It draws complete sequences. Of sequences with gaps log_prob is
+        that of the values given where they are: 0 of what is missing, else
+        log p(x_td | the values before, where they were missing, and that this one is not)."""
+        if not self.has_gaps:
+            return self
+        policy: LSTMPolicy = bind(*split(self))  # not this one, which may be of another trace
+        policy.chain = replace(self.chain, complete=True)
+        policy.first_chain = replace(self.first_chain, complete=True)
+        return policy
+
+    def is_value(self, batch: Batch) -> jax.Array:
+        """Which values count and are not missing, `[B, T, D]` bool."""
+        return batch.mask & (batch.x != GAP) if self.has_gaps else batch.mask
 
     def is_density(self, x_BTD: jax.Array) -> jax.Array:
         """Which values have a density and not a mass, `[B, T, D]` bool; known or not, the same."""
@@ -284,26 +308,32 @@ def _over_steps(first_BD: jax.Array, later_TBD: jax.Array, batch: Batch) -> jax.
     return jnp.where(batch.mask, jnp.swapaxes(values_TBD, 0, 1), 0.0)
 
 
-def steps_with_values(batch: Batch) -> jax.Array:
+def steps_with_values(policy: LSTMPolicy, batch: Batch) -> jax.Array:
     """How many steps of the batch count: those with a value in any column."""
-    return jnp.maximum(jnp.sum(jnp.any(batch.mask, axis=-1)), 1).astype(jnp.float32)
+    is_value = policy.is_value(batch)
+    return jnp.maximum(jnp.sum(jnp.any(is_value, axis=-1)), 1).astype(jnp.float32)
 
 
 def nll(policy: LSTMPolicy, batch: Batch) -> jax.Array:
-    """Negative log-likelihood a step, nats: - sum_btd mask log pi(x_btd | x_b<t) / steps."""
-    return -jnp.sum(policy.log_prob(batch)) / steps_with_values(batch)
+    """Negative log-likelihood a step, nats: - sum_btd mask log pi(x_btd | x_b<t) / steps.
+
+    Of values and gaps together: what is minimised.
+    """
+    return -jnp.sum(policy.log_prob(batch)) / steps_with_values(policy, batch)
 
 
 def log_prob_of_sequences(
     policy: LSTMPolicy, batch: Batch, temperature: float | jax.Array = 1.0
 ) -> jax.Array:
-    """log pi of each sequence `[N]`, nats; memory is flat in N."""
+    """log pi of each sequence `[N]`, nats, of the values given where they are (`complete`); memory
+    is flat in N."""
+    policy = policy.complete()
     return in_blocks(lambda some: policy.log_prob(some, temperature).sum(axis=(1, 2)), batch)
 
 
 def validation_nll(policy: LSTMPolicy, batch: Batch) -> jax.Array:
     """`nll` of a whole part of the data; memory is flat in N."""
-    return -jnp.sum(log_prob_of_sequences(policy, batch)) / steps_with_values(batch)
+    return -jnp.sum(log_prob_of_sequences(policy, batch)) / steps_with_values(policy, batch)
 
 
 @jax.custom_vjp

@@ -265,9 +265,11 @@ def logit_gap(
     x_NTD = sampling.sample(policy, fake_key, number + TESTED, length, known_BTW=known)
     drawn = Batch.complete(x_NTD, known)
     fake, test = drawn.take(slice(number)), drawn.take(slice(number, None))
-    scale = _increment_scale(parts.train, state)
+    columns = policy.columns
+    filled = _filled(parts.train, columns)
+    scale = _increment_scale(filled, state)
     definition, params, constants = discriminator.init(
-        init_key, Discriminator(length, KEEP_PROB, scale, policy.columns, policy.num_known)
+        init_key, Discriminator(length, KEEP_PROB, scale, columns, policy.num_known)
     )
     is_real_B = jnp.repeat(jnp.array([1.0, 0.0]), HALF)
 
@@ -293,8 +295,15 @@ def logit_gap(
     logits = in_blocks(bind(definition, params, constants), asked)
     real_N, left_M, fake_M = jnp.split(logits, [len(asked) - 2 * TESTED, len(asked) - TESTED])
     gaps = real_N.mean() - fake_M.mean(), left_M.mean() - fake_M.mean()
-    shift = share_shift(test.x, parts.train.x, policy.columns)
-    return real_N, *gaps, shift, share_outside(test.x, parts.train)
+    shift = share_shift(test.x, parts.train.x, columns)
+    return real_N, *gaps, shift, share_outside(_filled(test, columns).x, filled)
+
+
+def _filled(batch: Batch, columns: Columns | None) -> Batch:
+    """With the last value that was there in each gap."""
+    if columns is None or not columns.layout.gaps:
+        return batch
+    return replace(batch, x=support.last_there(columns.support, batch.x))
 
 
 def _increment_scale(train: Batch, state: TrainState) -> jax.Array:

@@ -219,7 +219,8 @@ def codes_of(column: "pd.Series", name: str, words: Sequence[str]) -> np.ndarray
     """The codes of words in a frame, the inverse of `series`; raises DataError at another word."""
     texts = column.astype(object).to_numpy()
     lookup = {word: float(i) for i, word in enumerate(words)}
-    codes = [lookup.get(str(text)) for text in texts]
+    gone = column.isna().to_numpy()
+    codes = [np.nan if g else lookup.get(str(t)) for g, t in zip(gone, texts, strict=True)]
     if None in codes:
         raise DataError(
             f"column {name!r}: {quote(str(texts[codes.index(None)]))} is none of the words that "

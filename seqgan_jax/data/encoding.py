@@ -29,10 +29,16 @@ LARGEST = 1e100  # so that squares are finite
 
 
 def fit(
-    train_NTD: np.ndarray, names: Sequence[str], config: DataConfig, form: Form | None = None
+    train_NTD: np.ndarray,
+    names: Sequence[str],
+    config: DataConfig,
+    form: Form | None = None,
+    gaps_D: np.ndarray | None = None,
 ) -> Scaler:
     """The scaling, kinds and rules of the training part, with what --rule, --rules, --kind, --log
     and --bounds say.
+
+    `gaps_D` [D] says which columns miss values, in this part or in another; None: in this.
 
     Raises:
       DataError: a column cannot be what is asked, or breaks a rule.
@@ -45,11 +51,13 @@ def fit(
         for name, limits, kind in zip(names, limits_D, asked_D, strict=True)
         if limits or kind == kinds.LABEL
     }
-    rules = rules_of(train_NTD, names, config, form, limited)
+    if gaps_D is None:
+        gaps_D = np.isnan(train_NTD).any(axis=(0, 1))
+    rules = rules_of(train_NTD, names, config, form, limited, gaps_D)
     once_NT = kinds.once(train_NTD)
     if not rules:
         words = _words(form)
-        found = kinds.find(train_NTD, asked_D, words, names, once_NT)
+        found = kinds.find(train_NTD, asked_D, words, names, once_NT, gaps_D.tolist())
         of_columns = _found_limits(train_NTD, found, limits_D, asked_D, once_NT)
         return Scaler.fit(train_NTD, of_columns, _fenced(train_NTD, found, of_columns, once_NT))
     y_NTE = rules.forward(train_NTD)
@@ -71,7 +79,8 @@ def fit(
     words = tuple(
         is_word and own[e] for e, is_word in enumerate(_take(_words(form), source, False))
     )
-    found = kinds.find(y_NTE, _take(asked_D, source, None), words, inner, once_NT)
+    gaps_E = _take(gaps_D.tolist(), source, False)
+    found = kinds.find(y_NTE, _take(asked_D, source, None), words, inner, once_NT, gaps_E)
     limits_E = [limits_D[d] if own[e] else None for e, d in enumerate(source)]
     for e in np.flatnonzero(rules.nonnegative):
         found, limits_E = _not_negative(found, limits_E, int(e))
@@ -115,20 +124,34 @@ def rules_of(
     config: DataConfig,
     form: Form | None = None,
     limited: Collection[str] = (),
+    gaps_D: np.ndarray | None = None,
 ) -> Rules:
     """The rules that are asked for, and with --rules auto those that the data show beside them.
 
-    None is looked for among columns of which something else is asked, such as `limited` ones.
+    None is looked for among columns of which something else is asked, such as `limited` ones, or
+    which miss values.
+
+    Raises:
+      UsageError: a rule is asked for of a column that misses values.
     """
+    whole = [d for d in range(len(names)) if gaps_D is None or not gaps_D[d]]
     decimals_D = (
         tuple(column.decimals for column in form.columns)
         if form is not None
         else tuple(columns.decimals_of(train_NTD[..., d].ravel()) for d in range(len(names)))
     )
     given = tuple(parse(text, names) for text in config.rule)
+    for rule in given:
+        if gone := [name for name in rule.columns if names.index(name) not in whole]:
+            raise UsageError(
+                f'--rule "{rule}": column {gone[0]!r} misses values, and a rule is not yet learned '
+                "around gaps. Leave the rule out, or fill the gaps in: --missing interpolate."
+            )
     about = {name for rule in given for name in rule.columns} | set(limited)
     if config.rules == "auto":
-        found = rule_finding.find(train_NTD, names, decimals_D)
+        x_NTD = train_NTD if len(whole) == len(names) else train_NTD[..., whole]
+        some, decimals = [names[d] for d in whole], [decimals_D[d] for d in whole]
+        found = rule_finding.find(x_NTD, some, decimals) if whole else ()
         static = _static_names(train_NTD, names)
         given += tuple(
             rule for rule in found if not about & set(rule.columns) and not _unsettles(rule, static)
@@ -171,10 +194,14 @@ def _found_limits(
     limits = list(limits_D) or [None] * len(found)
     for d, kind in enumerate(found):
         x = x_NTD[..., d]
-        if limits[d] or kind.name != CONTINUOUS or asked_D[d] or kind.static or x.min() < 0:
+        least, most = (np.nanmin(x), np.nanmax(x)) if kind.missing else (x.min(), x.max())
+        if limits[d] or kind.name != CONTINUOUS or asked_D[d] or kind.static or least < 0:
             continue
-        before, after = x[:, :-1][counted_NT], x[:, 1:][counted_NT]
-        if x.max() > LARGEST or len(after) < 2 or before.std() == 0:
+        pairs_NT = counted_NT
+        if kind.missing:
+            pairs_NT = counted_NT & ~np.isnan(x[:, 1:]) & ~np.isnan(x[:, :-1])
+        before, after = x[:, :-1][pairs_NT], x[:, 1:][pairs_NT]
+        if most > LARGEST or len(after) < 2 or before.std() == 0:
             continue
         slope = np.cov(before, after)[0, 1] / before.var(ddof=1)
         expected = after.mean() + slope * (before - before.mean())
@@ -201,14 +228,12 @@ def _fenced(
     for d, kind in enumerate(found):
         x = x_NTD[..., d]
         limits = limits_D[d]
-        if kind.name != CONTINUOUS or kind.static or np.abs(x).max() > LARGEST:
-            fenced.append(kind)
-            continue
-        counted_NT = once_NT & ~np.isin(x, kind.atoms)
+        counted_NT = once_NT & ~np.isin(x, kind.atoms) & ~np.isnan(x)
         if kind.held:  # counts once
             counted_NT[:, 1:] &= x[:, 1:] != x[:, :-1]
         readings = x[counted_NT]
-        if len(readings) < 2 or readings.min() == readings.max():
+        is_density = kind.name == CONTINUOUS and not kind.static
+        if not (is_density and len(readings) > 1 and np.abs(readings).max() <= LARGEST):
             fenced.append(kind)
             continue
         low, high = grids.fences_of(readings)

@@ -85,10 +85,13 @@ def of_python(x: Any, names: Sequence[str], form: Form | None, settings: DataCon
 
         table = tables.of_frame(frame, "frame", "after", tuple(settings.missing_values))
         return of_table(table, names, form, settings)
+    may_miss = settings.missing == "model"
     is_list = isinstance(x, list | tuple) and len(x) > 0 and np.ndim(x[0]) > 0
     if is_list and len({np.shape(each)[1:] for each in x}) == 1 and np.ndim(x[0]) == 2:
-        return of_arrays([arrays.as_array(each, "after")[..., 0] for each in x], names, "after")
-    return of_array(arrays.as_array(x, "after", may_be_flat=True), names, "after")
+        parts = [arrays.as_array(each, "after", may_miss=may_miss)[..., 0] for each in x]
+        return of_arrays(parts, names, "after")
+    array = arrays.as_array(x, "after", may_be_flat=True, may_miss=may_miss)
+    return of_array(array, names, "after")
 
 
 def of_file(source: str, names: Sequence[str], form: Form | None, settings: DataConfig) -> History:
@@ -101,7 +104,8 @@ def of_file(source: str, names: Sequence[str], form: Form | None, settings: Data
     path = Path(source)
     suffix = path.suffix.lower()
     if suffix in (".npy", ".npz"):
-        return of_array(arrays.read_array(path), names, printable(source))
+        x_NTD = arrays.read_array(path, settings.missing == "model")
+        return of_array(x_NTD, names, printable(source))
     texts.refuse_by_name(path)
     reader = tables.READERS.get(suffix, tables.read_text)
     return of_table(reader(path, tuple(settings.missing_values)), names, form, settings)
@@ -227,14 +231,14 @@ def _check_step(shown: str, form: TimeForm, steps: list[np.ndarray]) -> None:
 def _complete(
     found: History, names: Sequence[str], settings: DataConfig, held_D: np.ndarray | None
 ) -> History:
-    """Missing values filled in where training did so; refused where any is left."""
+    """Missing values filled in or left where training did so; else refused where any is left."""
     x, notes = found.x_NPD, found.notes
     if settings.missing == "interpolate" and np.isnan(x).any():
         limit = windows.LIMIT if settings.limit is None else settings.limit
         x, filled, longest = missing.fill(x, limit, held_D)
         notes = (*notes, *missing.filled_notes(filled, x.size, longest, limit, held_D))
     gone = np.argwhere(np.isnan(x))
-    if len(gone):
+    if len(gone) and settings.missing != "model":  # else `check` looks at them
         n, t, d = (int(i) for i in gone[0])
         raise DataError(
             f"{found.place(n, t)}: column {names[d]!r} is missing. What is gone on from must be "
@@ -263,6 +267,12 @@ def check(
     """
     x, inside = given.x_NPD, given.inside
     intervals.check([(0, x)], limits_D, names, lambda n, t, _: given.place(n, t))
+    for d, may_miss in enumerate(scaler.may_miss_D):
+        if (at := _first(inside & np.isnan(x[..., d]))) and not may_miss:
+            raise DataError(
+                f"{given.place(*at)}: column {names[d]!r} is missing, and never was in training. "
+                "Fill it in, or give only the steps after it."
+            )
     rules = scaler.rules
     for rule in rules.rules if rules else ():
         only = Rules((rule,), rules.names, rules.decimals_D) if rules else Rules()
@@ -290,15 +300,17 @@ def check(
                 )
             continue
         interval, kind = scaler.interval_K[k], scaler.kinds_K[k]
+        inside = given.inside & ~np.isnan(value)
+        first_N = missing.first_there(value) if kind.missing else value[:, 0]
         if at := _first(inside & ~interval.holds(value)):
             raise DataError(
                 f"{given.place(*at)}: column {name!r} is {value[at]:.9g}, outside of what was "
                 f"learned: {interval}. Correct it."
             )
-        if kind.static and (at := _first(inside & (value != value[:, :1]))):
+        if kind.static and (at := _first(inside & (value != first_N[:, None]))):
             raise DataError(
                 f"{given.place(*at)}: column {name!r} is {value[at]:.9g} after "
-                f"{value[at[0], 0]:.9g}, and was constant in each sequence in training. Correct it."
+                f"{first_N[at[0]]:.9g}, and was constant in each sequence in training. Correct it."
             )
         odd = inside & ~kind.holds(value)
         if at := _first(odd):

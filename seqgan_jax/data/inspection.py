@@ -20,6 +20,7 @@ from seqgan_jax.data import (
     encoding,
     evidence,
     layout,
+    missing,
     statics,
     tables,
     texts,
@@ -193,7 +194,7 @@ def _of_sequences(
     questions, learned = [], _NOTHING
     if x_NTD is not None and settings.missing == "error" and np.isnan(x_NTD).any():
         questions.append(_about_missing(float(np.isnan(x_NTD).mean())))
-        changes["missing"] = "interpolate"
+        changes["missing"] = "model"
     try:
         found = read(changes)
     except DataError as error:
@@ -240,7 +241,8 @@ def _learned(sequences: Sequences, settings: DataConfig) -> tuple[tuple[str, ...
     sequences.check(bounds.of_columns(settings.log, settings.bounds, sequences.names))
     statics.check(sequences, encoding.asked_of(sequences.names, settings, sequences.form))
     train_NTD = split(sequences).train_NTD
-    scaler = encoding.fit(train_NTD, sequences.names, settings, sequences.form)
+    gaps_D = np.isnan(sequences.x_NTD).any(axis=(0, 1))
+    scaler = encoding.fit(train_NTD, sequences.names, settings, sequences.form, gaps_D)
     words = (scaler.described(d) or "continuous" for d in range(len(sequences.names)))
     return tuple(words), tuple(map(str, scaler.rules.rules)) if scaler.rules else ()
 
@@ -281,11 +283,16 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         reading = dataclasses.replace(reading, learned=tuple(good))
         x_LD = np.stack([table.columns[d].values for d in good], 1) if good else np.zeros((1, 0))
     seen = _rows(x_LD, cut) if reading.layout == "rows" else _steps(table, reading, cut, x_LD)
+    if cut.missing == "model" and seen.missing:
+        is_rows = reading.layout == "rows"
+        names = ("the values",) if is_rows else [table.names[d] for d in reading.learned]
+        said = missing.around(x_LD.reshape(-1, len(names)), names)
+        seen = dataclasses.replace(seen, notes=(*said, *seen.notes))
     changes: dict[str, Any] = {}
     learned, can_train, known = _NOTHING, not questions, ""
     if cut.missing == "error" and seen.missing:
         questions.append(_about_missing(seen.missing))
-        changes["missing"] = "interpolate"
+        changes["missing"] = "model"
     if can_train:
         try:
             found, window = _proposed(table, reading, seen, dataclasses.replace(cut, **changes))
@@ -402,8 +409,9 @@ def _proposed(
 
 def _about_missing(share: float) -> str:
     return (
-        f"{share:.2%} of the values are missing. --missing drop leaves out the sequences or "
-        "windows that they are in; --missing interpolate fills them in along time."
+        f"{share:.2%} of the values are missing. --missing model learns around them; --missing "
+        "drop leaves out the sequences or windows that they are in; --missing interpolate fills "
+        "them in along time."
     )
 
 

@@ -208,7 +208,10 @@ def check(
         for d, limits in limited:
             x = x_NTD[..., d]
             low, high = ranges.get(d, (math.inf, -math.inf))
-            ranges[d] = min(low, float(x.min())), max(high, float(x.max()))
+            ranges[d] = (
+                min(low, float(np.fmin.reduce(x, None))),
+                max(high, float(np.fmax.reduce(x, None))),
+            )
             least = limits.low if limits.closed else SMALLEST
             outside = np.argwhere((x < least) | (x > limits.high))
             if len(outside) and d not in found:

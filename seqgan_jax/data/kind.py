@@ -18,6 +18,7 @@ from seqgan_jax.errors import UsageError
 CONTINUOUS, GRID, CATEGORICAL = "continuous", "grid", "categorical"
 NAMES = (CONTINUOUS, GRID, CATEGORICAL)
 MOST_ATOMS = 4
+GAP = 2.0**17  # stands for a missing value in scaled units: beyond all others, exact in float32
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Kind:
       sloped: often continues its last increment exactly, as what was interpolated does.
       static: constant within every sequence.
       words: categories without order or size.
+      missing: some values are not there.
 
     >>> print(Kind("grid", step=0.1, low=0.0, atoms=(0.0,), sentinel=(False,), held=True))
     grid, 0.1 apart, from 0, atom 0, often as before
@@ -57,6 +59,7 @@ class Kind:
     sloped: bool = False
     static: bool = False
     words: bool = False
+    missing: bool = False
 
     @property
     def plain(self) -> bool:
@@ -98,6 +101,7 @@ class Kind:
             (self.held, "often as before"),
             (self.sloped, "often straight on"),
             (self.static, "constant in each sequence"),
+            (self.missing, "with gaps"),
         ):
             if there:
                 said.append(words)
@@ -175,7 +179,7 @@ class Kind:
                 f"{limits.flag}: column {d + 1} holds words, which have no size. Leave it out."
             )
         if not limits.closed and self.name != CONTINUOUS:
-            return type(self)(CONTINUOUS, static=self.static)
+            return type(self)(CONTINUOUS, static=self.static, missing=self.missing)
         if self.name == GRID:
             low = limits.low if math.isfinite(limits.low) else self.low
             high = limits.high if math.isfinite(limits.high) else self.high
@@ -188,14 +192,18 @@ class Kind:
         return dataclasses.replace(self, sloped=False)  # not straight where it is mapped
 
     def rest(self, x_NT: np.ndarray) -> np.ndarray:
-        """The values that are no atom and not as before; all where these do not vary."""
+        """The values that are no atom and not as before; all where these do not vary.
+
+        Of a column with gaps those that are there.
+        """
+        is_value = ~np.isnan(x_NT) if self.missing else np.ones(x_NT.shape, bool)
         if not (self.atoms or self.held):
-            return x_NT.ravel()
-        there = ~np.isin(x_NT, self.atoms)
+            return x_NT[is_value]
+        there = is_value & ~np.isin(x_NT, self.atoms)
         if self.held:
             there[:, 1:] &= x_NT[:, 1:] != x_NT[:, :-1]
         rest = x_NT[there]
-        return rest if len(rest) > 1 and np.any(rest != rest[0]) else x_NT.ravel()
+        return rest if len(rest) > 1 and np.any(rest != rest[0]) else x_NT[is_value]
 
     def to_json(self) -> dict[str, Any]:
         """The name and what is not as in `Kind(name)`; the numbers survive `json.dumps` exactly."""

@@ -35,8 +35,8 @@ def of_numbers(
     then a table, a lattice or a density; then atoms, held and sloped.
 
     Args:
-      x_NT: without -0.
-      once_NT: see `kinds.once`.
+      x_NT: without -0; NaN where one is missing.
+      once_NT: see `kinds.once`; not where a value is missing.
       asked: categorical, grid, static or None.
       static: it is constant in each sequence.
       name: for messages.
@@ -188,6 +188,8 @@ def _runs(x_NT: np.ndarray, once_NT: np.ndarray, kind: Kind, spread: float) -> t
     """Held and sloped: how often a value is as before, or straight on, and more than by chance."""
     same = x_NT[:, 1:] == x_NT[:, :-1]
     steps = once_NT[:, 1:] & ~np.isin(x_NT[:, 1:], kind.atoms)
+    gone_NT = np.isnan(x_NT)
+    steps &= ~gone_NT[:, :-1]
     times = np.count_nonzero(same & steps)
     held = times >= max(LEAST_RUNS, HELD * np.count_nonzero(steps))
     if held and kind.name == GRID:
@@ -196,7 +198,7 @@ def _runs(x_NT: np.ndarray, once_NT: np.ndarray, kind: Kind, spread: float) -> t
         near = np.bincount(moves, minlength=FARTHEST + 1)[1:FARTHEST] / 2
         # What a law of moves that is highest at 0 and falls ever faster could give at 0.
         held = times > EXPLAINED[0] * max(near.max(), near[0] ** 2 / (near[1] + 0.5))
-    changed = once_NT[:, 2:] & ~same[:, 1:]
+    changed = once_NT[:, 2:] & ~same[:, 1:] & ~gone_NT[:, 1:-1] & ~gone_NT[:, :-2]
     bend = x_NT[:, 2:] - 2 * x_NT[:, 1:-1] + x_NT[:, :-2]
     unit = kind.spacing or 2 * STRAIGHT * spread
     bends = np.abs(np.rint(bend[changed] / unit))

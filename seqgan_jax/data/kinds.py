@@ -5,16 +5,17 @@ A column's kind decides how it is learned: as a density, or as the probability o
 Shapes: N sequences, T steps, D columns.
 """
 
+import dataclasses
 import reprlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from seqgan_jax.data import bounds, grids, overlap
+from seqgan_jax.data import bounds, grids, missing, overlap
 from seqgan_jax.data.files import printable
 from seqgan_jax.data.kind import CATEGORICAL, CONTINUOUS, GRID, NAMES, Kind
 from seqgan_jax.data.kind_finding import categories, of_numbers, refusal
-from seqgan_jax.errors import UsageError
+from seqgan_jax.errors import DataError, UsageError
 
 __all__ = ["Kind", "find", "of_columns", "once", "parse"]
 
@@ -96,20 +97,23 @@ def find(
     words: Sequence[bool] = (),
     names: Sequence[str] = (),
     once_NT: np.ndarray | None = None,
+    gaps_D: Sequence[bool] = (),
 ) -> tuple[Kind, ...]:
-    """The kind of each column, from the training part.
+    """The kind of each column, from the values of the training part that are there.
 
-    Constant columns and copies of earlier ones, which are not learned, count as continuous.
+    Constant columns and copies of earlier ones, which are not learned, count as continuous. A
+    column with gaps is neither.
 
     Args:
-      x_NTD: complete, in the data's units (after rules).
+      x_NTD: in the data's units (after rules), NaN where one is missing.
       asked: what --kind asks of each column, see `of_columns`; () for nothing.
       words: which columns are codes 0 .. C - 1 of words; () for none.
       names: of the columns, for messages.
       once_NT: the steps to count, see `once`; of rules, from the data before them.
+      gaps_D: which columns may miss values, here or in another part; () for none.
 
     Raises:
-      DataError: a column cannot be what is asked.
+      DataError: a column cannot be what is asked, or has no value.
 
     >>> x = np.random.default_rng(0).poisson(30, size=(200, 10, 1)) / 10
     >>> print(find(np.concatenate([x, x > 3], axis=-1))[1])
@@ -121,12 +125,40 @@ def find(
     for d, x_NT in enumerate(columns):
         kind = asked[d] if asked else None
         name = printable(names[d]) if names else f"column {d + 1}"
-        if np.all(x_NT == x_NT[0, 0]) or any(_equal(x_NT, e) for e in columns[:d]):
+        if gaps_D and gaps_D[d]:
+            is_words = bool(words) and words[d]
+            found.append(_with_gaps(x_NT + 0.0, counted_NT, kind, is_words, name))
+        elif np.all(x_NT == x_NT[0, 0]) or any(_equal(x_NT, e) for e in columns[:d]):
             found.append(Kind(CONTINUOUS))
         else:
             with np.errstate(over="ignore", invalid="ignore"):  # 1e300: no grid
                 found.append(_kind(x_NT + 0.0, counted_NT, kind, bool(words) and words[d], name))
     return tuple(found)
+
+
+def _with_gaps(
+    x_NT: np.ndarray, once_NT: np.ndarray, asked: str | None, is_words: bool, name: str
+) -> Kind:
+    """The kind of a column that misses values, of those that are there.
+
+    Where all are one value in each sequence, the sequences without any are left aside.
+    """
+    first_N = missing.first_there(x_NT)
+    there_NT = ~np.isnan(x_NT)
+    if not there_NT.any():
+        raise DataError(
+            f"{name} has no value in the training part. Leave it out (--columns), or use more data."
+        )
+    if np.all(x_NT[there_NT] == x_NT[there_NT][0]):
+        kind = categories(*grids.counted(x_NT[once_NT & there_NT]), static=False, words=is_words)
+    elif np.all((x_NT == first_N[:, None])[there_NT]) and x_NT.shape[1] > 1:
+        rows_N = ~np.isnan(first_N)
+        same_NT = np.repeat(first_N[rows_N, None], x_NT.shape[1], axis=1)
+        kind = _kind(same_NT, once_NT[rows_N], asked, is_words, name)
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):
+            kind = _kind(x_NT, once_NT & there_NT, asked, is_words, name)
+    return dataclasses.replace(kind, missing=True)
 
 
 def _equal(x_NT: np.ndarray, other_NT: np.ndarray) -> bool:
@@ -137,7 +169,7 @@ def _kind(
     x_NT: np.ndarray, once_NT: np.ndarray, asked: str | None, is_words: bool, name: str
 ) -> Kind:
     """The kind of a column that varies."""
-    varies = x_NT != x_NT[:, :1]
+    varies = (x_NT != missing.first_there(x_NT)[:, None]) & ~np.isnan(x_NT)
     static = x_NT.shape[1] > 1 and len(x_NT) > 1 and not varies.any()
     if asked in (STATIC, LABEL) and not static:
         n, t = (int(i) for i in np.argwhere(varies)[0]) if varies.any() else (0, 0)

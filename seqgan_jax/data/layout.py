@@ -58,7 +58,7 @@ def load(
     columns: Sequence[str] | None = None,
     features: int | None = None,
     num_sequences: int = 10_000,
-    missing: Missing = "error",
+    missing: Missing = "model",
     layout: Layout = "auto",
     id: Sequence[str] = (),
     time: Sequence[str] = (),
@@ -88,7 +88,8 @@ def load(
       columns: that are learned, in the order wanted; none for all that hold numbers or categories.
       features: D, where a text file has one sequence a line.
       num_sequences: to draw from a simulator.
-      missing: what becomes of missing values. "error": refused; "drop": the sequences or windows
+      missing: what becomes of missing values. "model": they stay, NaN, and are learned around;
+        "error": refused; "drop": the sequences or windows
         that they are in are left out; "interpolate": filled in linearly inside a sequence or long
         series, with the nearest value at its ends.
       layout: "series": a line a step; "rows": a line a sequence; "long": a line a step of one of
@@ -194,7 +195,7 @@ def _check(cut: Cut, layout: str, features: int | None) -> None:
     if cut.missing_values and cut.missing == "error" and _are_declared(cut.missing_values):
         raise UsageError(
             "--missing-values says which values are missing, and --missing error refuses them. "
-            "Add --missing drop or --missing interpolate."
+            "Leave one out, or say --missing model, drop or interpolate."
         )
     windows.limit_of(cut)
 
@@ -391,7 +392,7 @@ def from_python(
 
 def as_sequences(x: Any, like: Form | None = None) -> Sequences:
     """An array [N, T] or [N, T, D], or whatever `from_python` takes, with default settings."""
-    return from_python(x, DataConfig(), like=like)
+    return from_python(x, DataConfig(missing="error"), like=like)
 
 
 def frame_of(x: Any) -> Any:
@@ -469,7 +470,7 @@ def open_stream(settings: DataConfig) -> shards.Shards | None:
     opened = shards.open_shards(paths, settings.columns)
     if opened.num_bytes <= 1e9 * settings.memory:
         return None
-    if settings.missing != "error":
+    if settings.missing not in ("model", "error"):
         raise UsageError("--missing: streamed data must be complete. Fill them in before.")
     for name, why in (
         ("window", "save sequences as they are to be learned"),

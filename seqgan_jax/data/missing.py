@@ -1,11 +1,11 @@
-"""Missing values that were declared: which tokens they are, leaving them out, filling them in.
+"""Missing values: which tokens they are, what is learned around, leaving out, filling in.
 
 Inside arrays a missing value is NaN. Infinite values are never missing: they are errors.
 
 Shapes: N sequences, T steps, D columns.
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from typing import Literal
 
 import numpy as np
@@ -13,14 +13,16 @@ import numpy as np
 from seqgan_jax.data.files import printable
 from seqgan_jax.errors import DataError
 
-Missing = Literal["error", "drop", "interpolate"]
-MODES: tuple[Missing, ...] = ("error", "drop", "interpolate")
+Missing = Literal["model", "error", "drop", "interpolate"]
+MODES: tuple[Missing, ...] = ("model", "error", "drop", "interpolate")
 TOKENS = frozenset({"", "nan", "na", "n/a", "<na>", "#n/a", "nat", "null", "none", "-"})
 NONE = "none"  # a word among words, missing among numbers
 LONGEST = max(map(len, TOKENS))
+MOST_SAID = 5  # columns in a note
 REMEDY = (
-    "Values may not be missing: --missing drop leaves out the sequences or windows that they are "
-    "in, --missing interpolate fills them in; or correct the file."
+    "Values may not be missing: --missing model learns around them, --missing drop leaves out the "
+    "sequences or windows that they are in, --missing interpolate fills them in; or correct the "
+    "file."
 )
 
 
@@ -70,6 +72,42 @@ def nothing_in(name: str, source: str) -> DataError:
     return DataError(
         f"{source}: column {name!r} holds nothing but missing values. Leave it out (--columns, "
         "where columns have names), or correct the file."
+    )
+
+
+def first_there(x_NT: np.ndarray) -> np.ndarray:
+    """The first value that is there of each row, [N]; NaN where none is.
+
+    >>> first_there(np.array([[np.nan, 2.0, 3.0], [1.0, np.nan, 4.0]])).tolist()
+    [2.0, 1.0]
+    """
+    first_N: np.ndarray = x_NT[np.arange(len(x_NT)), np.argmax(~np.isnan(x_NT), axis=1)]
+    return first_N
+
+
+def share(x_NTD: np.ndarray) -> float:
+    """Share of values that are missing."""
+    return float(np.isnan(x_NTD).mean()) if x_NTD.size else 0.0
+
+
+def around(x_ND: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:
+    """What to say of missing values that are learned around; () where none is missing.
+
+    >>> around(np.array([[1.0, np.nan], [2.0, 3.0]]), ["low", "high"])[0][:40]
+    'high: 50.00% missing, learned around; sa'
+    """
+    shares = [share(x_N) for x_N in x_ND.reshape(-1, x_ND.shape[-1]).T]
+    said = [
+        f"{printable(name)}: {part:.2%} missing"
+        for name, part in zip(names, shares, strict=True)
+        if part
+    ]
+    if not said:
+        return ()
+    more = [f"and {len(said) - MOST_SAID:,} more columns"] * (len(said) > MOST_SAID)
+    return (
+        f"{'; '.join(said[:MOST_SAID] + more)}, learned around; samples are complete, --with-gaps: "
+        "gaps like the data's",
     )
 
 
@@ -131,7 +169,8 @@ def resolve(
 
     Args:
       x_NTD: finite or NaN.
-      missing: "interpolate" fills inside each sequence first; what is left is left out.
+      missing: "interpolate" fills inside each sequence first; what is left is left out. "model"
+        leaves out what has no value at all.
       source: for messages.
       what: "sequences" or "windows", for messages.
       limit: the longest gap that is filled in, in steps.
@@ -145,18 +184,19 @@ def resolve(
         size = x_NTD.size
         x_NTD, filled, longest = fill(x_NTD, limit, held_D)
         notes += filled_notes(filled, size, longest, limit, held_D)
-    kept_N = ~np.isnan(x_NTD).any(axis=(1, 2))
+    gone_NTD = np.isnan(x_NTD)
+    kept_N = ~(gone_NTD.all(axis=(1, 2)) if missing == "model" else gone_NTD.any(axis=(1, 2)))
     gone = int(np.count_nonzero(~kept_N))
     if not gone:
         return x_NTD, kept_N, tuple(notes)
-    why = "with missing values"
+    why = "without any value" if missing == "model" else "with missing values"
     if missing == "interpolate":
         why = "without any value in a column" if limit is None else "with gaps that are not filled"
     notes.append(f"left out {gone:,} of {len(kept_N):,} {what} {why}")
     if gone == len(kept_N):
         raise DataError(
             f"{printable(source)}: all {gone:,} {what} are {why}: nothing is left. "
-            + ("Correct the file." if missing == "interpolate" else "Try --missing interpolate.")
+            + ("Try --missing model." if missing == "drop" else "Correct the file.")
         )
     return x_NTD[kept_N], kept_N, tuple(notes)
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.intervals import Interval, is_real
-from seqgan_jax.data.kind import CONTINUOUS, Kind
+from seqgan_jax.data.kind import CONTINUOUS, GAP, Kind
+from seqgan_jax.data.missing import first_there
 from seqgan_jax.data.rules import Rules
 from seqgan_jax.errors import CheckpointError, DataError, UsageError
 
@@ -35,6 +36,9 @@ class Scaler:
     what is as before, and without the farthest outliers. They come back exactly: on their grid, as
     one of their categories, as an atom where z is within NEAR_ATOM of it. Where there are rules,
     x is what they make of the data.
+
+    A missing value is NaN in x and GAP in z. In a column that is constant in each sequence it is
+    known where any of its values is, and missing where none is.
 
     What is constant in each sequence comes first in z: all else is learned given it, so that a
     policy that is told its values samples from the exact conditional law.
@@ -90,17 +94,22 @@ class Scaler:
         kinds: list[Kind] = []
         source, constant, shift, scale = [], [], [], []
         for d, x in enumerate(columns):
-            copied = next((k for k, e in enumerate(kept) if np.array_equal(x, columns[e])), None)
-            is_constant = bool(np.all(x == x[0]))
+            kind = kinds_D[d] if kinds_D else Kind(CONTINUOUS)
+            whole = [k for k in range(len(kept)) if not (kind.missing or kinds[k].missing)]
+            copied = next((k for k in whole if np.array_equal(x, columns[kept[k]])), None)
+            is_constant = bool(np.all(x == x[0])) and not kind.missing
             constant.append(float(x[0]) if is_constant else 0.0)
             if is_constant or copied is not None:
                 source.append(-1 if copied is None else copied)
                 continue
             source.append(len(kept))
             kept.append(d)
-            said = [e for e, each in enumerate(limits_D) if each and np.array_equal(x, columns[e])]
+            said = [
+                e
+                for e, each in enumerate(limits_D)
+                if each and (e == d or np.array_equal(x, columns[e]))
+            ]
             limits = _only(limits_D, said)
-            kind = kinds_D[d] if kinds_D else Kind(CONTINUOUS)
             kind = kind.limited(limits, d) if limits else kind
             kinds.append(kind)
             rest = kind.rest(y_NTE[..., d])
@@ -109,7 +118,9 @@ class Scaler:
             y = _trimmed(intervals[-1].forward(rest), kind)
             largest = np.abs(y).max() or 1.0  # so that no square overflows
             shift.append(0.0 if kind.words else float(np.mean(y / largest) * largest))
-            scale.append(1.0 if kind.words else float(np.std(y / largest) * largest))
+            spread = float(np.std(y / largest) * largest)
+            is_one = kind.missing and spread == 0  # value, when it is there
+            scale.append(1.0 if kind.words or is_one else spread)
             if not (scale[-1] > 1e-290 and scale[-1] < 1e290):
                 raise DataError(
                     f"Column {d + 1} has standard deviation {scale[-1]:g}, too small or too large "
@@ -138,25 +149,44 @@ class Scaler:
         return len(self.rules.names) if self.rules else len(self.source_D)
 
     @property
+    def may_miss_D(self) -> tuple[bool, ...]:
+        """Which columns of the data may miss values."""
+        missing_E = [k >= 0 and self.kinds_K[k].missing for k in self.source_D]
+        if not self.rules:
+            return tuple(missing_E)
+        own = {self.rules.source_E[e] for e, is_one in enumerate(missing_E) if is_one}
+        return tuple(d in own for d in range(self.num_columns))
+
+    @property
     def num_static(self) -> int:
         """How many kept columns are constant in each sequence: the first ones."""
         return sum(kind.static for kind in self.kinds_K)
 
     def transform(self, x_NTD: np.ndarray) -> np.ndarray:
-        """z [N, T, K] float64. What constant columns and copies hold is ignored, and values outside
-        bounds count as on them (see `matches`), as those do beyond the ends of a density.
+        """z [N, T, K] float64, GAP where a value is missing.
+
+        What constant columns and copies hold is ignored, and values outside bounds count as on
+        them (see `matches`), as those do beyond the ends of a density.
 
         Raises:
           DataError: another number of columns than was fitted.
         """
         y = self._kept(x_NTD)
+        gaps: list[tuple[int, np.ndarray]] = []
         for k, (interval, kind) in enumerate(zip(self.interval_K, self.kinds_K, strict=True)):
+            if kind.missing:
+                if kind.static:
+                    y[..., k] = first_there(y[..., k])[:, None]
+                gaps.append((k, np.isnan(y[..., k])))
             if kind.fenced:
                 y[..., k] = kind.snap(y[..., k])
             if not interval.free:
                 y[..., k] = interval.forward(y[..., k])
             y[..., k] = kind.position(y[..., k])
-        return (y - self.shift_K) / self.scale_K
+        z: np.ndarray = (y - self.shift_K) / self.scale_K
+        for k, gap in gaps:
+            z[gap, k] = GAP
+        return z
 
     def inverse(self, z_NTK: np.ndarray) -> np.ndarray:
         """x [N, T, D] float64 in units of the data, constants and copies in their places."""
@@ -172,6 +202,8 @@ class Scaler:
                 centre = self.scaled(k, np.array([atom]))[0]
                 near = max(NEAR_ATOM, NEAR_FAR_ATOM * abs(float(centre)))
                 x[np.abs(z[..., k] - centre) <= near, k] = atom
+            if kind.missing:
+                x[z[..., k] == GAP, k] = np.nan
             if kind.static:
                 x[..., k] = x[:, :1, k]
             x[..., k] += 0.0  # no -0
@@ -192,7 +224,8 @@ class Scaler:
         last_N1E = self._ruled(last_ND[:, None])
         for e, k in enumerate(self.source_D):
             if k >= 0 and self.kinds_K[k].static:
-                y_NTE[..., e] = last_N1E[..., e]
+                last_N1 = last_N1E[..., e]
+                y_NTE[..., e] = np.where(np.isnan(last_N1), y_NTE[..., e], last_N1)
         if not self.rules:
             return y_NTE
         return self.rules.inverse(np.concatenate([last_N1E, y_NTE], axis=1))[:, 1:]
@@ -230,7 +263,9 @@ class Scaler:
         y = self._kept(x_NTD)
         for k, (interval, kind) in enumerate(zip(self.interval_K, self.kinds_K, strict=True)):
             if kind.name == CONTINUOUS:
+                gap = np.isnan(y[..., k])
                 y[..., k] = interval.log_derivative(y[..., k]) - math.log(self.scale_K[k])
+                y[gap, k] = 0.0
             else:
                 y[..., k] = 0.0
         return y
@@ -247,15 +282,18 @@ class Scaler:
         if self.rules:
             good &= np.all(self.rules.holds(np.asarray(x_NTD, np.float64)), axis=1)
         for d, interval, kind in zip(self.kept_K, self.interval_K, self.kinds_K, strict=True):
+            gone = np.isnan(x[..., d]) & kind.missing
             if not interval.free:
-                good &= np.all(interval.holds(x[..., d]), axis=1)
+                good &= np.all(interval.holds(x[..., d]) | gone, axis=1)
             if not kind.plain:
-                good &= np.all(kind.holds(x[..., d]), axis=1)
+                good &= np.all(kind.holds(x[..., d]) | gone, axis=1)
             if kind.static:
-                good &= np.all(x[..., d] == x[:, :1, d], axis=1)
+                first_N = first_there(x[..., d]) if kind.missing else x[:, 0, d]
+                good &= np.all((x[..., d] == first_N[:, None]) | gone, axis=1)
         for d, (k, c) in enumerate(zip(self.source_D, self.constant_D, strict=True)):
             expected = c if k < 0 else x[..., self.kept_K[k]]
-            good &= np.all(x[..., d] == expected, axis=1)
+            gone = np.isnan(x[..., d]) & (k >= 0 and self.kinds_K[k].missing)
+            good &= np.all((x[..., d] == expected) | gone, axis=1)
         return good
 
     def holds(self, d: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -368,7 +406,7 @@ def _trimmed(y: np.ndarray, kind: Kind) -> np.ndarray:
 
     Not of plain densities: their scale is their standard deviation.
     """
-    if kind.plain:
+    if dataclasses.replace(kind, missing=False).plain:
         return y
     low, high = np.quantile(y, (0.01, 0.99))
     return y if low == high else np.clip(y, low - (high - low), high + (high - low))

@@ -27,7 +27,7 @@ class Sequences:
     """Sequences of equal length with where they come from.
 
     Args:
-      x_NTD: the values, float64, in units of the data.
+      x_NTD: the values, float64, in units of the data; NaN where one is missing.
       names: of the D columns; ("x",) or ("x1", "x2", ...) where the source has none.
       source: path or name, for messages.
       starts_N: where each window starts in its series; None for a table of sequences.
@@ -78,6 +78,7 @@ def of_table(
     if missing != "error":
         gaps.check_columns(x.reshape(-1, x.shape[2]), names, source)
         x, kept_N, notes = gaps.resolve(x, missing, source, limit=limit, held_D=held_D)
+        notes = (*gaps.around(x, names), *notes)
         windows = windows and windows[kept_N]
     n, steps, _ = x.shape
     shown = printable(source)
@@ -103,7 +104,7 @@ class Split:
     """Three parts that share no value.
 
     Args:
-      train_NTD: to learn from.
+      train_NTD: to learn from; NaN where a value is missing, as in all three.
       validation_NTD: to decide when to stop.
       held_out_NTD: for reports only.
     """

@@ -17,6 +17,7 @@ from seqgan_jax.data.files import printable
 from seqgan_jax.data.form import ColumnForm, Form
 from seqgan_jax.data.intervals import is_real
 from seqgan_jax.data.kind import CONTINUOUS
+from seqgan_jax.data.missing import first_there
 from seqgan_jax.data.rule_texts import Increase
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.data.sequences import Sequences
@@ -171,7 +172,8 @@ def of(train_NTD: np.ndarray, scaler: Scaler) -> Statics | None:
     columns = [d for d in range(train_NTD.shape[-1]) if is_static(scaler, d)]
     if not columns:
         return None
-    x_NS = train_NTD[:, 0, columns]
+    x_NS = np.stack([first_there(train_NTD[..., d]) for d in columns], axis=1)
+    x_NS = x_NS[~np.isnan(x_NS).any(axis=1)]
     counted = np.array(
         [(kind := kind_of(scaler, d)) is None or kind != CONTINUOUS for d in columns]
     )
@@ -449,10 +451,11 @@ def check(sequences: Sequences, asked_D: Sequence[str | None]) -> None:
     be static or a label, see `kinds.of_columns`."""
     x_NTD, names = sequences.x_NTD, sequences.names
     for d in (d for d, kind in enumerate(asked_D) if kind in (kinds.STATIC, kinds.LABEL)):
-        changes = x_NTD[..., d] != x_NTD[:, :1, d]
+        first_N = first_there(x_NTD[..., d])
+        changes = (x_NTD[..., d] != first_N[:, None]) & ~np.isnan(x_NTD[..., d])
         if changes.any():
             n, t = (int(i) for i in np.argwhere(changes)[0])
-            first, then = (_shown(sequences.form, d, x_NTD[n, i, d]) for i in (0, t))
+            first, then = (_shown(sequences.form, d, x) for x in (first_N[n], x_NTD[n, t, d]))
             number = np.count_nonzero(changes.any(axis=1))
             raise DataError(
                 f"{sequences.place(n, t)}: {printable(names[d])} is {then}, and {first} at the "

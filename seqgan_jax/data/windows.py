@@ -169,7 +169,8 @@ def numbers(table: Table, reading: Reading, cut: Cut) -> np.ndarray:
             f"{listed}). Name one that does: --columns NAME."
         )
     for d, why in reading.left_out.items():
-        if why == "it is empty" and may_miss and table.columns[d].name and table.has_names:
+        is_asked = why == "it is empty" and cut.missing in ("drop", "interpolate")
+        if is_asked and table.columns[d].name and table.has_names:
             raise gaps.nothing_in(table.columns[d].name, table.shown)
     bad = [d for d, column in zip(reading.learned, chosen, strict=True) if _is_bad(column, False)]
     if bad:
@@ -184,9 +185,9 @@ def numbers(table: Table, reading: Reading, cut: Cut) -> np.ndarray:
                 gone = np.flatnonzero(np.isnan(column.values))
                 raise DataError(
                     f"{table.place(int(gone[0]))}: {column.name!r} is missing (first of "
-                    f"{len(gone):,}). --missing drop leaves out the sequences or windows that it "
-                    "is in, --missing interpolate takes the word before; or write a word of its "
-                    "own for it, such as unknown."
+                    f"{len(gone):,}). --missing model learns around it, --missing drop leaves out "
+                    "the sequences or windows that it is in, --missing interpolate takes the word "
+                    "before; or write a word of its own for it, such as unknown."
                 )
             raise DataError(
                 f"{table.shown}: column {column.name!r} holds missing values. {gaps.REMEDY}"
@@ -227,8 +228,8 @@ def _check_sentinels(table: Table, reading: Reading, cut: Cut, x_LD: np.ndarray)
     numbers = " ".join(f"{value:g}" for value in found)
     raise DataError(
         f"{table.shown}: {'; '.join(words)}: far outside all other values and repeated exactly, as "
-        f"if it meant a missing value. If it does: --missing-values {numbers}, with --missing drop "
-        "or --missing interpolate. If it is a value: --missing-values nan."
+        f"if it meant a missing value. If it does: --missing-values {numbers}. If it is a value: "
+        "--missing-values nan."
     )
 
 
@@ -531,17 +532,19 @@ def _cut(
             "Choose a larger --stride."
         ) from None
     if cut.missing != "error" and np.isnan(x_NTD).any():
-        x_NTD, kept_N, dropped = gaps.resolve(x_NTD, "drop", source, "windows")
-        starts, notes = starts[kept_N], [*notes, *dropped]
+        how: Missing = "model" if cut.missing == "model" else "drop"
+        said = gaps.around(x_LD, names) if how == "model" else ()
+        x_NTD, kept_N, dropped = gaps.resolve(x_NTD, how, source, "windows")
+        starts, notes = starts[kept_N], [*said, *notes, *dropped]
         if len(starts) < MIN_SEQUENCES:
             raise DataError(
-                f"{source}: {len(starts)} of {len(kept_N)} windows have no missing value; at least "
-                f"{MIN_SEQUENCES} are needed. Choose a smaller --window"
-                + (
-                    ", or try --missing interpolate."
-                    if cut.missing == "drop"
-                    else " or a larger --limit."
-                )
+                f"{source}: {len(starts)} of {len(kept_N)} windows have "
+                + ("a value" if how == "model" else "no missing value")
+                + f"; at least {MIN_SEQUENCES} are needed. "
+                + {
+                    "model": "Use more data.",
+                    "drop": "Choose a smaller --window, or try --missing model.",
+                }.get(cut.missing, "Choose a smaller --window or a larger --limit.")
             )
     code = ordered.code_L[starts]
     if len(np.unique(ordered.code_L)) == 1:

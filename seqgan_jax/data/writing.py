@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".parquet", ".npy")
 DIGITS = 9  # enough for float32
+NAN = "nan"  # a missing value in .txt
 MOST_DIGITS = 17  # enough for float64
 BLOCK = 1 << 18  # numbers that are turned into text at once
 
@@ -51,6 +52,7 @@ def save_sequences(
     names: Sequence[str],
     form: Form | None = None,
     starts_N: np.ndarray | None = None,
+    with_gaps: bool = False,
 ) -> None:
     """Write sequences in the format that the suffix of `path` names; `load` reads them back.
 
@@ -66,10 +68,11 @@ def save_sequences(
       names: of the D columns.
       form: of the data.
       starts_N: seconds since 1970 UTC at which each sequence starts; None: where the data start.
+      with_gaps: values may be missing, NaN: empty cells of a table, nan in .txt.
 
     Raises:
       UsageError: another suffix, or names that do not fit.
-      DataError: a value is not finite.
+      DataError: a value is not finite, and not missing where it may be.
       DiskError: it cannot be written.
     """
     x_NTD = np.asarray(x_NTD, np.float64)
@@ -79,8 +82,9 @@ def save_sequences(
             f"Sequences of shape {x_NTD.shape} do not fit {len(names)} column name(s): [N, T, D] "
             "with a name for each of D is wanted."
         )
-    if not np.isfinite(x_NTD).all():
-        count = np.count_nonzero(~np.isfinite(x_NTD))
+    bad = np.isinf(x_NTD) if with_gaps else ~np.isfinite(x_NTD)
+    if bad.any():
+        count = np.count_nonzero(bad)
         raise DataError(
             f"{printable(path)}: not written: {count} of {x_NTD.size} values are not finite."
         )
@@ -141,6 +145,7 @@ def rounded(
     x_NTD = np.array(x_NTD, np.float64)
     for d, column in enumerate(form.columns):
         x = x_NTD[..., d]
+        gap = np.isnan(x)
         decimals = 0 if _is_whole(known_dtype(column.dtype)) else column.decimals
         if _is_bool(column.dtype):
             x[:] = x >= 0.5
@@ -159,6 +164,7 @@ def rounded(
                     other = np.round(near + step, decimals)
                     near = np.where(~inside_D[d](near) & inside_D[d](other), other, near)
             x[:] = np.clip(near, *_limits(column.dtype)) + 0.0  # no -0
+        x[gap] = np.nan
     return x_NTD
 
 
@@ -418,9 +424,17 @@ def to_frame(x_NTD: np.ndarray, form: Form, starts_N: np.ndarray | None = None) 
 
 
 def _series(x: np.ndarray, column: ColumnForm) -> "pd.Series":
-    """The values of a column with its dtype."""
+    """The values of a column with its dtype; with one that has missing values where some are."""
     import pandas as pd
 
+    if (gap := np.isnan(x)).any():
+        found = _series(np.where(gap, np.nanmax(x) if not gap.all() else 0.0, x), column)
+        if _is_bool(column.dtype):
+            found = found.astype("boolean")
+        elif _is_whole(column.dtype):
+            found = found.astype(column.dtype.replace("int", "Int").replace("uInt", "UInt"))
+        found[gap] = pd.NA if _is_bool(column.dtype) or _is_whole(column.dtype) else None
+        return found
     if _is_bool(column.dtype):
         return pd.Series(x >= 0.5).astype(column.dtype)
     if column.categories:
@@ -583,7 +597,20 @@ def _texts_of(
 
         return write
 
-    return [texts(column, x_NTD[..., d]) for d, column in enumerate(form.columns)]
+    def around_gaps(column: ColumnForm, x_NT: np.ndarray) -> Callable[[np.ndarray], list[str]]:
+        gap = np.isnan(x_NT)
+        if not gap.any():
+            return texts(column, x_NT)
+        write, usual = texts(column, x_NT[~gap]), float(x_NT[~gap][0]) if not gap.all() else 0.0
+        nothing = NAN if separator == " " else ""  # cells are empty, but where spaces part them
+
+        def with_gaps(x: np.ndarray) -> list[str]:
+            cells = write(np.where(np.isnan(x), usual, x))
+            return [nothing if g else c for g, c in zip(np.isnan(x), cells, strict=True)]
+
+        return with_gaps
+
+    return [around_gaps(column, x_NTD[..., d]) for d, column in enumerate(form.columns)]
 
 
 def _cell(text: str, separator: str) -> str:

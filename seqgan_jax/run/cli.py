@@ -110,6 +110,8 @@ class Sample:
     out: Annotated[str, arg(aliases=["-o"])] = "samples.txt"
     """File to write: .csv, .tsv or .parquet (a table like the input: its columns, dtypes, decimals,
     an id for each sequence, regular times), .txt (a sequence a line) or .npy."""
+    with_gaps: bool = False
+    """With gaps like the data's, where these miss values. Default: complete samples."""
     step: int | None = None
     """Checkpoint to use. Default: the last."""
     start: str = ""
@@ -404,8 +406,9 @@ def _sample(options: Sample) -> int:
         length=options.length,
         say=warn,
         places=places,
+        with_gaps=options.with_gaps,
     )
-    model.description.save_sequences(out, x_NTD, places.starts_N)
+    model.description.save_sequences(out, x_NTD, places.starts_N, options.with_gaps)
     print(f"wrote {options.n:,} sequences to {printable(out)}")
     return 0
 
@@ -415,6 +418,7 @@ def _futures(model: "SeqGAN", options: Sample, out: Path) -> int:
     from seqgan_jax.run.terminal import warn
 
     description = model.description
+    model.check_gaps(options.with_gaps, options.after)
     given = history.of_file(
         options.after or "", description.names, description.form, model.config.data
     )

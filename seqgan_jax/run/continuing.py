@@ -40,8 +40,10 @@ def longer(
     seed: int,
     temperature: float,
     known_NTW: np.ndarray | None = None,
+    complete: bool = True,
 ) -> np.ndarray:
-    """`n` sequences of any length [N, T, D] float64, in units of the data."""
+    """`n` sequences of any length [N, T, D] float64, in units of the data; with gaps like theirs
+    where they are not `complete`."""
     features = scaler.num_columns
     _fits(n * length * features)
     lanes = _lanes(n, length * 2 * features)
@@ -58,6 +60,7 @@ def longer(
                 _rows(known_NTW, np.minimum(np.arange(i, i + lanes), n - 1)),
                 nets=nets,
                 length=length,
+                complete=complete,
             )
         ]
     ]
@@ -189,7 +192,7 @@ def _fold(key: jax.Array, numbers: jax.Array) -> jax.Array:
     return jax.vmap(partial(jax.random.fold_in, key))(numbers)
 
 
-@partial(jax.jit, static_argnames=("nets", "length"))
+@partial(jax.jit, static_argnames=("nets", "length", "complete"))
 def _longer(
     params: Params,
     constants: Params,
@@ -200,8 +203,10 @@ def _longer(
     *,
     nets: Networks,
     length: int,
+    complete: bool,
 ) -> jax.Array:
     policy = bind(nets.policy, params, constants)
+    policy = policy.complete() if complete else policy
     return sampling.sample_apart(policy, _fold(key, lanes_L), length, temperature, known_LTW)
 
 
@@ -220,6 +225,6 @@ def _futures(
     nets: Networks,
     length: int,
 ) -> jax.Array:
-    policy = bind(nets.policy, params, constants)
+    policy = bind(nets.policy, params, constants).complete()
     keys_BM = jax.vmap(lambda own: _fold(own, futures_M))(_fold(key, sequences_B))
     return sampling.continuations(policy, x_BPK, lengths_B, keys_BM, length, temperature, known)

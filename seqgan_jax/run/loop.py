@@ -23,6 +23,7 @@ from seqgan_jax.core.columns.mixed import Given
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import MAX_CHUNK, Metrics
 from seqgan_jax.core.policy import bind
+from seqgan_jax.data.kind import GAP
 from seqgan_jax.run import health
 from seqgan_jax.run.loader import BatchLoader
 
@@ -384,10 +385,14 @@ def _evaluate(
     seed, length = problem.config.run.seed, real_NTD.shape[1]
     samples_NTD = evaluation_samples(problem.nets, here, seed, length, known)
     health.check_samples(phase.name, where, samples_NTD)
-    row: Row = metrics.quick(real_NTD, samples_NTD)
-    row["spread"] = health.spread(samples_NTD, real_NTD)
+    shown_NTD, alike_NTD = _with_gaps_of(real_NTD, samples_NTD)
+    row: Row = metrics.quick(shown_NTD, alike_NTD)
+    row["spread"] = health.spread(alike_NTD, shown_NTD)
     if phase.name != "gen_pretrain":
-        pairs = ((real_NTD, real_part.known_if_any), (samples_NTD, known))
+        drawn_NTD = samples_NTD
+        if np.any(real_NTD == GAP):  # the discriminator sees gaps like the data's
+            drawn_NTD = evaluation_samples(problem.nets, here, seed, length, known, False)
+        pairs = ((real_NTD, real_part.known_if_any), (drawn_NTD, known))
         real, fake = (Batch.complete(*jax.tree.map(jnp.asarray, pair)) for pair in pairs)
         accuracy = adversarial.discriminator_accuracy(
             selection.best_run(here), real, fake, nets=problem.nets
@@ -395,6 +400,21 @@ def _evaluate(
         row["dis_validation_accuracy"] = float(accuracy)
     listener.evaluated(phase.name, finished, samples_NTD)
     return row
+
+
+def _with_gaps_of(real_NTD: np.ndarray, samples_MTD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Real sequences and samples as figures compare them: both with the gaps of the real ones, and
+    in each gap the last value before it, 0 where there is none."""
+    if not np.any(gap_NTD := real_NTD == GAP):
+        return real_NTD, samples_MTD
+    rows_M = np.arange(len(samples_MTD)) % len(real_NTD)
+
+    def held(x_NTD: np.ndarray, gap_NTD: np.ndarray) -> np.ndarray:
+        steps = np.where(gap_NTD, -1, np.arange(x_NTD.shape[1])[:, None])
+        last = np.maximum.accumulate(steps, axis=1)
+        return np.where(last < 0, 0.0, np.take_along_axis(x_NTD, np.maximum(last, 0), axis=1))
+
+    return held(real_NTD, gap_NTD), held(samples_MTD, gap_NTD[rows_M])
 
 
 def _note(problem: Problem, phase: Phase, here: TrainState, finished: int, kept: Row | None) -> str:
@@ -426,7 +446,7 @@ def _note(problem: Problem, phase: Phase, here: TrainState, finished: int, kept:
     return note
 
 
-@partial(jax.jit, static_argnames=("nets", "number", "length"))
+@partial(jax.jit, static_argnames=("nets", "number", "length", "complete"))
 def sample(
     params: Params,
     constants: Params,
@@ -438,12 +458,15 @@ def sample(
     number: int,
     length: int,
     known_BTW: jax.Array | None = None,
+    complete: bool = True,
 ) -> jax.Array:
     """`number` sequences `x_BTD` in scaled units; compiled once for each number.
 
-    `given`: values of the first step, see `sampling.first_steps`.
+    `given`: values of the first step, see `sampling.first_steps`. Where they are not `complete`,
+    with gaps like the data's.
     """
     policy = bind(nets.policy, params, constants)
+    policy = policy.complete() if complete else policy
     return sampling.sample(policy, key, number, length, temperature, given, known_BTW)
 
 
@@ -459,7 +482,7 @@ def first_steps(
     nets: Networks,
 ) -> tuple[jax.Array, jax.Array]:
     """First steps `x_BD` in scaled units and their log weights, see `sampling.first_steps`."""
-    policy = bind(nets.policy, params, constants)
+    policy = bind(nets.policy, params, constants).complete()
     return sampling.first_steps(policy, key, given, temperature, known_BW)
 
 
@@ -469,11 +492,13 @@ def evaluation_samples(
     seed: int,
     length: int,
     known_BTW: np.ndarray | None = None,
+    complete: bool = True,
 ) -> np.ndarray:
     """Samples of the policy that would be kept now, in scaled units; fixed by seed and state."""
     key = keys.unit_key(jax.random.key(seed), keys.EVALUATE, jnp.array(step_number(state)))
     best = selection.best_run(state)
-    shape = {"nets": nets, "number": EVALUATION_SIZE, "length": length}
+    shape: dict[str, Any] = {"nets": nets, "number": EVALUATION_SIZE, "length": length}
+    shape["complete"] = complete
     known = None if known_BTW is None else jnp.asarray(known_BTW)
     made = sample(best.best, best.policy_constants, key, jnp.array(1.0), known_BTW=known, **shape)
     return np.asarray(made)

@@ -148,7 +148,8 @@ def train(
         check_space(run_dir, model, parts.held_out_NTD)
         model.write_config(run_dir, model.description)
         names = model.description.names
-        layout.save_sequences(run_dir / "held_out.npy", parts.held_out_NTD, names)
+        held_out, has_gaps = run_dir / "held_out.npy", model.description.has_gaps
+        layout.save_sequences(held_out, parts.held_out_NTD, names, with_gaps=has_gaps)
         listener = _Listener(model, run_dir, display, stop)
         if stop:
             raise Stopped(stop[0])
@@ -308,10 +309,12 @@ def _finish(model: SeqGAN, parts: Split | shards.StreamSplit, run_dir: Path, say
         known = None if known_NTW is None else known_NTW[rows]
         return model.log_prob_array(held_out_NTD[rows], run=run, known_NTW=known)
 
-    nll = -log_prob(counted).mean() / description.length
-    say(f"held-out negative log-likelihood: {nll:.4f} nats a step, in data units")
+    nll = -log_prob(counted).mean() / description.steps(held_out_NTD[counted])
+    of = ", of the values that are there" * description.has_gaps
+    say(f"held-out negative log-likelihood: {nll:.4f} nats a step, in data units{of}")
     if settings.num_seeds > 1:
-        _report_runs(model, inside, log_prob, run_dir, say)
+        steps = description.steps(held_out_NTD[counted])
+        _report_runs(model, inside, steps, log_prob, run_dir, say)
     places = model.places(settings.generated_num, settings.seed)
     x_NTD = model.sample_array(settings.generated_num, seed=settings.seed, places=places)
     for name in ("final_samples.txt", *["final_samples.csv"] * description.is_table):
@@ -326,6 +329,7 @@ def _finish(model: SeqGAN, parts: Split | shards.StreamSplit, run_dir: Path, say
 def _report_runs(
     model: SeqGAN,
     rows_N: np.ndarray,
+    steps: float,
     log_prob: Callable[[np.ndarray, int], np.ndarray],
     run_dir: Path,
     say: Say,
@@ -336,7 +340,7 @@ def _report_runs(
         row["held_out_nll"] = None
         if rows_N.any() and np.isfinite(row["validation_nll"]):
             log_p = log_prob(rows_N, i)
-            row["held_out_nll"] = float(-log_p.mean() / model.description.length)
+            row["held_out_nll"] = float(-log_p.mean() / steps)
     files.write_text(run_dir / "runs.json", json.dumps(rows, indent=1, default=str) + "\n")
     values = np.array([row["held_out_nll"] for row in rows if row["held_out_nll"] is not None])
     best = next(row for row in rows if row["best"])

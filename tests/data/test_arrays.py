@@ -29,7 +29,7 @@ def test_masked_values_are_refused():
     x = np.ma.masked_array(RNG.normal(size=(30, 4)))
     x[3, 2] = np.ma.masked
     with pytest.raises(DataError, match=r"masked values.*Fill them in"):
-        SeqGAN(**TINY).fit(x)
+        SeqGAN(**TINY, missing="error").fit(x)
 
 
 @pytest.mark.parametrize(

@@ -167,12 +167,12 @@ def with_gaps():
 def test_missing_words_are_refused_with_their_place(tmp_path):
     frame = with_gaps().assign(level=1.5)
     with pytest.raises(DataError, match=r"x, row 1: 'sky' is missing \(first of 5\). --missing"):
-        read(frame)
+        read(frame, missing="error")
     with pytest.raises(DataError, match=r"x\.csv:2:1: 'sky' is missing \(first of 5\)"):
-        load(saved(frame, tmp_path / "x.csv"))
+        load(saved(frame, tmp_path / "x.csv"), missing="error")
     path = saved(with_gaps(), tmp_path / "y.csv")
     with pytest.raises(DataError, match=r"y\.csv:72:\d+: a number is missing"):
-        load(path)  # and the words before it are not called bad numbers
+        load(path, missing="error")  # and the words before it are not called bad numbers
 
 
 def test_missing_words_are_left_out_or_the_word_before():
@@ -328,7 +328,7 @@ def test_none_is_a_word_among_words_and_missing_among_numbers(tmp_path):
     assert len(dropped.x_NTD) == 50
     numbers = saved(series(200).assign(level=["none", "1.5"] * 100), tmp_path / "y.csv")
     with pytest.raises(DataError, match="'none' is a missing value"):
-        load(numbers)
+        load(numbers, missing="error")
 
 
 def test_a_few_numbers_among_words_are_words_and_a_few_words_among_numbers_are_not():

@@ -321,7 +321,7 @@ def test_sentinels_are_asked_about_and_declared(tmp_path):
     holes[[5, 80, 81, 150]] = -200
     rows = [(day, *row) for day, row in zip(days(200), holes.tolist(), strict=True)]
     path = write(tmp_path / "x.csv", rows, ("date", "a", "b"))
-    said = r"-200 in 'a' \(4 times\), 'b' .*--missing-values -200, with --missing drop"
+    said = r"-200 in 'a' \(4 times\), 'b' .*--missing-values -200\. If it is"
     with pytest.raises(DataError, match=said):
         load(path)
     filled = load(path, missing_values=["-200"], missing="interpolate")
@@ -330,8 +330,10 @@ def test_sentinels_are_asked_about_and_declared(tmp_path):
     assert noted(filled, "the longest gap has 2 steps")
     kept = load(path, missing_values=["nan"])
     assert kept.x_NTD.min() == -200
-    with pytest.raises(UsageError, match=r"--missing-values says .* Add --missing drop"):
-        load(path, missing_values=["-200"])
+    with pytest.raises(UsageError, match=r"--missing-values says .* say --missing model"):
+        load(path, missing_values=["-200"], missing="error")
+    around = load(path, missing_values=["-200"])
+    assert noted(around, "a: 2.00% missing; b: 2.00% missing, learned around")
 
 
 def test_words_for_missing_values(tmp_path):
@@ -458,7 +460,7 @@ def test_panels_of_pandas():
     gappy = tall.astype({"load": "Float64"})
     gappy.loc[3, "load"] = pd.NA
     with pytest.raises(DataError, match="column 'load', row 4: the value is missing"):
-        from_python(gappy, DataConfig())
+        from_python(gappy, DataConfig(missing="error"))
     assert len(from_python(gappy, DataConfig(missing="drop")).x_NTD) == 24
 
 

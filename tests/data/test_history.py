@@ -123,7 +123,12 @@ def test_gaps_are_filled_only_where_training_did_so(tmp_path):
     sequences = layout.load(str(tmp_path / "all.csv"), window=8)
     frame.loc[3, "x"] = np.nan
     with pytest.raises(DataError, match=r"step 4: column 'x' is missing"):
-        history.of_python(frame.iloc[:9], ("x",), sequences.form, DataConfig())
+        refused = DataConfig(missing="error")
+        history.of_python(frame.iloc[:9], ("x",), sequences.form, refused)
+    left = history.of_python(frame.iloc[:9], ("x",), sequences.form, DataConfig())
+    scaler = layout.Scaler.fit(sequences.x_NTD)
+    with pytest.raises(DataError, match=r"step 4: column 'x' is missing, and never was"):
+        history.check(left, scaler, ("x",))
     settings = dataclasses.replace(DataConfig(), missing="interpolate")
     given = history.of_python(frame.iloc[:9], ("x",), sequences.form, settings)
     assert given.x_NPD[0, 3, 0] == pytest.approx((X[2] + X[4]) / 2)

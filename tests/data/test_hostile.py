@@ -16,8 +16,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqgan_jax.data.layout import load
+from seqgan_jax.data import layout
 from seqgan_jax.errors import DataError
+
+
+def load(source, **settings):
+    """Of files in which no value may be missing: what is no number is told with its place."""
+    return layout.load(source, **{"missing": "error"} | settings)
+
 
 ROOT = Path(__file__).parents[2]
 GOOD = b"1 2 3\n" * 30
@@ -278,7 +284,7 @@ resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 from seqgan_jax.data.layout import load
 from seqgan_jax.errors import DataError
 try:
-    load(sys.argv[1])
+    load(sys.argv[1], missing="error")
 except DataError as error:
     sys.exit(str(error))
 """

@@ -121,7 +121,6 @@ def test_a_question_is_shown_and_not_answered(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda x: x.mask(RNG.random(x.shape) < 0.05), "are missing.*--missing interpolate"),
         (lambda x: x.where(RNG.random(x.shape) > 0.05, -999), "--missing-values -999"),
         (
             lambda x: x.astype(object).where(RNG.random(x.shape) > 0.05, "?"),
@@ -137,9 +136,20 @@ def test_missing_values_are_asked_about(tmp_path, change, words):
     assert len(found.questions) == 1
     assert pd.Series(found.questions).str.contains(words).all()
     assert found.layout == "series"
-    if "interpolate" in found.command:  # the only answer that loses nothing
-        assert command_reads(found.command).x_NTD.shape == (281, 20, 2)
-        assert found.columns[0].missing > 0
+
+
+def test_missing_values_are_learned_around_and_noted(tmp_path):
+    frame = series()
+    gaps = frame[["temp", "load"]].mask(RNG.random((len(frame), 2)) < 0.05)
+    frame.assign(**gaps).to_csv(tmp_path / "x.csv", index=False)
+    found = inspect(tmp_path / "x.csv")
+    assert not found.questions
+    assert any("missing, learned around" in note for note in found.notes)
+    assert any("with gaps" in words for words in found.learned)
+    assert found.columns[0].missing > 0
+    assert command_reads(found.command).x_NTD.shape == (281, 20, 2)
+    asked = inspect(tmp_path / "x.csv", missing="error")
+    assert "are missing. --missing model" in asked.questions[0]
 
 
 def meters(rows=400):
@@ -239,7 +249,7 @@ def test_arrays(tmp_path):
     assert found.command.endswith("x.npy")
     assert inspect(x).command == "SeqGAN().fit(x)"
     holes = np.where(RNG.random(x.shape) < 0.02, np.nan, x)
-    assert inspect(holes).command == "SeqGAN(missing='interpolate').fit(x)"
+    assert inspect(holes).command == "SeqGAN().fit(x)"
     assert "channels" in inspect(np.cumsum(RNG.normal(size=(150, 3, 60)), axis=2)).questions[0]
 
 

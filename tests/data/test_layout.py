@@ -223,7 +223,7 @@ def test_several_arrays_in_one_file(tmp_path):
 def test_arrays_that_are_refused(tmp_path, array, said):
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     with pytest.raises(DataError, match=said):
-        load(str(tmp_path / "a.npy"))
+        load(str(tmp_path / "a.npy"), missing="error")
 
 
 @pytest.mark.parametrize("suffix", ["npy", "npz"])
@@ -390,4 +390,4 @@ def test_infinite_values_are_no_missing_values(tmp_path):
     with pytest.raises(DataError, match=said):
         load(str(tmp_path / "a.npy"), missing="drop")
     with pytest.raises(DataError, match=r"x\[0, 1\] is nan; x\[2, 2\] is inf.*--missing drop"):
-        load(str(tmp_path / "a.npy"))
+        load(str(tmp_path / "a.npy"), missing="error")

@@ -106,7 +106,10 @@ def test_a_table_in_every_format(tmp_path, gappy, name, token):
     path = write(tmp_path / name, gappy, token)
     extra = {"features": 2} if name.endswith(("txt", "csv")) else {}
     with pytest.raises(DataError, match=r"missing.* --missing drop .* --missing interpolate"):
-        load(path, **extra)
+        load(path, missing="error", **extra)
+    around = load(path, **extra)  # the default
+    assert same(around.x_NTD, gappy)
+    assert "missing, learned around" in around.notes[0]
     dropped = load(path, missing="drop", **extra)
     whole = [n for n in range(60) if n not in (3, 7, 20)]
     assert np.array_equal(dropped.x_NTD, gappy[whole])
@@ -132,7 +135,9 @@ def test_windows_of_a_series(tmp_path, token, stride):
     x_LD[[0, 1, 50, 51, 52, 120, 199], [0, 0, 1, 1, 1, 0, 1]] = NAN
     path = series_file(tmp_path, x_LD, token)
     with pytest.raises(DataError, match="missing"):
-        load(path, window=5, stride=stride)
+        load(path, window=5, stride=stride, missing="error")
+    around = load(path, window=5, stride=stride)
+    assert same(around.x_NTD, [x_LD[i : i + 5] for i in range(0, 196, stride)])
     starts = [i for i in range(0, 196, stride) if not np.isnan(x_LD[i : i + 5]).any()]
     dropped = load(path, window=5, stride=stride, missing="drop")
     assert dropped.starts_N is not None
@@ -213,7 +218,7 @@ def test_too_little_is_left(tmp_path):
     with pytest.raises(DataError, match="5 sequences; at least 20"):
         load(write(tmp_path / "a.npy", x), missing="drop")
     x[:, 1] = NAN
-    with pytest.raises(DataError, match=r"all 60 sequences .* Try --missing interpolate"):
+    with pytest.raises(DataError, match=r"all 60 sequences .* Try --missing model"):
         load(write(tmp_path / "a.npy", x), missing="drop")
     x_LD = np.ones((100, 2))
     x_LD[30:, 0] = NAN
@@ -236,7 +241,7 @@ def test_long_format(tmp_path):
     path = tmp_path / "l.csv"
     path.write_text("sequence,step,x\n" + "\n".join(lines))
     with pytest.raises(DataError, match=r"l\.csv:8:5: a number is missing"):
-        load(str(path))
+        load(str(path), missing="error")
     assert len(load(str(path), missing="drop").x_NTD) == 29
     assert load(str(path), missing="interpolate").x_NTD[1, :, 0].tolist() == [1, 2, 3, 4]
     lines[6] = "1,NA,3"
@@ -246,5 +251,5 @@ def test_long_format(tmp_path):
 
 
 def test_an_unknown_mode():
-    with pytest.raises(UsageError, match="Choose error or drop or interpolate"):
+    with pytest.raises(UsageError, match="Choose model or error or drop or interpolate"):
         load("weather", missing="zero")  # type: ignore[arg-type]

@@ -14,11 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqgan_jax.data import cells, dialect, evidence, tables, texts, windows
+from seqgan_jax.data import cells, dialect, evidence, layout, tables, texts, windows
 from seqgan_jax.data.evidence import Wanted
-from seqgan_jax.data.layout import load
 from seqgan_jax.data.windows import Cut
 from seqgan_jax.errors import DataError, UsageError
+
+
+def load(source, **settings):
+    """Of files in which no value may be missing: what is no number is told with its place."""
+    return layout.load(source, **{"missing": "error"} | settings)
+
 
 GOOD = "1 2 3\n" * 30
 

@@ -85,7 +85,13 @@ class Chain:
         offset = x @ constants["matrix"].T + constants["offset"][(None,) * (x.ndim - 1)]
         return Context.of(offset, constants["factor"])
 
-    def carried(self, read: jax.Array, x: jax.Array, inputs: Any) -> jax.Array:  # noqa: ARG002
+    def carried(
+        self,
+        read: jax.Array,
+        x: jax.Array,  # noqa: ARG002
+        inputs: Any,  # noqa: ARG002
+        constants: Params | None = None,  # noqa: ARG002
+    ) -> jax.Array:
         """What is carried to the next step: what the policy reads, which holds x."""
         return read
 
@@ -97,7 +103,12 @@ class Chain:
         """What the next step's context depends on of what was carried: x."""
         return inputs[..., : self.features]
 
-    def all_past(self, constants: Params, x: jax.Array) -> jax.Array:  # noqa: ARG002
+    def all_past(
+        self,
+        constants: Params,  # noqa: ARG002
+        x: jax.Array,
+        known: jax.Array | None = None,  # noqa: ARG002
+    ) -> jax.Array:
         """The same of whole sequences [T, B, D]."""
         return x
 

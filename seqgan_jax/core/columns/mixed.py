@@ -6,6 +6,13 @@ with c the probabilities of the choices and f the density of a mixture of Gaussi
 the cell of x_d under a mixture of logistic distributions where the column is on a grid. `log_prob`
 is therefore the logarithm of a mass where a value has mass, and of a density where it has none
 (`is_density`).
+
+That a value is missing is an option, too. For the later columns of its step its size is what the
+linear baseline predicts from the steps before and the earlier columns, so that its innovation is 0
+(`MixedContext.size`); for later steps its mean given all values of its step, too
+(`MixedContext.filled`): of a VAR(1) of one column the mean of the Kalman filter, of more columns
+with the covariance of one step ahead in the place of the filter's own. What is as before is as the
+last value that was there.
 """
 
 from dataclasses import dataclass, field, replace
@@ -23,10 +30,12 @@ from seqgan_jax.core.columns.cells import log_mass, log_normal_mass, logistic, n
 from seqgan_jax.core.columns.chain import HIDDEN, Context, Weights
 from seqgan_jax.core.columns.continuous import Mixture, cumulative, log_joint, normal_cdf
 from seqgan_jax.core.columns.support import Layout, Support
+from seqgan_jax.data.kind import GAP
 from seqgan_jax.errors import UsageError
 
 NEVER = -1e9  # logit of a choice that there is not
 CUT = 4.0  # of what the regressions read: no outlier decides
+MOST_TIMES = 8  # steps of conjugate gradients; they are exact after as many as columns
 PLACE, SPREAD = 3.0, 1.5  # by which they move the rest, and log-scale they widen it by, at most
 
 
@@ -36,10 +45,17 @@ class MixedChain:
 
     Column d depends on the earlier ones of its step by `HIDDEN` units, as in `chain.Chain`, which
     read their innovations and which of their options they are.
+
+    Args:
+      layout: which choices there are.
+      mixture: the distribution of the rest.
+      complete: given that no value is missing: this option has no probability, the others have it
+        all, and the log-probability of what is missing is 0.
     """
 
     layout: Layout
     mixture: Mixture
+    complete: bool = False
     closed_entropy = False
 
     @property
@@ -122,26 +138,41 @@ class MixedChain:
             return MixedContext(
                 **vars(plain), support=own, options=options, chain=self, is_first=True
             )
-        size, earlier = (support.size_of(own, self.layout, x) for x in past[:2])
-        offset = size @ constants["matrix"].T + support.by_column(constants["offset"], size)
-        more = jnp.concatenate([earlier, past.means], axis=-1)
-        offset = offset + more @ constants["second"].T
+        size, earlier = past.size, past.earlier
+        if size is None or earlier is None:
+            size, earlier = (support.size_of(own, self.layout, x) for x in past[:2])
+        offset = _offset(constants, size, earlier, past.means)
         slope = support.continued(past.x, past.before)
         options = support.options(own, self.layout, past.x, slope)
         plain = Context.of(offset, constants["factor"])
         return MixedContext(**vars(plain), support=own, options=options, chain=self, is_first=False)
 
-    def carried(self, read: jax.Array, x: jax.Array, inputs: jax.Array | None) -> jax.Array:
+    def carried(
+        self,
+        read: jax.Array,
+        x: jax.Array,
+        inputs: jax.Array | None,
+        constants: Params | None = None,
+    ) -> jax.Array:
         """What is carried to the next step: what the policy reads of the past, with runs in place
         of options and the moving means; then x_t, x_{t-1} and how many steps there were."""
         size, plain, shown = self._parts(read)
+        gap = None
+        if self.layout.gaps:
+            gap = (x == GAP) & support.by_column(jnp.asarray(self.layout.gap_columns), x)
         if inputs is None:
             memory = Memory(0.0 * shown, jnp.tile(size, len(SLOW)), 0.0 * x[..., :1])
-            before = x
+            if gap is not None and constants is not None:
+                own = support.of_constants(constants)
+                x = jnp.where(gap, support.snap(own, self.layout, size), x)
+            before, earlier = x, size
         else:
             memory, before = self._memory(inputs), self.past(inputs).x
+            x = x if gap is None else jnp.where(gap, before, x)
+            earlier = inputs[..., : self.features]
         memory = memory.after(size, shown)
-        parts = [plain, memory.runs, memory.means, x, before, memory.steps]
+        sizes = [] if gap is None else [earlier]
+        parts = [plain, memory.runs, memory.means, x, before, *sizes, memory.steps]
         return jnp.concatenate(parts, axis=-1)
 
     def all_carried(self, read: jax.Array, past: "Past") -> jax.Array:
@@ -155,11 +186,23 @@ class MixedChain:
         _, runs = lax.scan(body, 0.0 * shown[0], shown)
         steps = jnp.arange(1.0, len(read) + 1.0)[:, None, None]
         steps = jnp.broadcast_to(steps, (*read.shape[:-1], 1))
-        return jnp.concatenate([plain, runs, past.means, past.x, past.before, steps], axis=-1)
+        sizes = [] if past.earlier is None else [past.earlier]
+        parts = [plain, runs, past.means, past.x, past.before, *sizes, steps]
+        return jnp.concatenate(parts, axis=-1)
 
-    def all_past(self, constants: Params, x: jax.Array) -> "Past":
-        """The past of the steps after each of whole sequences [T, B, D]."""
-        size = support.size_of(support.of_constants(constants), self.layout, x)
+    def all_past(self, constants: Params, x: jax.Array, known: jax.Array | None = None) -> "Past":
+        """The past of the steps after each of whole sequences [T, B, D], of which [T, B, W] is
+        known."""
+        own = support.of_constants(constants)
+        if self.layout.gaps:
+            size, means = self._filled(constants, x, known)
+            # Where nothing was there yet, what is predicted of the first step.
+            first = support.snap(own, self.layout, size[0])
+            x = x.at[0].set(jnp.where(support.is_gap(own, x[0]), first, x[0]))
+            x = support.last_there(own, x, 0)
+            before, earlier = (jnp.concatenate([a[:1], a[:-1]]) for a in (x, size))
+            return Past(x, before, means, size, earlier)
+        size = support.size_of(own, self.layout, x)
         start = jnp.tile(size[0], len(SLOW)), 0.0 * x[0, ..., :1]
 
         def body(carry: Any, size: jax.Array) -> tuple[Any, jax.Array]:
@@ -169,10 +212,33 @@ class MixedChain:
         _, means = lax.scan(body, start, size)
         return Past(x, jnp.concatenate([x[:1], x[:-1]]), means)
 
+    def _filled(
+        self, constants: Params, x: jax.Array, known: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Sizes [T, B, D], of missing values as predicted, and their moving means [T, B, 2 D]."""
+        begin, then = (None, None) if known is None else (known[0], known[1:])
+        start = self.context(constants, None).moved(begin, constants.get("first_known"))
+        first = start.filled(x[0])
+        means, steps = jnp.tile(first, len(SLOW)), jnp.ones_like(x[0, ..., :1])
+
+        context = self.context(constants, Past(first, first, means, first, first))
+
+        def body(carry: Any, step: Any) -> tuple[Any, Any]:
+            size, earlier, means, steps = carry
+            now, known = step
+            then = replace(context, offset=_offset(constants, size, earlier, means))
+            found = then.moved(known, constants.get("known")).filled(now)
+            means, steps = _means_after(means, steps, found)
+            return (found, size, means, steps), (found, means)
+
+        _, (sizes, later) = lax.scan(body, (first, first, means, steps), (x[1:], then))
+        return jnp.concatenate([first[None], sizes]), jnp.concatenate([means[None], later])
+
     def past(self, inputs: jax.Array) -> "Past":
         """The past in what was carried."""
-        x, before = jnp.split(inputs[..., self.num_read : -1], 2, axis=-1)
-        return Past(x, before, self._memory(inputs).means)
+        parts = jnp.split(inputs[..., self.num_read : -1], 3 if self.layout.gaps else 2, axis=-1)
+        size = inputs[..., : self.features] if self.layout.gaps else None
+        return Past(parts[0], parts[1], self._memory(inputs).means, size, *parts[2:])
 
     def _parts(self, read: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Sizes; sizes and innovations; options; of what a step's `read` gives."""
@@ -211,18 +277,23 @@ class MixedChain:
         return MixedStep(raw_DP, known, units, weights, temperature, context, self)
 
     def of_choices(self, inputs: jax.Array) -> jax.Array:
-        """What the regressions take from what was carried, [..., R + S]: all that the
-        policy reads, cut off, and which options the last value was."""
-        is_option = (self._memory(inputs).runs > 0).astype(jnp.float32)
-        return jnp.concatenate([jnp.clip(inputs[..., : self.num_read], -CUT, CUT), is_option], -1)
+        """What the regressions take from what was carried, [..., R + S + G]: all that the
+        policy reads, cut off, which options the last value was, and how long gaps are."""
+        runs = self._memory(inputs).runs
+        is_option = (runs > 0).astype(jnp.float32)
+        parts = [jnp.clip(inputs[..., : self.num_read], -CUT, CUT), is_option]
+        if self.layout.gaps:
+            parts.append(jnp.maximum(runs[..., np.array(self.layout.gaps)], 0.0))
+        return jnp.concatenate(parts, -1)
 
     def _past(self, context: "MixedContext", inputs: jax.Array) -> jax.Array:
         """What each column sees of its own past, [..., D, F]."""
         layout, features = self.layout, self.features
         size, e = inputs[..., :features], inputs[..., features : 2 * features]
-        runs, (x, before, _) = self._memory(inputs).runs, self.past(inputs)
+        runs, known = self._memory(inputs).runs, self.past(inputs)
+        x, before, earlier = known.x, known.before, known.earlier
         unit = support.by_column(jnp.diagonal(context.factor), x)
-        moved = (size - context.size(before)) / unit
+        moved = (size - (context.size(before) if earlier is None else earlier)) / unit
         moved = jnp.sign(moved) * jnp.log1p(jnp.abs(moved))
         common = support.commonness(context.support, layout, x)
         places = np.full(features * (layout.choices - 1), len(layout.shown), np.int32)
@@ -243,9 +314,12 @@ class Given(NamedTuple):
 class Past(NamedTuple):
     """What the baseline predicts a step from."""
 
-    x: jax.Array  # [..., D] of the step before
+    x: jax.Array  # [..., D] of the step before; in a gap the last that was there
     before: jax.Array  # [..., D] of the one before that
     means: jax.Array  # [..., 2 D] moving means of sizes up to the step before
+    # Where there are gaps, [..., D]: sizes of both, in a gap what was predicted.
+    size: jax.Array | None = None
+    earlier: jax.Array | None = None
 
 
 class Memory(NamedTuple):
@@ -259,6 +333,13 @@ class Memory(NamedTuple):
         """One step later."""
         means, steps = _means_after(self.means, self.steps, size)
         return Memory(support.run(self.runs, shown), means, steps)
+
+
+def _offset(constants: Params, size: jax.Array, earlier: jax.Array, means: jax.Array) -> jax.Array:
+    """What the linear baseline predicts of the next step, [..., D]."""
+    offset = size @ constants["matrix"].T + support.by_column(constants["offset"], size)
+    more = jnp.concatenate([earlier, means], axis=-1)
+    return offset + more @ constants["second"].T
 
 
 def _means_after(
@@ -297,6 +378,11 @@ class MixedContext(Context):
         return self.support.first if self.is_first else self.support.later
 
     @property
+    def allowed(self) -> jax.Array:
+        """Which choices have a probability, [D, C]."""
+        return self.is_there & ~self.support.gap_options if self.chain.complete else self.is_there
+
+    @property
     def middle(self) -> jax.Array:
         """Location and log-scale of the rest, [D, 2]."""
         return self.support.first_middle if self.is_first else self.support.later_middle
@@ -307,8 +393,53 @@ class MixedContext(Context):
         return self.support.first_seen if self.is_first else self.support.later_seen
 
     def size(self, x: jax.Array) -> jax.Array:
-        """Values as the linear baseline counts them, [..., D]."""
-        return support.size_of(self.support, self.chain.layout, x)
+        """Values as the linear baseline counts them, [..., D].
+
+        Of a missing one its mean given the steps before and the earlier columns of its step: with
+        F = (I - G)^-1 S, G strictly lower triangular and S diagonal, x - offset = G (x - offset) +
+        S e with e = 0.
+        """
+        size = support.size_of(self.support, self.chain.layout, x)
+        if not self.chain.layout.gaps:
+            return size
+        gap = support.is_gap(self.support, x) & ~support.by_column(self.support.is_word, x)
+        unit = jnp.diagonal(self.factor)
+        earlier = jnp.eye(len(unit)) - unit[:, None] * self.inverse
+        apart = jnp.where(gap, 0.0, size - self.offset)
+
+        def once(_: int, apart: jax.Array) -> jax.Array:  # one more column of a gap is right
+            return jnp.where(gap, apart @ earlier.T, apart)
+
+        apart = lax.fori_loop(0, len(unit) - 1, once, apart)
+        return jnp.where(gap, self.offset + apart, size)
+
+    def filled(self, x: jax.Array) -> jax.Array:
+        """The same for later steps, [..., D]: of missing values the mean given all the others.
+
+        It minimises ||F^-1 (x - offset)||^2 over what is missing, by conjugate gradients.
+        """
+        size = self.size(x)
+        if not self.chain.layout.gaps:
+            return size
+        gap = support.is_gap(self.support, x) & ~support.by_column(self.support.is_word, x)
+        precision = self.inverse.T @ self.inverse
+        unit = support.by_column(jnp.diagonal(precision) ** -0.5, x)  # a preconditioner
+
+        def slope(apart: jax.Array) -> jax.Array:
+            return jnp.where(gap, unit * (apart @ precision), 0.0)
+
+        def once(_: int, carry: Any) -> Any:
+            move, left, way, square = carry
+            bend = slope(unit * way)
+            step = square / jnp.maximum(jnp.sum(way * bend, axis=-1, keepdims=True), 1e-20)
+            move, left = move + step * way, left - step * bend
+            after = jnp.sum(left * left, axis=-1, keepdims=True)
+            return move, left, left + after / jnp.maximum(square, 1e-20) * way, after
+
+        left = -slope(size - self.offset)
+        carry = jnp.zeros_like(size), left, left, jnp.sum(left * left, axis=-1, keepdims=True)
+        times = min(self.chain.features, MOST_TIMES)
+        return size + unit * lax.fori_loop(0, times, once, carry)[0]
 
     def matches(self, x: jax.Array) -> jax.Array:
         """Which options each value is, [..., D, C - 1] bool."""
@@ -317,8 +448,13 @@ class MixedContext(Context):
 
     def read(self, x: jax.Array) -> jax.Array:
         """What the policy reads of x: sizes, innovations, options; [..., 2 D + S]."""
-        size, shown = self.size(x), support.shown(self.chain.layout, self.matches(x))
-        return jnp.concatenate([size, self.innovation(size), shown], axis=-1)
+        size = self.filled(x)
+        return jnp.concatenate([size, self.seen_of(x, size)], axis=-1)
+
+    def seen_of(self, x: jax.Array, size: jax.Array) -> jax.Array:
+        """Innovations and options of values of such sizes, [..., D + S]."""
+        shown = support.shown(self.chain.layout, self.matches(x))
+        return jnp.concatenate([self.innovation(size), shown], axis=-1)
 
     def is_density(self, x: jax.Array) -> jax.Array:
         """Which values have a density and not a mass, `[..., D]` bool."""
@@ -357,7 +493,7 @@ class MixedStep:
         raw, known = self._coupled(e, support.shown(layout, matched))
         log_option, log_rest = jnp.full(x.shape, NEVER), jnp.zeros(x.shape)
         if self.chain.choices:
-            there = support.by_column(context.is_there[order], x)
+            there = support.by_column(context.allowed[order], x)
             logits = raw[..., : self.chain.choices] + known[..., :-2]
             log_choice = self._log_choice(logits, there)
             options = jnp.where(matched[..., order, :], log_choice[..., 1:], NEVER)
@@ -388,10 +524,16 @@ class MixedStep:
             log_w, mean, scale = (a[..., grids, :] for a in numbers)
             lower, upper = (((e + (end - x) / unit)[..., at, None] - mean) / scale for end in cells)
             log_p = jax.nn.logsumexp(log_w + log_mass(lower, upper), axis=-1)
-            parts.append(jnp.logaddexp(log_option[..., grids], log_rest[..., grids] + log_p))
+            both = jnp.logaddexp(log_option[..., grids], log_rest[..., grids] + log_p)
+            if layout.missing:  # which is in no cell
+                both = jnp.where(x[..., at] == GAP, log_option[..., grids], both)
+            parts.append(both)
         parts.append(log_option[..., last:])
         # Back by a product: a gather's gradient is a scatter, which is slow.
-        return jnp.concatenate(parts, axis=-1) @ np.eye(layout.features, dtype=np.float32)[order]
+        found = jnp.concatenate(parts, axis=-1)
+        if self.chain.complete:
+            found = jnp.where(x[..., order] == GAP, 0.0, found)
+        return found @ np.eye(layout.features, dtype=np.float32)[order]
 
     def sample(self, noise: jax.Array, given: "Given | None" = None) -> tuple[jax.Array, jax.Array]:
         """x [..., D] and what the policy reads of it, from normal `noise` [..., 2 D].
@@ -402,7 +544,8 @@ class MixedStep:
         """
         chain, layout, context = self.chain, self.chain.layout, self.context
         components, choices = chain.mixture.components, chain.choices
-        one = replace(layout, features=1, tables=(0,) * bool(layout.tables), shown=())
+        tables, gaps = ((0,) * bool(each) for each in (layout.tables, layout.gaps))
+        one = replace(layout, features=1, tables=tables, shown=(), gaps=gaps)
 
         def body(carry: Any, inputs: Any) -> tuple[Any, Any]:
             # Of earlier columns [..., HIDDEN + S'], units and what was seen; offset + F e so far.
@@ -442,6 +585,9 @@ class MixedStep:
                 x = jnp.where(known_x.is_given, known_x.x[..., None], x)
             matched = support.matches(own, one, x, options[..., None, :], there[None])[..., 0, :]
             size = support.size_of(own, one, x)[..., 0]
+            if layout.gaps:
+                gap = support.is_gap(own, x) & ~support.by_column(own.is_word, x)
+                size = jnp.where(gap[..., 0], base, size)
             e = (size - base) / unit
             sizes = sizes + column[(slice(None), *(None,) * e.ndim)] * e[None]
             read = jnp.concatenate([e[..., None], matched.astype(jnp.float32)], axis=-1)
@@ -461,7 +607,7 @@ class MixedStep:
             self.weights["W"][back],
             jax.tree.map(lambda leaf: leaf[:, None], context.support),
             jnp.moveaxis(options, -2, 0),
-            context.is_there,
+            context.allowed,
             context.seen,
             context.factor.T,
             jnp.moveaxis(which, -1, 0),
@@ -476,6 +622,9 @@ class MixedStep:
         x, size, e, matched = found
         x, size, e = (jnp.moveaxis(each, 0, -1) for each in (x, size, e))
         shown = support.shown(layout, jnp.moveaxis(matched, 0, -2))
+        if layout.gaps and not chain.complete:
+            size = context.filled(x)
+            e = context.innovation(size)
         return x, jnp.concatenate([size, e, shown], axis=-1)
 
     def _log_choice(self, raw: jax.Array, is_there: jax.Array) -> jax.Array:

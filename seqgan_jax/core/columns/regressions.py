@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
+from seqgan_jax.core import baseline
 from seqgan_jax.core.baseline import Baseline
 from seqgan_jax.core.columns.continuous import Mixture
 from seqgan_jax.core.columns.mixed import CUT, SPREAD, MixedChain
-from seqgan_jax.core.columns.support import Columns
+from seqgan_jax.core.columns.support import BLOCK, Columns, sizes_and_rest
 
 Array = NDArray[Any]
 
@@ -37,7 +38,58 @@ FAR = 20.0  # innovations count as at most
 LEAST = 5  # how often an option must be met to be told from the others
 MOST_NUMBERS = 30_000  # of a column's regression; beyond, its shares alone
 ITERATIONS = 30
+FILLINGS = 8  # times that gaps are filled with what the values' baseline predicts
 FREEDOM = 5.0  # of Student's t, by which location and scale are fitted: no outlier decides
+
+
+def fit_linear(
+    columns: Columns,
+    train_NTD: Array,
+    validation_NTD: Array,
+    kind: str = "var",
+    known: tuple[Array, Array] | None = None,
+) -> tuple[Baseline, Array]:
+    """The linear baseline of the values (`baseline.fit_rest`), and the sizes [N, T, D] of the
+    training part.
+
+    Where there are gaps it is fitted on the cells that are there, and what they are predicted from
+    is filled in with its own predictions, FILLINGS times from 0: at the fixed point, of a VAR(1)
+    E[x_t | known] = A E[x_{t-1} | known], it is A that is found.
+    """
+    parts = [sizes_and_rest(columns, part) for part in (train_NTD, validation_NTD)]
+    linear = baseline.fit_rest(parts[0], parts[1], kind, known)
+    for _ in range(FILLINGS if columns.layout.gaps else 0):
+        given = (None, None) if known is None else known
+        parts = [
+            (filled(columns, linear, x_NTD, known_NTW), rest)
+            for x_NTD, known_NTW, (_, rest) in zip(
+                (train_NTD, validation_NTD), given, parts, strict=True
+            )
+        ]
+        linear = baseline.fit_rest(parts[0], parts[1], kind, known)
+    return linear, parts[0][0]
+
+
+@jax.jit
+def _sizes(
+    columns: Columns, linear: Baseline, x_TND: jax.Array, known_TNW: jax.Array | None
+) -> jax.Array | None:
+    chain = MixedChain(columns.layout, Mixture(1))
+    return chain.all_past(linear.constants() | columns.support.constants(), x_TND, known_TNW).size
+
+
+def filled(columns: Columns, linear: Baseline, x_NTD: Array, known_NTW: Array | None) -> Array:
+    """Sizes [N, T, D], of missing values as predicted; some at a time."""
+
+    def steps_first(part: Array) -> jax.Array:
+        return jnp.asarray(np.swapaxes(part, 0, 1), jnp.float32)
+
+    found = []
+    for first in range(0, len(x_NTD), BLOCK):
+        rows = slice(first, first + BLOCK)
+        given = None if known_NTW is None else steps_first(known_NTW[rows])
+        found.append(np.asarray(_sizes(columns, linear, steps_first(x_NTD[rows]), given)))
+    return np.swapaxes(np.concatenate(found, axis=1), 0, 1).astype(np.float64)
 
 
 def fit(
@@ -133,22 +185,24 @@ def _of_steps(
     def found(x_TND: jax.Array, known_TNW: jax.Array | None) -> Any:
         first, later = (None, None) if known_TNW is None else (known_TNW[0], known_TNW[1:])
         now = chain.context(constants, None).moved(first, constants.get("first_known"))
-        past = chain.all_past(constants, x_TND)
+        past = chain.all_past(constants, x_TND, known_TNW)
         reads, matched = [now.read(x_TND[0])[None]], [now.matches(x_TND[0])[None]]
+        seen = [now.seen_of(x_TND[0], now.size(x_TND[0]))[None]]
         if len(x_TND) > 1:
             then = chain.context(constants, jax.tree.map(lambda steps: steps[:-1], past))
             then = then.moved(later, constants.get("known"))
             reads.append(then.read(x_TND[1:]))
             matched.append(then.matches(x_TND[1:]))
+            seen.append(then.seen_of(x_TND[1:], then.size(x_TND[1:])))
         read, matches = jnp.concatenate(reads), jnp.concatenate(matched)
-        return chain.of_choices(chain.all_carried(read, past)), read, matches
+        carried = chain.of_choices(chain.all_carried(read, past))
+        return carried, jnp.concatenate(seen), matches
 
     x_TND = jnp.asarray(np.swapaxes(x_NTD, 0, 1), jnp.float32)
     known_TNW = None
     if known_NTW is not None:
         known_TNW = jnp.asarray(np.swapaxes(known_NTW, 0, 1), jnp.float32)
-    carried, read, matches = (np.asarray(each) for each in found(x_TND, known_TNW))
-    seen = read[..., columns.layout.features :]
+    carried, seen, matches = (np.asarray(each) for each in found(x_TND, known_TNW))
     # A value that is several options counts as the last: a listed one is one whatever was before.
     is_last = matches & ~np.flip(np.cumsum(np.flip(matches, -1), -1) > 1, -1)
     choice = np.concatenate([~matches.any(-1, keepdims=True), is_last], axis=-1)

@@ -19,7 +19,7 @@ import numpy as np
 from seqgan_jax.core.baseline import SLOW
 from seqgan_jax.core.batch import Params
 from seqgan_jax.core.columns.cells import FAR, cell_of
-from seqgan_jax.data.kind import Kind
+from seqgan_jax.data.kind import GAP, Kind
 
 EXACT, EXACT_SLOPE = 1e-6, 1e-5  # scaled units: equal, of values without a grid
 NOTHING = 1e30  # fills up tables: no value, and finite
@@ -40,6 +40,8 @@ class Layout:
       fenced: some density has ends.
       sized: every value says how large it is: no words and no sentinels.
       shown: the options that exist, as positions in a step's [D, C - 1].
+      gaps: which of `shown` say that a value is missing, of columns that are not static.
+      missing: some column has gaps, static or not.
     """
 
     features: int
@@ -53,6 +55,8 @@ class Layout:
     fenced: bool
     sized: bool
     shown: tuple[int, ...]
+    gaps: tuple[int, ...] = ()
+    missing: bool = False
 
     @property
     def order(self) -> np.ndarray:
@@ -65,6 +69,17 @@ class Layout:
     def num_read(self) -> int:
         """What the policy reads of the past: sizes, innovations, runs of options, moving means."""
         return (2 + len(SLOW)) * self.features + len(self.shown)
+
+    @property
+    def num_past(self) -> int:
+        """What the regressions take from the past: all that, options, and lengths of gaps."""
+        return self.num_read + len(self.shown) + len(self.gaps)
+
+    @property
+    def gap_columns(self) -> np.ndarray:
+        """Which columns have gaps inside of sequences, [D] bool."""
+        of_gaps = np.array(self.shown, np.int32)[list(self.gaps)] // max(1, self.choices - 1)
+        return np.isin(np.arange(self.features), of_gaps)
 
     @property
     def choices(self) -> int:
@@ -88,7 +103,7 @@ class Support:
     later_middle: jax.Array  # [D, 2]
     first_seen: jax.Array  # [D, S', C + 2] by what is seen of earlier columns: log odds, the rest
     later_seen: jax.Array  # [D, S', C + 2]
-    later_past: jax.Array  # [D, R + S, C + 2] by what is known of the steps before
+    later_past: jax.Array  # [D, R + S + G, C + 2] by what is known of the steps before
     edges: jax.Array  # [D, M] between levels, filled up with NOTHING
     levels: jax.Array  # [D, M + 1]
     common: jax.Array  # [D, M + 1] how common a level is beside its neighbours, log share
@@ -108,6 +123,17 @@ class Support:
         """Which columns have a mass, not a density, beside their options, [D]."""
         return self.is_table | (self.step > 0)
 
+    @property
+    def gap_options(self) -> jax.Array:
+        """Which choices are that the value is missing, [D, C]."""
+        is_gap = self.listed == GAP
+        return jnp.pad(is_gap, ((0, 0), (self.first.shape[1] - is_gap.shape[1], 0)))
+
+    @property
+    def may_miss(self) -> jax.Array:
+        """Which columns have gaps inside of sequences, [D]: a static one has all or nothing."""
+        return jnp.any(self.gap_options & self.later, axis=1)
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -126,11 +152,12 @@ def layout_of(kinds: Sequence[Kind]) -> Layout | None:
     sloped = any(kind.sloped for kind in kinds)
     most = max(len(_listed(kind)) for kind in kinds)
     dynamic = held + sloped
-    shown = []
+    shown, gaps = [], []
     for d, kind in enumerate(kinds):
         own = d * (dynamic + most)
         shown += [own] * (held and kind.held) + [own + held] * kind.sloped
         shown += [own + dynamic + a for a in range(len(_listed(kind)))]
+        gaps += [len(shown) - 1] * (kind.missing and not kind.static)
     return Layout(
         features=len(kinds),
         held=held,
@@ -141,8 +168,10 @@ def layout_of(kinds: Sequence[Kind]) -> Layout | None:
         grids=tuple(d for d, kind in enumerate(kinds) if kind.name == "grid"),
         densities=tuple(d for d, kind in enumerate(kinds) if kind.name == "continuous"),
         fenced=any(kind.fenced for kind in kinds),
-        sized=not any(kind.words or any(kind.sentinel) for kind in kinds),
+        sized=not any(kind.words or kind.missing or any(kind.sentinel) for kind in kinds),
         shown=tuple(shown),
+        gaps=tuple(gaps),
+        missing=any(kind.missing for kind in kinds),
     )
 
 
@@ -184,10 +213,10 @@ def of(
         def scaled(x: Any, d: int = d) -> np.ndarray:
             return scaled_by(d, np.asarray(x, np.float64))
 
-        own = scaled(_listed(kind))
-        sentinel = kind.sentinel or (False,) * len(own)
+        own = np.concatenate([scaled(_valued(kind)), [GAP] * kind.missing])
+        sentinel = [*(kind.sentinel or (False,) * len(_valued(kind))), *[True] * kind.missing]
         arrays["listed"][d, : len(own)] = own
-        keeps_size = ~np.array(sentinel, bool) if kind.name != "categorical" else True
+        keeps_size = ~np.array(sentinel, bool)
         arrays["sizes"][d, : len(own)] = np.where(keeps_size, own, 0.0)
         has_rest = kind.name != "categorical"
         first, later = arrays["first"][d], arrays["later"][d]
@@ -231,7 +260,7 @@ def of(
         later_middle=middle,
         first_seen=seen,
         later_seen=seen,
-        later_past=jnp.zeros((features, layout.num_read + len(layout.shown), choices + 2)),
+        later_past=jnp.zeros((features, layout.num_past, choices + 2)),
     )
     return Columns(found, layout)
 
@@ -241,8 +270,13 @@ def of_constants(constants: Params) -> Support:
     return Support(**{each.name: constants[each.name] for each in fields(Support)})
 
 
-def _listed(kind: Kind) -> tuple[float, ...]:
+def _valued(kind: Kind) -> tuple[float, ...]:
     return kind.levels if kind.name == "categorical" else kind.atoms
+
+
+def _listed(kind: Kind) -> tuple[float, ...]:
+    """With a place for the missing value, the last."""
+    return (*_valued(kind), *(GAP,) * kind.missing)
 
 
 def _is_table(kind: Kind) -> bool:
@@ -327,6 +361,21 @@ def size_of(support: Support, layout: Layout, x: jax.Array) -> jax.Array:
     return jnp.where(by_column(support.is_word, x), 0.0, x)
 
 
+def is_gap(support: Support, x: jax.Array) -> jax.Array:
+    """Which values are missing inside of sequences, `[..., D]` bool."""
+    return by_column(support.may_miss, x) & (x == GAP)
+
+
+def last_there(support: Support, x: jax.Array, axis: int = 1) -> jax.Array:
+    """Values with the last one that was there in each gap, 0 where none was, as x; by `axis`."""
+    gap = is_gap(support, x)
+
+    def later(one: tuple[jax.Array, jax.Array], two: tuple[jax.Array, jax.Array]) -> Any:
+        return jnp.where(two[1], one[0], two[0]), one[1] & two[1]
+
+    return jax.lax.associative_scan(later, (jnp.where(gap, 0.0, x), gap), axis=axis)[0]
+
+
 def continued(before: jax.Array, earlier: jax.Array) -> jax.Array:
     """What continues the last increment, x_{t-1} + (x_{t-1} - x_{t-2}), on no grid."""
     return 2.0 * before - earlier
@@ -360,12 +409,16 @@ def matches(
         is_in = (lower <= slope) & (slope < upper)
         place = np.arange(layout.choices - 1) == int(layout.held)
         near = jnp.where(place[(None,) * (near.ndim - 1)], is_in[..., None], near)
+    if layout.gaps:  # a value that is missing is nothing else
+        own = by_column(support.gap_options[:, 1:], x)
+        near = jnp.where(is_gap(support, x)[..., None], own, near)
     return near & by_column(is_there[:, 1:], x)
 
 
 def of_sequences(support: Support, layout: Layout, x_BTD: jax.Array) -> jax.Array:
     """`matches` at every step of whole sequences, [B, T, D, C - 1]."""
-    before = jnp.concatenate([x_BTD[:, :1], x_BTD[:, :-1]], axis=1)
+    there = last_there(support, x_BTD) if layout.gaps else x_BTD
+    before = jnp.concatenate([there[:, :1], there[:, :-1]], axis=1)
     earlier = jnp.concatenate([before[:, :1], before[:, :-1]], axis=1)
     values = options(support, layout, before, continued(before, earlier))
     first = matches(support, layout, x_BTD[:, :1], values[:, :1], support.first)

@@ -232,8 +232,8 @@ def _fenced(
         if kind.held:  # counts once
             counted_NT[:, 1:] &= x[:, 1:] != x[:, :-1]
         readings = x[counted_NT]
-        is_density = kind.name == CONTINUOUS and not kind.static
-        if not (is_density and len(readings) > 1 and np.abs(readings).max() <= LARGEST):
+        varies = len(readings) > 1 and 0 < np.ptp(readings) <= LARGEST
+        if kind.name != CONTINUOUS or kind.static or not varies:
             fenced.append(kind)
             continue
         low, high = grids.fences_of(readings)

@@ -113,7 +113,8 @@ def _step_counts(z_NT: Array, edges_SK: Array, steps_S: Array) -> Array:
 
 
 def _lags(z_NT: Array, is_there_NT: Array, wanted_L: Array) -> tuple[Array, Array]:
-    """Sums of early, late, early^2, late^2, early * late over pairs -> [N, 5 L]; their number."""
+    """Sums over pairs of early, late, early^2, late^2, early * late -> [N, 5 L], and their number,
+    [N, L]."""
     sums, counts = np.zeros((len(z_NT), len(wanted_L), 5)), np.zeros((len(z_NT), len(wanted_L)))
     for k in np.flatnonzero(wanted_L):
         lag = k + 1
@@ -122,7 +123,7 @@ def _lags(z_NT: Array, is_there_NT: Array, wanted_L: Array) -> tuple[Array, Arra
         each = (early, late, early**2, late**2, early * late)
         sums[:, k] = np.stack([x.sum(axis=1) for x in each], axis=1)
         counts[:, k] = both.sum(axis=1)
-    return sums.reshape(len(z_NT), -1), np.repeat(counts, 5, axis=1)
+    return sums.reshape(len(z_NT), -1), counts
 
 
 def _dynamics(z_NT: Array, pairs: bool) -> tuple[Array, Array]:
@@ -150,8 +151,9 @@ def _pair_sums(x_NT: Array) -> Array:
 
 
 def _phi(bins: "Bins", d: int, z_NT: Array, inside_NT: Array) -> dict[str, tuple[Array, Array]]:
-    """Sums and counts of everything of feature d whose means are wanted -> [N, K] each."""
-    from seqgan_jax.analysis.averages import STEP_BINS, VALUE_BINS
+    """Sums [N, K] and counts of everything of feature d whose means are wanted; a count is of as
+    many sums as there are more of them."""
+    from seqgan_jax.analysis.averages import VALUE_BINS
 
     held = bins.support
     assert held is not None
@@ -160,8 +162,8 @@ def _phi(bins: "Bins", d: int, z_NT: Array, inside_NT: Array) -> dict[str, tuple
     pairs = bool(held.lags_DL.shape[1] and held.lags_DL[d, 0])
     change = np.diff(z_NT, axis=1) if pairs else np.full((len(z_NT), 1), np.nan)
     steps = _step_counts(z_NT, bins.steps_DTK[d], held.steps_S)
-    at_steps = np.repeat(is_there[:, held.steps_S], STEP_BINS, axis=1)
-    number_of_pairs = (~np.isnan(change)).sum(axis=1)[:, None]
+    at_steps = is_there[:, held.steps_S].astype(np.float32)
+    number_of_pairs = (~np.isnan(change)).sum(axis=1).astype(float)[:, None]
     powers = np.stack([(z**k).sum(axis=1) for k in (1, 2, 3, 4)], axis=1)
     return {
         "values": (bin_counts(z_NT, bins.values_DK[d], VALUE_BINS), number),
@@ -173,7 +175,7 @@ def _phi(bins: "Bins", d: int, z_NT: Array, inside_NT: Array) -> dict[str, tuple
         "products_of_lags": (_pair_sums(z), np.rint(_pair_sums(is_there.astype(float)))),
         "pairs_inside": (
             np.rint(_pair_sums(inside_NT.astype(float))),
-            inside_NT.sum(axis=1)[:, None],
+            inside_NT.sum(axis=1).astype(float)[:, None],
         ),
     }
 
@@ -207,7 +209,7 @@ def sequence_means(bins: "Bins", z_NTD: Array, weights_RN: Array) -> dict[str, A
 
     def add(name: str, d: int, phi: tuple[Array, Array], weights: Array) -> None:
         for k, each in enumerate(phi):
-            sums[name][d][k] += weights @ each
+            sums[name][d][k] += weights.astype(each.dtype, copy=False) @ each
 
     for start in range(0, total, CHUNK):
         z, weights = z_NTD[start : start + CHUNK], weights_RN[:, start : start + CHUNK]
@@ -238,7 +240,8 @@ def sequence_means(bins: "Bins", z_NTD: Array, weights_RN: Array) -> dict[str, A
 
 def _ratio(sums_RK: Array, counts_RK: Array) -> Array:
     """Means, of the rows but the last; that of the last, of all sequences, where there is none."""
-    number = np.broadcast_to(counts_RK, sums_RK.shape)
+    times = sums_RK.shape[1] // max(1, counts_RK.shape[1])
+    number = np.repeat(counts_RK, times, axis=1)
     means: Array = np.where(number > 1e-12, sums_RK / np.maximum(number, 1e-12), np.nan)
     every = np.nan_to_num(means[-1:])
     return np.where(np.isnan(means[:-1]), every, means[:-1])

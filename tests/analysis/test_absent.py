@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from seqgan_jax.analysis import absent, analyze, averages, judge, metrics, pairwise, partial
+from seqgan_jax.analysis import (
+    absent,
+    analyze,
+    averages,
+    bykind,
+    channels,
+    judge,
+    metrics,
+    pairwise,
+    partial,
+)
 from seqgan_jax.analysis.compare import kinds_of
 from seqgan_jax.errors import DataError
 
@@ -333,6 +343,35 @@ def test_kinds_are_those_of_the_values_that_are_there():
     assert len(honest.classes["classes"]) == 3
 
 
+def test_complete_data_take_no_new_path(pair, monkeypatch):
+    """So that their figures keep every bit."""
+
+    def refuse(*_):
+        raise AssertionError
+
+    for module, name in ((partial, "sequence_means"), (partial, "edges"), (absent, "with_gaps"),
+                         (bykind, "filled"), (pairwise, "_common_distances")):  # fmt: skip
+        monkeypatch.setattr(module, name, refuse)
+    report = analyze(pair[0][:60], pair[1][:60], train=pair[0][60:120], judge="never")
+    assert report.absent == {}
+    assert not {"length_ks", "missing_error", "missing_run_error"} & set(report.metrics)
+    assert channels.channels(pair[0], pair[1]).shape[-1] == channels.CHANNELS
+
+
+def test_rules_are_of_steps_that_are_whole(pair):
+    class Order:
+        def holds(self, x_NTD):
+            assert np.isfinite(x_NTD).all()
+            return x_NTD[..., 0] <= x_NTD[..., 1]
+
+    rng = np.random.default_rng(18)
+    real, other = (np.sort(x, axis=2) for x in pair)
+    other[:200, 5] = other[:200, 5, ::-1]
+    report = analyze(gaps(rng, real, 0.1), gaps(rng, other, 0.1), judge="never", rules=Order())
+    assert report.metrics["broken_rules"].floor == 0
+    assert report.metrics["broken_rules"].value == pytest.approx(0.5 * 0.81, abs=0.06)
+
+
 @pytest.mark.parametrize("make", [gaps, ended])
 @pytest.mark.parametrize("shape", [(30, 2, 1), (10, 24, 3), (40, 50, 2)])
 def test_all_shapes_give_finite_figures_and_pictures(make, shape):
@@ -357,7 +396,7 @@ def test_published_scores_are_of_filled_gaps_and_true_lengths(monkeypatch, make)
                         {**scores.predictive.__kwdefaults__, "steps": 20})  # fmt: skip
     rng = np.random.default_rng(16)
     a, b = (make(rng, autoregression(rng, 60)) for _ in range(2))
-    names = ["discriminative", "predictive"] + ["context_fid"] * (make is ended)
+    names = ["discriminative"] + ["predictive", "context_fid"] * (make is ended)
     report = analyze(a, b, judge="never", scores=names, repeats=1)
     assert is_finite(report)
     assert "discriminative" in report.metrics

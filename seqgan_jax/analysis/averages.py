@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqgan_jax.analysis import metrics
+from seqgan_jax.analysis import absent, metrics, partial
 
 Array = NDArray[Any]
 
@@ -51,10 +51,16 @@ def units(real_NTD: Array) -> Units:
     Constant is what training takes for constant (`Scaler.fit`): all values are equal. 1e9 with a
     spread of 0.02 is not.
     """
-    size_D = np.abs(real_NTD).max(axis=(0, 1))
-    constant_D = real_NTD.min(axis=(0, 1)) == real_NTD.max(axis=(0, 1))
-    mean_D = np.where(constant_D, real_NTD[0, 0], real_NTD.mean(axis=(0, 1)))
-    std_D = (real_NTD - mean_D).std(axis=(0, 1))
+    least, most, mean, std = (
+        (np.nanmin, np.nanmax, np.nanmean, np.nanstd)
+        if absent.is_any(real_NTD)
+        else (np.min, np.max, np.mean, np.std)
+    )
+    size_D = most(np.abs(real_NTD), axis=(0, 1))
+    low_D = least(real_NTD, axis=(0, 1))
+    constant_D = low_D == most(real_NTD, axis=(0, 1))
+    mean_D = np.where(constant_D, low_D, mean(real_NTD, axis=(0, 1)))
+    std_D = std(real_NTD - mean_D, axis=(0, 1))
     return Units(mean_D, np.where(constant_D, np.maximum(size_D, 1.0), std_D), constant_D)
 
 
@@ -65,6 +71,7 @@ class Bins:
     values_DK: Array  # [D, VALUE_BINS + 1], outer edges: the extremes of both samples
     steps_DTK: Array  # [D, T, STEP_BINS + 1]
     increments_DK: Array  # [D, VALUE_BINS + 1]
+    support: partial.Support | None = None  # where values are absent; T is then of its steps
 
 
 def _edges(pooled_ND: Array, bins: int) -> Array:
@@ -73,9 +80,23 @@ def _edges(pooled_ND: Array, bins: int) -> Array:
     return np.ascontiguousarray(edges.T)
 
 
-def bins_of(z_real: Array, z_generated: Array) -> Bins:
-    """Bins for this pair of standardised samples [N, T, D] and [M, T, D]."""
+def bins_of(z_real: Array, z_generated: Array, ends: bool = False) -> Bins:
+    """Bins for this pair of standardised samples [N, T, D] and [M, T, D].
+
+    `ends`: whether trailing steps without a value are after the end of a sequence.
+    """
     steps, features = z_real.shape[1:]
+    if absent.is_any(z_real, z_generated):
+        both = z_real, z_generated
+        held = partial.support(*both, min(MAX_LAGS, steps - 1), ends)
+        return Bins(
+            partial.edges(*both, VALUE_BINS, EDGE_VALUES),
+            partial.step_edges(*both, held.steps_S, STEP_BINS),
+            partial.edges(
+                np.diff(z_real, axis=1), np.diff(z_generated, axis=1), VALUE_BINS, EDGE_VALUES
+            ),
+            held,
+        )
     # Evenly spaced rows are enough for the inner edges.
     rows = max(1, EDGE_VALUES // steps)
     parts = [z[:: max(1, len(z) // rows)] for z in (z_real, z_generated)]
@@ -173,6 +194,8 @@ def sequence_means(bins: Bins, z_NTD: Array, weights_RN: Array) -> dict[str, Arr
     `z_NTD` is standardised. Histograms are summed in float32 (shares, exact to 1e-6), all else in
     float64.
     """
+    if bins.support is not None:
+        return partial.sequence_means(bins, z_NTD, weights_RN)
     total, steps, features = z_NTD.shape
     # The variances below are differences of means: these need weights that sum to 1 in float64.
     weights_RN = weights_RN.astype(np.float64)
@@ -279,8 +302,9 @@ def figures(bins: Bins, p: dict[str, Array], q: dict[str, Array]) -> dict[str, A
     for name, a, b in zip(names, _moments(p["powers"]), _moments(q["powers"]), strict=True):
         out[name] = np.abs(a - b)
     shape = (*p["steps"].shape[:2], -1, STEP_BINS)
-    step = _gap_figures(p["steps"].reshape(shape), q["steps"].reshape(shape), bins.steps_DTK)
-    out["step_ks"], out["step_wasserstein"] = (s.mean(axis=-1) for s in step)
+    if p["steps"].shape[-1]:  # enough sequences at some step
+        step = _gap_figures(p["steps"].reshape(shape), q["steps"].reshape(shape), bins.steps_DTK)
+        out["step_ks"], out["step_wasserstein"] = (s.mean(axis=-1) for s in step)
     if not p["lags"].shape[-1]:  # sequences of one step
         return out
     out["increment_ks"], out["increment_wasserstein"] = _gap_figures(

@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from seqgan_jax.analysis import metrics
+from seqgan_jax.analysis.partial import LEAST
 from seqgan_jax.analysis.style import COLOURS, KINDS, LINES, short
 from seqgan_jax.data.kind import CATEGORICAL
 
@@ -39,9 +41,11 @@ def without_atoms(report: "Report", real: Array, generated: Array) -> tuple[Arra
         for out, x, drawn in zip(
             kept, (report.real_NTD, report.generated_NTD), (real, generated), strict=True
         ):
-            out.append(drawn[..., d][~np.isin(x[..., d], atoms)])
+            out.append(metrics.there(drawn[..., d][~np.isin(x[..., d], atoms)]))
     first, second = (np.concatenate(each) for each in kept)
-    return (first, second) if first.size and second.size else (real.ravel(), generated.ravel())
+    if first.size and second.size:
+        return first, second
+    return metrics.there(real.ravel()), metrics.there(generated.ravel())
 
 
 def _pairs_of_bars(ax: Axes, bars: Sequence[tuple[str, float, float]], title: str) -> None:
@@ -97,11 +101,14 @@ def words(report: "Report", d: int) -> list[str]:
 def share_of_steps(ax: Axes, report: "Report", d: int, real: Array, generated: Array) -> None:
     """The share at each step of the category whose shares differ most."""
     levels = report.kinds[d].levels
-    gaps = [abs(np.mean(real == level) - np.mean(generated == level)) for level in levels]
+    there = [metrics.there(x) for x in (real, generated)]
+    gaps = [abs(np.mean(there[0] == level) - np.mean(there[1] == level)) for level in levels]
     worst = int(np.argmax(gaps))
     steps = np.arange(1, real.shape[1] + 1)
     for values, line in zip((real, generated), LINES, strict=True):
-        ax.plot(steps, np.mean(values == levels[worst], axis=0), **line)
+        number = (~np.isnan(values)).sum(axis=0)
+        share = (values == levels[worst]).sum(axis=0) / np.maximum(number, 1)
+        ax.plot(steps, np.where(number >= min(LEAST, len(values) // 2), share, np.nan), **line)
     ax.set(title=f"Share of {short(words(report, d)[worst], 24)} at each step", ylim=(0, None))
     ax.set(xlabel="step", ylabel="share")
 

@@ -1,6 +1,7 @@
 """Figures that a column's kind asks for: of categories, atoms, repeats, grids, constants, rules.
 
-All are functions of means over sequences, as in `averages`: of shares and of counts of runs.
+All are functions of means over sequences, as in `averages`: of shares and of counts of runs. Where
+values are absent, shares are of those that are there: sums over numbers. A gap ends a run.
 
 Shapes: N sequences, T steps, D columns, R resamples, K numbers, S states, L lengths of a run.
 """
@@ -24,6 +25,7 @@ MOST_CATEGORIES = 50  # the commonest; the others are one
 MOST_STATES = 12  # of transitions
 LONGEST = 256  # longer runs count as this long
 RULES = "rules"
+OF_NONE = ("broken_rules", "length_ks")  # of no one column
 NEVER = ("off_grid", "varying", "broken_rules")  # what real data do not do: any of it is seen
 
 
@@ -38,13 +40,15 @@ class Holding(Protocol):
 class Part:
     """What is counted of a column for one figure, and the words of what its numbers are shares of.
 
-    Of runs, `words` name what is run through: [N, len(words) * L] counts, by length.
+    Of runs, `words` name what is run through: [N, len(words) * L] counts, by length. Where values
+    are absent, phi_NK are numbers, and shares are of what of_N1 counts.
     """
 
     figure: str
     column: int
     words: tuple[str, ...]
     phi_NK: Array
+    of_N1: Array | None = None
 
 
 def metrics(
@@ -54,6 +58,7 @@ def metrics(
     names: Sequence[str],
     rules: Holding | None,
     words: Sequence[Sequence[str]] = (),
+    more: tuple[Sequence[Part], Sequence[Part]] = ((), ()),
 ) -> tuple[dict[str, Metric], dict[str, dict[str, Any]]]:
     """Every figure that the kinds ask for, and the table of what was counted, see `table`.
 
@@ -64,8 +69,10 @@ def metrics(
       names: of the columns.
       rules: between columns.
       words: of each column those that its codes 0, 1, ... stand for, () of numbers; () for none.
+      more: further parts of both samples, see `absent.parts`; in no table.
     """
-    found = [parts(kinds, x_NTD, rules, words) for x_NTD in samples]
+    of_kinds = [parts(kinds, x_NTD, rules, words) for x_NTD in samples]
+    found = [[*own, *others] for own, others in zip(of_kinds, more, strict=True)]
     real, generated = (means(*each) for each in zip(found, groups, strict=True))
     if not found[0]:
         return {}, {}
@@ -77,12 +84,16 @@ def metrics(
         lambda p, q: figures(found[0], p, q), real, generated, labels, exact={}
     )
     for name, metric in judged.items():
-        if name in NEVER and metric.verdict == CLOSE and metric.value > metric.floor == 0:
+        if (
+            name in (*NEVER, "missing_error")
+            and metric.verdict == CLOSE
+            and metric.value > metric.floor == 0
+        ):
             judged[name] = metric.replace(verdict=DIFFERENT)
-        if len(names) > 1 and len(columns := labels(name)) == 1 and name != "broken_rules":
+        if len(names) > 1 and len(columns := labels(name)) == 1 and name not in OF_NONE:
             judged[name] = judged[name].replace(per_feature={columns[0]: metric.value})
     sides = {"real": real["all"], "generated": generated["all"]}
-    return judged, table(found[0], kinds, names, sides)
+    return judged, table(of_kinds[0], kinds, names, sides)
 
 
 def parts(
@@ -97,33 +108,58 @@ def parts(
         own = words[d] if words else ()
         found += _of_column(d, kind, np.ascontiguousarray(x_NTD[..., d]), own)
     if rules is not None:
-        broken_N = np.any(~rules.holds(x_NTD), axis=1)
+        there_NT = ~np.isnan(x_NTD).any(axis=2)
+        whole_NTD = x_NTD if there_NT.all() else filled(x_NTD)
+        broken_N = np.any(~rules.holds(whole_NTD) & there_NT, axis=1)
         found.append(Part("broken_rules", -1, (RULES,), broken_N[:, None]))
     return found
 
 
+def filled(x_NTD: Array) -> Array:
+    """No value absent: as the last one before it, else the first after it, else the median."""
+    out = x_NTD.copy()
+    steps = np.arange(x_NTD.shape[1])[:, None]
+    for view in (out, out[:, ::-1]):
+        last = np.maximum.accumulate(np.where(np.isnan(view), 0, steps), axis=1)
+        view[...] = np.take_along_axis(view, last, axis=1)
+    for d in range(x_NTD.shape[2]):
+        column = out[..., d]
+        column[np.isnan(column)] = np.nanmedian(x_NTD[..., d])
+    return out
+
+
+def _part(figure: str, d: int, words: tuple[str, ...], is_NTK: Array, there_NT: Array) -> Part:
+    """Shares of what is so among each row's steps that are there."""
+    if there_NT.all():
+        return Part(figure, d, words, is_NTK.mean(axis=1))
+    number_N1 = there_NT.sum(axis=1).astype(float)[:, None]
+    return Part(figure, d, words, is_NTK.sum(axis=1).astype(float), number_N1)
+
+
 def _of_column(d: int, kind: Kind, x_NT: Array, words: Sequence[str]) -> Iterator[Part]:
+    there_NT = ~np.isnan(x_NT)
     if kind.name == CATEGORICAL:
         yield from _of_categories(d, kind, x_NT, words)
     elif kind.atoms:
         at_NTK = x_NT[..., None] == np.array(kind.atoms)
         atoms = tuple(f"{value:.6g}" for value in kind.atoms)
-        yield Part("atom_error", d, atoms, at_NTK.mean(axis=1))
+        yield _part("atom_error", d, atoms, at_NTK, there_NT)
         if not kind.static:
             yield Part("atom_run_error", d, atoms, runs(at_NTK))
     if kind.held and x_NT.shape[1] > 1:
         again_NT1 = (x_NT[:, 1:] == x_NT[:, :-1]) & ~np.isin(x_NT[:, 1:], kind.atoms)
         again_NT1 = again_NT1[..., None]
-        yield Part("held_error", d, ("as before",), again_NT1.mean(axis=1))
+        yield _part("held_error", d, ("as before",), again_NT1, there_NT[:, 1:] & there_NT[:, :-1])
         yield Part("held_run_error", d, ("as before",), runs(again_NT1))
     if kind.name == GRID and kind.spacing:
         origin = kind.levels[0] if kind.levels else kind.origin
         cells = (x_NT - origin) / kind.spacing  # beyond the ends, too: real data go on there
         on_NT = np.abs(cells - np.rint(cells)) <= grids.TOLERANCE
-        on_NT |= np.isin(x_NT, kind.atoms)
-        yield Part("off_grid", d, ("values off the grid",), (~on_NT).mean(axis=1)[:, None])
+        on_NT |= np.isin(x_NT, kind.atoms) | ~there_NT
+        yield _part("off_grid", d, ("values off the grid",), ~on_NT[..., None], there_NT)
     if kind.static:
-        varies_N = np.any(x_NT != x_NT[:, :1], axis=1)
+        first_N1 = np.take_along_axis(x_NT, np.argmax(there_NT, axis=1)[:, None], axis=1)
+        varies_N = np.any((x_NT != first_N1) & there_NT, axis=1)
         yield Part("varying", d, ("sequences that vary",), varies_N[:, None])
 
 
@@ -134,20 +170,27 @@ def _of_categories(d: int, kind: Kind, x_NT: Array, words: Sequence[str]) -> Ite
         levels = np.sort(np.array(kind.levels)[order[:most]])
         place = np.minimum(grids.nearest(levels, x_NT), len(levels) - 1)
         place = np.where(levels[place] == x_NT, place, len(levels))  # the last: all others
+        there_NT = ~np.isnan(x_NT)
         named = (*((words[int(v)] if words else f"{v:.6g}") for v in levels), "others")
         states = len(named)
         if figure == "category_error":
-            yield Part(figure, d, named, _shares(place, states))
+            yield Part(figure, d, named, *_shares(place, states, there_NT))
         elif not kind.static and x_NT.shape[1] > 1:
             pairs = place[:, :-1] * states + place[:, 1:]
-            yield Part(figure, d, named, _shares(pairs, states**2))
+            both_NT = there_NT[:, :-1] & there_NT[:, 1:]
+            yield Part(figure, d, named, *_shares(pairs, states**2, both_NT))
 
 
-def _shares(place_NT: Array, number: int) -> Array:
-    """Share of each place among each row's -> [N, number]."""
+def _shares(place_NT: Array, number: int, there_NT: Array) -> tuple[Array, Array | None]:
+    """Share of each place among each row's -> [N, number], None; where some are absent, how often
+    each is there, and how many are."""
     rows = np.arange(len(place_NT))[:, None] * number
+    if not there_NT.all():
+        flat = (place_NT + rows)[there_NT]
+        counts = np.bincount(flat, minlength=len(place_NT) * number).reshape(-1, number)
+        return counts.astype(float), there_NT.sum(axis=1).astype(float)[:, None]
     counts = np.bincount((place_NT + rows).ravel(), minlength=len(place_NT) * number)
-    return counts.reshape(-1, number) / place_NT.shape[1]
+    return counts.reshape(-1, number) / place_NT.shape[1], None
 
 
 def runs(is_NTK: Array) -> Array:
@@ -172,7 +215,10 @@ def means(found: Sequence[Part], groups: Mapping[str, Array]) -> dict[str, dict[
     weights_RN /= weights_RN.sum(axis=1, keepdims=True)
     ends = np.cumsum([len(weights) for weights in groups.values()])[:-1]
     for p, part in enumerate(found):
-        for name, block in zip(groups, np.split(weights_RN @ part.phi_NK, ends), strict=True):
+        mean_RK = weights_RN @ part.phi_NK
+        if part.of_N1 is not None:
+            mean_RK = mean_RK / np.maximum(weights_RN @ part.of_N1, 1e-12)
+        for name, block in zip(groups, np.split(mean_RK, ends), strict=True):
             out[name][p] = block
     return out
 
@@ -190,6 +236,8 @@ def figures(
         if part.figure.endswith("run_error"):
             a, b = (_run_shares(x.reshape(len(x), len(part.words), -1)) for x in (a, b))
             gap = np.abs(a - b).max(axis=(1, 2))
+        elif part.figure == "length_ks":
+            gap = np.abs(np.cumsum(a - b, axis=1)).max(axis=1)
         elif part.figure in NEVER:
             gap = b[:, 0]
         else:

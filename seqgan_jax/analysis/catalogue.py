@@ -28,6 +28,7 @@ GROUPS = {
     "time": "Order in time",
     "features": "Relations between features",
     "kinds": "What columns are: categories, atoms, grids, rules",
+    "absent": "Lengths and missing values",
     "sequences": "Whole sequences",
     "judge": "A judge of unseen sequences",
     "published": "Published scores",
@@ -103,6 +104,13 @@ _ROWS: dict[str, tuple[tuple[str, str, str, str, float, float], ...]] = {
          "generated sequences in which a constant of the sequence changes", 0, 1),
         ("broken_rules", "Broken rules", "share of sequences",
          "generated sequences that break a rule between columns", 0, 1),
+    ),
+    "absent": (
+        ("length_ks", "Lengths of sequences (KS)", "", "sequences too short or too long", 0, 1),
+        ("missing_error", "Shares of missing cells (difference)", "",
+         "values missing too often or too seldom", 0, 1),
+        ("missing_run_error", "Runs of missing cells (KS of lengths)", "",
+         "gaps too long or too short", 0, 1),
     ),
     "judge": (
         ("judge", "Held-out area under the curve", "",

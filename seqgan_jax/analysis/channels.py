@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from seqgan_jax.analysis import absent, metrics
 from seqgan_jax.data import grids, kinds
 from seqgan_jax.data.columns import MOST_DECIMALS
 
 Array = NDArray[Any]
 
 CHANNELS = 8
+MORE = 2  # where values are absent
 COMMON, LEAST_COMMON = 8, 0.005  # values, and the share of the readings that each must have
 SAME = 1e-6  # of the spread: rounding of float32 and of text
 MOST_CELLS = 1e7  # of a lattice
@@ -24,7 +26,9 @@ ON_GRID = 0.2  # share of values that one more decimal must bring onto its grid
 REPEATS = 10  # readings for each level of an irregular grid
 
 
-def channels(real_NTD: Array, x_NTD: Array) -> Array:
+def channels(
+    real_NTD: Array, x_NTD: Array, ends: bool = False, absences: bool | None = None
+) -> Array:
     """The channels of each column of x, by what the real training data are -> float32 [D, N, T, C].
 
     1. the value and 2. its first difference, as asinh of multiples of the real spread: an outlier
@@ -32,19 +36,30 @@ def channels(real_NTD: Array, x_NTD: Array) -> Array:
     small and crowded; 4. whether it is exactly the value before, 5. whether it continues the
     increment before, 6. whether it is one of the commonest real values, 7. how far it is off the
     grid of the real values, and 8. off a coarser one that many of them are on, in half steps.
+
+    Where values are absent (`absences`; None: found) these are 0 there, and two more say 9. whether
+    the value is there and 10. whether its step is not after the end, where sequences have one.
     """
+    if absences is None:
+        absences = absent.is_any(real_NTD, x_NTD)
     count, steps, features = x_NTD.shape
     once_NT = kinds.once(real_NTD)
     x_DNTC = np.zeros((features, count, steps, CHANNELS), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # 1e300 is seen as MOST
         for d in range(features):
             _fill(x_DNTC[d], np.ascontiguousarray(real_NTD[..., d]), once_NT, x_NTD[..., d] + 0.0)
+    if absences:
+        there_DNT = np.moveaxis(~np.isnan(x_NTD), 2, 0)
+        x_DNTC[~there_DNT] = 0.0
+        inside_DNT = np.broadcast_to(absent.inside(x_NTD, ends), there_DNT.shape)
+        marks = np.stack([there_DNT, inside_DNT], axis=-1).astype(np.float32)
+        x_DNTC = np.concatenate([x_DNTC, marks], axis=-1)
     return np.nan_to_num(x_DNTC, copy=False, nan=0.0, posinf=MOST, neginf=-MOST)
 
 
 def _fill(x_NTC: Array, real_NT: Array, once_NT: NDArray[Any], x_NT: Array) -> None:
     """The channels of one column, written into x_NTC."""
-    readings = real_NT[once_NT] + 0.0
+    readings = metrics.there(real_NT[once_NT] + 0.0)
     levels, counts = grids.counted(readings)
     spread = spread_of(readings)
     same = SAME * spread
@@ -57,7 +72,8 @@ def _fill(x_NTC: Array, real_NT: Array, once_NT: NDArray[Any], x_NT: Array) -> N
     if x_NT.shape[1] == 1:
         return
     change = np.diff(x_NT, axis=1)
-    x_NTC[:, 1:, 1] = np.arcsinh(change / spread_of(np.diff(real_NT, axis=1).ravel()))
+    changes = metrics.there(np.diff(real_NT, axis=1).ravel())
+    x_NTC[:, 1:, 1] = np.arcsinh(change / (spread_of(changes) if changes.size else 1.0))
     x_NTC[:, 1:, 3] = change == 0
     x_NTC[:, 2:, 4] = np.abs(np.diff(change, axis=1)) <= same
 

@@ -52,16 +52,20 @@ def table(
             "the name."
         )
     d = list(names).index(label)
+    of_each = []
     for what, x_NTD in zip(("real", "generated"), samples, strict=True):
-        changes = np.any(x_NTD[..., d] != x_NTD[:, :1, d], axis=1)
+        there_NT = ~np.isnan(x_NTD[..., d])
+        first_N1 = np.take_along_axis(x_NTD[..., d], np.argmax(there_NT, axis=1)[:, None], axis=1)
+        changes = np.any((x_NTD[..., d] != first_N1) & there_NT, axis=1)
+        of_each.append(first_N1[:, 0])
         if changes.any():
             raise DataError(
                 f"--label {label}: it changes within {np.count_nonzero(changes):,} of "
                 f"{len(changes):,} {what} sequences, the first of them sequence "
                 f"{int(np.argmax(changes)) + 1}. A label is constant in each: name another column."
             )
-    of_each = [x_NTD[:, 0, d] for x_NTD in samples]
-    values, counts = np.unique(np.concatenate(of_each), return_counts=True)
+    pooled = np.concatenate(of_each)  # NaN: a sequence whose label is missing, in no class
+    values, counts = np.unique(pooled[~np.isnan(pooled)], return_counts=True)
     others = [e for e in range(len(names)) if e != d]
     rows = []
     for value in values[np.argsort(-counts, kind="stable")[:MOST]]:
@@ -72,7 +76,8 @@ def table(
         ids = np.unique(ids_N[there[0]], return_inverse=True)[1]
         if others and min(map(np.count_nonzero, there)) >= LEAST and ids[-1] > 0:
             own = [x_NTD[is_in][..., others] for x_NTD, is_in in zip(samples, there, strict=True)]
-            row["figures"] = _figures(own[0], own[1], ids, rng)
+            if not any(np.isnan(x_NTD).all(axis=(0, 1)).any() for x_NTD in own):
+                row["figures"] = _figures(own[0], own[1], ids, rng)
         rows.append(row)
     return {"label": label, "classes": rows}
 

@@ -43,8 +43,8 @@ def compare(
             they can be read again.
         run_dir: the run.
         reading: arguments of `read`.
-        how: seed, max_sequences, scores, repeats, label, progress, as of `analyze`; without a label
-            the run's.
+        how: seed, max_sequences, scores, repeats, label, ends, progress, as of `analyze`; without a
+            label the run's, and without `ends` whether the run's sequences end.
 
     Raises CheckpointError where the run is asked for and not there, DataError.
     """
@@ -88,9 +88,11 @@ def compare(
     if real_path is None and train is None:
         train = training_part(run_dir, real)
     how["label"] = how.get("label") or label
+    how.setdefault("ends", description.get("ends"))
     report = analyze(real, generated, train=train, rules=rules, **how)
     found = dict(report.metrics)
-    if real_path is None and generated_path is None:
+    complete = not np.isnan(real.x_NTD).any()  # densities are of whole sequences
+    if real_path is None and generated_path is None and complete:
         source = str(description.get("source", ""))
         found |= exact.metrics(run_dir, source, real.x_NTD, how["seed"])
     return dataclasses.replace(report, metrics=found, sources=sources)
@@ -113,7 +115,7 @@ def training_part(run_dir: Path, held_out: "Sequences") -> "Sequences | None":
         parts = layout.split(layout.of_settings(data, seed), data.held_out, data.validation, seed)
     except (SeqGANError, OSError, KeyError, TypeError, ValueError):  # moved, changed, or damaged
         return None
-    if not np.array_equal(parts.held_out_NTD, held_out.x_NTD):
+    if not np.array_equal(parts.held_out_NTD, held_out.x_NTD, equal_nan=True):
         return None
     return dataclasses.replace(held_out, x_NTD=parts.train_NTD, windows=None, starts_N=None)
 

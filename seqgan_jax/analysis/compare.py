@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqgan_jax.analysis import averages, bykind, classes, judging, metrics, resampling, sequences
+from seqgan_jax.analysis import (
+    absent,
+    averages,
+    bykind,
+    classes,
+    judging,
+    metrics,
+    partial,
+    resampling,
+    sequences,
+)
 from seqgan_jax.analysis.bykind import Holding
 from seqgan_jax.analysis.catalogue import CATALOGUE
 from seqgan_jax.analysis.report import Metric, Report
@@ -44,6 +54,7 @@ def analyze(
     rules: Holding | None = None,
     judge: str = "auto",
     label: str = "",
+    ends: bool | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Report:
     """Can `generated` sequences stand in for `real` ones?
@@ -54,7 +65,8 @@ def analyze(
     Args:
         real, generated: arrays [N, T, D] (or [N, T]) in data units, DataFrames, or sequences that
             `layout.load` has read. At least 10 sequences each. A real series is cut into windows
-            as long as the generated sequences.
+            as long as the generated sequences. NaN is absent: a missing cell, or a step after the
+            end of a sequence that is shorter than others.
         train: the training sequences [N, T, D]; with them, memorisation is judged against them
             and `real` must be held out. Without, it is judged against half of `real`.
         names: names of the D features; x, or x1, x2, ..., where none are given.
@@ -68,9 +80,12 @@ def analyze(
         judge: whether a classifier judges, see `judging.areas`: "always", "never", or "auto": where
             it takes less than about 10 s.
         label: the column of classes, for figures of each; see `classes.table`.
+        ends: whether sequences end, and NaN in all columns up to the last step is after the end;
+            None: where no step within a sequence is like that. The report says which.
         progress: called with (what, share done) as the work proceeds.
     Raises:
-        DataError: shapes that do not fit together, values that are not finite, too few sequences.
+        DataError: shapes that do not fit together, infinite values, a column without a value, too
+            few sequences.
 
     >>> rng = np.random.default_rng(0)
     >>> report = analyze(rng.normal(size=(200, 8)), rng.normal(size=(200, 8)) + 3)
@@ -84,17 +99,21 @@ def analyze(
     steps = sample.x_NTD.shape[1]
     arrays = {what: of_python(x, what, steps) for what, x in given.items()}
     arrays = alike(arrays | {"generated": sample})
-    real_NTD, generated_NTD = arrays["real"].x_NTD, arrays["generated"].x_NTD
-    train_NTD = arrays["train"].x_NTD if "train" in arrays else None
     names = names or named(arrays["real"])
+    features = arrays["real"].x_NTD.shape[2]
+    labels = tuple(names) if names else default_names(features)
+    notes: list[str] = []
+    given_NTD = {what: each.x_NTD for what, each in arrays.items()}
+    if len({x.shape[2] for x in given_NTD.values()}) == 1 and len(labels) == features:
+        given_NTD, ends = absent.prepared(given_NTD, labels, ends, notes)
+    ends = bool(ends)
+    real_NTD, generated_NTD = given_NTD["real"], given_NTD["generated"]
+    train_NTD = given_NTD.get("train")
     check_pair(real_NTD, generated_NTD, train_NTD)
     counts = len(real_NTD), len(generated_NTD)
-    features = real_NTD.shape[2]
-    labels = tuple(names) if names else default_names(features)
     if len(labels) != features:
         raise DataError(f"{len(labels)} names were given for {features} features: {labels}")
     rng = np.random.default_rng(seed)
-    notes: list[str] = []
     progress("reading", 0.0)
     ids_N = np.arange(len(real_NTD))
     windows = overlap.find(real_NTD)
@@ -109,28 +128,37 @@ def analyze(
     generated_NTD, _ = _thin(
         rng, generated_NTD, np.arange(len(generated_NTD)), max_sequences, "generated", notes
     )
+    sides = {"real": real_NTD, "generated": generated_NTD}
+    of_absent = absent.table(sides, labels, ends)
+    generated_NTD = absent.alike(
+        np.random.default_rng([seed, features]), real_NTD, generated_NTD, ends, notes
+    )
     progress("distributions", 0.1)
     units = averages.units(real_NTD)
     for d in np.flatnonzero(units.constant_D):
         notes.append(f"{labels[d]} is constant in the real data; its unit is its own size.")
     halves = resampling.random_halves(rng, ids_N, len(generated_NTD), resampling.SPLITS)
     z_real, z_generated = units.standardise(real_NTD), units.standardise(generated_NTD)
-    bins = averages.bins_of(z_real, z_generated)
+    bins = averages.bins_of(z_real, z_generated, ends)
+    if bins.support is not None and (words_of_support := bins.support.note(real_NTD.shape[1])):
+        notes.append(words_of_support)
     groups = resampling.groups_of(rng, ids_N, len(z_generated), halves)
     found, curves = _average_metrics(bins, z_real, z_generated, groups, labels)
     form = arrays["real"].form
     words = [getattr(c, "categories", ()) for c in form.columns] if form else [()] * features
     if kinds is None:
         known = real_NTD if train_NTD is None else train_NTD
-        kinds = of_data.find(known, words=[bool(each) for each in words], names=labels)
+        kinds = kinds_of(known, [bool(each) for each in words], labels)
     if len(kinds) != features:
         raise DataError(f"{len(kinds)} kinds were given for {features} features")
-    own, of_kinds = bykind.metrics(kinds, (real_NTD, generated_NTD), groups, labels, rules, words)
+    both = real_NTD, generated_NTD
+    gaps = bool(absent.missing(sides["generated"], ends).any())
+    more = absent.parts(real_NTD, ends, gaps), absent.parts(generated_NTD, ends, gaps)
+    own, of_kinds = bykind.metrics(kinds, both, groups, labels, rules, words, more)
     found |= own
     of_classes = {}
     if label:
         each = words[labels.index(label)] if label in labels else ()
-        both = real_NTD, generated_NTD
         random = np.random.default_rng([seed, len(labels)])  # other figures stay what they are
         of_classes = classes.table(label, labels, both, ids_N, each, random)
     if windows is None:
@@ -150,7 +178,7 @@ def analyze(
     areas = None
     if judging.is_wanted(judge, (train_NTD, real_NTD, generated_NTD), notes):
         progress("judge", 0.9)
-        areas = judging.areas(train_NTD, real_NTD, generated_NTD, seed, ids_N, notes)
+        areas = judging.areas(train_NTD, real_NTD, generated_NTD, seed, ids_N, notes, ends)
         if areas is not None:
             found["judge"] = judging.metric(areas, labels)
     if scores:
@@ -165,6 +193,7 @@ def analyze(
             seed=seed,
             progress=progress,
             notes=notes,
+            ends=ends,
         )
     progress("done", 1.0)
     diversity = {
@@ -188,6 +217,7 @@ def analyze(
         of_kinds=of_kinds,
         classes=of_classes,
         areas=areas,
+        absent=of_absent,
         names=labels,
         counts=counts,
         real_NTD=real_NTD,
@@ -198,13 +228,36 @@ def analyze(
     )
 
 
+def kinds_of(x_NTD: Array, words: Sequence[bool], names: Sequence[str]) -> tuple[Kind, ...]:
+    """The kind of each column, from the values that are there."""
+    if not absent.is_any(x_NTD):
+        return of_data.find(x_NTD, words=words, names=names)
+    once_NT = of_data.once(x_NTD)
+    found: list[Kind] = []
+    for d in range(x_NTD.shape[2]):
+        there_NT = ~np.isnan(x_NTD[..., d])
+        column = x_NTD[there_NT.any(axis=1), :, d]
+        static = np.nanmin(column, axis=1) == np.nanmax(column, axis=1)
+        if static.all() and column.shape[1] > 1:
+            column = np.repeat(np.nanmin(column, axis=1)[:, None], column.shape[1], axis=1)
+        else:  # one after the other: a pair across a gap or an end is one of many
+            column = x_NTD[..., d][there_NT & once_NT][None]
+        found += of_data.find(
+            column[..., None],
+            words=words[d : d + 1],
+            names=names[d : d + 1],
+            once_NT=np.ones(column.shape, bool),
+        )
+    return tuple(found)
+
+
 def of_python(x: object, what: str, window: int | None = None) -> Sequences:
     """An array or table as sequences; a table's are cut into windows where `window` says so."""
     if isinstance(x, Sequences):
         return x
     if layout.frame_of(x) is not None:
         return layout.from_python(x, DataConfig(window=window))
-    x_NTD = as_array(x, what)
+    x_NTD = as_array(x, what, may_miss=True)
     return Sequences(x_NTD, default_names(x_NTD.shape[2]), what)
 
 
@@ -281,6 +334,8 @@ def _other_units(real_NTD: Array, x_NTD: Array) -> str:
 
     Said only where every column agrees, and medians with spreads: a poor sample is no other unit.
     """
+    if absent.is_any(real_NTD, x_NTD):
+        real_NTD, x_NTD = (bykind.filled(each) for each in (real_NTD, x_NTD))
     real, other = (
         np.quantile(each.reshape(-1, each.shape[2]), QUARTILES, axis=0)
         for each in (real_NTD, x_NTD)
@@ -339,7 +394,8 @@ def _average_metrics(
         for z_NTD, rows in zip((z_real, z_generated), groups, strict=True)
     )
     both = [
-        metrics.ks_and_wasserstein(z_real[..., d], z_generated[..., d]) for d in range(len(labels))
+        metrics.ks_and_wasserstein(*(metrics.there(z[..., d]) for z in (z_real, z_generated)))
+        for d in range(len(labels))
     ]
     exact = dict(zip(("ks", "wasserstein"), np.array(both).T[:, None], strict=True))
     found = resampling.verdicts(
@@ -382,6 +438,13 @@ def _ks_permutation(
     weights = 2 * resampling.mean_weights(first, 2 * size) - np.float32(1 / size)
     statistic = np.zeros(len(first))
     for z_NT, edges in zip(np.moveaxis(pooled, 2, 0), bins.values_DK, strict=True):
+        if bins.support is not None:
+            counts = partial.bin_counts(z_NT, edges, averages.VALUE_BINS)
+            number = counts.sum(axis=1, keepdims=True)
+            chosen = (weights > 0).astype(np.float32)
+            sides = [w @ counts / np.maximum(w @ number, 1) for w in (chosen, 1 - chosen)]
+            statistic += np.abs(np.cumsum(sides[0] - sides[1], axis=1)).max(axis=1)
+            continue
         shares = averages.bin_shares(z_NT, edges, averages.VALUE_BINS)
         statistic += np.abs(np.cumsum(weights @ shares, axis=1)).max(axis=1)
     return float((1 + np.sum(statistic[1:] >= statistic[0] - 1e-9)) / (1 + repeats))

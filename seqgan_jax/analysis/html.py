@@ -11,6 +11,7 @@ from seqgan_jax.analysis.text import (
     CLASS_HEAD,
     MOST_FEATURES,
     TEMPORAL,
+    absent_rows,
     areas_of,
     class_rows,
     kind_rows,
@@ -47,7 +48,7 @@ figure { margin: 1rem 0; overflow-x: auto; } summary { cursor: pointer; padding:
 
 def render(report: Report, pngs: Mapping[str, bytes]) -> str:
     """The page; `pngs` are the pictures by their names in ALTERNATIVES."""
-    steps, features = report.real_NTD.shape[1:]
+    steps, features = report.steps, report.real_NTD.shape[2]
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -60,7 +61,7 @@ def render(report: Report, pngs: Mapping[str, bytes]) -> str:
         "</ul></div>",
         "<p>",
         "; ".join(
-            f"<b>{kind}</b>: {count:,} sequences of {steps} × {features} ({escape(source)})"
+            f"<b>{kind}</b>: {count:,} sequences of {steps[kind]} × {features} ({escape(source)})"
             for kind, source, count in zip(
                 ("real", "generated"), report.sources, report.counts, strict=True
             )
@@ -104,6 +105,10 @@ def render(report: Report, pngs: Mapping[str, bytes]) -> str:
     if report.classes:
         parts.append(f"<h2>Classes of {escape(report.classes['label'])}</h2>")
         parts.append(_table(CLASS_HEAD, class_rows(report)))
+    for title, rows in absent_rows(report).items():
+        parts.append(f"<h2>{title}</h2>")
+        shown = [(name, f"{a:.6g}", f"{b:.6g}", f"{b - a:.3g}") for name, a, b in rows]
+        parts.append(_table(("", "real", "generated", "difference"), shown))
     parts.append("<h2>Statistics in data units</h2>")
     parts += [_statistics(report, f, is_open=features == 1) for f in report.names[:MOST_FEATURES]]
     if features > MOST_FEATURES:

@@ -19,7 +19,8 @@ import optax
 from numpy.typing import NDArray
 from scipy import special
 
-from seqgan_jax.analysis.channels import CHANNELS, channels
+from seqgan_jax.analysis import absent
+from seqgan_jax.analysis.channels import CHANNELS, MORE, channels
 from seqgan_jax.analysis.scores import Rows, pack
 from seqgan_jax.analysis.training import Params, train
 from seqgan_jax.data import overlap
@@ -154,17 +155,20 @@ def areas(
     samples_NTD: Array,
     seed: int,
     blocks_N: Array | None = None,
+    ends: bool = False,
 ) -> Areas:
     """Can a classifier tell samples from unseen real sequences?
 
     Half of the samples are trained on, the other half asked about.
 
     Args:
-      real_train_NTD, real_held_NTD, samples_NTD: complete, in the data's units; no step of a
-        held-out sequence is in the training part.
+      real_train_NTD, real_held_NTD, samples_NTD: in the data's units; no step of a held-out
+        sequence is in the training part. Where values are absent (NaN), the network sees which:
+        gaps that only real sequences have give the samples away, see `absent.alike`.
       seed: of starts and batches.
       blocks_N: independent blocks of the held-out part, see `overlap.independent_blocks`; found
         where not given.
+      ends: whether sequences end; the network sees where, and looks no further.
 
     Raises:
       DataError: too few independent sequences.
@@ -183,8 +187,8 @@ def areas(
         parts.append(x_NTD[rows])
         ids.append(own)
     all_ids = np.concatenate(ids)
-    ends = np.cumsum([len(x) for x in parts])
-    trained, held, samples = np.split(np.arange(ends[-1]), ends[:-1])
+    stops = np.cumsum([len(x) for x in parts])
+    trained, held, samples = np.split(np.arange(stops[-1]), stops[:-1])
     # In turn, since a series drifts.
     half, run = _turns(ids[2], 2), _turns(ids[0], 4)
     # Of the floor what is trained on lies between what is put aside and what is asked about.
@@ -199,9 +203,10 @@ def areas(
             "judge out (--judge never)."
         )
     tested = np.concatenate([held, pairs[0][2], pairs[1][2]])
-    place = np.zeros(ends[-1], int)
+    place = np.zeros(stops[-1], int)
     place[tested] = np.arange(len(tested))
-    x_DNTC = jnp.asarray(channels(real_train_NTD, np.concatenate(parts)))
+    absences = absent.is_any(real_train_NTD, *parts)
+    x_DNTC = jnp.asarray(channels(real_train_NTD, np.concatenate(parts), ends, absences))
     found, bounds = [], []
     for columns in (range(features), [-1] if features > 1 else []):
         if not columns:
@@ -265,8 +270,19 @@ def _init(key: jax.Array, inputs: int, hidden: int) -> Params:
     return params | {f"{name}_bias": jnp.zeros((1, n)) for name, (_, n) in shapes.items()}
 
 
-def _logits(params: Params, x_BTI: jax.Array) -> jax.Array:
-    """Two convolutions over time, pooled by mean and maximum, and two dense layers -> [B]."""
+class _Seen(NamedTuple):
+    """What a network sees of a batch, and which steps are pooled (all where none is absent)."""
+
+    x_BTI: jax.Array
+    inside_BT1: jax.Array | None
+
+
+def _logits(params: Params, seen: _Seen) -> jax.Array:
+    """Two convolutions over time, pooled by mean and maximum, and two dense layers -> [B].
+
+    Of sequences that end, the layers are pooled up to the end.
+    """
+    x_BTI, inside_BT1 = seen
     count, steps = x_BTI.shape[:2]
 
     def convolve(name: str, x_BTI: jax.Array) -> jax.Array:
@@ -279,20 +295,32 @@ def _logits(params: Params, x_BTI: jax.Array) -> jax.Array:
     second = convolve("second", first)
     pooled = [x_BTI.mean(axis=1)]
     for layer in (first, second):
-        pooled += [layer.mean(axis=1), layer.max(axis=1)]
+        if inside_BT1 is None:
+            pooled += [layer.mean(axis=1), layer.max(axis=1)]
+        else:
+            number_B1 = inside_BT1.sum(axis=1)
+            highest = jnp.where(inside_BT1 > 0, layer, layer.min(axis=1, keepdims=True))
+            pooled += [(layer * inside_BT1).sum(axis=1) / number_B1, highest.max(axis=1)]
     h = jnp.concatenate(pooled, axis=-1) @ params["dense"] + params["dense_bias"]
     return (jax.nn.leaky_relu(h, 0.1) @ params["out"] + params["out_bias"])[:, 0]
 
 
-def _of_one(x_DNTC: jax.Array, column: jax.Array, rows_B: jax.Array) -> jax.Array:
+def _of_one(x_DNTC: jax.Array, column: jax.Array, rows_B: jax.Array) -> _Seen:
     """The channels of one column, and the position in the sequence -> [B, T, I]."""
-    return _with_position(x_DNTC[column, rows_B])
+    x_BTC = x_DNTC[column, rows_B]
+    return _Seen(_with_position(x_BTC), _inside(x_BTC))
 
 
-def _of_all(x_DNTC: jax.Array, _column: jax.Array, rows_B: jax.Array) -> jax.Array:
+def _inside(x_BTC: jax.Array) -> jax.Array | None:
+    """The last channel, 1 up to the end, where values are absent."""
+    return x_BTC[..., -1:] if x_BTC.shape[-1] == CHANNELS + MORE else None
+
+
+def _of_all(x_DNTC: jax.Array, _column: jax.Array, rows_B: jax.Array) -> _Seen:
     """The channels of all columns, and the position in the sequence -> [B, T, I]."""
     x_BTDC = jnp.moveaxis(x_DNTC[:, rows_B], 0, 2)
-    return _with_position(x_BTDC.reshape(*x_BTDC.shape[:2], -1))
+    x_BTI = _with_position(x_BTDC.reshape(*x_BTDC.shape[:2], -1))
+    return _Seen(x_BTI, _inside(x_BTDC[:, :, 0]))
 
 
 def _with_position(x_BTI: jax.Array) -> jax.Array:
@@ -333,7 +361,7 @@ def _scores(x_DNTC: Any, data_E: _Experiment, tested_N: Array, seed: int) -> Arr
     view, loss, hidden = (
         (_of_one, _loss_of_one, HIDDEN) if alone else (_of_all, _loss_of_all, TOGETHER)
     )
-    inputs = 1 + CHANNELS * (1 if alone else len(x_DNTC))
+    inputs = 1 + x_DNTC.shape[-1] * (1 if alone else len(x_DNTC))
     params_E = train(
         lambda key: _init(key, inputs, hidden), loss, ADAM, x_DNTC, data_E,
         seed=seed, steps=STEPS, chunk=CHUNK,

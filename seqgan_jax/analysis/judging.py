@@ -57,6 +57,7 @@ def areas(
     seed: int,
     ids_N: Array,
     notes: list[str],
+    ends: bool = False,
 ) -> "Areas | None":
     """What `judge.areas` finds; None, and a note, where there are too few sequences.
 
@@ -69,7 +70,7 @@ def areas(
         trained, held = parts(ids_N)
         train_NTD = real_NTD[trained]
     try:
-        return judge.areas(train_NTD, real_NTD[held], generated_NTD, seed, ids_N[held])
+        return judge.areas(train_NTD, real_NTD[held], generated_NTD, seed, ids_N[held], ends)
     except DataError as error:
         notes.append(f"No judge: {error}")
         return None

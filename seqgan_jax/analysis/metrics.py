@@ -76,7 +76,7 @@ def basic_statistics(x: Array) -> dict[str, float]:
     std, skewness and (excess) kurtosis are the population's (divided by n); the last two are 0
     where all values are equal.
     """
-    x = np.ravel(x).astype(np.float64)
+    x = there(np.ravel(x).astype(np.float64))
     q25, median, q75 = np.quantile(x, [0.25, 0.5, 0.75])
     mean, std = x.mean(), x.std()
     z = (x - mean) / std if x.min() < x.max() and std > 0 else np.zeros_like(x)
@@ -99,15 +99,30 @@ def pooled_autocorrelation(x_NT: Array, lags: int) -> Array:
 
     Unlike the mean of each sequence's own autocorrelation it does not subtract a mean that was
     estimated from T steps, and so it is not biased towards zero in short sequences.
-    A lag at which either side is constant gives 0.
+    A lag at which either side is constant gives 0. Pairs count where both values are there.
     """
     rho = np.ones(lags + 1)
     for lag in range(1, lags + 1):
-        early, late = x_NT[:, :-lag], x_NT[:, lag:]
+        early, late = _pairs(x_NT[:, :-lag], x_NT[:, lag:])
+        if not early.size:
+            rho[lag] = 0.0
+            continue
         early, late = early - early.mean(), late - late.mean()
         scale = np.sqrt(np.mean(early**2) * np.mean(late**2))
         rho[lag] = np.mean(early * late) / scale if scale > 0 else 0.0
     return rho
+
+
+def there(x: Array) -> Array:
+    """The values that are there; x itself where none is absent."""
+    absent = np.isnan(x)
+    return x[~absent] if absent.any() else x
+
+
+def _pairs(a: Array, b: Array) -> tuple[Array, Array]:
+    """a and b where both are there; as they are where none is absent."""
+    absent = np.isnan(a) | np.isnan(b)
+    return (a[~absent], b[~absent]) if absent.any() else (a, b)
 
 
 def partial_autocorrelation(rho: Array) -> Array:
@@ -134,11 +149,15 @@ def partial_autocorrelation(rho: Array) -> Array:
 def sequence_autocorrelation(x_NT: Array) -> Array:
     """Lag-1 autocorrelation of each sequence about its own two means -> [N]; NaN where constant.
 
+    Of values that are absent, the pairs that are there count; NaN where there are fewer than two.
+
     The figure of the reference implementation, kept for comparison: its mean is biased by about
     -(1 + 4 rho) / T (Kendall 1954; Marriott and Pope 1954).
     """
     if x_NT.shape[1] < 3:
         return np.full(len(x_NT), np.nan)
+    if np.isnan(x_NT).any():
+        return _autocorrelation_of_pairs(x_NT[:, :-1], x_NT[:, 1:])
     early = x_NT[:, :-1] - x_NT[:, :-1].mean(axis=1, keepdims=True)
     late = x_NT[:, 1:] - x_NT[:, 1:].mean(axis=1, keepdims=True)
     scale = np.sqrt(np.sum(early**2, axis=1) * np.sum(late**2, axis=1))
@@ -146,21 +165,47 @@ def sequence_autocorrelation(x_NT: Array) -> Array:
     return np.where(ok, np.sum(early * late, axis=1) / np.where(ok, scale, 1.0), np.nan)
 
 
+def _autocorrelation_of_pairs(early_NT: Array, late_NT: Array) -> Array:
+    """The same over pairs of which both values are there."""
+    both = ~(np.isnan(early_NT) | np.isnan(late_NT))
+    number_N1 = np.maximum(both.sum(axis=1, keepdims=True), 1)
+    early, late = (np.where(both, x, 0.0) for x in (early_NT, late_NT))
+    early, late = (
+        np.where(both, x - x.sum(axis=1, keepdims=True) / number_N1, 0.0) for x in (early, late)
+    )
+    scale = np.sqrt(np.sum(early**2, axis=1) * np.sum(late**2, axis=1))
+    ok = (number_N1[:, 0] > 1) & (scale > 1e-12)
+    return np.where(ok, np.sum(early * late, axis=1) / np.where(ok, scale, 1.0), np.nan)
+
+
 def slopes(x_NT: Array) -> Array:
-    """Least-squares slope of each sequence against time, per step -> [N]; 0 where T = 1."""
+    """Least-squares slope of each sequence against time, per step -> [N]; 0 where T = 1.
+
+    Through the values that are there; NaN where there are fewer than three (two where T = 2).
+    """
+    absent = np.isnan(x_NT)
+    if absent.any():
+        number = (~absent).sum(axis=1)
+        t = np.where(absent, np.nan, np.arange(x_NT.shape[1], dtype=np.float64))
+        enough = number >= min(3, x_NT.shape[1])
+        t = np.nan_to_num(t - np.nansum(t, axis=1, keepdims=True) / np.maximum(number, 1)[:, None])
+        top, below = np.sum(t * np.nan_to_num(x_NT), axis=1), np.sum(t * t, axis=1)
+        return np.where(enough, top / np.maximum(below, 1e-300), np.nan)
     t = np.arange(x_NT.shape[1]) - (x_NT.shape[1] - 1) / 2
     return x_NT @ (t / max(float(t @ t), 1e-300))
 
 
 def volatility(x_NT: Array) -> float:
     """Mean |x_{t+1} - x_t|, in the unit of the data; 0 where T = 1."""
-    return float(np.mean(np.abs(np.diff(x_NT, axis=1)))) if x_NT.shape[1] > 1 else 0.0
+    change = there(np.abs(np.diff(x_NT, axis=1)))
+    return float(np.mean(change)) if change.size else 0.0
 
 
 def temporal_statistics(x_NT: Array) -> dict[str, float]:
     """Lag-1 autocorrelation (per sequence, and pooled), volatility and trend of a feature."""
     own = sequence_autocorrelation(x_NT)
-    trend = slopes(x_NT)
+    trend = there(slopes(x_NT))
+    trend = trend if trend.size else np.zeros(1)
     steps = x_NT.shape[1]
     return {
         "autocorr_lag1": float(np.nanmean(own)) if np.isfinite(own).any() else 0.0,
@@ -175,11 +220,13 @@ def correlational_score(a_NTD: Array, b_NTD: Array) -> float:
     """|difference| of the feature correlation matrices, lower triangle with diagonal, summed, / 10.
 
     Diffusion-TS (Yuan and Qiao, ICLR 2024), section 4 and appendix; values are pooled over
-    sequences and steps. Constant features count as uncorrelated.
+    sequences and steps. Constant features count as uncorrelated. Steps count where all features
+    are there.
     """
     correlations = []
     for x in (a_NTD, b_NTD):
         flat = x.reshape(-1, x.shape[2]).astype(np.float64)
+        flat = flat[~np.isnan(flat).any(axis=1)] if np.isnan(flat).any() else flat
         flat = flat - flat.mean(axis=0)
         std = flat.std(axis=0)
         flat /= np.where(std > 0, std, 1.0)
@@ -200,12 +247,14 @@ def quick(real_NTD: Array, generated_NTD: Array) -> dict[str, float]:
     rows: list[dict[str, float]] = []
     for d in range(real.shape[2]):
         a, b = real[:, :, d], generated[:, :, d]
-        scale = a.std()
-        if a.min() == a.max():
-            scale = max(abs(float(a.mean())), 1.0)
-        a, b = (a - a.mean()) / scale, (b - a.mean()) / scale
-        distance, transport = ks_and_wasserstein(a, b)
+        found = there(a)
+        scale = found.std()
+        if found.min() == found.max():
+            scale = max(abs(float(found.mean())), 1.0)
+        a, b = (a - found.mean()) / scale, (b - found.mean()) / scale
         rho = [float(pooled_autocorrelation(x, lag)[lag]) for x in (a, b)]
+        a, b = there(a), there(b)
+        distance, transport = ks_and_wasserstein(a, b)
         rows.append(
             {
                 "ks": distance,

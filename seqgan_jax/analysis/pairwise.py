@@ -1,7 +1,8 @@
 """Figures of whole sequences: distances between them, neighbours, a kernel test, a classifier.
 
 Distances are Euclidean over all T * D values in units of each feature's real standard deviation,
-divided by sqrt(T * D): two independent sequences are about sqrt(2) apart for any T and D.
+divided by sqrt(T * D): two independent sequences are about sqrt(2) apart for any T and D. Where
+values are absent they are over the values that both have, and scaled by how many these are.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from seqgan_jax.analysis import metrics
+from seqgan_jax.analysis import absent, metrics
 
 Array = NDArray[Any]
 
@@ -26,11 +27,26 @@ def flatten(z_NTD: Array) -> Array:
 
 def squared_distances(a: Array, b: Array) -> Array:
     """Squared Euclidean distances between rows -> [len(a), len(b)]."""
+    if absent.is_any(a, b):
+        return _common_distances(a, b)
     out = a @ b.T
     out *= -2.0
     out += np.einsum("nk,nk->n", a, a)[:, None]
     out += np.einsum("nk,nk->n", b, b)[None, :]
     return np.maximum(out, 0.0, out=out)
+
+
+def _common_distances(a: Array, b: Array) -> Array:
+    """Over what both rows have, times K / how much that is; the mean where that is nothing."""
+    has_a, has_b = ((~np.isnan(x)).astype(np.float32) for x in (a, b))
+    a, b = np.nan_to_num(a), np.nan_to_num(b)
+    out = (a * a) @ has_b.T + has_a @ (b * b).T - 2 * a @ b.T
+    common = has_a @ has_b.T
+    out = np.maximum(out, 0.0) * (a.shape[1] / np.maximum(common, 1.0))
+    nothing = common == 0
+    if nothing.any():
+        out[nothing] = out[~nothing].mean() if not nothing.all() else 2.0
+    return out
 
 
 def nearest(probes: Array, references: Array, chunk: int = 4096) -> Array:
@@ -47,7 +63,13 @@ def nearest(probes: Array, references: Array, chunk: int = 4096) -> Array:
         value = block[np.arange(len(probes)), index]
         closer = value < best
         best[closer], where[closer] = value[closer], index[closer] + start
-    return np.linalg.norm(probes - references[where], axis=1)
+    apart = probes - references[where]
+    if absent.is_any(apart):
+        common = (~np.isnan(apart)).sum(axis=1)
+        scale = np.sqrt(apart.shape[1] / np.maximum(common, 1))
+        exact = np.linalg.norm(np.nan_to_num(apart), axis=1) * scale
+        return np.where(common > 0, exact, np.sqrt(best))
+    return np.linalg.norm(apart, axis=1)
 
 
 def copy_share(generated_N: Array, held_out_N: Array) -> float:
@@ -128,13 +150,15 @@ def pairwise_statistics(squared: Array) -> dict[str, float]:
 def classifier_inputs(z_NTD: Array, seed: int = 0) -> Array:
     """Values, their squares, increments' squares and products of neighbouring steps -> [N, K].
 
-    At most 4 * CLASSIFIER_INPUTS columns: longer sequences are projected at random first.
+    At most 4 * CLASSIFIER_INPUTS columns: longer sequences are projected at random first. What is
+    absent is 0, the mean.
     """
     changes = np.diff(z_NTD, axis=1)
     rng = np.random.default_rng(seed)
     out = []
     for part in (z_NTD, z_NTD**2, z_NTD[:, 1:] * z_NTD[:, :-1], changes * np.abs(changes)):
         flat = np.clip(part.reshape(len(part), -1), -30, 30).astype(np.float32)
+        flat = np.nan_to_num(flat, copy=False)
         if flat.shape[1] > CLASSIFIER_INPUTS:
             mix = rng.normal(size=(flat.shape[1], CLASSIFIER_INPUTS)) / np.sqrt(flat.shape[1])
             flat = flat @ mix.astype(np.float32)

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from seqgan_jax.analysis import bars, metrics
+from seqgan_jax.analysis.partial import LEAST
 from seqgan_jax.analysis.style import (
     BLUE,
     COLOURS,
@@ -67,7 +68,7 @@ def distributions(report: "Report") -> Figure:
         figure, axes = new_figure(2, 3, (12.0, 7.2))
         real, generated, label = _units(report)
         some = bars.numbers(report)
-        flat = real[..., some].ravel(), generated[..., some].ravel()
+        flat = metrics.there(real[..., some].ravel()), metrics.there(generated[..., some].ravel())
         low, high = view(*flat)
         _histogram(axes[0], flat, low, high)
         if bars.categories(report):
@@ -128,12 +129,13 @@ def _shown_features(report: "Report", most: int = MOST_FEATURES) -> tuple[list[i
 
 def _boxes(ax: Axes, report: "Report", real: Array, generated: Array, label: str) -> None:
     shown, remark = _shown_features(report)
-    low, high = view(real[..., shown], generated[..., shown])
+    low, high = view(metrics.there(real[..., shown]), metrics.there(generated[..., shown]))
     span, x = high - low, np.arange(len(shown))
     for offset, values, colour, line in zip(
         (-0.19, 0.19), (real, generated), COLOURS, ("-", "--"), strict=True
     ):
-        q = np.quantile(values[..., shown], [0.01, 0.25, 0.5, 0.75, 0.99], axis=(0, 1))
+        levels = [0.01, 0.25, 0.5, 0.75, 0.99]
+        q = np.stack([np.quantile(metrics.there(values[..., d]), levels) for d in shown], axis=1)
         # A dashed line that ends far outside the picture takes minutes to draw.
         columns = q.clip(low - span, high + span).T
         names = ("whislo", "q1", "med", "q3", "whishi")
@@ -248,7 +250,13 @@ def _samples(ax: Axes, real: Array, generated: Array, seed: int) -> None:
     steps = np.arange(1, real.shape[1] + 1)
     for values, line in zip((real, generated), LINES, strict=True):
         style = line | {"linewidth": 1.4, "alpha": 0.85, "marker": _marker(steps)}
-        ax.plot(steps, values[rng.permutation(len(values))[:shown]].T, **style)
+        drawn = values[rng.permutation(len(values))[:shown]]
+        ax.plot(steps, drawn.T, **style)
+        for each in drawn:  # no line leads to a value between two gaps
+            alone = np.isnan(np.pad(each, 1, constant_values=np.nan))
+            alone = ~alone[1:-1] & alone[:-2] & alone[2:]
+            if alone.any() and len(steps) > 1:
+                ax.plot(steps[alone], each[alone], ".", color=line["color"], markersize=4)
     ax.set(title=f"Sample sequences ({shown} of each, at random)")
 
 
@@ -257,10 +265,18 @@ def _marker(steps: Array) -> str | None:
     return "o" if len(steps) == 1 else None
 
 
+def _enough(values: Array) -> Array:
+    """Which steps have so many values that a spread has a meaning -> bool [T]."""
+    return (~np.isnan(values)).sum(axis=0) >= min(LEAST, max(2, len(values) // 2))
+
+
 def _bands(ax: Axes, real: Array, generated: Array) -> None:
     steps = np.arange(1, real.shape[1] + 1)
     for values, line, hatch in zip((real, generated), LINES, (None, "///"), strict=True):
-        mean, std = values.mean(axis=0), values.std(axis=0)
+        mean, std = np.full((2, len(steps)), np.nan)
+        for t in np.flatnonzero(_enough(values)):
+            there = metrics.there(values[:, t])
+            mean[t], std[t] = there.mean(), there.std()
         ax.plot(steps, mean, **line, marker=_marker(steps))
         style = line | {"hatch": hatch, "alpha": 0.18, "linewidth": 0.8}
         ax.fill_between(steps, mean - std, mean + std, **style)
@@ -292,19 +308,20 @@ def _autocorrelation(ax: Axes, report: "Report", d: int) -> None:
 def _violins(ax: Axes, real: Array, generated: Array) -> None:
     """Half-violins at up to ten steps: real to the left, generated to the right."""
     steps = np.arange(0, real.shape[1], -(-real.shape[1] // 10))
-    low, high = view(real, generated, 0.0005)
+    low, high = view(metrics.there(real), metrics.there(generated), 0.0005)
     gap = (steps[1] - steps[0]) if len(steps) > 1 else 1
     for side, samples, colour, hatch in zip(
         (-1, 1), (real, generated), COLOURS, (None, "////"), strict=True
     ):
         style: Any = {"facecolor": colour, "edgecolor": colour, "hatch": hatch}
-        for t in steps:
-            grid, height = density(samples[:, t], low, high, 200)
+        for t in steps[_enough(samples)[steps]]:
+            there = metrics.there(samples[:, t])
+            grid, height = density(there, low, high, 200)
             seen = height > 0.01 * height.max()
             if seen.any():
                 edge = t + 1 + side * 0.44 * gap * height[seen] / height.max()
                 ax.fill_betweenx(grid[seen], t + 1, edge, alpha=0.45, linewidth=0.6, **style)
-            median = np.median(samples[:, t])
+            median = np.median(there)
             ax.plot([t + 1, t + 1 + side * 0.3 * gap], [median, median], color="black", lw=1.6)
     ax.set_xticks(steps + 1)
     ax.set(title="Values at single steps (bar: median)", ylim=(low, high))

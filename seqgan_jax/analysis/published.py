@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqgan_jax.analysis import resampling
+from seqgan_jax.analysis import absent, bykind, resampling
 from seqgan_jax.analysis.report import Metric
 from seqgan_jax.analysis.resampling import FAR_SAMPLE, Halves
 
@@ -35,24 +35,38 @@ def metrics(
     seed: int,
     progress: Progress,
     notes: list[str],
+    ends: bool = False,
 ) -> dict[str, Metric]:
     """The chosen scores, each with a floor from halves of the real data, as `Metric`s.
 
-    `halves` are random splits of the real data; repeat r uses split r for its floor.
+    `halves` are random splits of the real data; repeat r uses split r for its floor. Missing cells
+    are filled on both sides alike; networks are told the lengths of sequences that end (`ends`).
     """
+    lengths = [absent.lengths(x) for x in (real_NTD, generated_NTD)]
+    if any(absent.missing(x, ends).any() for x in (real_NTD, generated_NTD)):
+        notes.append(
+            "Published scores: missing cells, real and generated, are filled with the value before "
+            "(at the start of a sequence the first one after)."
+        )
+    real_NTD, generated_NTD = (
+        bykind.filled(x) if absent.is_any(x) else x for x in (real_NTD, generated_NTD)
+    )
+    if ends and "context_fid" in names:
+        names = [name for name in names if name != "context_fid"]
+        notes.append("Context-FID is left out: its encoder is for sequences of one length.")
     scores = {
         "discriminative": _discriminative,
         "predictive": _predictive,
         "context_fid": _context_fid,
     }
-    case = _Case(
-        np.random.default_rng(seed),
-        min_max(real_NTD, real_NTD),
-        min_max(real_NTD, generated_NTD),
-        [halves[r % len(halves)] for r in range(repeats)],
-        seed,
-        progress,
-    )
+    scaled = [min_max(real_NTD, x) for x in (real_NTD, generated_NTD)]
+    if ends:
+        from seqgan_jax.analysis.scores import of_lengths
+
+        scaled = [of_lengths(x, each) for x, each in zip(scaled, lengths, strict=True)]
+    splits = [halves[r % len(halves)] for r in range(repeats)]
+    rng = np.random.default_rng(seed)
+    case = _Case(rng, scaled[0], scaled[1], splits, seed, progress, ends)
     if "predictive" in names and real_NTD.shape[2] == 1:
         notes.append(
             "The predictive score is not defined for one feature: here the series predicts its own "
@@ -63,7 +77,10 @@ def metrics(
 
 @dataclass(frozen=True)
 class _Case:
-    """Two min-max scaled samples [N, T, D], and the splits of the real one, one a repeat."""
+    """Two min-max scaled samples [N, T, D], and the splits of the real one, one a repeat.
+
+    Where sequences end (`ends`) both are of `scores.of_lengths`.
+    """
 
     rng: np.random.Generator
     real: Array
@@ -71,6 +88,7 @@ class _Case:
     splits: list[Halves]
     seed: int
     progress: Progress
+    ends: bool
 
     @property
     def both(self) -> Array:
@@ -93,7 +111,7 @@ def _discriminative(case: _Case) -> Metric:
     pairs = [(np.arange(count), case.generated_rows)] * repeats
     pairs += [(half.first, half.second) for half in case.splits]
     progress = case.stage("discriminative score")
-    values = scores.discriminative(case.both, pairs, case.seed, progress=progress)
+    values = scores.discriminative(case.both, pairs, case.seed, ends=case.ends, progress=progress)
     own, floors = values[:repeats], values[repeats:]
     # A few repeats do not show the spread of the floor; that of chance on the test sequences of two
     # halves is known, and is taken where it is the larger.
@@ -116,7 +134,9 @@ def _predictive(case: _Case) -> Metric:
     rng, repeats, count = case.rng, len(case.splits), len(case.real)
     rows = [case.generated_rows] * repeats + [half.first for half in case.splits]
     progress = case.stage("predictive score")
-    errors = scores.predictive(case.both, rows, case.real, case.seed, progress=progress)
+    errors = scores.predictive(
+        case.both, rows, case.real, case.seed, ends=case.ends, progress=progress
+    )
     of_generated, of_halves = errors[:repeats], errors[repeats:]
     own = of_generated.mean(axis=1)
     # Like with like: the predictors trained on real halves are tested on the other halves.

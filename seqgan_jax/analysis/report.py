@@ -75,6 +75,7 @@ class Report:
     of_kinds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # `bykind.table`
     areas: "Areas | None" = None
     classes: Mapping[str, Any] = field(default_factory=dict)  # `classes.table`
+    absent: Mapping[str, Any] = field(default_factory=dict)  # `absent.table`
 
     @property
     def verdict(self) -> str:
@@ -90,6 +91,15 @@ class Report:
             DIFFERENT: "The generated data are detectably different from the real data.",
             FAR: "The generated data are far from the real data.",
         }[self.verdict]
+
+    @property
+    def steps(self) -> dict[str, str]:
+        """How many steps sequences have, of each kind, in words."""
+        found = dict.fromkeys(("real", "generated"), f"{self.real_NTD.shape[1]}")
+        for kind, each in self.absent.get("lengths", {}).items():
+            least, most = f"{each['min']:.0f}", f"{each['max']:.0f}"
+            found[kind] = least if least == most else f"{least} to {most}"
+        return found
 
     @property
     def judged(self) -> str:
@@ -169,6 +179,7 @@ class Report:
             "kinds": self.of_kinds,
             "judge": self._judge_to_dict(),
             "classes": self.classes,
+            "absent": self.absent,
             "curves": {name: np.asarray(c).tolist() for name, c in self.curves.items()},
             "data": {
                 "names": list(self.names),

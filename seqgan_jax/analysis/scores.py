@@ -3,9 +3,14 @@
 An experiment is a set of row numbers into one common array of sequences, so that samples of
 different sizes share one compiled program (`training.py`).
 
+Sequences that end are padded with zeros, and their last channel is 1 up to the end (`of_lengths`):
+the classifier takes the state at the end, and the predictor's error is over the steps before it.
+
 Shapes: E experiments, N sequences, B batch, T time, D features, H hidden, P padded row numbers.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -106,6 +111,20 @@ def run_gru(params: Params, x_BTD: jax.Array) -> jax.Array:
     return states_THB.transpose(2, 0, 1)
 
 
+def logits_at_ends(params: Params, x_BTC: jax.Array) -> jax.Array:
+    """One logit a sequence, from the state at its end -> [B]; see `of_lengths`."""
+    last_B11 = x_BTC[..., -1].sum(axis=1).astype(jnp.int32)[:, None, None] - 1
+    states_BTH = run_gru(params, x_BTC[..., :-1])
+    last_BH = jnp.take_along_axis(states_BTH, last_B11, axis=1)[:, 0]
+    return (last_BH @ params["out"])[:, 0] + params["out_bias"]
+
+
+def of_lengths(x_NTD: Array, lengths_N: Array) -> Array:
+    """Zeros after the end, and one more channel: 1 up to the end -> [N, T, D + 1]."""
+    inside_NT1 = (np.arange(x_NTD.shape[1]) < lengths_N[:, None]).astype(x_NTD.dtype)[..., None]
+    return np.concatenate([np.where(inside_NT1 > 0, x_NTD, 0), inside_NT1], axis=2)
+
+
 def logits(params: Params, x_BTD: jax.Array) -> jax.Array:
     """One logit a sequence, from the last state -> [B]; positive means real."""
     return (run_gru(params, x_BTD)[:, -1] @ params["out"])[:, 0] + params["out_bias"]
@@ -123,14 +142,22 @@ def _draw(key: jax.Array, rows: Rows) -> jax.Array:
 
 
 def _classifier_loss(
-    params: Params, key: jax.Array, _number: jax.Array, x_NTD: jax.Array, data: tuple[Rows, Rows]
+    params: Params,
+    key: jax.Array,
+    _number: jax.Array,
+    x_NTD: jax.Array,
+    data: tuple[Rows, Rows],
+    of: Callable[[Params, jax.Array], jax.Array] = logits,
 ) -> jax.Array:
     keys = jax.random.split(key)
     drawn = [x_NTD[_draw(k, rows)] for k, rows in zip(keys, data, strict=True)]
-    found = logits(params, jnp.concatenate(drawn))
+    found = of(params, jnp.concatenate(drawn))
     on_real = optax.sigmoid_binary_cross_entropy(found[:BATCH], jnp.ones(BATCH))
     on_other = optax.sigmoid_binary_cross_entropy(found[BATCH:], jnp.zeros(BATCH))
     return on_real.mean() + on_other.mean()
+
+
+_classifier_loss_at_ends = functools.partial(_classifier_loss, of=logits_at_ends)
 
 
 def split_target(x_NTD: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -149,11 +176,33 @@ def _predictor_loss(
     return jnp.abs(predictions(params, inputs) - target).mean()
 
 
+def errors_to_ends(params: Params, x_BTC: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Summed absolute errors of each sequence up to its end, and of how many steps -> [B], [B]."""
+    inputs, target = split_target(x_BTC[..., :-1])
+    there_BT = x_BTC[:, 1:, -1]
+    apart = jnp.abs(predictions(params, inputs) - target) * there_BT
+    return apart.sum(axis=1), there_BT.sum(axis=1)
+
+
+def _predictor_loss_to_ends(
+    params: Params, key: jax.Array, _number: jax.Array, x_NTC: jax.Array, rows: Rows
+) -> jax.Array:
+    apart_B, number_B = errors_to_ends(params, x_NTC[_draw(key, rows)])
+    return apart_B.sum() / jnp.maximum(number_B.sum(), 1.0)
+
+
 def _train(
-    loss: Loss, inputs: int, x_NTD: Array, rows: Any, seed: int, steps: int, progress: Progress
+    loss: Loss,
+    inputs: int,
+    features: int,
+    x_NTD: Array,
+    rows: Any,
+    seed: int,
+    steps: int,
+    progress: Progress,
 ) -> Params:
     """GRUs of `inputs` inputs, one for each experiment of `rows`."""
-    hidden = units(x_NTD.shape[2])
+    hidden = units(features)
 
     def init(key: jax.Array) -> Params:
         return init_gru(key, inputs, hidden)
@@ -169,6 +218,18 @@ def _all_logits(params_E: Params, x_NTD: jax.Array) -> jax.Array:
 
 
 @jax.jit
+def _all_logits_at_ends(params_E: Params, x_NTC: jax.Array) -> jax.Array:
+    return jax.vmap(logits_at_ends, in_axes=(0, None))(params_E, x_NTC)
+
+
+@jax.jit
+def _all_errors_to_ends(params_E: Params, x_NTC: jax.Array) -> jax.Array:
+    """Mean absolute error of each sequence up to its end -> [E, N]; 0 of a single step."""
+    apart, number = jax.vmap(errors_to_ends, in_axes=(0, None))(params_E, x_NTC)
+    return apart / jnp.maximum(number, 1.0)
+
+
+@jax.jit
 def _all_errors(params_E: Params, x_NTD: jax.Array) -> jax.Array:
     """Mean absolute error of each sequence -> [E, N]."""
     inputs, target = split_target(x_NTD)
@@ -181,6 +242,7 @@ def discriminative(
     pairs: list[tuple[Array, Array]],
     seed: int,
     *,
+    ends: bool = False,
     steps: int = DISCRIMINATIVE_STEPS,
     progress: Progress = no_progress,
 ) -> Array:
@@ -193,6 +255,7 @@ def discriminative(
         x_NTD: all sequences, min-max scaled to [0, 1] by the real data.
         pairs: for each experiment the rows of the real and of the generated sample.
         seed: decides splits, starts and batches; experiment e uses seed + e.
+        ends: whether x is of `of_lengths`.
         steps: of training.
         progress: called with the share done.
     """
@@ -208,8 +271,12 @@ def discriminative(
             test.append(order[cut:])
         tested.append((test[0], test[1]))
     packed = tuple(pack(rows) for rows in trained)
-    params_E = _train(_classifier_loss, x_NTD.shape[2], x_NTD, packed, seed, steps, progress)
-    found_EN = in_blocks(_all_logits, params_E, x_NTD, BLOCK)
+    features = x_NTD.shape[2] - ends
+    loss, of_all = (
+        (_classifier_loss_at_ends, _all_logits_at_ends) if ends else (_classifier_loss, _all_logits)
+    )
+    params_E = _train(loss, features, features, x_NTD, packed, seed, steps, progress)
+    found_EN = in_blocks(of_all, params_E, x_NTD, BLOCK)
     scores = []
     for e, (real_rows, other_rows) in enumerate(tested):
         right = np.concatenate([found_EN[e, real_rows] > 0, found_EN[e, other_rows] <= 0])
@@ -223,6 +290,7 @@ def predictive(
     tested_NTD: Array,
     seed: int,
     *,
+    ends: bool = False,
     steps: int = PREDICTIVE_STEPS,
     progress: Progress = no_progress,
 ) -> Array:
@@ -236,8 +304,12 @@ def predictive(
         x_NTD: all sequences, min-max scaled to [0, 1] by the real data.
         rows: for each experiment the rows to train on.
         tested_NTD: real sequences, scaled alike.
-        seed, steps, progress: as in `discriminative`.
+        seed, ends, steps, progress: as in `discriminative`.
     """
-    inputs = max(1, x_NTD.shape[2] - 1)
-    params_E = _train(_predictor_loss, inputs, x_NTD, pack(rows), seed, steps, progress)
-    return in_blocks(_all_errors, params_E, tested_NTD, BLOCK)
+    features = x_NTD.shape[2] - ends
+    loss, of_all = (
+        (_predictor_loss_to_ends, _all_errors_to_ends) if ends else (_predictor_loss, _all_errors)
+    )
+    inputs = max(1, features - 1)
+    params_E = _train(loss, inputs, features, x_NTD, pack(rows), seed, steps, progress)
+    return in_blocks(of_all, params_E, tested_NTD, BLOCK)

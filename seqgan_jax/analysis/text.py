@@ -21,12 +21,14 @@ TEMPORAL = ("autocorr_lag1", "autocorr_lag1_pooled", "volatility", "mean_trend",
 
 def render(report: Report) -> str:
     """Verdict and reasons first, then every figure, then the statistics of each feature."""
-    steps, features = report.real_NTD.shape[1:]
+    features = report.real_NTD.shape[2]
     lines = ["DISTRIBUTION ANALYSIS", "=" * WIDTH, ""]
     for kind, source, count in zip(
         ("real", "generated"), report.sources, report.counts, strict=True
     ):
-        lines.append(f"{kind:<10} {count:>9,} sequences of {steps} x {features}  ({source})")
+        lines.append(
+            f"{kind:<10} {count:>9,} sequences of {report.steps[kind]} x {features}  ({source})"
+        )
     lines += ["", f"VERDICT: {report.verdict.upper()}. {report.headline}"]
     for mark, items in (("- ", report.reasons()), ("note: ", report.notes)):
         for item in items:
@@ -65,6 +67,8 @@ def render(report: Report) -> str:
             f"{name[:23]:<24}" + "".join(f"{cell:>15}" for cell in cells)
             for name, *cells in class_rows(report)
         ]
+    for title, rows in absent_rows(report).items():
+        lines += ["", title.upper(), "-" * WIDTH, HEADER, *(_row(*row) for row in rows)]
     for feature in report.names[:MOST_FEATURES]:
         lines += _statistics(report, feature)
     if features > MOST_FEATURES:
@@ -123,6 +127,19 @@ def class_rows(report: Report) -> list[tuple[str, ...]]:
         cells = (f"{number(f['value'])} ({number(f['floor'])})" if f else "-" for f in own)
         rows.append((each["name"], *shares, *cells))
     return rows
+
+
+def absent_rows(report: Report) -> dict[str, list[tuple[str, float, float]]]:
+    """Quantiles of lengths and what is missing, under their titles: name, real and generated."""
+    out: dict[str, list[tuple[str, float, float]]] = {}
+    if found := report.absent.get("lengths"):
+        rows = [(name, found["real"][name], found["generated"][name]) for name in found["real"]]
+        out["Lengths of sequences (steps)"] = rows
+    if found := report.absent.get("missing"):
+        for key, title in (("share", "Missing cells (share)"), ("mean_run", "Gaps (mean length)")):
+            rows = [(name, *(each[side][key] for side in SIDES)) for name, each in found.items()]
+            out[title] = rows[:MOST_AREAS]
+    return out
 
 
 def kind_rows(report: Report, feature: str) -> list[tuple[str, float, float]]:

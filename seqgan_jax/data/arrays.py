@@ -12,6 +12,7 @@ import numpy as np
 
 from seqgan_jax.data import texts
 from seqgan_jax.data.files import printable
+from seqgan_jax.data.lengths import ends_of
 from seqgan_jax.data.missing import REMEDY
 from seqgan_jax.errors import DataError
 
@@ -23,7 +24,7 @@ def read_array(path: Path, may_miss: bool = False) -> np.ndarray:
 
     Args:
       path: an .npz holds one array, or one that is called "x" or "data".
-      may_miss: whether NaN is let through.
+      may_miss: whether NaN is let through; after the ends of sequences it always is.
 
     Raises:
       DataError: not such a file, damaged, too large, or a value that is not finite.
@@ -36,7 +37,7 @@ def read_array(path: Path, may_miss: bool = False) -> np.ndarray:
     # A long double may become inf, which is refused below.
     with np.errstate(over="ignore", invalid="ignore"):
         x = np.ascontiguousarray(x, np.float64)
-    bad = np.isinf(x) if may_miss else ~np.isfinite(x)
+    bad = np.isinf(x) if may_miss or _is_padded(x) else ~np.isfinite(x)
     count = np.count_nonzero(bad)
     if count:
         first = [np.unravel_index(i, x.shape) for i in np.flatnonzero(bad)[:SHOWN]]
@@ -46,6 +47,18 @@ def read_array(path: Path, may_miss: bool = False) -> np.ndarray:
             f"{shown}: {places} (first of {count} values that are not finite). {remedy}"
         )
     return x[..., None] if x.ndim == 2 else x
+
+
+def _is_padded(x: np.ndarray) -> bool:
+    """Whether NaN are only after the ends of sequences, all columns from there on."""
+    if x.ndim < 2 or not np.isnan(x[:, -1]).any():
+        return False
+    gone = np.isnan(x)
+    step_NT = gone.all(axis=2) if x.ndim == 3 else gone
+    steps_N = ends_of(step_NT)
+    after = np.arange(x.shape[1]) >= steps_N[:, None]
+    inside = gone & ~(after[..., None] if x.ndim == 3 else after)
+    return bool(steps_N.min() > 0 and np.ptp(steps_N) > 0 and not inside.any())
 
 
 NAMED = ("iloc", "columns", "coords", "to_frame")  # tables of pandas, polars, pyarrow, xarray
@@ -59,7 +72,8 @@ def as_array(
     Args:
       x: an array, nested lists, or anything with such an array as `x_NTD`.
       what: its name, for messages.
-      may_miss: whether NaN is let through; masked values then become NaN.
+      may_miss: whether NaN is let through, which it always is after the ends of sequences; masked
+        values then become NaN.
       may_be_flat: whether one long series [L] is let through, as it is.
 
     Raises:
@@ -98,7 +112,7 @@ def as_array(
             "features], none of them 0. One long series [T] is cut into windows by "
             "np.lib.stride_tricks.sliding_window_view(x, 20)."
         )
-    bad = np.isinf(array) if may_miss else ~np.isfinite(array)
+    bad = np.isinf(array) if may_miss or _is_padded(array) else ~np.isfinite(array)
     if bad.any():
         place = np.argwhere(bad)[0].tolist()
         raise DataError(

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from seqgan_jax.config import DataConfig
-from seqgan_jax.data import bounds, columns, kinds, rule_finding
+from seqgan_jax.data import bounds, columns, kinds, lengths, rule_finding
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.form import Form
 from seqgan_jax.data.kind import CONTINUOUS, GRID, MOST_ATOMS, Kind
@@ -29,15 +29,21 @@ LARGEST = 1e100  # so that squares are finite
 
 
 def fit(
-    train_NTD: np.ndarray, names: Sequence[str], config: DataConfig, form: Form | None = None
+    train_NTD: np.ndarray,
+    names: Sequence[str],
+    config: DataConfig,
+    form: Form | None = None,
+    ends: bool = False,
 ) -> Scaler:
     """The scaling, kinds and rules of the training part, with what --rule, --rules, --kind, --log
-    and --bounds say.
+    and --bounds say. With `ends` it is NaN after the end of each sequence.
 
     Raises:
       DataError: a column cannot be what is asked, or breaks a rule.
       UsageError: what is asked contradicts itself.
     """
+    there_NT = lengths.there(train_NTD) if ends else None
+    train_NTD = lengths.filled(train_NTD) if ends else train_NTD
     limits_D = bounds.of_columns(config.log, config.bounds, names)
     asked_D = asked_of(names, config, form)
     limited = {
@@ -46,12 +52,12 @@ def fit(
         if limits or kind == kinds.LABEL
     }
     rules = rules_of(train_NTD, names, config, form, limited)
-    once_NT = kinds.once(train_NTD)
+    once_NT = kinds.once(train_NTD) if there_NT is None else there_NT
     if not rules:
         words = _words(form)
         found = kinds.find(train_NTD, asked_D, words, names, once_NT)
         of_columns = _found_limits(train_NTD, found, limits_D, asked_D, once_NT)
-        return Scaler.fit(train_NTD, of_columns, found)
+        return Scaler.fit(train_NTD, of_columns, found, there_NT=there_NT)
     y_NTE = rules.forward(train_NTD)
     source, inner = rules.source_E, rules.inner_names
     for d, limits in enumerate(limits_D):
@@ -81,7 +87,7 @@ def fit(
     )
     asked_E = _take(asked_D, source, None)
     limits_E = _found_limits(y_NTE, found, limits_E, asked_E, once_NT)
-    return Scaler.fit(train_NTD, limits_E, found, rules)
+    return Scaler.fit(train_NTD, limits_E, found, rules, there_NT)
 
 
 def asked_of(

@@ -181,15 +181,21 @@ class Kind:
             return dataclasses.replace(self, low=low, high=high, levels=levels, weights=weights)
         return dataclasses.replace(self, sloped=False)  # not straight where it is mapped
 
-    def rest(self, x_NT: np.ndarray) -> np.ndarray:
-        """The values that are no atom and not as before; all where these do not vary."""
+    def rest(self, x_NT: np.ndarray, there_NT: np.ndarray | None = None) -> np.ndarray:
+        """The values that are no atom and not as before; all where these do not vary.
+
+        Of the steps `there_NT`, bool, where some come after an end.
+        """
+        every = x_NT.ravel() if there_NT is None else x_NT[there_NT]
         if not (self.atoms or self.held):
-            return x_NT.ravel()
+            return every
         there = ~np.isin(x_NT, self.atoms)
+        if there_NT is not None:
+            there &= there_NT
         if self.held:
             there[:, 1:] &= x_NT[:, 1:] != x_NT[:, :-1]
         rest = x_NT[there]
-        return rest if len(rest) > 1 and np.any(rest != rest[0]) else x_NT.ravel()
+        return rest if len(rest) > 1 and np.any(rest != rest[0]) else every
 
     def to_json(self) -> dict[str, Any]:
         """The name and what is not as in `Kind(name)`; the numbers survive `json.dumps` exactly."""
@@ -239,3 +245,6 @@ def _is_like(value: Any, usual: Any, name: str) -> bool:
             isinstance(value, list) and len(value) <= grids.MOST_LEVELS and all(map(is_one, value))
         )
     return is_real(value) if isinstance(usual, float) else type(value) is type(usual)
+
+
+END = Kind(CATEGORICAL, (0.0, 1.0), (1.0, 1.0), words=True)  # go on; this is the last step

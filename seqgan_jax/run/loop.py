@@ -383,15 +383,18 @@ def _evaluate(
         known = np.asarray(real_part.known)[rows]
     seed, length = problem.config.run.seed, real_NTD.shape[1]
     samples_NTD = evaluation_samples(problem.nets, here, seed, length, known)
+    best = selection.best_run(here)
+    end = problem.nets.bind_policy(best.best, best).end
+    of_fake = None if known is None else jnp.asarray(known)
+    fake = Batch.of(jnp.asarray(samples_NTD), of_fake, end)
+    if end is not None:
+        samples_NTD = np.asarray(fake.x)
     health.check_samples(phase.name, where, samples_NTD)
     row: Row = metrics.quick(real_NTD, samples_NTD)
     row["spread"] = health.spread(samples_NTD, real_NTD)
     if phase.name != "gen_pretrain":
-        pairs = ((real_NTD, real_part.known_if_any), (samples_NTD, known))
-        real, fake = (Batch.complete(*jax.tree.map(jnp.asarray, pair)) for pair in pairs)
-        accuracy = adversarial.discriminator_accuracy(
-            selection.best_run(here), real, fake, nets=problem.nets
-        )
+        real = jax.tree.map(jnp.asarray, real_part)
+        accuracy = adversarial.discriminator_accuracy(best, real, fake, nets=problem.nets)
         row["dis_validation_accuracy"] = float(accuracy)
     listener.evaluated(phase.name, finished, samples_NTD)
     return row

@@ -912,9 +912,14 @@ class SeqGAN:
         form = self.description.form
         if form and hasattr(x, "iloc") and hasattr(x, "columns"):
             x = writing.from_frame(x, form, length, self.description.scaler.ends)
-        array = as_array(layout.one_array(x))
-        if self.description.scaler.ends and array.shape[1] < length:
+        ends = self.description.scaler.ends
+        array = as_array(layout.one_array(x), may_miss=ends)
+        if ends and array.shape[1] < length:
             array = lengths.padded(list(array), length)
+        if ends and np.isnan(array[lengths.there(array)]).any():
+            raise DataError(
+                "x holds NaN before the end of a sequence. Fill it in, or leave it out."
+            )
         if array.shape[1:] != (length, features):
             wanted = f"[N, {length}, {features}]" + (f" or [N, {length}]" if features == 1 else "")
             raise DataError(

@@ -10,9 +10,8 @@ from typing import IO
 
 import numpy as np
 
-from seqgan_jax.data import texts
+from seqgan_jax.data import lengths, texts
 from seqgan_jax.data.files import printable
-from seqgan_jax.data.lengths import ends_of
 from seqgan_jax.data.missing import REMEDY
 from seqgan_jax.errors import DataError
 
@@ -37,7 +36,7 @@ def read_array(path: Path, may_miss: bool = False) -> np.ndarray:
     # A long double may become inf, which is refused below.
     with np.errstate(over="ignore", invalid="ignore"):
         x = np.ascontiguousarray(x, np.float64)
-    bad = np.isinf(x) if may_miss or _is_padded(x) else ~np.isfinite(x)
+    bad = _wrong(x, may_miss)
     count = np.count_nonzero(bad)
     if count:
         first = [np.unravel_index(i, x.shape) for i in np.flatnonzero(bad)[:SHOWN]]
@@ -49,16 +48,14 @@ def read_array(path: Path, may_miss: bool = False) -> np.ndarray:
     return x[..., None] if x.ndim == 2 else x
 
 
-def _is_padded(x: np.ndarray) -> bool:
-    """Whether NaN are only after the ends of sequences, all columns from there on."""
-    if x.ndim < 2 or not np.isnan(x[:, -1]).any():
-        return False
-    gone = np.isnan(x)
-    step_NT = gone.all(axis=2) if x.ndim == 3 else gone
-    steps_N = ends_of(step_NT)
-    after = np.arange(x.shape[1]) >= steps_N[:, None]
-    inside = gone & ~(after[..., None] if x.ndim == 3 else after)
-    return bool(steps_N.min() > 0 and np.ptp(steps_N) > 0 and not inside.any())
+def _wrong(x: np.ndarray, may_miss: bool) -> np.ndarray:
+    """Which values are not finite, bool; but for NaN that may be missing, or after ends."""
+    bad = np.isinf(x) if may_miss else ~np.isfinite(x)
+    if x.ndim > 1 and not may_miss and np.isnan(x[:, -1]).any():
+        x_NTD = x.reshape(*x.shape[:2], -1)
+        if lengths.ends_in_nothing(x_NTD) is not None:
+            bad &= lengths.there(x_NTD).reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
+    return bad
 
 
 NAMED = ("iloc", "columns", "coords", "to_frame")  # tables of pandas, polars, pyarrow, xarray
@@ -112,7 +109,7 @@ def as_array(
             "features], none of them 0. One long series [T] is cut into windows by "
             "np.lib.stride_tricks.sliding_window_view(x, 20)."
         )
-    bad = np.isinf(array) if may_miss or _is_padded(array) else ~np.isfinite(array)
+    bad = _wrong(array, may_miss)
     if bad.any():
         place = np.argwhere(bad)[0].tolist()
         raise DataError(

@@ -232,7 +232,7 @@ def _of_sequences(
 
 def _misses(x_NTD: np.ndarray) -> bool:
     """Whether there are NaN that are not after ends."""
-    return bool(np.isnan(x_NTD).any()) and windows.ends_in_nothing(x_NTD) is None
+    return bool(np.isnan(x_NTD).any()) and lengths.ends_in_nothing(x_NTD) is None
 
 
 def _names(x_NTD: np.ndarray) -> tuple[str, ...]:

@@ -275,8 +275,7 @@ def _of_array(
             "names a sequence. Give a DataFrame or a table."
         )
     if steps_N is None and np.isnan(x_NTD[:, -1]).any():
-        is_error = cut.missing == "error"  # else refused where it is read
-        steps_N = lengths.of(x_NTD) if is_error else windows.ends_in_nothing(x_NTD)
+        steps_N = lengths.ends_in_nothing(x_NTD)
     if steps_N is not None:
         wanted = dataclasses.replace(wanted, layout="rows")
     n, steps, num_features = x_NTD.shape
@@ -405,8 +404,9 @@ def from_python(
             f"x is a path, {printable(os.fspath(x))!r}, and values are wanted. Give what is in it: "
             "pandas.read_csv(path) or numpy.load(path); or train from the command line: --data."
         )
-    array = arrays.as_array(one_array(x), may_miss=cut.missing != "error", may_be_flat=True)
     steps_N = np.array([len(each) for each in x]) if _is_ragged(x) else None
+    may_miss = cut.missing != "error" or steps_N is not None
+    array = arrays.as_array(one_array(x), may_miss=may_miss, may_be_flat=True)
     if array.ndim == 1:
         if wanted.layout not in ("auto", "series"):
             raise UsageError(f"layout={wanted.layout!r} has no meaning for [L], one long series.")

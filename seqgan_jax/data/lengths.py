@@ -33,6 +33,17 @@ def there(x_NTD: np.ndarray) -> np.ndarray:
     return np.arange(x_NTD.shape[1]) < of(x_NTD)[:, None]
 
 
+def ends_in_nothing(x_NTD: np.ndarray) -> np.ndarray | None:
+    """The lengths of sequences of which a tenth or more end in steps without any value, [N]; None
+    where they do not, or such steps are elsewhere too."""
+    gone = np.isnan(x_NTD).all(axis=2)
+    steps_N = ends_of(gone)
+    padded = steps_N < x_NTD.shape[1]
+    inside = np.arange(x_NTD.shape[1]) < steps_N[:, None]
+    is_padded = np.sum(padded) >= max(3, 0.1 * len(padded)) and not np.any(gone & inside)
+    return steps_N if is_padded and np.ptp(steps_N) and steps_N.min() > 0 else None
+
+
 def filled(x_NTD: np.ndarray) -> np.ndarray:
     """Each sequence with its last step carried on after its end: what is true of steps stays so.
 

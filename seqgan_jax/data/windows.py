@@ -309,7 +309,7 @@ def _steps_of(table: Table, cut: Cut, x_NTD: np.ndarray) -> np.ndarray | None:
     """The lengths of sequences that end in missing values or zeros, None where they do not."""
     if not np.any(np.isnan(x_NTD[:, -1]) | (x_NTD[:, -1] == 0)):
         return None  # nothing at the end
-    if (steps_N := ends_in_nothing(x_NTD)) is not None:
+    if (steps_N := lengths.ends_in_nothing(x_NTD)) is not None:
         return steps_N
     if cut.missing_values or cut.window is not None:
         return None
@@ -321,17 +321,6 @@ def _steps_of(table: Table, cut: Cut, x_NTD: np.ndarray) -> np.ndarray | None:
             "--missing-values 0. If zeros are values: --missing-values nan."
         )
     return None
-
-
-def ends_in_nothing(x_NTD: np.ndarray) -> np.ndarray | None:
-    """The lengths of sequences of which a tenth or more end in steps without any value, [N]; None
-    where they do not, or such steps are elsewhere too."""
-    gone = np.isnan(x_NTD).all(axis=2)
-    steps_N = lengths.ends_of(gone)
-    padded = steps_N < x_NTD.shape[1]
-    inside = np.arange(x_NTD.shape[1]) < steps_N[:, None]
-    is_padded = np.sum(padded) >= max(3, 0.1 * len(padded)) and not np.any(gone & inside)
-    return steps_N if is_padded and np.ptp(steps_N) and steps_N.min() > 0 else None
 
 
 def limit_of(cut: Cut) -> int | None:
@@ -565,7 +554,7 @@ def described(
     x_NTD: np.ndarray, names: tuple[str, ...], dtype: str = "float64"
 ) -> tuple[ColumnForm, ...]:
     """The form of the columns of an array of sequences."""
-    ends = np.isnan(x_NTD[:, -1]).any() and ends_in_nothing(x_NTD) is not None
+    ends = np.isnan(x_NTD[:, -1]).any() and lengths.ends_in_nothing(x_NTD) is not None
     x_LD = x_NTD[lengths.there(x_NTD)] if ends else x_NTD.reshape(-1, x_NTD.shape[2])
     flat = [Column(name, "number", x_LD[:, d], dtype) for d, name in enumerate(names)]
     return columns_of(flat)

@@ -31,6 +31,7 @@ from seqgan_jax.data import (
     encoding,
     history,
     layout,
+    lengths,
     overlap,
     shards,
     statics,
@@ -40,7 +41,7 @@ from seqgan_jax.data import (
 from seqgan_jax.data.arrays import as_array
 from seqgan_jax.data.form import TABLES, Form
 from seqgan_jax.data.history import History
-from seqgan_jax.data.known import Known
+from seqgan_jax.data.known import Known, nothing
 from seqgan_jax.data.layout import (  # noqa: F401
     Scaler,
     Sequences,
@@ -65,6 +66,8 @@ AUTO_EPOCHS = 10  # of each policy that --policy auto tries
 GIVEN = 2**32 - 1  # key of the first steps that are drawn apart, no block's
 BLOCK = 1024  # sequences sampled or scored in one call: one compilation for every n
 # The linear baseline, scales of increments `[D]`, columns that are not plain continuous.
+MOST_DRAWN = 1 << 16, 64  # candidates of a length, and for each that is asked for
+Length = int | tuple[int, int] | None  # of samples; a pair where sequences end
 Constants = tuple[Baseline, jax.Array, Columns | None]
 
 
@@ -112,8 +115,8 @@ class Description:
         with_gaps: bool = False,
     ) -> None:
         """Write samples in the form of the data; see `writing.save_sequences`."""
-        x_NTD = self.as_written(x_NTD)
-        writing.save_sequences(path, x_NTD, self.names, self.form, starts_N, with_gaps)
+        x_NTD, ends = self.as_written(x_NTD), self.scaler.ends
+        writing.save_sequences(path, x_NTD, self.names, self.form, starts_N, with_gaps, ends)
 
     @property
     def has_gaps(self) -> bool:
@@ -122,7 +125,7 @@ class Description:
 
     def steps(self, x_NTD: NDArray[np.float64]) -> float:
         """Steps of a sequence with a value in any column, on average."""
-        if not self.has_gaps:
+        if not (self.has_gaps or self.scaler.ends):
             return self.length
         return float(np.count_nonzero(~np.isnan(x_NTD).all(axis=2)) / len(x_NTD))
 
@@ -277,14 +280,21 @@ class SeqGAN:
         else:
             names = sequences.names
             sequences.check(bounds.of_columns(data.log, data.bounds, names))
-            statics.check(sequences, encoding.asked_of(names, data, sequences.form))
+            asked = encoding.asked_of(names, data, sequences.form)
+            statics.check(sequences.filled, asked)
             parts = split(sequences, data.held_out, data.validation, seed=seed)
             train_NTD, number = parts.train_NTD, len(parts.train_NTD)
-            gaps_D = np.isnan(sequences.x_NTD).any(axis=(0, 1))
-            scaler = encoding.fit(train_NTD, names, data, sequences.form, gaps_D)
-            if given := sequences.given:
+            form, ends = sequences.form, sequences.ends
+            gaps_D = np.isnan(sequences.filled.x_NTD).any(axis=(0, 1))
+            scaler = encoding.fit(train_NTD, names, data, form, gaps_D, ends)
+            given = sequences.given
+            of_ends: tuple[float, ...] = ()
+            if scaler.ends:
+                given = given or nothing(*sequences.x_NTD.shape[:2])
+                of_ends = lengths.hazard(lengths.of(train_NTD), train_NTD.shape[1])
+            if given:
                 rows = rows_of(sequences, data.held_out, data.validation, seed)
-                in_advance = Known.fit(given[rows[0]])
+                in_advance = Known.fit(given[rows[0]], of_ends)
                 one, two, three = (in_advance.of(given[part]) for part in rows)
                 parts = KnownSplit(**vars(parts), known=(one, two, three))
         train_scaled = scaler.transform(train_NTD)
@@ -302,9 +312,9 @@ class SeqGAN:
         )
         both = parts.known[:2] if isinstance(parts, KnownSplit) else None
         generator = self.config.generator
-        if not all(kind.plain for kind in scaler.kinds_K):
+        if not all(kind.plain for kind in scaler.inner_kinds):
             self._refuse_what_needs_densities()
-        columns = support.of(scaler.kinds_K, scaler.scaled, scaler.affine)
+        columns = _columns_of(self._description)
         if columns is None:
             sizes = train_scaled
             how = generator.covariance, generator.frame
@@ -314,7 +324,8 @@ class SeqGAN:
                 columns, train_scaled, validation_scaled, generator.frame, both
             )
             columns = regressions.fit(columns, linear, train_scaled, validation_scaled, both)
-        constants = linear, jnp.asarray(baseline.increment_scale(sizes)), columns
+        there_NT = lengths.there(train_NTD) if scaler.ends else None
+        constants = linear, jnp.asarray(baseline.increment_scale(sizes, there_NT)), columns
         if generator.policy == "auto":
             self.config = self._with_likeliest_policy(constants, parts)
         self._nets, self._state = self._initialiser()(self._keys(), constants)
@@ -377,8 +388,10 @@ class SeqGAN:
         if isinstance(parts, KnownSplit):
             of_train, of_validation, _ = parts.known
         rows = scaled(scaler, parts.validation_NTD, "validation")
-        validation = on_device(rows, mesh, None, of_validation)
-        numbers = overlap.independent_blocks(parts.validation_NTD)
+        validation = on_device(rows, mesh, None, of_validation, scaler.end)
+        numbers = np.arange(len(rows), dtype=np.int32)
+        if not scaler.ends:
+            numbers = overlap.independent_blocks(parts.validation_NTD)
         blocks = parallel.place(jnp.asarray(numbers), mesh, None)
         loader: BatchLoader
         if isinstance(parts, StreamSplit):
@@ -386,7 +399,7 @@ class SeqGAN:
             loader = StreamedData(parts, scaler, validation, blocks, buffer, self.data_seed, mesh)
         else:
             rows = scaled(scaler, parts.train_NTD, "training")
-            train = on_device(rows, mesh, parallel.BATCH, of_train)
+            train = on_device(rows, mesh, parallel.BATCH, of_train, scaler.end)
             loader = AllData(Parts(train, validation, blocks))
         problem = Problem(
             config=self.config,
@@ -457,7 +470,7 @@ class SeqGAN:
         temperature: float = 1.0,
         run: int | None = None,
         given: Any = None,
-        length: int | None = None,
+        length: Length = None,
         after: Any = None,
         start: Any = None,
         known: Any = None,
@@ -466,7 +479,9 @@ class SeqGAN:
         """`n` new sequences in data units; the first m of n are those of `sample(m)`.
 
         An array [n, T, D]; where the model was fitted on a DataFrame, one with its columns, dtypes,
-        decimals and index, an id for each sequence and regular times. `temperature` multiplies the
+        decimals and index, an id for each sequence and regular times. Where sequences ended in
+        training, they end here: a list of n arrays [T_n, D], or a DataFrame with as many rows of
+        each. `temperature` multiplies the
         standard deviation of every step. `run` picks one of several runs by its number from 0;
         default the best.
 
@@ -478,7 +493,9 @@ class SeqGAN:
         `length` is another number of steps than in training; more only of windows of series. Such
         sequences are others than those of T steps by the same seed, and the first m of n those of
         `sample(m)` up to rounding, as futures are. Samples that drift away from the data are
-        warned about.
+        warned about. Where sequences end, it is a length or a pair (least, most), at most the
+        longest of training, and samples are drawn until n have one: the law given that. That takes
+        as many candidates as such lengths are rare.
 
         `after` is what is gone on from: `n` futures of `length` steps (default T; of whole
         sequences what is left to their end) are drawn for each of its N sequences by the exact
@@ -512,19 +529,20 @@ class SeqGAN:
             x_NMTD = description.futures_as_written(x_NMTD)
             return writing.futures_frame(x_NMTD, description.written_form, gone_on_from.ends)
         number = len(given) if n is None and hasattr(given, "iloc") else n
-        _check_draw(number, seed, length)
+        _check_draw(number, seed, length, description.scaler.ends)
         assert number is not None
+        ends = description.scaler.ends
         places = self.places(number, seed, start, known, length)
         x_NTD = self.sample_array(
             n, seed, temperature, run, given, length, places=places, with_gaps=with_gaps
         )
         if description.form is None or description.form.source != "frame":
-            return x_NTD
+            return lengths.cut(x_NTD) if ends else x_NTD
         rows = description.as_written(x_NTD)
         return writing.to_frame(rows, description.form, places.starts_N)
 
     def places(
-        self, n: int, seed: int = 0, start: Any = None, known: Any = None, length: int | None = None
+        self, n: int, seed: int = 0, start: Any = None, known: Any = None, length: Length = None
     ) -> Places:
         """When `n` samples of a seed start, and what is known of their steps; see `sample`.
 
@@ -532,7 +550,8 @@ class SeqGAN:
           UsageError: a start or values where they have no meaning, or that are missing.
         """
         description = self.description
-        length = length or description.length
+        if description.scaler.ends or length is None or isinstance(length, tuple):
+            length = description.length
         form, own = description.form, description.known
         time = None if form is None else form.time
         if start is not None and (time is None or time.kind == "number"):
@@ -546,8 +565,10 @@ class SeqGAN:
                 "it out."
             )
         at = None if start is None or time is None else writing.seconds_of(start, time)
-        if own is None:
-            return Places(None if at is None else np.full(n, at), None)
+        if own is None or not own.asks:
+            nothing_NTC = np.zeros((n, length, 0))
+            of_age = None if own is None else own.read(None, nothing_NTC)
+            return Places(None if at is None else np.full(n, at), of_age)
         if own.names and known is None and at is not None:
             raise UsageError(
                 f"--start needs the values of {', '.join(own.names)} from then on, which this "
@@ -584,7 +605,7 @@ class SeqGAN:
         temperature: float = 1.0,
         run: int | None = None,
         given: Any = None,
-        length: int | None = None,
+        length: Length = None,
         after: Any = None,
         say: Callable[[str], None] = warnings.warn,
         places: Places | None = None,
@@ -592,7 +613,8 @@ class SeqGAN:
     ) -> NDArray[np.float64]:
         """`sample` as an array [n, T, D] float64 as drawn, whatever the model was fitted on.
 
-        With `after` an array [N, n, length, D]. `say` is told what the user should know.
+        With `after` an array [N, n, length, D]. NaN after the ends of sequences. `say` is told what
+        the user should know.
         """
         self.check_gaps(with_gaps, after)
         if after is not None:
@@ -600,12 +622,16 @@ class SeqGAN:
         description = self.description
         asked = None if given is None else self._asked(given, n)
         n = len(asked) if asked is not None and n is None else n
-        _check_draw(n, seed, length)
+        _check_draw(n, seed, length, description.scaler.ends)
         assert n is not None
-        known_NTW = (places or self.places(n, seed, length=length)).known_NTW
+        ends = description.scaler.ends
+        places = places or self.places(n, seed, length=length)
+        known_NTW = places.known_NTW
         state, scale = self._run(run), _temperature(temperature)
+        if ends and length is not None:
+            return self._of_length(int(n), length, int(seed), scale, state, given, known_NTW)
         if length not in (None, description.length):
-            assert length is not None
+            assert isinstance(length, int | np.integer)
             if given is not None:
                 raise UsageError(
                     f"given is for sequences of {description.length} steps, as in training, not "
@@ -628,19 +654,13 @@ class SeqGAN:
             own = jax.random.fold_in(key, GIVEN)
             known = conditions.given(draw, description.scaler, asked, own)
         blocks = [
-            np.asarray(
-                loop.sample(
-                    state.best,
-                    state.policy_constants,
-                    jax.random.fold_in(key, jnp.array(i)),
-                    scale,
-                    None if known is None else conditions.rows(known, i * BLOCK, BLOCK),
-                    nets=self.nets,
-                    number=BLOCK,
-                    length=description.length,
-                    known_BTW=_block(known_NTW, i),
-                    complete=not with_gaps,
-                )
+            self._block(
+                state,
+                jax.random.fold_in(key, jnp.array(i)),
+                scale,
+                None if known is None else conditions.rows(known, i * BLOCK, BLOCK),
+                _block(known_NTW, i),
+                complete=not with_gaps,
             )
             for i in range(-(-n // BLOCK))
         ]
@@ -659,11 +679,81 @@ class SeqGAN:
                 "out, or --after."
             )
 
+    def _block(
+        self,
+        state: TrainState,
+        key: jax.Array,
+        scale: jax.Array,
+        given: Given | None,
+        known_BTW: jax.Array | None,
+        complete: bool = True,
+    ) -> NDArray[np.float32]:
+        """BLOCK samples in scaled units."""
+        return np.asarray(
+            loop.sample(
+                state.best,
+                state.policy_constants,
+                key,
+                scale,
+                given,
+                nets=self.nets,
+                number=BLOCK,
+                length=self.description.length,
+                known_BTW=known_BTW,
+                complete=complete,
+            )
+        )
+
+    def _of_length(
+        self,
+        n: int,
+        length: int | tuple[int, int],
+        seed: int,
+        scale: jax.Array,
+        state: TrainState,
+        given: Any,
+        known_NTW: NDArray[np.float32] | None,
+    ) -> NDArray[np.float64]:
+        """`n` samples that end within the given lengths, by rejection; the first m are those of m.
+
+        Raises UsageError where no such length was learned, DataError where they are too rare.
+        """
+        description = self.description
+        least, most = length if isinstance(length, tuple) else (length, length)
+        asked = f"length {least}" + f" to {most}" * (most > least)
+        if not 1 <= least <= most <= description.length:
+            raise UsageError(
+                f"{asked}: sequences of training have 2 to {description.length} steps, and nothing "
+                "was learned of others. Choose a length, or a range, within that."
+            )
+        own = description.known
+        if given is not None or (own is not None and own.asks):
+            also = "given" if given is not None else "the columns of --known"
+            raise UsageError(f"{asked} is not yet possible together with {also}. Leave one out.")
+        key = jax.random.fold_in(jax.random.key(seed), keys.SAMPLE)
+        known = None if known_NTW is None else np.repeat(known_NTW[:1], BLOCK, axis=0)
+        found: list[Array] = []
+        drawn = accepted = 0
+        while accepted < n:
+            if drawn >= MOST_DRAWN[0] + MOST_DRAWN[1] * n:
+                raise DataError(
+                    f"{asked}: {accepted:,} of {drawn:,} samples have one (a share of "
+                    f"{accepted / drawn:.2g}), and {n:,} are asked for. Ask for a wider range or "
+                    "fewer samples."
+                )
+            own_key = jax.random.fold_in(key, jnp.array(drawn // BLOCK))
+            z_NTK = self._block(state, own_key, scale, None, _block(known, 0))
+            x_NTD = description.scaler.inverse(z_NTK.astype(np.float64))
+            steps_N = lengths.of(x_NTD)
+            found.append(x_NTD[(steps_N >= least) & (steps_N <= most)])
+            drawn, accepted = drawn + BLOCK, accepted + len(found[-1])
+        return np.concatenate(found)[:n]
+
     def futures(
         self,
         n: int | None,
         given: History,
-        length: int | None = None,
+        length: Length = None,
         seed: int = 0,
         temperature: float = 1.0,
         run: int | None = None,
@@ -679,18 +769,32 @@ class SeqGAN:
         _temperature(temperature)
         longest = int(given.ends.lengths_N.max())
         left = description.length - longest
+        if isinstance(length, tuple):
+            raise UsageError(
+                f"length {length}: a range has no meaning with after. Give one number."
+            )
         length = None if length is None else int(length)
-        if length is None:
-            length = max(left, 1) if description.windows is False else description.length
-        what = f"{given.shown}: {longest} steps and {length} after them"
-        notes = description.check_length(longest + length, what)
+        what = f"{given.shown}: {longest} steps"
+        if description.scaler.ends:
+            if left < 1:
+                raise history.no_rows(what, description.length)
+            left = description.length - int(given.ends.lengths_N.min())
+            length, notes = min(left, length or left), tuple[str, ...]()
+        else:
+            if length is None:
+                length = max(left, 1) if description.windows is False else description.length
+            what += f" and {length} after them"
+            notes = description.check_length(longest + length, what)
         limits = bounds.of_columns(data.log, data.bounds, description.names)
         checked = history.check(given, description.scaler, description.names, limits)
         for note in (*notes, *given.notes, *checked):
             say(note)
         state = self._run(run)
         drawing = int(n), length, int(seed), temperature, self._known_after(given, length)
-        x_NMTD = continuing.futures(state, self.nets, description.scaler, given, *drawing)
+        most = description.length
+        x_NMTD = continuing.futures(state, self.nets, description.scaler, given, *drawing, most)
+        if description.scaler.ends:
+            return x_NMTD
         self._say_drift(state, x_NMTD.reshape(-1, *x_NMTD.shape[2:]), longest + length, say)
         return x_NMTD
 
@@ -705,6 +809,9 @@ class SeqGAN:
                 f"after is not yet possible for a model that reads {', '.join(own.names)} "
                 "(--known): their values after the end are not asked for. Leave it out."
             )
+        steps = given.x_NPD.shape[1] + length
+        if not own.asks:
+            return own.read(None, np.zeros((len(given), steps, 0)))
         time = form.time if form else None
         if time is None or given.ends.last_N is None:
             raise UsageError(
@@ -712,7 +819,6 @@ class SeqGAN:
                 "DataFrame with them, or train with --calendar none."
             )
         starts_N = writing.starts_before(time, given.ends.last_N, given.ends.lengths_N)
-        steps = given.x_NPD.shape[1] + length
         return own.read(writing.seconds(time, starts_N, steps), np.zeros((len(given), steps, 0)))
 
     def _history(self, after: Any, given: Any) -> History:
@@ -784,13 +890,14 @@ class SeqGAN:
     def _known_of(self, x: Any, start: Any, known: Any) -> NDArray[np.float32] | None:
         """What is known of given sequences, [N, T, W]; raises DataError where it is not said."""
         description, own = self.description, self.description.known
-        if own is None:
+        if own is None or not own.asks:
             if start is not None or known is not None:
                 raise UsageError(
                     "start and known have no meaning here: nothing is known in advance of the "
                     "steps of this model. Leave them out."
                 )
-            return None
+            if own is None:
+                return None
         form, length = description.form, description.length
         number = len(self._check_shape(x))
         seconds = None
@@ -836,7 +943,9 @@ class SeqGAN:
         for i in range(0, len(rows), BLOCK):
             block = rows[i : i + BLOCK]
             padded = np.pad(block, ((0, BLOCK - len(block)), (0, 0), (0, 0)))
-            batch = Batch.complete(jnp.asarray(padded), _block(known_NTW, i // BLOCK))
+            batch = Batch.of(
+                jnp.asarray(padded), _block(known_NTW, i // BLOCK), self.description.scaler.end
+            )
             logs = _log_prob(state.best, state.policy_constants, batch, scale, nets=self.nets)
             found, is_density = (np.asarray(each)[: len(block)] for each in logs)
             slopes = scaler.log_derivative(x_NTD[i : i + BLOCK])
@@ -848,10 +957,16 @@ class SeqGAN:
         description = self.description
         length, features, form = description.length, len(description.names), description.form
         if form and hasattr(x, "iloc") and hasattr(x, "columns"):
-            x = writing.from_frame(x, form, length)
-        array = as_array(x, may_miss=description.has_gaps)
+            x = writing.from_frame(x, form, length, description.scaler.ends)
+        ends, has_gaps = description.scaler.ends, description.has_gaps
+        array = as_array(layout.one_array(x), may_miss=ends or has_gaps)
+        if ends and array.shape[1] < length:
+            array = lengths.padded(list(array), length)
+        gone = np.isnan(array)
+        if ends:
+            gone &= lengths.there(array)[..., None]
         for d, may_miss in enumerate(description.scaler.may_miss_D):
-            if not may_miss and d < array.shape[2] and np.isnan(array[..., d]).any():
+            if not may_miss and d < array.shape[2] and gone[..., d].any():
                 raise DataError(
                     f"x: column {description.names[d]!r} misses values, and never did in training. "
                     "Fill them in, or leave those sequences out."
@@ -928,11 +1043,10 @@ class SeqGAN:
                 f"{path}: no checkpoint{'' if step is None else f' {step}'} ({there}). "
                 "Train first, or name another."
             )
-        features = len(model._description.scaler.kept_K)
+        features = model._description.scaler.num_inner
         vector: Any = jax.ShapeDtypeStruct((features,), jnp.float32)  # no memory yet
         matrix: Any = jax.ShapeDtypeStruct((features, features), jnp.float32)
-        scaler = model._description.scaler
-        columns = support.of(scaler.kinds_K, scaler.scaled, scaler.affine)
+        columns = _columns_of(model._description)
         wide: Any = jax.ShapeDtypeStruct((features, (1 + len(SLOW)) * features), jnp.float32)
         second = None if columns is None else wide
         of_known: Any = None
@@ -959,6 +1073,13 @@ def _fitted(value: Value | None) -> Value:
     return value
 
 
+def _columns_of(description: Description) -> Columns | None:
+    """What the learned columns are, where some are not plain continuous."""
+    scaler, known = description.scaler, description.known
+    width = known.width if known is not None and known.in_choices else 0
+    return support.of(scaler.inner_kinds, scaler.scaled, scaler.affine, scaler.ends, width)
+
+
 def _are_windows(sequences: Sequences | Shards) -> bool | None:
     """Whether sequences are windows of longer series; None where nothing is known of it."""
     if isinstance(sequences, Shards):
@@ -968,8 +1089,17 @@ def _are_windows(sequences: Sequences | Shards) -> bool | None:
     return sequences.starts_N is not None or sequences.windows is not None
 
 
-def _check_draw(n: Any, seed: Any, length: Any = None) -> None:
+def _check_draw(n: Any, seed: Any, length: Any = None, ends: bool = False) -> None:
     """Raise UsageError where the arguments of a draw are impossible."""
+    if isinstance(length, tuple):
+        if not ends or len(length) != 2:
+            raise UsageError(
+                f"length {length!r}: a pair (least, most) is for models of sequences of unequal "
+                "length. Give a whole number."
+            )
+        for each in length:
+            _check_draw(n, seed, each)
+        return
     if not isinstance(n, int | np.integer) or n < 1:
         raise UsageError(f"n must be a whole number of at least 1, not {n!r}.")
     if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:

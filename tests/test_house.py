@@ -14,7 +14,7 @@ import seqgan_jax
 ROOT = Path(__file__).parent.parent
 # A module may import only what stands before it.
 ORDER = [
-    *("errors", "data.files", "data.bounds", "config", "data.form"),
+    *("errors", "data.files", "data.lengths", "data.bounds", "config", "data.form"),
     *("data.texts", "data.missing", "data.overlap", "data.arrays", "data.cells", "data.dialect"),
     *("data.tables", "data.times", "data.categories", "data.evidence", "data.columns"),
     "data.intervals",

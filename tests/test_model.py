@@ -149,7 +149,7 @@ def test_settings_are_checked_at_once():
 @pytest.mark.parametrize(
     ("x", "words"),
     [
-        ([[1.0, 2.0], [1.0]], "unequal length"),
+        ([[1.0, 2.0], [1.0, 2.0, 3.0]], "2 sequences of 2 to 3 steps; at least 20"),
         (np.array([["a", "b"]]), "numbers"),
         (np.zeros((30, 4)) + 1j, "complex"),
         (np.zeros(30), "11 windows of --window 20"),

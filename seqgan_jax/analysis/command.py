@@ -104,7 +104,7 @@ def training_part(run_dir: Path, held_out: "Sequences") -> "Sequences | None":
     It is the same where its held-out part is that of the run.
     """
     from seqgan_jax import config
-    from seqgan_jax.data import layout
+    from seqgan_jax.data import layout, lengths
 
     try:
         settings = config.from_flat(directory.read_config(run_dir)["settings"])
@@ -115,7 +115,7 @@ def training_part(run_dir: Path, held_out: "Sequences") -> "Sequences | None":
         parts = layout.split(layout.of_settings(data, seed), data.held_out, data.validation, seed)
     except (SeqGANError, OSError, KeyError, TypeError, ValueError):  # moved, changed, or damaged
         return None
-    if not np.array_equal(parts.held_out_NTD, held_out.x_NTD, equal_nan=True):
+    if not np.array_equal(lengths.trimmed(parts.held_out_NTD), held_out.x_NTD, equal_nan=True):
         return None
     return dataclasses.replace(held_out, x_NTD=parts.train_NTD, windows=None, starts_N=None)
 

@@ -81,7 +81,7 @@ def _discriminator_epoch(
     # Of real and generated sequences the same is known: by it alone none can be told.
     known = real.known_if_any
     x_BTD = sampling.sample(policy, fake_key, number, parts.train.length, known_BTW=known)
-    fake = Batch.complete(x_BTD, known)
+    fake = Batch.of(x_BTD, known, policy.end)
     is_real_B = jnp.repeat(jnp.array([1.0, 0.0]), half)
 
     def loss(params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:

@@ -387,7 +387,13 @@ def growth(matrix: Any, second: Any = None) -> float:
     return float(np.abs(np.linalg.eigvals(step)).max())
 
 
-def increment_scale(x_NTD: Array) -> NDArray[np.float32]:
-    """Standard deviation of first differences of each column, `[D]`: a discriminator's constant."""
-    scale = np.maximum(np.diff(x_NTD, axis=1).std(axis=(0, 1)), 1e-6)
+def increment_scale(x_NTD: Array, there_NT: Array | None = None) -> NDArray[np.float32]:
+    """Standard deviation of first differences of each column, `[D]`: a discriminator's constant.
+
+    Of the steps `there_NT`, bool, where some come after an end.
+    """
+    increments = np.diff(x_NTD, axis=1)
+    if there_NT is not None:
+        increments = increments[there_NT[:, 1:]][None]
+    scale = np.maximum(increments.std(axis=(0, 1)), 1e-6)
     return scale.astype(np.float32)

@@ -6,11 +6,12 @@ With several seeds every leaf of `TrainState` has a leading axis S.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 Params = dict[str, Any]  # weights by name
@@ -23,7 +24,7 @@ class Batch:
     """Sequences in scaled units, and what is known of them."""
 
     x: jax.Array  # [B, T, D] values
-    mask: jax.Array  # [B, T, D] bool: the value is there and counts; all true today
+    mask: jax.Array  # [B, T, D] bool: the value is there and counts
     static: jax.Array  # [B, W] what each sequence is about; W = 0 today
     known: jax.Array  # [B, T, W] what is known in advance of each step; W = 0: nothing
 
@@ -33,6 +34,25 @@ class Batch:
         batch, length, _ = x.shape
         known = jnp.zeros((batch, length, 0)) if known is None else known
         return cls(x, jnp.ones(x.shape, bool), jnp.zeros((batch, 0)), known)
+
+    @classmethod
+    def of(cls, x: jax.Array, known: jax.Array | None = None, end: int | None = None) -> Self:
+        """`complete`; with the column `end`, which is 1 at a sequence's last step, what comes after
+        it is 0 and does not count. What reaches step T ends there, with certainty."""
+        batch = cls.complete(x, known)
+        if end is None:
+            return batch
+        there = still_there(x, end)
+        last = (np.arange(x.shape[1]) == x.shape[1] - 1)[None, :, None]
+        certain = last & (np.arange(x.shape[2]) == end)[None, None]
+        values = jnp.where(certain, 1.0, x)
+        mask = there[..., None] & ~certain
+        return replace(batch, x=jnp.where(there[..., None], values, 0.0), mask=mask)
+
+    @property
+    def there(self) -> jax.Array:
+        """Which steps count, [B, T] bool: those with a value in any column."""
+        return jnp.any(self.mask, axis=-1)
 
     @property
     def known_if_any(self) -> jax.Array | None:
@@ -55,6 +75,12 @@ class Batch:
     def known_parts(self) -> list[jax.Array]:
         """`known` as a list of what there is of it, for concatenation."""
         return [self.known] if self.known.shape[-1] else []
+
+
+def still_there(x: jax.Array, end: int) -> jax.Array:
+    """Which steps are not after the end of their sequence, [B, T] bool."""
+    is_last = (x[..., end] > 0.5).astype(jnp.int32)
+    return jnp.cumsum(is_last, axis=1) - is_last == 0
 
 
 def join(*batches: Batch) -> Batch:

@@ -68,6 +68,7 @@ class Encoder(nnx.Module):
         self.layout = None if columns is None else columns.layout
         self.added = 0 if columns is None else len(columns.layout.shown)
         constants = {} if columns is None else columns.support.constants()
+        self.ends = columns is not None and columns.layout.end is not None
         self.support = nnx.Dict({name: Constant(array) for name, array in constants.items()})
 
     def __call__(self, x_BTD: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
@@ -118,6 +119,14 @@ class Discriminator(nnx.Module):
         shifted = [padded[:, k : k + self.length] for k in range(self.width)]
         return jax.nn.relu(layer(jnp.concatenate(shifted, axis=-1)))
 
+    def _pooled_while_there(self, x_BTC: jax.Array, there_BT1: jax.Array) -> jax.Array:
+        """Both convolutions, pooled over the steps up to the end: as of a sequence cut there."""
+        for layer in (self.conv1, self.conv2):
+            x_BTC = self._convolve(layer, jnp.where(there_BT1, x_BTC, 0.0))
+        x_BTC = jnp.where(there_BT1, x_BTC, 0.0)  # not below 0: no maximum is of these
+        steps = jnp.maximum(there_BT1.sum(axis=1), 1).astype(x_BTC.dtype)
+        return jnp.concatenate([x_BTC.sum(axis=1) / steps, x_BTC.max(axis=1)], axis=-1)
+
     def __call__(self, batch: Batch, key: jax.Array | None = None) -> jax.Array:
         """Logit of 'real' for each sequence, `[B]`; dropout only where a key is given."""
         x_BTD, added = self.encode(batch.x)
@@ -129,8 +138,11 @@ class Discriminator(nnx.Module):
             jnp.linspace(-1.0, 1.0, self.length)[None, :, None], (*x_BTD.shape[:2], 1)
         )
         x = jnp.concatenate([x_BTD, increments, *added, *batch.known_parts, position], axis=-1)
-        x = self._convolve(self.conv2, self._convolve(self.conv1, x))
-        x = jnp.concatenate([x.mean(axis=1), x.max(axis=1)], axis=-1)
+        if self.encode.ends:
+            x = self._pooled_while_there(x, batch.there[..., None])
+        else:
+            x = self._convolve(self.conv2, self._convolve(self.conv1, x))
+            x = jnp.concatenate([x.mean(axis=1), x.max(axis=1)], axis=-1)
         x = self.highway(x) * factors[0]
         x = jax.nn.relu(self.hidden(x)) * factors[1]
         return self.output(x)[:, 0]

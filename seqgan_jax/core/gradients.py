@@ -17,7 +17,7 @@ from seqgan_jax.config import AdversarialConfig
 from seqgan_jax.core import sampling
 from seqgan_jax.core.batch import Batch, Params, join
 from seqgan_jax.core.optimiser import Metrics
-from seqgan_jax.core.policy import LSTMPolicy
+from seqgan_jax.core.policy import LSTMPolicy, steps_with_values
 from seqgan_jax.core.sampling import Reward
 
 Bind = Callable[[Params], LSTMPolicy]
@@ -48,13 +48,19 @@ def _with_regularisers(
     Samples and real sequences go through one teacher-forced pass: half the scans.
     """
     size, both = len(samples), join(samples, real)
+
+    def a_step(values_BT: jax.Array, batch: Batch) -> jax.Array:
+        if policy.end is None:
+            return jnp.mean(values_BT)
+        return jnp.sum(values_BT) / steps_with_values(policy, batch)
+
     if policy.chain.closed_entropy:
         log_prob, entropies = (a.sum(axis=-1) for a in policy.log_prob_and_entropy(both))
         entropy = jnp.mean(entropies[:size])
     else:
         log_prob = policy.log_prob(both).sum(axis=-1)
-        entropy = -jnp.mean(jax.lax.stop_gradient(log_prob[:size]))
-    nll = -jnp.mean(log_prob[size:])
+        entropy = -a_step(jax.lax.stop_gradient(log_prob[:size]), samples)
+    nll = -a_step(log_prob[size:], real)
     value = config.anchor * nll - config.entropy_bonus * entropy
     return log_prob[:size], value, {"train_nll": nll, "entropy": entropy}
 
@@ -79,7 +85,7 @@ def reinforce_batch(
     how = config.rollout_num, config.rollouts_at_once, every
     q_BQ = sampling.q_values(rollout_policy, reward, x_BTD, rollout_key, *how, known_BTW)
     advantage_BT = sampling.over_steps(sampling.advantages(q_BQ), length, every)
-    samples = Batch.complete(jax.lax.stop_gradient(x_BTD), known_BTW)
+    samples = Batch.of(jax.lax.stop_gradient(x_BTD), known_BTW, policy.end)
     return samples, advantage_BT, jnp.mean(q_BQ[:, -1])
 
 

@@ -122,6 +122,11 @@ class LSTMPolicy(nnx.Module):
         return Columns(support.of_constants(_values(self.support)), self.chain.layout)
 
     @property
+    def end(self) -> int | None:
+        """The column that says which step is a sequence's last; None where all have T steps."""
+        return None if isinstance(self.chain, Chain) else self.chain.layout.end
+
+    @property
     def _constants(self) -> dict[str, jax.Array]:
         return _values(self.baseline) | _values(self.support)
 

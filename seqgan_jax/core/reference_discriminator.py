@@ -71,7 +71,10 @@ class ReferenceDiscriminator(nnx.Module):
         """Logit of 'real' for each sequence, `[B]`; dropout only where a key is given."""
         factors = dropout_factors(key, self.keep_prob, len(batch), self.sizes)
         x_BTD, added = self.encode(batch.x)
-        x = self._convolved(jnp.concatenate([x_BTD, *added, *batch.known_parts], axis=-1))
+        x = jnp.concatenate([x_BTD, *added, *batch.known_parts], axis=-1)
+        if self.encode.ends:
+            x = jnp.where(batch.there[..., None], x, 0.0)
+        x = self._convolved(x)
         for highway in self.highways:
             x = highway(x)
         x = x * factors[0]

@@ -320,7 +320,11 @@ def _divisor(number: int, most: int) -> int:
 
 
 def _scored(
-    reward: Reward, x_BJTD: jax.Array, in_pieces: bool, known_BTW: jax.Array | None = None
+    reward: Reward,
+    x_BJTD: jax.Array,
+    in_pieces: bool,
+    known_BTW: jax.Array | None = None,
+    end: int | None = None,
 ) -> jax.Array:
     """Rewards `[B, J]`; in pieces of some sequences' prefixes, so that memory stays bounded."""
     batch, number, length, features = x_BJTD.shape
@@ -335,7 +339,7 @@ def _scored(
         x_BTD, known_BTW = piece
         if known_BTW is not None:
             known_BTW = jnp.repeat(known_BTW, number, axis=0)
-        return reward(Batch.complete(x_BTD, known_BTW))
+        return reward(Batch.of(x_BTD, known_BTW, end))
 
     if size == batch:
         return score((pieces[0], known_BTW)).reshape(batch, number)
@@ -364,7 +368,7 @@ def q_values(
     """
     batch, length, _ = x_BTD.shape
     lanes = num_lanes(length, every)
-    own_B = reward(Batch.complete(x_BTD, known_BTW))
+    own_B = reward(Batch.of(x_BTD, known_BTW, policy.end))
     if lanes == 0:
         return own_B[:, None]
     given = prefixes(policy, x_BTD, known_BTW)
@@ -376,7 +380,7 @@ def q_values(
 
     number = at_once(asked, num_rollouts, batch, length, every)
     in_pieces = number == 1 or parallel.on_cpu()
-    score = partial(_scored, reward, in_pieces=in_pieces, known_BTW=known_BTW)
+    score = partial(_scored, reward, in_pieces=in_pieces, known_BTW=known_BTW, end=policy.end)
 
     def some(keys_M: jax.Array) -> jax.Array:
         x_MBJTD = jax.vmap(one)(keys_M)

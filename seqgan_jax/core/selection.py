@@ -39,7 +39,16 @@ from jax import lax
 from scipy import stats
 
 from seqgan_jax.core import discriminator, keys, sampling
-from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, in_blocks, join, run_of
+from seqgan_jax.core.batch import (
+    Batch,
+    Params,
+    Parts,
+    TrainState,
+    in_blocks,
+    join,
+    run_of,
+    still_there,
+)
 from seqgan_jax.core.columns import support
 from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.discriminator import Discriminator
@@ -217,7 +226,10 @@ def share_shift(a_NTD: jax.Array, b_MTD: jax.Array, columns: Columns | None) -> 
 
     def shares(x_NTD: jax.Array) -> jax.Array:
         matched = support.of_sequences(columns.support, columns.layout, x_NTD)
-        return support.shown(columns.layout, matched).mean(axis=1)
+        found = support.shown(columns.layout, matched)
+        if (end := columns.layout.end) is not None:
+            found = jnp.where(still_there(x_NTD, end)[..., None], found, 0.0)
+        return found.mean(axis=1)
 
     a_NS, b_MS = shares(a_NTD), shares(b_MTD)
     return jnp.max(jnp.abs(a_NS.mean(axis=0) - b_MS.mean(axis=0)) / (b_MS.std(axis=0) + 0.01))
@@ -263,11 +275,11 @@ def logit_gap(
         others = jnp.asarray(np.linspace(0, size, TESTED, endpoint=False), jnp.int32)
         known = parts.train.known[jnp.concatenate([spread, others])]
     x_NTD = sampling.sample(policy, fake_key, number + TESTED, length, known_BTW=known)
-    drawn = Batch.complete(x_NTD, known)
+    drawn = Batch.of(x_NTD, known, policy.end)
     fake, test = drawn.take(slice(number)), drawn.take(slice(number, None))
     columns = policy.columns
     filled = _filled(parts.train, columns)
-    scale = _increment_scale(filled, state)
+    scale = _increment_scale(filled, state, policy.end is not None)
     definition, params, constants = discriminator.init(
         init_key, Discriminator(length, KEEP_PROB, scale, columns, policy.num_known)
     )
@@ -306,12 +318,13 @@ def _filled(batch: Batch, columns: Columns | None) -> Batch:
     return replace(batch, x=support.last_there(columns.support, batch.x))
 
 
-def _increment_scale(train: Batch, state: TrainState) -> jax.Array:
+def _increment_scale(train: Batch, state: TrainState, ends: bool) -> jax.Array:
     """Standard deviations of first differences, `[D]`."""
     constants = state.discriminator_constants
     if "increment_scale" in constants:
         return constants["increment_scale"]
-    return jnp.maximum(jnp.diff(train.x, axis=1).std(axis=(0, 1)), 1e-6)
+    is_there = train.mask[:, 1:] if ends else None
+    return jnp.maximum(jnp.diff(train.x, axis=1).std(axis=(0, 1), where=is_there), 1e-6)
 
 
 def _where(choose: jax.Array, a: Params, b: Params) -> Params:

@@ -10,7 +10,7 @@ from typing import IO
 
 import numpy as np
 
-from seqgan_jax.data import texts
+from seqgan_jax.data import lengths, texts
 from seqgan_jax.data.files import printable
 from seqgan_jax.data.missing import REMEDY
 from seqgan_jax.errors import DataError
@@ -23,7 +23,7 @@ def read_array(path: Path, may_miss: bool = False) -> np.ndarray:
 
     Args:
       path: an .npz holds one array, or one that is called "x" or "data".
-      may_miss: whether NaN is let through.
+      may_miss: whether NaN is let through; after the ends of sequences it always is.
 
     Raises:
       DataError: not such a file, damaged, too large, or a value that is not finite.
@@ -36,7 +36,7 @@ def read_array(path: Path, may_miss: bool = False) -> np.ndarray:
     # A long double may become inf, which is refused below.
     with np.errstate(over="ignore", invalid="ignore"):
         x = np.ascontiguousarray(x, np.float64)
-    bad = np.isinf(x) if may_miss else ~np.isfinite(x)
+    bad = _wrong(x, may_miss)
     count = np.count_nonzero(bad)
     if count:
         first = [np.unravel_index(i, x.shape) for i in np.flatnonzero(bad)[:SHOWN]]
@@ -46,6 +46,16 @@ def read_array(path: Path, may_miss: bool = False) -> np.ndarray:
             f"{shown}: {places} (first of {count} values that are not finite). {remedy}"
         )
     return x[..., None] if x.ndim == 2 else x
+
+
+def _wrong(x: np.ndarray, may_miss: bool) -> np.ndarray:
+    """Which values are not finite, bool; but for NaN that may be missing, or after ends."""
+    bad = np.isinf(x) if may_miss else ~np.isfinite(x)
+    if x.ndim > 1 and not may_miss and np.isnan(x[:, -1]).any():
+        x_NTD = x.reshape(*x.shape[:2], -1)
+        if lengths.ends_in_nothing(x_NTD) is not None:
+            bad &= lengths.there(x_NTD).reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
+    return bad
 
 
 NAMED = ("iloc", "columns", "coords", "to_frame")  # tables of pandas, polars, pyarrow, xarray
@@ -59,7 +69,8 @@ def as_array(
     Args:
       x: an array, nested lists, or anything with such an array as `x_NTD`.
       what: its name, for messages.
-      may_miss: whether NaN is let through; masked values then become NaN.
+      may_miss: whether NaN is let through, which it always is after the ends of sequences; masked
+        values then become NaN.
       may_be_flat: whether one long series [L] is let through, as it is.
 
     Raises:
@@ -98,7 +109,7 @@ def as_array(
             "features], none of them 0. One long series [T] is cut into windows by "
             "np.lib.stride_tricks.sliding_window_view(x, 20)."
         )
-    bad = np.isinf(array) if may_miss else ~np.isfinite(array)
+    bad = _wrong(array, may_miss)
     if bad.any():
         place = np.argwhere(bad)[0].tolist()
         raise DataError(

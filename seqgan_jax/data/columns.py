@@ -6,6 +6,7 @@ Shapes: L steps or cells of a column.
 import numpy as np
 
 from seqgan_jax.data.form import ColumnForm
+from seqgan_jax.data.lengths import ends_of
 from seqgan_jax.data.tables import Column
 
 MOST_DECIMALS = 12
@@ -146,9 +147,3 @@ def padding_of(x_NT: np.ndarray) -> np.ndarray | None:
     if np.mean(padded) < 0.1 or np.sum(padded) < SENTINEL_TIMES or len(np.unique(lengths)) < 2:
         return None
     return None if np.any((x_NT == 0) & inside) or np.any(lengths == 0) else lengths
-
-
-def ends_of(is_out_NT: np.ndarray) -> np.ndarray:
-    """How many steps of each row are left when those at its end that are out are cut off, [N]."""
-    backwards = np.argmin(is_out_NT[:, ::-1], axis=1)
-    return np.where(is_out_NT.all(axis=1), 0, is_out_NT.shape[1] - backwards)

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from seqgan_jax.config import DataConfig
-from seqgan_jax.data import bounds, columns, grids, kinds, rule_finding
+from seqgan_jax.data import bounds, columns, grids, kinds, lengths, rule_finding
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.form import Form
 from seqgan_jax.data.kind import CONTINUOUS, GRID, MOST_ATOMS, Kind
@@ -34,9 +34,10 @@ def fit(
     config: DataConfig,
     form: Form | None = None,
     gaps_D: np.ndarray | None = None,
+    ends: bool = False,
 ) -> Scaler:
     """The scaling, kinds and rules of the training part, with what --rule, --rules, --kind, --log
-    and --bounds say.
+    and --bounds say. With `ends` it is NaN after the end of each sequence.
 
     `gaps_D` [D] says which columns miss values, in this part or in another; None: in this.
 
@@ -44,6 +45,8 @@ def fit(
       DataError: a column cannot be what is asked, or breaks a rule.
       UsageError: what is asked contradicts itself.
     """
+    there_NT = lengths.there(train_NTD) if ends else None
+    train_NTD = lengths.filled(train_NTD) if ends else train_NTD
     limits_D = bounds.of_columns(config.log, config.bounds, names)
     asked_D = asked_of(names, config, form)
     limited = {
@@ -54,12 +57,13 @@ def fit(
     if gaps_D is None:
         gaps_D = np.isnan(train_NTD).any(axis=(0, 1))
     rules = rules_of(train_NTD, names, config, form, limited, gaps_D)
-    once_NT = kinds.once(train_NTD)
+    once_NT = kinds.once(train_NTD) if there_NT is None else there_NT
     if not rules:
         words = _words(form)
         found = kinds.find(train_NTD, asked_D, words, names, once_NT, gaps_D.tolist())
         of_columns = _found_limits(train_NTD, found, limits_D, asked_D, once_NT)
-        return Scaler.fit(train_NTD, of_columns, _fenced(train_NTD, found, of_columns, once_NT))
+        fenced = _fenced(train_NTD, found, of_columns, once_NT)
+        return Scaler.fit(train_NTD, of_columns, fenced, there_NT=there_NT)
     y_NTE = rules.forward(train_NTD)
     source, inner = rules.source_E, rules.inner_names
     for d, limits in enumerate(limits_D):
@@ -90,7 +94,8 @@ def fit(
     )
     asked_E = _take(asked_D, source, None)
     limits_E = _found_limits(y_NTE, found, limits_E, asked_E, once_NT)
-    return Scaler.fit(train_NTD, limits_E, _fenced(y_NTE, found, limits_E, once_NT), rules)
+    fenced = _fenced(y_NTE, found, limits_E, once_NT)
+    return Scaler.fit(train_NTD, limits_E, fenced, rules, there_NT)
 
 
 def asked_of(

@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 
 from seqgan_jax.config import DataConfig
-from seqgan_jax.data import arrays, categories, evidence, intervals, layout, missing, windows
+from seqgan_jax.data import (
+    arrays,
+    categories,
+    evidence,
+    intervals,
+    layout,
+    lengths,
+    missing,
+    windows,
+)
 from seqgan_jax.data import times as clock
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.evidence import Wanted
@@ -123,7 +132,7 @@ def of_array(x: np.ndarray, names: Sequence[str], shown: str) -> History:
             f"{shown}: has shape {list(x.shape)}, and the model was trained on {features} "
             f"column{'s' * (features > 1)} ({', '.join(names)}). Give [N, P, {features}]."
         )
-    return of_arrays(list(x), names, shown)
+    return of_arrays(lengths.cut(x), names, shown)
 
 
 def of_arrays(
@@ -135,16 +144,16 @@ def of_arrays(
     notes: Sequence[str] = (),
 ) -> History:
     """Of arrays [P, D] of any lengths."""
-    lengths = np.array([len(x) for x in parts])
-    if len(parts) == 0 or lengths.min() == 0 or parts[0].shape[1] != len(names):
+    steps_N = np.array([len(x) for x in parts])
+    if len(parts) == 0 or steps_N.min() == 0 or parts[0].shape[1] != len(names):
         raise DataError(
             f"{shown}: sequences of shape {list(parts[0].shape) if len(parts) else []}, and at "
             f"least one step of {len(names)} columns is wanted of each. Correct it."
         )
-    found = np.empty((len(parts), int(lengths.max()), len(names)))
+    found = np.empty((len(parts), int(steps_N.max()), len(names)))
     for x_PD, x in zip(found, parts, strict=True):
         x_PD[: len(x)], x_PD[len(x) :] = x, x[-1]
-    return History(found, Ends(ids or {}, lengths, last_N), shown, tuple(notes))
+    return History(found, Ends(ids or {}, steps_N, last_N), shown, tuple(notes))
 
 
 def of_table(
@@ -161,7 +170,8 @@ def of_table(
                 f"{len(names)} columns: a line has steps x {len(names)} numbers. Correct it."
             )
         x_NPD = x_NW.reshape(len(x_NW), -1, len(names))
-        return _complete(of_arrays(list(x_NPD), names, table.shown), names, settings, None)
+        parts = lengths.cut(x_NPD) if settings.missing == "error" else list(x_NPD)
+        return _complete(of_arrays(parts, names, table.shown), names, settings, None)
     ids = tuple(each.name for each in form.ids)
     times = time_parts(form) if form.time else ()
     gone = [name for name in (*ids, *times, *names) if name not in table.names]

@@ -20,6 +20,7 @@ from seqgan_jax.data import (
     encoding,
     evidence,
     layout,
+    lengths,
     missing,
     statics,
     tables,
@@ -27,7 +28,6 @@ from seqgan_jax.data import (
     windows,
 )
 from seqgan_jax.data import times as clock
-from seqgan_jax.data.columns import ends_of
 from seqgan_jax.data.evidence import Reading, Wanted
 from seqgan_jax.data.files import printable
 from seqgan_jax.data.form import ColumnForm, Form, TimeForm
@@ -37,7 +37,7 @@ from seqgan_jax.data.windows import Cut
 from seqgan_jax.errors import DataError, UsageError
 
 UNKNOWN = "unknown"
-LONG = 200  # steps of a sequence of which windows are proposed
+LONG, LONG_WITH_ENDS = 200, 1000  # steps of a sequence of which windows are proposed
 READ = layout.READING - {"data", "num_sequences", "memory", "buffer"}
 LEARN = {"log", "bounds", "kind", "static", "rule", "rules"}
 OTHER = {item.name for item in dataclasses.fields(DataConfig)} - READ - LEARN
@@ -142,7 +142,7 @@ def inspect(
         table = tables.of_frame(frame, "frame", "x", data.missing_values)
         found = _of_table(table, data, "x")
     else:
-        array = arrays.as_array(x, may_miss=True, may_be_flat=True)
+        array = arrays.as_array(layout.one_array(x), may_miss=True, may_be_flat=True)
 
         def read(changes: dict[str, Any]) -> Sequences:
             given = frozenset(settings) & layout.OF_TABLES
@@ -192,7 +192,7 @@ def _of_sequences(
     """What is in an array, which holds sequences unless the reader asks."""
     changes: dict[str, Any] = {}
     questions, learned = [], _NOTHING
-    if x_NTD is not None and settings.missing == "error" and np.isnan(x_NTD).any():
+    if x_NTD is not None and settings.missing == "error" and _misses(x_NTD):
         questions.append(_about_missing(float(np.isnan(x_NTD).mean())))
         changes["missing"] = "model"
     try:
@@ -205,6 +205,10 @@ def _of_sequences(
             source, UNKNOWN, None, None, None, (), columns, tuple(shape), tuple(questions), ""
         )
     whole = found.x_NTD if x_NTD is None else x_NTD
+    steps: int | tuple[int, int] = whole.shape[1]
+    if found.ends:
+        steps_N = lengths.of(whole)
+        steps = int(steps_N.min()), int(steps_N.max())
     form, command = found.form, _command(source, settings, changes)
     if settings.data is None or not layout.open_stream(settings):
         try:
@@ -216,7 +220,7 @@ def _of_sequences(
         source,
         form.layout if form else "rows",
         len(whole),
-        whole.shape[1],
+        steps,
         None,
         tuple(each.name for each in form.ids) if form else (),
         windows.described(whole, found.names),
@@ -225,6 +229,11 @@ def _of_sequences(
         command,
         *learned,
     )
+
+
+def _misses(x_NTD: np.ndarray) -> bool:
+    """Whether there are NaN that are not after ends."""
+    return bool(np.isnan(x_NTD).any()) and lengths.ends_in_nothing(x_NTD) is None
 
 
 def _names(x_NTD: np.ndarray) -> tuple[str, ...]:
@@ -239,10 +248,11 @@ _NOTHING: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 def _learned(sequences: Sequences, settings: DataConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """How each column is learned, and the rules; raises as training does."""
     sequences.check(bounds.of_columns(settings.log, settings.bounds, sequences.names))
-    statics.check(sequences, encoding.asked_of(sequences.names, settings, sequences.form))
+    statics.check(sequences.filled, encoding.asked_of(sequences.names, settings, sequences.form))
     train_NTD = split(sequences).train_NTD
-    gaps_D = np.isnan(sequences.x_NTD).any(axis=(0, 1))
-    scaler = encoding.fit(train_NTD, sequences.names, settings, sequences.form, gaps_D)
+    gaps_D = np.isnan(sequences.filled.x_NTD).any(axis=(0, 1))
+    names, form = sequences.names, sequences.form
+    scaler = encoding.fit(train_NTD, names, settings, form, gaps_D, sequences.ends)
     words = (scaler.described(d) or "continuous" for d in range(len(sequences.names)))
     return tuple(words), tuple(map(str, scaler.rules.rules)) if scaler.rules else ()
 
@@ -297,6 +307,7 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         try:
             found, window = _proposed(table, reading, seen, dataclasses.replace(cut, **changes))
             learned = _learned(found, settings)
+            seen = dataclasses.replace(seen, notes=(*seen.notes, *_of_ends(found)))
             known = ", ".join((*found.given.cycles, *found.given.names)) if found.given else ""
             changes |= {} if window is None else {"window": window}
         except DataError as error:
@@ -309,12 +320,11 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         described = windows.described(x_NTD, _names(x_NTD))
     else:
         described = windows.columns_of([table.columns[d] for d in reading.learned])
-    lengths = seen.lengths
-    least, most = int(lengths.min()), int(lengths.max())
+    least, most = int(seen.lengths.min()), int(seen.lengths.max())
     return Inspection(
         source=source,
         layout=reading.layout,
-        sequences=len(lengths),
+        sequences=len(seen.lengths),
         steps=least if least == most else (least, most),
         time=seen.time,
         ids=tuple(table.names[d] for d in reading.ids),
@@ -341,13 +351,13 @@ class _Seen:
 
 def _rows(x_NW: np.ndarray, cut: Cut) -> _Seen:
     """Of lines that are sequences, which may end in nothing."""
-    lengths = ends_of(np.isnan(x_NW))
-    inside = np.arange(x_NW.shape[1]) < lengths[:, None]
-    is_padded = lengths.min() > 0 and not np.isnan(x_NW[inside]).any()
+    steps_N = lengths.ends_of(np.isnan(x_NW))
+    inside = np.arange(x_NW.shape[1]) < steps_N[:, None]
+    is_padded = steps_N.min() > 0 and not np.isnan(x_NW[inside]).any()
     if not is_padded:
-        lengths = np.full(len(x_NW), x_NW.shape[1])
-    lengths = lengths // cut.features
-    return _Seen(lengths, lengths, 0.0 if is_padded else float(np.isnan(x_NW).mean()))
+        steps_N = np.full(len(x_NW), x_NW.shape[1])
+    steps_N = steps_N // cut.features
+    return _Seen(steps_N, steps_N, 0.0 if is_padded else float(np.isnan(x_NW).mean()))
 
 
 def _steps(table: Table, reading: Reading, cut: Cut, x_LD: np.ndarray) -> _Seen:
@@ -358,11 +368,11 @@ def _steps(table: Table, reading: Reading, cut: Cut, x_LD: np.ndarray) -> _Seen:
         ordered = windows.in_order(
             table, reading, dataclasses.replace(cut, duplicates="first"), x_LD
         )
-    lengths = np.bincount(ordered.code_L)
+    steps_N = np.bincount(ordered.code_L)
     pieces = np.array([b - a for a, b in ordered.pieces])
     missing = float(np.isnan(x_LD).mean()) if x_LD.size else 0.0
     if reading.times is None or ordered.steps is None:
-        return _Seen(lengths, pieces, missing, None, tuple(ordered.notes))
+        return _Seen(steps_N, pieces, missing, None, tuple(ordered.notes))
     ticks = reading.times.ticks
     time = {
         "name": reading.times.name,
@@ -370,22 +380,22 @@ def _steps(table: Table, reading: Reading, cut: Cut, x_LD: np.ndarray) -> _Seen:
         "step": ordered.steps.words,
         "start": windows.show(reading.times, ticks.min()),
         "end": windows.show(reading.times, ticks.max()),
-        "gaps": len(pieces) - len(lengths),
+        "gaps": len(pieces) - len(steps_N),
     }
     notes = tuple(note for note in ordered.notes if not note.startswith("time step "))
-    return _Seen(lengths, pieces, missing, time, notes)
+    return _Seen(steps_N, pieces, missing, time, notes)
 
 
 def _proposed(
     table: Table, reading: Reading, seen: _Seen, cut: Cut
 ) -> tuple[Sequences, int | None]:
-    """The sequences to train on, and their window: None where whole ones are of one length and
-    enough.
+    """The sequences to train on, and their window: None where whole ones are enough.
 
     Raises DataError where there is none that can be trained on.
     """
-    is_whole = len(seen.pieces) == len(seen.lengths) and np.ptp(seen.lengths) == 0
-    is_series = reading.layout == "series"
+    is_whole = len(seen.pieces) == len(seen.lengths)
+    is_series, unequal = reading.layout == "series", bool(np.ptp(seen.lengths))
+    most = LONG_WITH_ENDS if unequal else LONG
     enough = len(seen.lengths) >= MIN_SEQUENCES
     longest = windows.WINDOW
     if not is_series and seen.lengths.min() >= SHORTEST:
@@ -393,8 +403,8 @@ def _proposed(
     sizes: list[int | None] = list(range(longest, SHORTEST - 1, -1))
     if cut.window is not None:
         sizes = [cut.window]
-    elif not is_series and is_whole and (seen.lengths[0] <= LONG if enough else not sizes):
-        sizes = [None]
+    elif not is_series and is_whole and (seen.lengths.max() <= most if enough else not sizes):
+        sizes = [None, *(sizes if unequal else [])]
     first: DataError | None = None
     for size in sizes:
         try:
@@ -405,6 +415,10 @@ def _proposed(
         else:
             return found, size
     raise first or DataError(f"{table.shown}: no window can be cut.")
+
+
+def _of_ends(found: Sequences) -> tuple[str, ...]:
+    return (lengths.note(lengths.of(found.x_NTD)),) if found.ends else ()
 
 
 def _about_missing(share: float) -> str:

@@ -191,12 +191,15 @@ class Kind:
             return dataclasses.replace(self, low=low, high=high, levels=levels, weights=weights)
         return dataclasses.replace(self, sloped=False)  # not straight where it is mapped
 
-    def rest(self, x_NT: np.ndarray) -> np.ndarray:
+    def rest(self, x_NT: np.ndarray, there_NT: np.ndarray | None = None) -> np.ndarray:
         """The values that are no atom and not as before; all where these do not vary.
 
-        Of a column with gaps those that are there.
+        Of a column with gaps those that are there; of the steps `there_NT`, bool, where some come
+        after an end.
         """
-        is_value = ~np.isnan(x_NT) if self.missing else np.ones(x_NT.shape, bool)
+        is_value = np.ones(x_NT.shape, bool) if there_NT is None else there_NT
+        if self.missing:
+            is_value = is_value & ~np.isnan(x_NT)
         if not (self.atoms or self.held):
             return x_NT[is_value]
         there = is_value & ~np.isin(x_NT, self.atoms)
@@ -253,3 +256,6 @@ def _is_like(value: Any, usual: Any, name: str) -> bool:
             isinstance(value, list) and len(value) <= grids.MOST_LEVELS and all(map(is_one, value))
         )
     return is_real(value) if isinstance(usual, float) else type(value) is type(usual)
+
+
+END = Kind(CATEGORICAL, (0.0, 1.0), (1.0, 1.0), words=True)  # go on; this is the last step

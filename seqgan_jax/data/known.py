@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from seqgan_jax.data import categories
+from seqgan_jax.data import categories, lengths
 from seqgan_jax.data import times as clock
 from seqgan_jax.data.form import LONGEST
 from seqgan_jax.data.tables import Table
@@ -119,6 +119,8 @@ class Known:
       mean, scale: of numbers in the training part; 0 and 1 of words.
       starts: first times of training sequences, seconds since 1970 UTC: where samples may start.
       rows: the columns of the same sequences, [R][T][C]; () without columns.
+      hazard: of an end at each age [T], see `lengths.hazard`; () where sequences have none.
+      in_choices: the linear part of choices reads it, too; not in models of version 1.
     """
 
     cycles: tuple[str, ...]
@@ -130,9 +132,11 @@ class Known:
     scale: tuple[float, ...]
     starts: tuple[float, ...]
     rows: tuple[tuple[tuple[float, ...], ...], ...]
+    hazard: tuple[float, ...] = ()
+    in_choices: bool = False
 
     @classmethod
-    def fit(cls, train: Given) -> Self:
+    def fit(cls, train: Given, hazard: tuple[float, ...] = ()) -> Self:
         """Means and scales of the training part, and the sequences of it that are kept."""
         columns = train.columns_NTC
         number, length, width = columns.shape
@@ -151,6 +155,8 @@ class Known:
             tuple(np.where(numeric & (scale > 0), scale, 1.0).tolist()),
             () if some.seconds_NT is None else tuple(some.seconds_NT[:, 0].tolist()),
             _tuples(some.columns_NTC) if width else (),
+            hazard,
+            True,
         )
 
     @property
@@ -158,6 +164,11 @@ class Known:
         """W."""
         nothing = np.zeros((1, 1))
         return self.read(nothing, np.zeros((1, 1, len(self.names)))).shape[-1]
+
+    @property
+    def asks(self) -> bool:
+        """Whether anything but the age of a sequence is known."""
+        return bool(self.cycles or self.names)
 
     @property
     def number_kept(self) -> int:
@@ -203,7 +214,8 @@ class Known:
         """What policy and discriminator read, [N, T, W] float32; words are one-hot.
 
         Of columns also what they were the step before (at the first step, what they are): where a
-        promotion ends, a value falls by as much as it rose.
+        promotion ends, a value falls by as much as it rose. Last the age, as share of the longest,
+        and the log odds of an end at it.
         """
         parts = []
         if self.cycles and seconds_NT is not None:
@@ -216,6 +228,11 @@ class Known:
                     parts.append((values[..., None] == np.arange(len(words))).astype(float))
                 else:
                     parts.append(((values - self.mean[c]) / self.scale[c])[..., None])
+        if self.hazard:
+            steps = np.minimum(np.arange(columns_NTC.shape[1]), len(self.hazard) - 1)
+            odds = lengths.log_odds(np.array(self.hazard))[steps]
+            of_age = np.stack([(steps + 1) / len(self.hazard), odds], axis=-1)
+            parts.append(np.broadcast_to(of_age, (*columns_NTC.shape[:2], 2)))
         return np.concatenate(parts, axis=-1).astype(np.float32)
 
     def of(self, given: Given) -> np.ndarray:
@@ -223,8 +240,9 @@ class Known:
         return self.read(given.seconds_NT, given.columns_NTC)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists, numbers and texts."""
-        return dataclasses.asdict(self)
+        """Plain lists, numbers and texts; what a model of version 1 has, where it has no more."""
+        stored = dataclasses.asdict(self)
+        return {k: v for k, v in stored.items() if k not in ("hazard", "in_choices") or v}
 
     @classmethod
     def from_json(cls, stored: Any) -> Self:
@@ -245,6 +263,8 @@ class Known:
                 tuple(map(float, stored["scale"])),
                 tuple(map(float, stored["starts"])),
                 tuple(tuple(tuple(map(float, c)) for c in t) for t in stored["rows"]),
+                tuple(map(float, stored.get("hazard", ()))),
+                stored.get("in_choices", False) is True,
             )
             columns = {len(found.names), len(found.words), len(found.mean), len(found.scale)}
             right = (
@@ -253,6 +273,7 @@ class Known:
                 len(set(found.cycles)) == len(found.cycles) <= MOST_CYCLES,
                 max(columns) + len(found.starts) + len(found.rows) <= LONGEST,
                 len({np.shape(row) for row in found.rows}) <= 1,
+                len(found.hazard) <= LONGEST and all(0 < h < 1 for h in found.hazard),
                 all(np.isfinite(value) for value in (*found.mean, *found.starts, found.step)),
                 all(np.isfinite(value) and value > 0 for value in found.scale),
             )
@@ -261,6 +282,11 @@ class Known:
         if not all(right):
             raise ValueError("what is known in advance is damaged")
         return found
+
+
+def nothing(number: int, length: int) -> Given:
+    """Nothing that is known of so many sequences but their age."""
+    return Given(None, np.zeros((number, length, 0)))
 
 
 def _tuples(values: np.ndarray) -> tuple[Any, ...]:

@@ -13,7 +13,16 @@ from typing import Any, Literal
 import numpy as np
 
 from seqgan_jax.config import DataConfig
-from seqgan_jax.data import arrays, categories, evidence, sequences, shards, texts, windows
+from seqgan_jax.data import (
+    arrays,
+    categories,
+    evidence,
+    lengths,
+    sequences,
+    shards,
+    texts,
+    windows,
+)
 from seqgan_jax.data import missing as gaps
 from seqgan_jax.data.evidence import Wanted
 from seqgan_jax.data.files import printable
@@ -243,8 +252,18 @@ def _of_folder(paths: tuple[Path, ...], wanted: Wanted, cut: Cut, source: str) -
     return dataclasses.replace(found, source=source)
 
 
-def _of_array(x_NTD: np.ndarray, wanted: Wanted, cut: Cut, source: str, shown: str) -> Sequences:
-    """Sequences [N, T, D] of an array, or of the long series [L, D] that it holds."""
+def _of_array(
+    x_NTD: np.ndarray,
+    wanted: Wanted,
+    cut: Cut,
+    source: str,
+    shown: str,
+    steps_N: np.ndarray | None = None,
+) -> Sequences:
+    """Sequences [N, T, D] of an array, or of the long series [L, D] that it holds.
+
+    `steps_N`: their lengths, where they are known to be unequal; NaN after their ends.
+    """
     _only_series(wanted, shown)
     if cut.missing_values:
         raise UsageError(
@@ -256,6 +275,10 @@ def _of_array(x_NTD: np.ndarray, wanted: Wanted, cut: Cut, source: str, shown: s
             f"--layout long has no meaning for {printable(shown)}: an array has no column that "
             "names a sequence. Give a DataFrame or a table."
         )
+    if steps_N is None and np.isnan(x_NTD[:, -1]).any():
+        steps_N = lengths.ends_in_nothing(x_NTD)
+    if steps_N is not None:
+        wanted = dataclasses.replace(wanted, layout="rows")
     n, steps, num_features = x_NTD.shape
     is_flat = num_features == 1
     if wanted.layout == "auto" and is_flat and evidence.asks_for_series(x_NTD[..., 0]):
@@ -286,7 +309,7 @@ def _of_array(x_NTD: np.ndarray, wanted: Wanted, cut: Cut, source: str, shown: s
     if steps == 1 and num_features > 1:
         remedy = "If it is [N, 1, T], take its one channel: x[:, 0]. " + remedy
     names = default_names(num_features)
-    found = windows.of_array(x_NTD, printable(shown), names, cut, remedy=remedy)
+    found = windows.of_array(x_NTD, printable(shown), names, cut, steps_N, remedy)
     form = Form(source, "rows", windows.described(x_NTD, names), names, (), None, (), "", ".")
     return dataclasses.replace(found, source=shown, form=form)
 
@@ -345,6 +368,8 @@ def from_python(
     times = (
         tuple(settings.time) if time is None else (time,) if isinstance(time, str) else tuple(time)
     )
+    if not ids and _is_ragged(x) and all(hasattr(each, "iloc") for each in x):
+        ids = ("sequence",)  # which `frame_of` numbers
     wanted = Wanted(
         settings.layout,
         ids,
@@ -380,14 +405,17 @@ def from_python(
             f"x is a path, {printable(os.fspath(x))!r}, and values are wanted. Give what is in it: "
             "pandas.read_csv(path) or numpy.load(path); or train from the command line: --data."
         )
-    array = arrays.as_array(_one_array(x), may_miss=cut.missing != "error", may_be_flat=True)
+    steps_N = np.array([len(each) for each in x]) if _is_ragged(x) else None
+    may_miss = cut.missing != "error" or steps_N is not None
+    array = arrays.as_array(one_array(x), may_miss=may_miss, may_be_flat=True)
     if array.ndim == 1:
         if wanted.layout not in ("auto", "series"):
             raise UsageError(f"layout={wanted.layout!r} has no meaning for [L], one long series.")
         wanted, array = dataclasses.replace(wanted, layout="series"), array[:, None, None]
-    if np.ndim(x) == 3 and array.shape[2] == 1 and wanted.layout == "auto":
+    if steps_N is None and np.ndim(x) == 3 and array.shape[2] == 1 and wanted.layout == "auto":
         wanted = dataclasses.replace(wanted, layout="rows")  # [N, T, 1] is said, not seen
-    return dataclasses.replace(_of_array(array, wanted, cut, "array", "x"), source="array")
+    found = _of_array(array, wanted, cut, "array", "x", steps_N)
+    return dataclasses.replace(found, source="array")
 
 
 def as_sequences(x: Any, like: Form | None = None) -> Sequences:
@@ -440,15 +468,22 @@ def _counts(frame: Any) -> bool:
     return isinstance(frame.index, pd.RangeIndex)
 
 
-def _one_array(x: Any) -> Any:
-    """x, or an error in words for what numpy would misread."""
+def one_array(x: Any) -> Any:
+    """x, or an error in words for what numpy would misread; NaN after the ends of a list's."""
     if hasattr(x, "__next__"):
         raise DataError(f"x is a {type(x).__name__}, which can be read once. Give list(x).")
-    if isinstance(x, list | tuple) and x and all(np.ndim(each) for each in x):
-        lengths = np.array([len(each) for each in x])
-        if lengths.min() != lengths.max():
-            raise windows.unequal("x", lengths, "arrays of unequal length")
-    return x
+    if not _is_ragged(x):
+        return x
+    parts = [arrays.as_array(np.asarray(each)[None], "x") for each in x]
+    if len({part.shape[2] for part in parts}) > 1:
+        raise DataError("x: arrays [T, D] of different numbers of columns D. Give all the same.")
+    return lengths.padded([part[0] for part in parts])
+
+
+def _is_ragged(x: Any) -> bool:
+    """Whether x is a list of arrays of unequal length, one a sequence."""
+    is_list = isinstance(x, list | tuple) and x and all(np.ndim(each) for each in x)
+    return bool(is_list and len({len(each) for each in x}) > 1)
 
 
 # ------------------------------------------------------------------ streams and simulators

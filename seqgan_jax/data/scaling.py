@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from seqgan_jax.data import lengths
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.intervals import Interval, is_real
-from seqgan_jax.data.kind import CONTINUOUS, GAP, Kind
+from seqgan_jax.data.kind import CONTINUOUS, END, GAP, Kind
 from seqgan_jax.data.missing import first_there
 from seqgan_jax.data.rules import Rules
 from seqgan_jax.errors import CheckpointError, DataError, UsageError
@@ -43,6 +44,9 @@ class Scaler:
     What is constant in each sequence comes first in z: all else is learned given it, so that a
     policy that is told its values samples from the exact conditional law.
 
+    Where sequences end (`ends`), x is NaN after their last step; z is 0 there, and has one more
+    column, the last: 1 at that step, else 0.
+
     Args:
       shift_K: means of y, of the kept columns.
       scale_K: standard deviations of y, above 0.
@@ -52,6 +56,7 @@ class Scaler:
       interval_K: bounds of each kept column.
       kinds_K: kind of each kept column.
       rules: None where there are none.
+      ends: sequences have ends of their own.
 
     >>> scaler = Scaler.fit(np.arange(12.0).reshape(3, 4, 1) * [[[1, 2, 0, 1]]])
     >>> scaler.kept_K, scaler.source_D
@@ -66,6 +71,7 @@ class Scaler:
     interval_K: tuple[Interval, ...]
     kinds_K: tuple[Kind, ...]
     rules: Rules | None = None
+    ends: bool = False
 
     @classmethod
     def fit(
@@ -74,6 +80,7 @@ class Scaler:
         limits_D: Sequence[Limits | None] = (),
         kinds_D: Sequence[Kind] | None = None,
         rules: Rules | None = None,
+        there_NT: np.ndarray | None = None,
     ) -> "Scaler":
         """The scaling of these data, usually the training part.
 
@@ -81,7 +88,8 @@ class Scaler:
         (`intervals.check`). A column that equals others has the limits of any of them. Bounds of a
         grid are its ends, and a grid or numbers that are categories are a density under --log.
         `limits_D` and `kinds_D` (`kinds.find`; None: all are densities) are of the columns that
-        `rules` make.
+        `rules` make. Where sequences end, `there_NT` says which steps are not after that; what is
+        there of `x_NTD` is then `lengths.filled`.
 
         Raises:
           DataError: every column is constant, or one varies too little for its size.
@@ -112,7 +120,7 @@ class Scaler:
             limits = _only(limits_D, said)
             kind = kind.limited(limits, d) if limits else kind
             kinds.append(kind)
-            rest = kind.rest(y_NTE[..., d])
+            rest = kind.rest(y_NTE[..., d], there_NT)
             bounded = kind.name == CONTINUOUS
             intervals.append(Interval.fit(rest, limits) if bounded else Interval())
             y = _trimmed(intervals[-1].forward(rest), kind)
@@ -141,6 +149,7 @@ class Scaler:
             tuple(intervals[k] for k in order),
             tuple(kinds[k] for k in order),
             rules,
+            there_NT is not None,
         )
 
     @property
@@ -158,12 +167,27 @@ class Scaler:
         return tuple(d in own for d in range(self.num_columns))
 
     @property
+    def inner_kinds(self) -> tuple[Kind, ...]:
+        """The kinds of the columns of z."""
+        return (*self.kinds_K, END) if self.ends else self.kinds_K
+
+    @property
+    def num_inner(self) -> int:
+        """How many columns z has."""
+        return len(self.kept_K) + self.ends
+
+    @property
+    def end(self) -> int | None:
+        """The column of z that says which step is the last; None where there is none."""
+        return len(self.kept_K) if self.ends else None
+
+    @property
     def num_static(self) -> int:
         """How many kept columns are constant in each sequence: the first ones."""
         return sum(kind.static for kind in self.kinds_K)
 
-    def transform(self, x_NTD: np.ndarray) -> np.ndarray:
-        """z [N, T, K] float64, GAP where a value is missing.
+    def transform(self, x_NTD: np.ndarray, going_on: bool = False) -> np.ndarray:
+        """z [N, T, K] float64, GAP where a value is missing. With `going_on` no step is a last one.
 
         What constant columns and copies hold is ignored, and values outside bounds count as on
         them (see `matches`), as those do beyond the ends of a density.
@@ -186,11 +210,20 @@ class Scaler:
         z: np.ndarray = (y - self.shift_K) / self.scale_K
         for k, gap in gaps:
             z[gap, k] = GAP
-        return z
+        if not self.ends:
+            return z
+        lengths_N = lengths.of(x_NTD)
+        z[~lengths.there(x_NTD)] = 0.0
+        is_last = np.arange(z.shape[1]) == lengths_N[:, None] - 1
+        return np.concatenate([z, (is_last & (not going_on))[..., None]], axis=-1)
 
     def inverse(self, z_NTK: np.ndarray) -> np.ndarray:
         """x [N, T, D] float64 in units of the data, constants and copies in their places."""
         z = np.asarray(z_NTK, np.float64)
+        if self.ends:
+            x_NTD = dataclasses.replace(self, ends=False).inverse(z[..., :-1])
+            x_NTD[_after(z[..., -1])] = np.nan
+            return x_NTD
         x = z * self.scale_K + self.shift_K
         for k, (interval, kind) in enumerate(zip(self.interval_K, self.kinds_K, strict=True)):
             if not interval.free:
@@ -215,11 +248,15 @@ class Scaler:
         return self.rules.inverse(y_NTE) if self.rules else y_NTE
 
     def continued(self, z_NTK: np.ndarray, last_ND: np.ndarray) -> np.ndarray:
-        """`inverse` of the T steps after a given one, x [N, T, D] float64.
+        """`inverse` of the T steps after a given one, x [N, T, D] float64; NaN after an end.
 
         What is constant in a sequence is what it was, and what increases by a rule goes on from
         there, exactly.
         """
+        if self.ends:
+            x_NTD = dataclasses.replace(self, ends=False).continued(z_NTK[..., :-1], last_ND)
+            x_NTD[_after(z_NTK[..., -1])] = np.nan
+            return x_NTD
         y_NTE = dataclasses.replace(self, rules=None).inverse(z_NTK)
         last_N1E = self._ruled(last_ND[:, None])
         for e, k in enumerate(self.source_D):
@@ -231,11 +268,16 @@ class Scaler:
         return self.rules.inverse(np.concatenate([last_N1E, y_NTE], axis=1))[:, 1:]
 
     def scaled(self, k: int, y: np.ndarray) -> np.ndarray:
-        """z of values of a kept column, inf for the end that a density does not have."""
+        """z of values of a kept column, inf for the end that a density does not have; or of the
+        end."""
+        if k == self.end:
+            return y
         return self.affine(k, self.kinds_K[k].position(self.interval_K[k].forward(y)))
 
     def affine(self, k: int, y: np.ndarray) -> np.ndarray:
         """z of positions of a kept column, see `Kind.position`."""
+        if k == self.end:
+            return y
         found: np.ndarray = (y - self.shift_K[k]) / self.scale_K[k]
         return found
 
@@ -245,6 +287,8 @@ class Scaler:
         Raises:
           DataError: another number of columns than was fitted.
         """
+        if self.ends:
+            return self.log_derivative(x_NTD).sum(axis=(1, 2))
         x = self._kept(x_NTD)
         constant = -x.shape[1] * math.fsum(math.log(s) for s in self.scale_K)
         total = np.full(len(x), constant)
@@ -268,6 +312,9 @@ class Scaler:
                 y[gap, k] = 0.0
             else:
                 y[..., k] = 0.0
+        if self.ends:
+            y[~lengths.there(x_NTD)] = 0.0
+            y = np.concatenate([y, np.zeros((*y.shape[:2], 1))], axis=-1)
         return y
 
     def matches(self, x_NTD: np.ndarray) -> np.ndarray:
@@ -277,6 +324,7 @@ class Scaler:
 
         Where they are not, the density of the sequence is zero.
         """
+        x_NTD = lengths.filled(x_NTD) if self.ends else x_NTD
         x = self._ruled(x_NTD)
         good = np.ones(len(x), bool)
         if self.rules:
@@ -331,7 +379,8 @@ class Scaler:
         return self._ruled(x_NTD)[..., list(self.kept_K)]
 
     def _ruled(self, x_NTD: np.ndarray) -> np.ndarray:
-        """What the rules make of the data, [N, T, E] float64."""
+        """What the rules make of the data, [N, T, E] float64; the last step after an end."""
+        x_NTD = lengths.filled(x_NTD) if self.ends and x_NTD.ndim == 3 else x_NTD
         y_NTE = self.rules.forward(x_NTD) if self.rules else x_NTD
         if y_NTE.ndim != 3 or y_NTE.shape[-1] != len(self.source_D):
             raise DataError(
@@ -345,7 +394,7 @@ class Scaler:
 
         "bounds" is there where a column has some: null, or low, high, below, above with null for
         infinite; "kinds" where one is no plain density: null, or `Kind.to_json`; "rules" where
-        there are some.
+        there are some; "ends" where sequences end.
         """
         stored: dict[str, Any] = {
             "shift": self.shift_K.tolist(),
@@ -360,6 +409,8 @@ class Scaler:
             stored["kinds"] = [None if kind.plain else kind.to_json() for kind in self.kinds_K]
         if self.rules:
             stored["rules"] = self.rules.to_json()
+        if self.ends:
+            stored["ends"] = True
         return stored
 
     @classmethod
@@ -385,7 +436,14 @@ class Scaler:
             tuple(map(Interval.from_json, stored.get("bounds", none))),
             tuple(map(_stored_kind, stored.get("kinds", none))),
             Rules.from_json(stored["rules"]) if "rules" in stored else None,
+            bool(stored.get("ends", False)),
         )
+
+
+def _after(is_last_NT: np.ndarray) -> np.ndarray:
+    """Which steps come after one that is the last, bool [N, T]."""
+    is_last = is_last_NT > 0.5
+    return np.cumsum(is_last, axis=1) > is_last
 
 
 def _only(limits_D: Sequence[Limits | None], said: Sequence[int]) -> Limits | None:
@@ -419,8 +477,11 @@ def _stored_kind(stored: Any) -> Kind:
 def _problem_with(stored: Any) -> str:
     """What is wrong with a stored scaling, "" where nothing is."""
     names = ("shift", "scale", "source", "constant", "kept")
-    if not isinstance(stored, dict) or set(stored) - {"bounds", "kinds", "rules"} != set(names):
+    optional = {"bounds", "kinds", "rules", "ends"}
+    if not isinstance(stored, dict) or set(stored) - optional != set(names):
         return f"it must have the entries {', '.join(names)} and no other"
+    if stored.get("ends", True) is not True:
+        return "ends must be true, or not there"
     if not all(isinstance(stored[name], list) for name in names):
         return "every entry must be a list"
     shift, scale, source, constant, kept = (stored[name] for name in names)

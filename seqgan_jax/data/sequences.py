@@ -1,4 +1,4 @@
-"""Sequences of equal length with where they come from, and their split into three parts.
+"""Sequences with where they come from, and their split into three parts.
 
 Shapes: N sequences, T steps of a sequence, D columns of the data.
 """
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from seqgan_jax.data import intervals, overlap
+from seqgan_jax.data import intervals, lengths, overlap
 from seqgan_jax.data import missing as gaps
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.files import printable
@@ -20,11 +20,12 @@ from seqgan_jax.errors import DataError, UsageError
 
 MIN_SEQUENCES = 20
 MIN_STEPS = 2
+VERY_UNEQUAL = 20  # times the median length
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sequences:
-    """Sequences of equal length with where they come from.
+    """Sequences with where they come from.
 
     Args:
       x_NTD: the values, float64, in units of the data; NaN where one is missing.
@@ -36,6 +37,7 @@ class Sequences:
         table turned out to be windows; they are then split by it.
       form: what the input looked like; None for simulators.
       given: what is known of their steps in advance; None where nothing is.
+      ends: they have ends of their own: NaN after them, up to the longest.
     """
 
     x_NTD: np.ndarray
@@ -46,10 +48,23 @@ class Sequences:
     windows: Windows | None = None
     form: Form | None = None
     given: Given | None = None
+    ends: bool = False
+
+    @property
+    def filled(self) -> "Sequences":
+        """The same without NaN: the last step carried on after each end."""
+        return dataclasses.replace(self, x_NTD=lengths.filled(self.x_NTD)) if self.ends else self
+
+    @property
+    def in_words(self) -> str:
+        """How many sequences of how many steps, for people."""
+        if self.ends:
+            return lengths.in_words(lengths.of(self.x_NTD))
+        return f"{len(self.x_NTD):,} sequences of {self.x_NTD.shape[1]} steps"
 
     def check(self, limits_D: Sequence[Limits | None]) -> None:
         """Raise DataError at a value that --log or --bounds does not allow."""
-        intervals.check([(0, self.x_NTD)], limits_D, self.names, self.place)
+        intervals.check([(0, self.filled.x_NTD)], limits_D, self.names, self.place)
 
     def place(self, n: int, t: int, _: int = 0) -> str:
         """Where a value is, for messages."""
@@ -97,6 +112,62 @@ def of_table(
     if windows is not None:
         notes += (f"{windows}: they are split by time, so that no step is in two parts",)
     return Sequences(x, names, source, None, notes, windows)
+
+
+def of_unequal(
+    x_NTD: np.ndarray,
+    source: str,
+    names: tuple[str, ...],
+    missing: Missing = "error",
+    limit: int | None = None,
+    held_D: np.ndarray | None = None,
+) -> Sequences:
+    """Sequences of unequal length, NaN after their ends, with notes; see `of_table`.
+
+    Raises:
+      DataError: too few sequences, a length of one step, or a value that is missing before an end.
+    """
+    shown = printable(source)
+    steps_N, there_NT = lengths.of(x_NTD), lengths.there(x_NTD)
+    notes: tuple[str, ...] = ()
+    if missing != "error":
+        gaps.check_columns(x_NTD[there_NT], names, source)
+        filled = lengths.filled(x_NTD)
+        filled, kept_N, notes = gaps.resolve(filled, missing, source, limit=limit, held_D=held_D)
+        steps_N, there_NT = steps_N[kept_N], there_NT[kept_N]
+        x_NTD = np.where(there_NT[..., None], filled, np.nan)
+    elif np.isnan(x_NTD[there_NT]).any():
+        n, t, d = (int(i) for i in np.argwhere(np.isnan(x_NTD) & there_NT[..., None])[0])
+        raise DataError(
+            f"{shown}, sequence {n + 1}, step {t + 1}: {printable(names[d])} is missing. "
+            f"{gaps.REMEDY}"
+        )
+    short = np.flatnonzero(steps_N < MIN_STEPS)
+    if len(short):
+        raise DataError(
+            f"{shown}: sequence {short[0] + 1} has {steps_N[short[0]]} step (first of "
+            f"{len(short):,} such); at least {MIN_STEPS} are needed. Leave these out."
+        )
+    if len(x_NTD) < MIN_SEQUENCES:
+        longest = f"--window N, at most {steps_N.min()} for all of them"
+        raise DataError(
+            f"{shown}: {lengths.in_words(steps_N)}; at least {MIN_SEQUENCES} sequences are needed, "
+            f"to train on some and hold others out. Add sequences, or cut windows out: {longest}."
+        )
+    x_NTD = lengths.trimmed(x_NTD)
+    copies = len(x_NTD) - overlap.count_distinct(x_NTD)
+    if copies:
+        notes += (f"{copies} of {len(x_NTD)} sequences are exact copies of others",)
+    notes += (lengths.note(steps_N),) * bool(np.ptp(steps_N))
+    ratio = steps_N.max() / np.median(steps_N)
+    if ratio > VERY_UNEQUAL:
+        share = steps_N.sum() / x_NTD.shape[0] / x_NTD.shape[1]
+        notes += (
+            f"the longest has {ratio:.0f} times the usual number of steps, and all are computed as "
+            f"long: {share:.0%} of the work is for steps that are there. Leave the longest out, or "
+            "cut windows",
+        )
+    return Sequences(x_NTD, names, source, None, notes, ends=bool(np.ptp(steps_N)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

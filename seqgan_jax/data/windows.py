@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from seqgan_jax.config import DataConfig
-from seqgan_jax.data import categories, columns, evidence, sequences
+from seqgan_jax.data import categories, columns, evidence, lengths, sequences
 from seqgan_jax.data import missing as gaps
 from seqgan_jax.data import times as clock
 from seqgan_jax.data.evidence import Reading
@@ -69,8 +69,7 @@ def build(table: Table, reading: Reading, cut: Cut) -> Sequences:
     """The sequences of a table that is read as `reading` says.
 
     Raises:
-      DataError: a value that is missing or no number, a time that is there twice, too few steps, or
-        sequences of unequal length without a window.
+      DataError: a value that is missing or no number, a time that is there twice, or too few steps.
       UsageError: a setting that has no meaning for this layout.
     """
     table = categories.with_codes(table, reading.categories)
@@ -95,7 +94,8 @@ def build(table: Table, reading: Reading, cut: Cut) -> Sequences:
         found, starts = _whole(table, reading, cut, ordered, names)
     else:
         found, starts = _cut(table.shown, cut, ordered, names)
-    given = _given(table, reading, ordered, starts, found.x_NTD.shape[1], is_whole)
+    steps_N = lengths.of(found.x_NTD)
+    given = _given(table, reading, ordered, starts, steps_N, found.x_NTD.shape[1], is_whole)
     return dataclasses.replace(found, notes=(*notes, *found.notes), form=form, given=given)
 
 
@@ -104,10 +104,12 @@ def _given(
     reading: Reading,
     ordered: _Steps,
     starts_N: np.ndarray,
+    steps_N: np.ndarray,
     length: int,
     is_whole: bool,
 ) -> Given | None:
-    """What is known in advance of the steps of sequences that begin at these ordered rows.
+    """What is known in advance of the steps of sequences that begin at these ordered rows, and have
+    so many; after its end that of its last step.
 
     The calendar is, where windows are cut from series with regular dates; None where nothing is.
     """
@@ -134,7 +136,9 @@ def _given(
                 "What is known in advance must be there at every step: fill it in, or leave "
                 "it out of --known."
             )
-    rows_NT = ordered.rows_L[starts_N[:, None] + np.arange(length)]
+    rows_NT = ordered.rows_L[
+        starts_N[:, None] + np.minimum(np.arange(length), steps_N[:, None] - 1)
+    ]
     values = np.zeros((*rows_NT.shape, len(columns)))
     for c, column in enumerate(columns):
         values[..., c] = column.values[rows_NT]
@@ -250,10 +254,10 @@ def _rows(table: Table, reading: Reading, cut: Cut, x_NW: np.ndarray) -> Sequenc
     x_NTD = x_NW.reshape(len(x_NW), -1, num_features)
     names = numbered_names(num_features)
     _check_sentinels(table, reading, cut, x_NW)
-    lengths = _lengths(table, cut, x_NTD)
+    steps_N = _steps_of(table, cut, x_NTD)
     dtype = table.columns[reading.learned[0]].dtype
     form = _form(table, reading, described(x_NTD, names, dtype), None)
-    found = of_array(x_NTD, table.shown, names, cut, lengths)
+    found = of_array(x_NTD, table.shown, names, cut, steps_N)
     notes = (*table.notes, *reading.notes, *found.notes)
     return dataclasses.replace(found, notes=notes, form=form)
 
@@ -263,7 +267,7 @@ def of_array(
     source: str,
     names: tuple[str, ...],
     cut: Cut,
-    lengths: np.ndarray | None = None,
+    steps_N: np.ndarray | None = None,
     remedy: str = "One long series: --layout series cuts it into windows.",
 ) -> Sequences:
     """Sequences [N, T, D] as they are, or windows of each where --window is given.
@@ -273,16 +277,18 @@ def of_array(
       source: for messages.
       names: of the D columns.
       cut: how gaps are treated, and windows cut.
-      lengths: of each sequence, where they end in nothing.
+      steps_N: of each sequence, where they end in nothing.
       remedy: where there are too few sequences.
     """
     if cut.window is None:
         if cut.stride > 1:
             raise UsageError("--stride has no meaning without --window here. Leave it out.")
         limit = limit_of(cut)
+        if steps_N is not None:
+            return sequences.of_unequal(x_NTD, source, names, cut.missing, limit)
         return sequences.of_table(x_NTD, source, names, cut.missing, limit, remedy)
     n, steps, num_features = x_NTD.shape
-    kept = np.arange(steps) < (np.full(n, steps) if lengths is None else lengths)[:, None]
+    kept = np.arange(steps) < (np.full(n, steps) if steps_N is None else steps_N)[:, None]
     code, x_LD = np.nonzero(kept)[0], x_NTD[kept]
     breaks = np.flatnonzero(np.r_[True, np.diff(code) != 0])
     ordered = _Steps(x_LD, code, breaks, None, [])
@@ -292,28 +298,20 @@ def of_array(
 
 
 def _is_padded(table: Table, reading: Reading, cut: Cut) -> bool:
-    """Whether lines end in missing values, as sequences of unequal length; refused without
-    --window."""
+    """Whether lines end in missing values, as sequences of unequal length do."""
     values = [table.columns[d].values for d in reading.learned]
     if any(each.dtype != np.float64 or np.isinf(each).any() for each in values):
         return False
     x_NTD = np.stack(values, axis=1)[..., None]
-    return bool(np.isnan(x_NTD).any()) and _lengths(table, cut, x_NTD) is not None
+    return bool(np.isnan(x_NTD).any()) and _steps_of(table, cut, x_NTD) is not None
 
 
-def _lengths(table: Table, cut: Cut, x_NTD: np.ndarray) -> np.ndarray | None:
+def _steps_of(table: Table, cut: Cut, x_NTD: np.ndarray) -> np.ndarray | None:
     """The lengths of sequences that end in missing values or zeros, None where they do not."""
     if not np.any(np.isnan(x_NTD[:, -1]) | (x_NTD[:, -1] == 0)):
         return None  # nothing at the end
-    gone = np.isnan(x_NTD).all(axis=2)
-    lengths = columns.ends_of(gone)
-    padded = lengths < x_NTD.shape[1]
-    inside = np.arange(x_NTD.shape[1]) < lengths[:, None]
-    is_padded = np.sum(padded) >= max(3, 0.1 * len(padded)) and not np.any(gone & inside)
-    if is_padded and len(np.unique(lengths)) > 1 and lengths.min() > 0:
-        if cut.window is None:
-            raise unequal(table.shown, lengths, "lines end in missing values")
-        return lengths
+    if (steps_N := lengths.ends_in_nothing(x_NTD)) is not None:
+        return steps_N
     if cut.missing_values or cut.window is not None:
         return None
     zeros = columns.padding_of(np.abs(x_NTD).sum(axis=2))
@@ -324,16 +322,6 @@ def _lengths(table: Table, cut: Cut, x_NTD: np.ndarray) -> np.ndarray | None:
             "--missing-values 0. If zeros are values: --missing-values nan."
         )
     return None
-
-
-def unequal(shown: str, lengths: np.ndarray, why: str) -> DataError:
-    """The error for sequences of unequal length where no window is given."""
-    least, most = int(lengths.min()), int(lengths.max())
-    return DataError(
-        f"{shown}: {len(lengths):,} sequences of {least} to {most} steps ({why}): sequences of "
-        "unequal length cannot be learned yet as they are. Cut windows out of them: --window "
-        f"{max(2, least)} is the longest that all of them have."
-    )
 
 
 def limit_of(cut: Cut) -> int | None:
@@ -450,28 +438,27 @@ def _without_duplicates(
 def _whole(
     table: Table, reading: Reading, cut: Cut, ordered: _Steps, names: tuple[str, ...]
 ) -> tuple[Sequences, np.ndarray]:
-    """Every entity is a sequence, all equally long and without a gap; and their first rows."""
+    """Every entity is a sequence without a gap; and their first rows."""
     if reading.known and cut.missing == "drop":
         raise UsageError(
             "--known with --missing drop needs windows: add --window N, or fill gaps in with "
             "--missing interpolate."
         )
     starts = np.flatnonzero(np.r_[True, np.diff(ordered.code_L) != 0])
-    lengths = np.diff(np.r_[starts, len(ordered.code_L)])
+    steps_N = np.diff(np.r_[starts, len(ordered.code_L)])
     if cut.stride > 1:
         raise UsageError("--stride has no meaning without --window here. Leave it out.")
-    if lengths.min() != lengths.max():
-        usual = int(np.bincount(lengths).argmax())
-        odd = np.flatnonzero(lengths != usual)
-        if len(odd) <= 0.1 * len(lengths):  # one that is cut, rather than lives of many lengths
+    if steps_N.min() != steps_N.max():
+        usual = int(np.bincount(steps_N).argmax())
+        odd = np.flatnonzero(steps_N != usual)
+        if len(odd) <= 0.1 * len(steps_N):  # one that is cut, rather than lives of many lengths
             entity = ordered.code_L[starts[odd[0]]]
             row = int(np.flatnonzero(evidence.entities(table, reading.ids) == entity)[-1])
             raise DataError(
-                f"{table.place(row)}: the sequence that ends here has {lengths[odd[0]]} steps, and "
-                f"{len(lengths) - len(odd):,} of {len(lengths):,} have {usual}. Correct it, delete "
-                f"it, or cut windows out of all: --window {max(2, int(lengths.min()))}."
+                f"{table.place(row)}: the sequence that ends here has {steps_N[odd[0]]} steps, and "
+                f"{len(steps_N) - len(odd):,} of {len(steps_N):,} have {usual}. Correct it, delete "
+                f"it, or cut windows out of all: --window {max(2, int(steps_N.min()))}."
             )
-        raise unequal(table.shown, lengths, "lines of each")
     if len(ordered.breaks) > len(starts):
         number = len(ordered.breaks) - len(starts)
         longest = max(b - a for a, b in ordered.pieces)
@@ -480,8 +467,13 @@ def _whole(
             f"({'; '.join(ordered.notes)}). Cut windows that cross none: --window N, at most "
             f"{longest}."
         )
-    x_NTD = np.ascontiguousarray(ordered.x_LD).reshape(len(starts), int(lengths[0]), -1)
-    remedy = f"Cut windows out of them: --window N, at most {int(lengths[0])}."
+    if np.ptp(steps_N):
+        x_NTD = lengths.padded(np.split(ordered.x_LD, starts[1:]))
+        how = cut.missing, limit_of(cut), ordered.held_D
+        found = sequences.of_unequal(x_NTD, table.shown, names, *how)
+        return dataclasses.replace(found, notes=(*ordered.notes, *found.notes)), starts
+    x_NTD = np.ascontiguousarray(ordered.x_LD).reshape(len(starts), int(steps_N[0]), -1)
+    remedy = f"Cut windows out of them: --window N, at most {int(steps_N[0])}."
     found = sequences.of_table(
         x_NTD, table.shown, names, cut.missing, limit_of(cut), remedy, ordered.held_D
     )
@@ -565,7 +557,9 @@ def described(
     x_NTD: np.ndarray, names: tuple[str, ...], dtype: str = "float64"
 ) -> tuple[ColumnForm, ...]:
     """The form of the columns of an array of sequences."""
-    flat = [Column(name, "number", x_NTD[..., d].ravel(), dtype) for d, name in enumerate(names)]
+    ends = np.isnan(x_NTD[:, -1]).any() and lengths.ends_in_nothing(x_NTD) is not None
+    x_LD = x_NTD[lengths.there(x_NTD)] if ends else x_NTD.reshape(-1, x_NTD.shape[2])
+    flat = [Column(name, "number", x_LD[:, d], dtype) for d, name in enumerate(names)]
     return columns_of(flat)
 
 

@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import functools
 import io
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqgan_jax.data import categories
+from seqgan_jax.data import categories, lengths
 from seqgan_jax.data.files import atomic_write, printable
 from seqgan_jax.data.form import TABLES, ColumnForm, Form, IdForm, TimeForm, known_dtype
 from seqgan_jax.data.times import EPOCHS, MONTH, part_of
@@ -53,6 +54,7 @@ def save_sequences(
     form: Form | None = None,
     starts_N: np.ndarray | None = None,
     with_gaps: bool = False,
+    ends: bool = False,
 ) -> None:
     """Write sequences in the format that the suffix of `path` names; `load` reads them back.
 
@@ -60,7 +62,8 @@ def save_sequences(
     have the codes of categories, not their words.
     .csv, .tsv, .parquet: the columns of the form in their order, with its dtypes, words, decimals,
     ids and regular time index; without a form, or what it does not have: "sequence" and "step" from
-    0.
+    0. With `ends`, sequences that end early, NaN from then on, have shorter lines, empty cells at
+    the end of their row, or fewer rows; in .npy NaN.
 
     Args:
       path: where to; replaced as a whole.
@@ -69,6 +72,7 @@ def save_sequences(
       form: of the data.
       starts_N: seconds since 1970 UTC at which each sequence starts; None: where the data start.
       with_gaps: values may be missing, NaN: empty cells of a table, nan in .txt.
+      ends: NaN after the end of a sequence is meant.
 
     Raises:
       UsageError: another suffix, or names that do not fit.
@@ -82,7 +86,8 @@ def save_sequences(
             f"Sequences of shape {x_NTD.shape} do not fit {len(names)} column name(s): [N, T, D] "
             "with a name for each of D is wanted."
         )
-    bad = np.isinf(x_NTD) if with_gaps else ~np.isfinite(x_NTD)
+    shown = lengths.filled(x_NTD) if ends else x_NTD
+    bad = np.isinf(shown) if with_gaps else ~np.isfinite(shown)
     if bad.any():
         count = np.count_nonzero(bad)
         raise DataError(
@@ -136,6 +141,7 @@ def rounded(
     """The values as the form writes them: whole numbers, 0 or 1, codes, its grid or decimals.
 
     What rounding takes out of a column's bounds (`inside_D`) becomes the next value within them.
+    NaN stays.
 
     >>> column = ColumnForm("a", "int64", None, 0.0, 9.0, 1.0, (), 0.0, "grid", ())
     >>> form = Form("csv", "series", (column,), ("a",), (), None, (), ",", ".")
@@ -143,9 +149,10 @@ def rounded(
     [[[1.0], [3.0]]]
     """
     x_NTD = np.array(x_NTD, np.float64)
+    gone = np.isnan(x_NTD)
+    x_NTD[gone] = 0.0
     for d, column in enumerate(form.columns):
         x = x_NTD[..., d]
-        gap = np.isnan(x)
         decimals = 0 if _is_whole(known_dtype(column.dtype)) else column.decimals
         if _is_bool(column.dtype):
             x[:] = x >= 0.5
@@ -164,7 +171,7 @@ def rounded(
                     other = np.round(near + step, decimals)
                     near = np.where(~inside_D[d](near) & inside_D[d](other), other, near)
             x[:] = np.clip(near, *_limits(column.dtype)) + 0.0  # no -0
-        x[gap] = np.nan
+    x_NTD[gone] = np.nan
     return x_NTD
 
 
@@ -396,7 +403,7 @@ def to_frame(x_NTD: np.ndarray, form: Form, starts_N: np.ndarray | None = None) 
     import pandas as pd
 
     n, steps, num_features = x_NTD.shape
-    x_NTD = rounded(x_NTD, form)
+    there_NT, x_NTD = lengths.there(x_NTD), rounded(lengths.filled(x_NTD), form)
     wide = _wide_names(form, steps * num_features)
     ids, time = (form.ids, None) if wide else index_columns(form)
     number_L = np.arange(n) if wide else np.repeat(np.arange(n), steps)
@@ -418,6 +425,12 @@ def to_frame(x_NTD: np.ndarray, form: Form, starts_N: np.ndarray | None = None) 
         name: _series(x, column) for name, x, column in zip(names, values, columns, strict=True)
     }
     frame = pd.DataFrame({name: data[name] for name in _order(form, list(made), wide)})
+    if not there_NT.all() and wide:
+        gone_NW = np.repeat(~there_NT, num_features, axis=1)
+        for name, gone_N in zip(wide, gone_NW.T, strict=True):
+            frame[name] = frame[name].mask(gone_N) if gone_N.any() else frame[name]
+    elif not there_NT.all():
+        frame = frame[there_NT.ravel()].reset_index(drop=True)
     index = [name for name in made if name not in form.order]
     of_input = {each.name for each in form.ids} | ({form.time.name} if form.time else set())
     return frame.set_index(index) if of_input & set(index) else frame
@@ -442,8 +455,10 @@ def _series(x: np.ndarray, column: ColumnForm) -> "pd.Series":
     return pd.Series(x).astype(known_dtype(column.dtype))
 
 
-def from_frame(frame: "pd.DataFrame", form: Form, steps: int) -> np.ndarray:
+def from_frame(frame: "pd.DataFrame", form: Form, steps: int, ends: bool = False) -> np.ndarray:
     """[N, T, D] float64 of whole sequences in the form of `to_frame`; the inverse of it.
+
+    With `ends` sequences may have fewer rows, NaN after these.
 
     Raises:
       DataError: a column is missing, a word is new, or a sequence has not `steps` rows.
@@ -471,15 +486,18 @@ def from_frame(frame: "pd.DataFrame", form: Form, steps: int) -> np.ndarray:
         return x.reshape(len(x), steps, -1)
     number_L = frame.groupby([each.name for each in ids], sort=False).ngroup().to_numpy()
     sizes = np.bincount(number_L)
-    if np.any(sizes != steps):
+    if np.any((sizes > steps) if ends else (sizes != steps)):
         raise DataError(
             f"sequences of {sizes.min()} to {sizes.max()} rows, and the model was fitted on "
-            f"{steps} steps. Give whole sequences of that length."
+            f"{'at most ' * ends}{steps} steps. Give whole sequences of that length."
         )
     keys = [number_L]
     if time and time.name in frame.columns:  # else in the order of the rows
         keys.insert(0, frame[time.name].to_numpy())
-    return x[np.lexsort(keys)].reshape(-1, steps, len(names))
+    x_LD = x[np.lexsort(keys)]
+    if ends:
+        return lengths.padded(np.split(x_LD, np.cumsum(sizes)[:-1]), steps)
+    return x_LD.reshape(-1, steps, len(names))
 
 
 # ------------------------------------------------------------------ text
@@ -497,12 +515,15 @@ def _numeric(form: Form) -> Form:
 
 
 def _lines(x_NTD: np.ndarray, form: Form) -> Iterator[str]:
-    """A line a sequence, T x D numbers with spaces between them, yes and no as 1 and 0."""
+    """A line a sequence, T x D numbers with spaces between them, yes and no as 1 and 0; fewer where
+    it ends."""
+    numbers = iter((lengths.of(x_NTD) * x_NTD.shape[2]).tolist())
+    x_NTD = lengths.filled(x_NTD)
     texts = _texts_of(x_NTD, _numeric(form))
     for block_NTD in _blocks(x_NTD):
         columns = [texts[d](block_NTD[:, t, d]) for t, d in np.ndindex(*x_NTD.shape[1:])]
         for cells in zip(*columns, strict=True):
-            yield " ".join(cells) + "\n"
+            yield " ".join(cells[: next(numbers)]) + "\n"
 
 
 def _table(
@@ -511,6 +532,7 @@ def _table(
     """The lines of a .csv or .tsv, in the dialect of the input."""
     separator, decimal = _dialect(form, suffix)
     _, steps, num_features = x_NTD.shape
+    there_NT, x_NTD = lengths.there(x_NTD), lengths.filled(x_NTD)
     texts = _texts_of(x_NTD, form, decimal, separator)
     wide = _wide_names(form, steps * num_features)
     ids, time = (form.ids, None) if wide else index_columns(form)
@@ -536,18 +558,20 @@ def _table(
         else:
             each = [clock_of(float(start)) for start in starts_N[first : first + n]]
             data |= {name: [t for one in each for t in one[name]] for name in clock}
+        there = there_NT[first : first + n]
         first += n
         if wide:
             places = np.ndindex(steps, num_features)
-            data |= {
-                name: texts[d](block_NTD[:, t, d])
-                for name, (t, d) in zip(wide, places, strict=True)
-            }
+            for name, (t, d) in zip(wide, places, strict=True):
+                cells = zip(texts[d](block_NTD[:, t, d]), there[:, t].tolist(), strict=True)
+                data[name] = [cell * is_in for cell, is_in in cells]
         else:
             for d, column in enumerate(form.columns):
                 data[column.name] = texts[d](block_NTD[..., d].ravel())
-        for cells in zip(*(data[name] for name in order), strict=True):
-            yield separator.join(cells) + "\n"
+        is_row = [True] * n if wide else there.ravel().tolist()
+        rows = zip(*(data[name] for name in order), strict=True)
+        for row in itertools.compress(rows, is_row):
+            yield separator.join(row) + "\n"
 
 
 def _dialect(form: Form, suffix: str) -> tuple[str, str]:
@@ -672,6 +696,8 @@ def futures_frame(x_NMTD: np.ndarray, form: Form, ends: Ends, numbered: bool = T
     import pandas as pd
 
     n, number, steps, features = x_NMTD.shape
+    there_NMT = _there(x_NMTD)
+    x_NMTD = lengths.filled(x_NMTD.reshape(-1, steps, features)).reshape(x_NMTD.shape)
     ids, sample, time = _index_of_futures(form, ends)
     made = {name: pd.Series(np.repeat(values, number * steps)) for name, values in ids.items()}
     dtypes = {each.name: each.dtype for each in form.ids}
@@ -690,9 +716,17 @@ def futures_frame(x_NMTD: np.ndarray, form: Form, ends: Ends, numbered: bool = T
     }
     order = _order_of_futures(form, list(ids), [sample] * numbered, list(clocks[0]))
     frame = pd.DataFrame({name: data[name] for name in order})
+    if not there_NMT.all():
+        frame = frame[there_NMT.ravel()].reset_index(drop=True)
     of_input = {each.name for each in form.ids} | ({form.time.name} if form.time else set())
     index = [name for name in made if name in of_input and name not in form.order]
     return frame.set_index(index) if index else frame
+
+
+def _there(x_NMTD: np.ndarray) -> np.ndarray:
+    """Which steps of futures are not after their end, bool [N, M, T]."""
+    flat = x_NMTD.reshape(-1, *x_NMTD.shape[2:])
+    return lengths.there(flat).reshape(x_NMTD.shape[:3])
 
 
 def save_futures(
@@ -701,8 +735,9 @@ def save_futures(
     form: Form,
     ends: Ends,
     numbered: bool = True,
+    can_end: bool = False,
 ) -> None:
-    """Write futures in the format that the suffix of `path` names.
+    """Write futures in the format that the suffix of `path` names; with `can_end` NaN after ends.
 
     .csv, .tsv, .parquet: as `futures_frame`. .txt: a future a line, all of the first sequence
     first. .npy: float64 [N, M, T, D]. Raises UsageError, DataError and DiskError as
@@ -711,10 +746,10 @@ def save_futures(
     suffix = check_suffix(path)
     flat_LTD = x_NMTD.reshape(-1, *x_NMTD.shape[2:])
     if suffix == ".txt":
-        save_sequences(path, flat_LTD, [column.name for column in form.columns], form)
+        names = [column.name for column in form.columns]
+        save_sequences(path, flat_LTD, names, form, ends=can_end)
         return
-    if not np.isfinite(x_NMTD).all():
-        count = np.count_nonzero(~np.isfinite(x_NMTD))
+    if count := np.count_nonzero(~np.isfinite(lengths.filled(flat_LTD) if can_end else flat_LTD)):
         raise DataError(
             f"{printable(path)}: not written: {count} of {x_NMTD.size} values are not finite."
         )
@@ -736,6 +771,8 @@ def _futures_table(
     """The lines of a .csv or .tsv of futures."""
     separator, decimal = _dialect(form, suffix)
     _, number, steps, _ = x_NMTD.shape
+    there_NMT = _there(x_NMTD)
+    x_NMTD = lengths.filled(x_NMTD.reshape(-1, *x_NMTD.shape[2:])).reshape(x_NMTD.shape)
     ids, sample, time = _index_of_futures(form, ends)
     texts = _texts_of(x_NMTD, form, decimal, separator)
     clock = list(_times_after(form, time, ends, 0, 1))
@@ -755,7 +792,8 @@ def _futures_table(
         data |= {
             column.name: texts[d](x_MTD[..., d].ravel()) for d, column in enumerate(form.columns)
         }
-        for cells in zip(*(data[name] for name in order), strict=True):
+        rows = zip(*(data[name] for name in order), strict=True)
+        for cells in itertools.compress(rows, there_NMT[n].ravel().tolist()):
             yield separator.join(cells) + "\n"
 
 

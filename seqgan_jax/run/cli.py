@@ -95,8 +95,9 @@ class Sample:
     given: Annotated[tuple[str, ...], arg(metavar="COLUMN=VALUE"), UseAppendAction] = ()
     """What columns that are constant in each sequence are: --given sex=1 --given age=40:60, or
     --given ward=a,b. All else is drawn given it."""
-    length: int | None = None
-    """Steps of each. Default: those of training; more only of windows of series."""
+    length: str | None = None
+    """Steps of each. Default: those of training; more only of windows of series. Where sequences
+    are of unequal length also a range: --length 10:50."""
     after: str | None = None
     """File of sequences to go on from, of any number of steps, read as that of training was: its
     columns by name. A future is drawn given all of it."""
@@ -397,13 +398,14 @@ def _sample(options: Sample) -> int:
         return _futures(model, options, out)
     known = tables.read(Path(options.known_file)) if options.known_file else None
     number = options.n
-    places = model.places(number, options.seed, options.start or None, known, options.length)
+    length = _length(options.length)
+    places = model.places(number, options.seed, options.start or None, known, length)
     x_NTD = model.sample_array(
         number,
         seed=options.seed,
         temperature=options.temperature,
         given=options.given or None,
-        length=options.length,
+        length=length,
         say=warn,
         places=places,
         with_gaps=options.with_gaps,
@@ -411,6 +413,16 @@ def _sample(options: Sample) -> int:
     model.description.save_sequences(out, x_NTD, places.starts_N, options.with_gaps)
     print(f"wrote {options.n:,} sequences to {printable(out)}")
     return 0
+
+
+def _length(text: str | None) -> "int | tuple[int, int] | None":
+    """A number of steps, or a range of them."""
+    if text is None:
+        return None
+    ends = text.split(":")
+    if len(ends) > 2 or not all(end.isdecimal() for end in ends):
+        raise UsageError(f"--length {text} is no number of steps. Write 50, or a range 10:50.")
+    return int(text) if len(ends) == 1 else (int(ends[0]), int(ends[1]))
 
 
 def _futures(model: "SeqGAN", options: Sample, out: Path) -> int:
@@ -422,19 +434,24 @@ def _futures(model: "SeqGAN", options: Sample, out: Path) -> int:
     given = history.of_file(
         options.after or "", description.names, description.form, model.config.data
     )
-    x_NMTD = model.futures(
-        options.n, given, options.length, options.seed, options.temperature, say=warn
-    )
+    length = _length(options.length)
+    if description.scaler.ends and options.quantiles:
+        raise UsageError(
+            "--quantiles have no meaning where futures end at steps of their own. Leave it out."
+        )
+    x_NMTD = model.futures(options.n, given, length, options.seed, options.temperature, say=warn)
     x_NMTD, form = description.futures_as_written(x_NMTD), description.written_form
     steps = x_NMTD.shape[2]
-    done = f"{options.n:,} futures of {steps:,} steps of {len(given):,} sequence"
+    most = "at most " * description.scaler.ends
+    done = f"{options.n:,} futures of {most}{steps:,} steps of {len(given):,} sequence"
     done += "s" * (len(given) > 1)
     if options.quantiles:
         x_NMTD, form, notes = writing.quantiles(x_NMTD, form, options.quantiles)
         for note in notes:
             warn(f"note: {note}")
         done = f"quantiles of {done}"
-    writing.save_futures(out, x_NMTD, form, given.ends, numbered=not options.quantiles)
+    ends = description.scaler.ends
+    writing.save_futures(out, x_NMTD, form, given.ends, not options.quantiles, ends)
     print(f"wrote {done} to {printable(out)}")
     return 0
 

@@ -40,7 +40,7 @@ def given(
     places_of: dict[tuple[Condition, ...], list[int]] = {}
     for n, conditions in enumerate(asked):
         places_of.setdefault(conditions, []).append(n)
-    width = len(scaler.kept_K)
+    width = scaler.num_inner
     z_NK = np.zeros((len(asked), width), np.float32)
     number = scaler.num_static
     for conditions, places in places_of.items():
@@ -94,7 +94,7 @@ def _accepted(
 ) -> np.ndarray:
     """First steps [number, K] by rejection; the first m of n are those of m."""
     fixed, checks = _split(scaler, conditions)
-    is_given = np.isin(np.arange(len(scaler.kept_K)), list(fixed))
+    is_given = np.isin(np.arange(scaler.num_inner), list(fixed))
     same = np.broadcast_to(_row(fixed, len(is_given)), (BLOCK, len(is_given)))
     known = Given(jnp.asarray(same), jnp.asarray(is_given))
     pilot_key, draw_key, accept_key = jax.random.split(key, 3)

@@ -77,14 +77,16 @@ def futures(
     seed: int,
     temperature: float,
     known_NSW: np.ndarray | None = None,
+    most: int | None = None,
 ) -> np.ndarray:
     """`n` futures of each given sequence, [N, M, T, D] float64, in units of the data.
 
-    `known_NSW`: what is known in advance, from the first given step of each on; S = P + T.
+    `known_NSW`: what is known in advance, from the first given step of each on; S = P + T. Where
+    sequences end, none has more than `most` steps; NaN after an end.
     """
     features = given.x_NPD.shape[2]
     _fits(len(given) * n * length * features)
-    z_NPK, lengths_N = scaler.transform(given.x_NPD), given.ends.lengths_N
+    z_NPK, lengths_N = scaler.transform(given.x_NPD, going_on=True), given.ends.lengths_N
     if not np.all(np.abs(z_NPK) < np.finfo(np.float32).max):
         raise DataError(
             f"{given.shown}: a value is so far from those of training that it has no place in "
@@ -120,7 +122,10 @@ def futures(
                 nets=nets,
                 length=length,
             )
-            z = np.asarray(z_BMTK, np.float64)[: real.stop - i, : n - j]
+            z = np.array(z_BMTK, np.float64)[: real.stop - i, : n - j]
+            if scaler.end is not None and most is not None:
+                is_last = np.arange(length) == most - 1 - lengths_N[real, None]
+                z[..., scaler.end] = np.maximum(z[..., scaler.end], is_last[:, None])
             last = np.repeat(last_ND[real], z.shape[1], axis=0)
             x = scaler.continued(z.reshape(-1, *z.shape[2:]), last)
             found[real, j : j + z.shape[1]] = x.reshape(*z.shape[:2], length, features)

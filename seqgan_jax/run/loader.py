@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -41,9 +42,16 @@ def scaled(scaler: Scaler, x_NTD: np.ndarray, part: str) -> np.ndarray:
 
 
 def on_device(
-    rows_NTD: np.ndarray, mesh: Mesh | None, axis: str | None, known_NTW: np.ndarray | None = None
+    rows_NTD: np.ndarray,
+    mesh: Mesh | None,
+    axis: str | None,
+    known_NTW: np.ndarray | None = None,
+    end: int | None = None,
 ) -> Batch:
-    """Complete sequences on the device or mesh, and what is known of them in advance."""
+    """Sequences on the device or mesh, and what is known of them in advance.
+
+    `end`: the column that says which step is the last, see `Batch.of`.
+    """
 
     def place(values: np.ndarray) -> jax.Array:
         return parallel.place_rows(values.shape, lambda some: values[some], mesh, axis)
@@ -51,7 +59,10 @@ def on_device(
     number, length = rows_NTD.shape[:2]
     empty = np.zeros((number, length, 0), np.float32)
     known = empty if known_NTW is None else known_NTW
-    return Batch(*map(place, (rows_NTD, np.ones(rows_NTD.shape, bool), empty[:, 0], known)))
+    mask = np.ones(rows_NTD.shape, bool)
+    if end is not None:
+        mask = np.asarray(Batch.of(jnp.asarray(rows_NTD), end=end).mask)
+    return Batch(*map(place, (rows_NTD, mask, empty[:, 0], known)))
 
 
 @dataclass(frozen=True)

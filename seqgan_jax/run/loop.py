@@ -384,19 +384,23 @@ def _evaluate(
         known = np.asarray(real_part.known)[rows]
     seed, length = problem.config.run.seed, real_NTD.shape[1]
     samples_NTD = evaluation_samples(problem.nets, here, seed, length, known)
+    best = selection.best_run(here)
+    end = problem.nets.bind_policy(best.best, best).end
+    of_fake = None if known is None else jnp.asarray(known)
+    fake = Batch.of(jnp.asarray(samples_NTD), of_fake, end)
+    if end is not None:
+        samples_NTD = np.asarray(fake.x)
     health.check_samples(phase.name, where, samples_NTD)
     shown_NTD, alike_NTD = _with_gaps_of(real_NTD, samples_NTD)
     row: Row = metrics.quick(shown_NTD, alike_NTD)
     row["spread"] = health.spread(alike_NTD, shown_NTD)
     if phase.name != "gen_pretrain":
-        drawn_NTD = samples_NTD
+        drawn = fake
         if np.any(real_NTD == GAP):  # the discriminator sees gaps like the data's
             drawn_NTD = evaluation_samples(problem.nets, here, seed, length, known, False)
-        pairs = ((real_NTD, real_part.known_if_any), (drawn_NTD, known))
-        real, fake = (Batch.complete(*jax.tree.map(jnp.asarray, pair)) for pair in pairs)
-        accuracy = adversarial.discriminator_accuracy(
-            selection.best_run(here), real, fake, nets=problem.nets
-        )
+            drawn = Batch.of(jnp.asarray(drawn_NTD), of_fake, end)
+        real = jax.tree.map(jnp.asarray, real_part)
+        accuracy = adversarial.discriminator_accuracy(best, real, drawn, nets=problem.nets)
         row["dis_validation_accuracy"] = float(accuracy)
     listener.evaluated(phase.name, finished, samples_NTD)
     return row

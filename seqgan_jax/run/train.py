@@ -14,7 +14,7 @@ from seqgan_jax import config
 from seqgan_jax.config import Config
 from seqgan_jax.core import parallel
 from seqgan_jax.core.batch import TrainState, num_params
-from seqgan_jax.data import files, inspection, layout, shards
+from seqgan_jax.data import files, inspection, layout, lengths, shards
 from seqgan_jax.data.sequences import KnownSplit, Split
 from seqgan_jax.errors import CheckpointError, DiskError, SeqGANError, UsageError
 from seqgan_jax.model import SeqGAN
@@ -148,8 +148,11 @@ def train(
         check_space(run_dir, model, parts.held_out_NTD)
         model.write_config(run_dir, model.description)
         names = model.description.names
+        held_out_NTD, ends = parts.held_out_NTD, model.description.scaler.ends
+        if ends:
+            held_out_NTD = lengths.trimmed(held_out_NTD)
         held_out, has_gaps = run_dir / "held_out.npy", model.description.has_gaps
-        layout.save_sequences(held_out, parts.held_out_NTD, names, with_gaps=has_gaps)
+        layout.save_sequences(held_out, held_out_NTD, names, with_gaps=has_gaps, ends=ends)
         listener = _Listener(model, run_dir, display, stop)
         if stop:
             raise Stopped(stop[0])
@@ -212,8 +215,11 @@ def _describe(model: SeqGAN, sequences: Source, device: str, say: Say) -> None:
     """What is learned from, on what, and how large the networks are."""
     description = model.description
     counts, scaler = description.counts, description.scaler
+    number = f"{sum(counts):,} sequences of {description.length} steps"
+    if isinstance(sequences, layout.Sequences):
+        number = sequences.in_words
     say(
-        f"data    {sequences.source}: {sum(counts):,} sequences of {description.length} steps, "
+        f"data    {sequences.source}: {number}, "
         f"{len(description.names)} feature{'s' * (len(description.names) != 1)} "
         f"({counts[0]:,} to train, {counts[1]:,} to validate, {counts[2]:,} held out)"
     )
@@ -229,7 +235,7 @@ def _describe(model: SeqGAN, sequences: Source, device: str, say: Say) -> None:
             values = f": {inspection.column_in_short(form.columns[d])}"
         elif isinstance(sequences, layout.Sequences):
             column = sequences.x_NTD[:, :, d]
-            values = f": {column.min():.6g} to {column.max():.6g}"
+            values = f": {np.nanmin(column):.6g} to {np.nanmax(column):.6g}"
         if values or kind:
             say(f"        {name}{values}{kind}")
     if scaler.rules:
@@ -309,11 +315,11 @@ def _finish(model: SeqGAN, parts: Split | shards.StreamSplit, run_dir: Path, say
         known = None if known_NTW is None else known_NTW[rows]
         return model.log_prob_array(held_out_NTD[rows], run=run, known_NTW=known)
 
-    nll = -log_prob(counted).mean() / description.steps(held_out_NTD[counted])
+    steps = description.steps(held_out_NTD[counted])
+    nll = -log_prob(counted).mean() / steps
     of = ", of the values that are there" * description.has_gaps
     say(f"held-out negative log-likelihood: {nll:.4f} nats a step, in data units{of}")
     if settings.num_seeds > 1:
-        steps = description.steps(held_out_NTD[counted])
         _report_runs(model, inside, steps, log_prob, run_dir, say)
     places = model.places(settings.generated_num, settings.seed)
     x_NTD = model.sample_array(settings.generated_num, seed=settings.seed, places=places)

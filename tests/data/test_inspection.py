@@ -99,7 +99,10 @@ def test_rows_of_one_and_of_unequal_length(tmp_path):
     found = inspect(path)
     assert found.steps == (9, 12)
     assert found.questions == ()
-    assert command_reads(found.command).x_NTD.shape[1:] == (9, 1)
+    assert found.notes == (
+        "30 sequences of 9 to 12 steps: their ends are learned; --window N cuts equal pieces",
+    )
+    assert command_reads(found.command).x_NTD.shape == (30, 12, 1)
 
 
 def test_a_question_is_shown_and_not_answered(tmp_path, capsys):

@@ -16,7 +16,7 @@ last value that was there.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -273,6 +273,9 @@ class MixedChain:
         if inputs is not None:
             past = context.support.later_past[self.layout.order]
             known = known + jnp.einsum("...r,drc->...dc", self.of_choices(inputs), past)
+        if context.given is not None:
+            slopes = context.of_given[self.layout.order]
+            known = known + jnp.einsum("...w,dwc->...dc", context.given, slopes)
         known = jnp.broadcast_to(known, (*raw.shape[:-1], *known.shape[-2:]))
         return MixedStep(raw_DP, known, units, weights, temperature, context, self)
 
@@ -371,6 +374,17 @@ class MixedContext(Context):
     options: jax.Array  # [..., D, C - 1] the value of each option
     chain: MixedChain = field(metadata={"static": True})
     is_first: bool = field(metadata={"static": True})
+    given: jax.Array | None = None  # [..., W] what is known of the step in advance
+
+    def moved(self, known: jax.Array | None, slopes: jax.Array | None) -> Self:
+        """As of any context; and the choices depend on what is known, too."""
+        found = super().moved(known, slopes)
+        return found if self.support.later_given is None else replace(found, given=known)
+
+    @property
+    def of_given(self) -> Any:
+        """The regressions on what is known in advance, [D, W, C + 2]."""
+        return self.support.first_given if self.is_first else self.support.later_given
 
     @property
     def is_there(self) -> jax.Array:

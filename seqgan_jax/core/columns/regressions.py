@@ -7,9 +7,12 @@ before it is learned. And that a dry day is warmer and its range wider.
     log c_td = b_d + P_d u_{t-1} + S_d s_t,<d + what the network adds
     e_td = m_td + exp(l_td) z_td,   z of the network's mixture, m and l of the same form
 
+and where something is known of the step in advance + G_d k_t in each,
+
 with u what is known of the steps before (`MixedChain.of_choices`: sizes, innovations, runs of
 options, moving means, options) and s what is seen of the earlier columns of the step (innovations,
-options), cut off at +-CUT.
+options), cut off at +-CUT. Where sequences end, the last number known is the log odds of an end at
+this age / HAZARD_UNIT: the end's coefficients are drawn towards these odds, not towards none.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,15 +27,18 @@ from scipy import optimize, special
 
 from seqgan_jax.core import baseline
 from seqgan_jax.core.baseline import Baseline
+from seqgan_jax.core.batch import Batch
 from seqgan_jax.core.columns.continuous import Mixture
 from seqgan_jax.core.columns.mixed import CUT, SPREAD, MixedChain
 from seqgan_jax.core.columns.support import BLOCK, Columns, sizes_and_rest
+from seqgan_jax.data.lengths import HAZARD_UNIT
 
 Array = NDArray[Any]
 
 RIDGES = (1e-2, 1e-3, 1e-4)  # on coefficients of inputs of unit variance; of choices
 RIDGES_OF_REST = (1e-1, 1e-2, 1e-3)
 LEAST_STEPS, MOST_STEPS = 6_000, 60_000  # of all sequences that are fitted, and that choose
+STEPS_WITH_ENDS = 40_000  # at least
 READ = 600_000  # numbers that are read of them, where that is between the two
 FAR = 20.0  # innovations count as at most
 LEAST = 5  # how often an option must be met to be told from the others
@@ -106,14 +112,15 @@ def fit(
       linear: the baseline of the values.
       train_NTD: scaled sequences to fit.
       validation_NTD: scaled sequences that choose.
-      known: what is known in advance [N, T, W] of both: it moves the baseline of the values.
+      known: what is known in advance [N, T, W] of both: it moves the baseline of the values, too.
     """
     chain = MixedChain(columns.layout, Mixture(1))
     given = (None, None) if known is None else known
 
-    # Of few columns all steps: noise in a slope is there in each sample.
-    read = columns.layout.num_read + len(columns.layout.shown) + chain.num_seen
-    number = int(np.clip(READ // read, LEAST_STEPS, MOST_STEPS))
+    # Of few columns all steps: noise in a slope is there in each sample. A sequence has one end.
+    read = columns.layout.num_past + chain.num_seen
+    least = LEAST_STEPS if columns.layout.end is None else STEPS_WITH_ENDS
+    number = int(np.clip(READ // read, least, MOST_STEPS))
 
     def of_part(x_NTD: Array, known_NTW: Array | None) -> tuple[_Steps, _Steps]:
         every = 1 + x_NTD.shape[0] * x_NTD.shape[1] // number
@@ -134,6 +141,8 @@ def fit(
             f"{name}_seen": np.concatenate([choice.seen, rest.seen], axis=-1),
             f"{name}_past": np.concatenate([choice.past, rest.past], axis=-1),
         }
+        if known is not None:
+            arrays[f"{name}_given"] = np.concatenate([choice.given, rest.given], axis=-1)
     del arrays["first_past"]  # there is none
     numbers: dict[str, Any] = {k: jnp.asarray(a, jnp.float32) for k, a in arrays.items()}
     return replace(columns, support=replace(columns.support, **numbers))
@@ -144,6 +153,7 @@ class _Steps(NamedTuple):
 
     past: Array  # [L, R + S] of the steps before; 0 before first steps
     seen: Array  # [L, S']
+    given: Array  # [L, W] known in advance
     choice: Array  # [L, D, C] bool
     there: Array  # [D, C] bool: which choices there are
 
@@ -158,6 +168,7 @@ class _Fitted(NamedTuple):
     share: Array  # [C] where all that is read is 0
     past: Array  # [R + S, C]
     seen: Array  # [S', C]
+    given: Array  # [W, C]
 
 
 def _likeliest(columns: Sequence[Sequence[_Fitted]]) -> _Fitted:
@@ -206,21 +217,28 @@ def _of_steps(
     # A value that is several options counts as the last: a listed one is one whatever was before.
     is_last = matches & ~np.flip(np.cumsum(np.flip(matches, -1), -1) > 1, -1)
     choice = np.concatenate([~matches.any(-1, keepdims=True), is_last], axis=-1)
+    if (end := columns.layout.end) is not None:
+        batch = Batch.of(jnp.asarray(x_NTD, jnp.float32), end=end)
+        choice &= np.swapaxes(np.asarray(batch.mask), 0, 1)[..., None]
+    of_step = np.zeros((*seen.shape[:2], 0)) if known_TNW is None else np.asarray(known_TNW)
     there_at_first, there_later = (
         np.asarray(a) for a in (columns.support.first, columns.support.later)
     )
 
     def flat(part: Array) -> Array:
-        return part.reshape(-1, *part.shape[2:])
+        return part.reshape(part.shape[0] * part.shape[1], *part.shape[2:])
 
-    first = _Steps(flat(0 * carried[:1]), flat(seen[:1]), flat(choice[:1]), there_at_first)
-    return first, _Steps(flat(carried[:-1]), flat(seen[1:]), flat(choice[1:]), there_later)
+    now = flat(seen[:1]), flat(of_step[:1]), flat(choice[:1])
+    then = flat(seen[1:]), flat(of_step[1:]), flat(choice[1:])
+    first = _Steps(flat(0 * carried[:1]), *now, there_at_first)
+    return first, _Steps(flat(carried[:-1]), *then, there_later)
 
 
 def _inputs(chain: MixedChain, d: int, steps: _Steps) -> Array:
-    """What column d may depend on, [L, R + S + S'], cut off."""
+    """What column d may depend on, [L, R + S + S' + W], cut off but for what is known."""
     sees = chain.columns_seen < d
-    return np.clip(np.concatenate([steps.past, steps.seen * sees], axis=1), -CUT, CUT)
+    found = np.clip(np.concatenate([steps.past, steps.seen * sees], axis=1), -CUT, CUT)
+    return np.concatenate([found, steps.given], axis=1) if steps.given.shape[1] else found
 
 
 def _regress(chain: MixedChain, d: int, some: _Steps, unseen: _Steps) -> list[_Fitted]:
@@ -246,9 +264,13 @@ def _regress(chain: MixedChain, d: int, some: _Steps, unseen: _Steps) -> list[_F
     y = ((y + 1.0 / len(y)) / (1.0 + y.shape[1] / len(y))).astype(np.float32)
     found = np.zeros((1 + x.shape[1], y.shape[1]))
     found[0] = share[met]
+    centre = np.zeros((x.shape[1], y.shape[1]))
+    if d == chain.layout.end and some.given.shape[1] and inputs.used[-1] == inputs.width - 1:
+        centre[-1] = HAZARD_UNIT * inputs.scale[-1] * np.array([-0.5, 0.5])
+        found[1:] = centre
     rows = []
     for ridge in RIDGES:
-        found = _logistic(x, y, ridge, found)
+        found = _logistic(x, y, ridge, found, centre)
         log_p = special.log_softmax(other_x @ found[1:] + found[0], axis=1)
         bias, slope = inputs.unscaled(found)
         all_bias, weights = share.copy(), np.zeros((len(slope), len(share)))
@@ -317,8 +339,9 @@ class _Inputs:
         return found[0] - self.mean @ slope[self.used], slope
 
     def split(self, slope: Array, steps: _Steps) -> list[Array]:
-        """Slopes of the past and of what is seen."""
-        return np.split(slope, [steps.past.shape[1]])
+        """Slopes of the past, of what is seen and of what is known."""
+        past = steps.past.shape[1]
+        return np.split(slope, [past, past + steps.seen.shape[1]])
 
 
 def _student(e: Array, both: Array) -> tuple[Array, Array]:
@@ -347,8 +370,9 @@ def _location_scale(x: Array, e: Array, ridge: float, start: Array) -> Array:
     return _least(loss, start)
 
 
-def _logistic(x: Array, y: Array, ridge: float, start: Array) -> Array:
-    """Bias and coefficients [1 + F, C] of min - mean sum_c y log softmax + ridge / 2 ||W||^2."""
+def _logistic(x: Array, y: Array, ridge: float, start: Array, centre: Array | float = 0.0) -> Array:
+    """Bias and coefficients [1 + F, C] of min - mean sum_c y log softmax + ridge / 2 ||W - W_0||^2,
+    W_0 = `centre`."""
     shape = start.shape
 
     def loss(flat: Array) -> tuple[float, Array]:
@@ -357,8 +381,9 @@ def _logistic(x: Array, y: Array, ridge: float, start: Array) -> Array:
         log_p = special.log_softmax(logits, axis=1)
         rest = (np.exp(log_p) - y) / len(x)
         gradient = np.concatenate([rest.sum(0, keepdims=True), x.T @ rest]).astype(float)
-        gradient[1:] += ridge * w[1:]
-        value = -float(np.sum(y * log_p)) / len(x) + 0.5 * ridge * float(np.sum(w[1:] ** 2))
+        moved = w[1:] - centre
+        gradient[1:] += ridge * moved
+        value = -float(np.sum(y * log_p)) / len(x) + 0.5 * ridge * float(np.sum(moved**2))
         return value, gradient.ravel()
 
     return _least(loss, start)

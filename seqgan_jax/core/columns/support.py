@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqgan_jax.core.baseline import SLOW
-from seqgan_jax.core.batch import Params
+from seqgan_jax.core.batch import Params, still_there
 from seqgan_jax.core.columns.cells import FAR, cell_of
 from seqgan_jax.data.kind import GAP, Kind
 
@@ -42,6 +42,7 @@ class Layout:
       shown: the options that exist, as positions in a step's [D, C - 1].
       gaps: which of `shown` say that a value is missing, of columns that are not static.
       missing: some column has gaps, static or not.
+      end: the column that says which step is a sequence's last; None where all have T steps.
     """
 
     features: int
@@ -57,6 +58,7 @@ class Layout:
     shown: tuple[int, ...]
     gaps: tuple[int, ...] = ()
     missing: bool = False
+    end: int | None = None
 
     @property
     def order(self) -> np.ndarray:
@@ -113,10 +115,13 @@ class Support:
     low: jax.Array  # [D] ends of a lattice or a density
     high: jax.Array  # [D]
     tolerance: jax.Array  # [D] within which a value is an option
+    # By what is known of the step in advance, [D, W, C + 2]; None: nothing is.
+    first_given: jax.Array | None = None
+    later_given: jax.Array | None = None
 
     def constants(self) -> Params:
         """As a network holds them."""
-        return asdict(self)
+        return {name: array for name, array in asdict(self).items() if array is not None}
 
     @property
     def is_discrete(self) -> jax.Array:
@@ -144,8 +149,11 @@ class Columns:
     layout: Layout = field(metadata={"static": True})
 
 
-def layout_of(kinds: Sequence[Kind]) -> Layout | None:
-    """The layout of columns of these kinds; None where all are plain continuous."""
+def layout_of(kinds: Sequence[Kind], ends: bool = False) -> Layout | None:
+    """The layout of columns of these kinds; None where all are plain continuous.
+
+    With `ends` the last one says which step is a sequence's last.
+    """
     if all(kind == Kind("continuous") for kind in kinds):
         return None
     held = any(kind.held or kind.static for kind in kinds)
@@ -172,6 +180,7 @@ def layout_of(kinds: Sequence[Kind]) -> Layout | None:
         shown=tuple(shown),
         gaps=tuple(gaps),
         missing=any(kind.missing for kind in kinds),
+        end=len(kinds) - 1 if ends else None,
     )
 
 
@@ -179,13 +188,16 @@ def of(
     kinds: Sequence[Kind],
     scaled_by: Callable[[int, np.ndarray], np.ndarray],
     affine: Callable[[int, np.ndarray], np.ndarray],
+    ends: bool = False,
+    known: int = 0,
 ) -> Columns | None:
     """The support of columns of these kinds, with even shares; None where all are plain densities.
 
     `scaled_by(d, x)` gives values of column d in scaled units (`Scaler.scaled`), `affine(d, y)`
-    positions of levels (`Scaler.affine`).
+    positions of levels (`Scaler.affine`). `ends`: see `layout_of`; no sequence has one step alone.
+    `known`: W, how much is known in advance that choices depend on.
     """
-    layout = layout_of(kinds)
+    layout = layout_of(kinds, ends)
     if layout is None:
         return None
     features, listed, choices = layout.features, layout.listed, layout.choices
@@ -244,6 +256,8 @@ def of(
                     arrays[name][d] = np.clip(scaled([end])[0], -FAR, FAR)
         elif len(levels) > 1:
             arrays["tolerance"][d] = 0.25 * np.diff(levels).min()
+    if layout.end is not None:
+        arrays["first"][layout.end, 1 + dynamic + 1] = False
     numbers = {
         name: jnp.asarray(a, bool if a.dtype == bool else jnp.float32) for name, a in arrays.items()
     }
@@ -261,13 +275,16 @@ def of(
         first_seen=seen,
         later_seen=seen,
         later_past=jnp.zeros((features, layout.num_past, choices + 2)),
+        first_given=jnp.zeros((features, known, choices + 2)) if known else None,
+        later_given=jnp.zeros((features, known, choices + 2)) if known else None,
     )
     return Columns(found, layout)
 
 
 def of_constants(constants: Params) -> Support:
     """The support among a network's constants."""
-    return Support(**{each.name: constants[each.name] for each in fields(Support)})
+    there = (each.name for each in fields(Support) if each.name in constants)
+    return Support(**{name: constants[name] for name in there})
 
 
 def _valued(kind: Kind) -> tuple[float, ...]:
@@ -434,7 +451,10 @@ def sizes_and_rest(columns: Columns, x_NTD: np.ndarray) -> tuple[np.ndarray, np.
         found = of_sequences(columns.support, columns.layout, x).any(axis=-1)
         is_free = columns.support.later[:, 0][None, None]
         sizes.append(np.asarray(size_of(columns.support, columns.layout, x), np.float64))
-        rest.append(np.asarray(~found & is_free))
+        is_rest = ~found & is_free
+        if columns.layout.end is not None:
+            is_rest &= still_there(x, columns.layout.end)[..., None]
+        rest.append(np.asarray(is_rest))
     return np.concatenate(sizes), np.concatenate(rest)
 
 

@@ -42,9 +42,10 @@ class Support:
         """What is left out for want of values, in words; "" where nothing is."""
         said = []
         if len(self.steps_S) < steps:
+            left = "of these" if len(self.steps_S) else "left out"
             said.append(
                 f"{len(self.steps_S)} of {steps} steps have {LEAST} values or more of every "
-                "column, real and generated: figures of each step are of these."
+                f"column, real and generated: figures of each step are {left}."
             )
         few = np.count_nonzero(~self.lags_DL)
         if few:

@@ -2,9 +2,9 @@
 
     python benchmarks/gaps.py [--quick]
 
-Of each share and pattern: nats a step by which the exact law is likelier than the model trained with
-gaps, on complete test sequences (beside the model that was trained on complete data) and on test
-sequences with gaps, where the exact law's likelihood of what is there is a Kalman filter's.
+Of each share and pattern: nats a step by which the exact law is likelier than the model trained
+with gaps, on complete test sequences (beside the model that was trained on complete data) and on
+test sequences with gaps, where the exact law's likelihood of what is there is a Kalman filter's.
 """
 
 import argparse

@@ -122,8 +122,8 @@ def test_gaps_are_filled_only_where_training_did_so(tmp_path):
     frame.to_csv(tmp_path / "all.csv", index=False)
     sequences = layout.load(str(tmp_path / "all.csv"), window=8)
     frame.loc[3, "x"] = np.nan
+    refused = DataConfig(missing="error")
     with pytest.raises(DataError, match=r"step 4: column 'x' is missing"):
-        refused = DataConfig(missing="error")
         history.of_python(frame.iloc[:9], ("x",), sequences.form, refused)
     left = history.of_python(frame.iloc[:9], ("x",), sequences.form, DataConfig())
     scaler = layout.Scaler.fit(sequences.x_NTD)

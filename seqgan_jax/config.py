@@ -324,7 +324,10 @@ CHANGEABLE = {
 }
 
 
-FORMER = {"window": 20}  # defaults of earlier versions, whose runs must stay what they are
+FORMER = {
+    "window": 20,
+    "missing": "error",
+}  # defaults of earlier versions, whose runs must stay what they are
 
 
 def fixed(config: Config) -> dict[str, Any]:

@@ -195,7 +195,7 @@ def test_what_is_just_right():
 @pytest.mark.parametrize(
     ("name", "choices"),
     [
-        ("missing", ["error", "drop", "interpolate"]),
+        ("missing", ["model", "error", "drop", "interpolate"]),
         ("covariance", ["full", "diagonal"]),
         ("dis_size", ["small", "reference"]),
         ("gradient", ["reinforce", "pathwise"]),

@@ -594,6 +594,8 @@ class MixedStep:
             # Listed values are exact as they are: sentinels are on no grid.
             is_listed = jnp.sum(option[..., layout.held + layout.sloped :], axis=-1) > 0.5
             snapped = support.snap(own, one, x[..., None])
+            if layout.missing:  # of a static column, as before
+                is_listed = is_listed | (x == GAP)
             x = jnp.where(is_listed[..., None], x[..., None], snapped)
             if known_x is not None:
                 x = jnp.where(known_x.is_given, known_x.x[..., None], x)

@@ -88,7 +88,8 @@ def compare(
     if real_path is None and train is None:
         train = training_part(run_dir, real)
     how["label"] = how.get("label") or label
-    how.setdefault("ends", description.get("ends"))
+    if description:
+        how.setdefault("ends", description["scaler"].get("ends", False))
     report = analyze(real, generated, train=train, rules=rules, **how)
     found = dict(report.metrics)
     complete = not np.isnan(real.x_NTD).any()  # densities are of whole sequences

@@ -89,7 +89,8 @@ def compare(
         train = training_part(run_dir, real)
     how["label"] = how.get("label") or label
     if description:
-        how.setdefault("ends", description["scaler"].get("ends", False))
+        scaler = directory.read_config(run_dir).get("scaler")
+        how.setdefault("ends", isinstance(scaler, dict) and bool(scaler.get("ends")))
     report = analyze(real, generated, train=train, rules=rules, **how)
     found = dict(report.metrics)
     complete = not np.isnan(real.x_NTD).any()  # densities are of whole sequences

@@ -182,6 +182,9 @@ class DiscriminatorConfig:
 class AdversarialConfig:
     """Adversarial training of the policy."""
 
+    look_first: bool = True
+    """Before adversarial training, look how much there is to win; where discriminators find next
+    to nothing, leave it out."""
     total_batch: Annotated[int, Range(0, 1e9)] = 200
     """Rounds, each of gen_updates policy updates and dis_refreshes discriminator trainings."""
     gradient: Literal["reinforce", "pathwise"] = "reinforce"
@@ -276,6 +279,7 @@ PRESETS: Mapping[str, Config] = {
             dis_refreshes=5,
         ),
         adversarial=AdversarialConfig(
+            look_first=False,
             rollout_num=16,
             rollout_every=1,
             reward="probability",
@@ -327,6 +331,7 @@ CHANGEABLE = {
 FORMER = {
     "window": 20,
     "missing": "error",
+    "look_first": False,
 }  # defaults of earlier versions, whose runs must stay what they are
 
 

@@ -31,12 +31,14 @@ TITLES = {
     "gen_pretrain": "generator pretraining",
     "dis_pretrain": "discriminator pretraining",
     "adversarial": "adversarial training",
+    "look": "a look at what there is to win",
 }
-PHASES = tuple(TITLES)
+PHASES = ("gen_pretrain", "dis_pretrain", "adversarial")
 UNITS = {"gen_pretrain": "epoch", "dis_pretrain": "epoch", "adversarial": "round"}
 EVALUATE_EVERY = {"gen_pretrain": 10, "dis_pretrain": 10, "adversarial": 20}
 EVALUATION_SIZE = 1000
 CHUNK_SECONDS = 2.0
+LITTLE = 0.1  # nats a sequence: with less to win adversarial training is left out
 
 Row = dict[str, Any]
 Columns = dict[str, np.ndarray]  # of each metric a value for each unit, [units] or [S, units]
@@ -57,6 +59,9 @@ class Listener(Protocol):
     def evaluated(self, phase: str, done: int, samples_NTK: np.ndarray) -> None:
         """Samples in scaled units were drawn and compared with the validation part."""
 
+    def looked(self, row: Row, note: str) -> None:
+        """It was measured how much adversarial training has to win."""
+
     def phase_ended(self, phase: str, state: TrainState, note: str) -> None:
         """A phase is over; `state` is what the next one starts from."""
 
@@ -71,6 +76,7 @@ class Silent:
     def compiled(self, phase: str, seconds: float) -> None: ...
     def progress(self, phase: str, done: int, total: int, rows: list[Row]) -> None: ...
     def evaluated(self, phase: str, done: int, samples_NTK: np.ndarray) -> None: ...
+    def looked(self, row: Row, note: str) -> None: ...
     def phase_ended(self, phase: str, state: TrainState, note: str) -> None: ...
     def checkpoint(self, state: TrainState) -> None: ...
 
@@ -127,6 +133,12 @@ def train(problem: Problem, state: TrainState, listener: Listener) -> TrainState
             continue
         if phase.name != "gen_pretrain" and not finished["adversarial"]:
             state = adversarial.begin(state, config.adversarial, config.run.num_seeds)
+            if config.adversarial.look_first and not (
+                skip["adversarial"] or finished["dis_pretrain"]
+            ):
+                state, is_little = _look(problem, state, listener)
+                if is_little:
+                    break
         if not phase.stop(state):
             state = _run_phase(problem, state, phase, listener)
     return state
@@ -268,6 +280,8 @@ def _compare(
         "train_gap": float(values["train_gap"]),  # must not rise, either
         "train_gap_best": float(values["best_train_gap"]),
         "share_shift": float(values["shift"]),  # of options, in standard deviations
+        "kl_bound": float(values["kl"]),  # what there is to win of the policy that is kept
+        "kl_bound_error": float(values["kl_error"]),
         "samples_outside": float(values["outside"]),
         "pairs": int(values["pairs"]),
         "kept": bool(values["keep"]),
@@ -276,6 +290,29 @@ def _compare(
         row["logit_gap_error"] = float(values["error"])
         row["logit_gap_needed"] = float(values["needed"] * values["error"])
     return state, row
+
+
+def _look(problem: Problem, state: TrainState, listener: Listener) -> tuple[TrainState, bool]:
+    """How much adversarial training has to win, and whether that is too little to begin."""
+    parts = problem.loader.parts("adversarial", 0)
+    listener.compiling("look")
+    started = time.monotonic()
+    nll = np.asarray(state.best_nll)
+    state, _ = _compare(problem, state, parts, nll, 0)
+    listener.compiled("look", time.monotonic() - started)
+    state, found = _compare(problem, state, parts, nll, selection.REPEATS)
+    bound, error = found["kl_bound"], found["kl_bound_error"]
+    is_little = bool(np.isfinite(bound + error)) and bound + 2 * error < LITTLE
+    is_little = bool(parallel.broadcast(int(is_little)))
+    note = f"to win: at least {bound:.2f} +- {error:.2f} nats a sequence (KL of data and samples)"
+    if is_little:
+        note += (
+            ", next to nothing that discriminators find on unseen data: adversarial training is "
+            "left out (--no-look-first: it is not)"
+        )
+    row = {"phase": "adversarial", "step": 0, "kl_bound": bound, "kl_bound_error": error}
+    listener.looked(row, note)
+    return state, is_little
 
 
 # ------------------------------------------------------------------ the host loop

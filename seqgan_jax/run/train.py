@@ -71,6 +71,10 @@ class _Listener:
     def evaluated(self, phase: str, done: int, samples_NTD: np.ndarray) -> None:  # noqa: ARG002
         self._write("eval_file.txt", samples_NTD)
 
+    def looked(self, row: loop.Row, note: str) -> None:
+        directory.append_metrics(self._run_dir, [row])
+        self._display.say(note)
+
     def phase_ended(self, phase: str, state: TrainState, note: str) -> None:
         self._display.phase_ended(phase, loop.done(state)[phase], note, self._last)
         self._save(state)

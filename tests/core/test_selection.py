@@ -355,3 +355,26 @@ def test_a_run_that_kept_a_round_and_is_harder_to_tell_samples_instead(trained):
     assert chosen(trained, [wide, good, wide], losses, [0, 0, 0]) == 0
     # Of adversarial training, but no harder to tell.
     assert chosen(trained, [good, wide, wide], losses, [0, 40, 20]) == 0
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_the_bound_on_the_divergence_of_two_normal_laws(shift):
+    """l = log p - log q of N(s, 1) and N(0, 1) is s x - s^2 / 2: KL(p || q) = s^2 / 2."""
+    rng = np.random.default_rng(0)
+    number, fakes = 400, 4000
+
+    def logits(mean, count):
+        return jnp.asarray(3.0 * (shift * rng.normal(mean, 1, count) - shift**2 / 2), jnp.float32)
+
+    real = logits(shift, number), logits(shift, number)
+    fake = logits(0.0, fakes), logits(0.0, fakes)
+    found, error = (float(x) for x in selection.kl_bound(real, fake, jnp.arange(number)))
+    # Three times too sure: the scale finds the way back.
+    assert abs(found - shift**2 / 2) < 4 * error + 1e-6
+    assert error < 0.1
+    # All of one block: the error says that it is not known.
+    _, of_few = selection.kl_bound(real, fake, jnp.arange(number) // (number // 3))
+    assert shift == 0 or float(of_few) > 0
+    shuffled = fake[0][:number], fake[1][:number]
+    nothing, noise = (float(x) for x in selection.kl_bound(shuffled, fake, jnp.arange(number)))
+    assert nothing < 4 * noise + 1e-3

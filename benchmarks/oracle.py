@@ -12,12 +12,13 @@ model at a low temperature repeats what is likeliest. So both stand beside each 
 likelihood models at several temperatures (in both NLLs).
 
 random: uniform tokens. likelihood: the paper's, Adam at 1e-2 for 120 epochs, overfitted as there.
-stopped: the moving average of its weights that is likeliest on 1,000 validation sequences.
-seqgan (paper): from the first, the paper's policy gradient (reward D's probability, rate 1e-2, no
-likelihood term), 200 rounds. seqgan: from the second, this package's (reward D's logit, a
-likelihood term). Both: 16 rollouts of every prefix, A_t = Q_t - Q_{t-1}, this package's CNN-highway
-discriminator with embeddings (the paper's is 100 times as large), the policy after the last round.
-No choice has seen the oracle or the test sequences.
+stopped: the moving average of its weights that is likeliest on 1,000 validation sequences. decay:
+40 epochs with weight decay of embeddings and head, likeliest as above. seqgan: from decay on by
+this package's REINFORCE, 16 rollouts of every prefix, A_t = Q_t - Q_{t-1}, reward D's logit, a
+likelihood term; D is the package's CNN-highway with embeddings (the paper's is 100 times as
+large). --paper adds seqgan (paper): from likelihood on, reward D's probability, rate 1e-2, no
+likelihood term, 200 rounds. Both end after the last round: no choice has seen the oracle or the
+test sequences.
 """
 
 import sys
@@ -26,6 +27,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +43,8 @@ from seqgan_jax.core.optimiser import MAX_CHUNK, copy
 
 GATES = "ifoc"  # of the oracle's weights; the policy's input, forget, output, candidate
 WEIGHTS = ("embedding", *(w + g for g in GATES for w in "WUb"), "Wout", "bout")
-TEMPERATURES = (0.9, 0.8, 0.7, 0.6)
+TEMPERATURES = (0.9, 0.8, 0.7)
+BATCH = 64
 DRAWN_AT_ONCE = 1000  # sequences: V numbers for each
 ORACLE, TRAIN, VALIDATION, TEST, MODEL, SCORE, SEED = range(7)  # what keys are for
 
@@ -55,22 +58,31 @@ class Sizes:
     length: int = 20
     number: int = 10_000  # sequences to learn from, to be tested on, and to be drawn
     epochs: int = 120
-    pretrained: int = 20  # epochs of the discriminator before the first round
-    rounds: int = 200
+    decayed: int = 40  # epochs with weight decay
+    pretrained: int = 60  # of the discriminator before the first round
+    rounds: int = 10
+    paper_rounds: int = 200
     seeds: int = 5
 
 
 QUICK = Sizes(
-    tokens=100, hidden=8, length=10, number=1000, epochs=4, pretrained=2, rounds=3, seeds=2
+    tokens=100,
+    hidden=8,
+    length=10,
+    number=1000,
+    epochs=4,
+    decayed=4,
+    pretrained=2,
+    rounds=2,
+    paper_rounds=2,
+    seeds=2,
 )
+DECAY = 10.0  # of weights, against the likelihood of all training sequences
 DIS = DiscriminatorConfig(dis_r1=0.0, num_negatives=2048)
 ADV = AdversarialConfig(
-    rollout_num=16, rollout_every=1, gen_updates=1, rollouts_at_once=1, average_rounds=0.95
+    rollout_num=16, rollout_every=1, gen_updates=5, anchor=0.3, rollouts_at_once=1
 )
-RECIPES = {
-    "seqgan (paper)": replace(ADV, gen_adv_lr=1e-2, reward="probability", anchor=0.0),
-    "seqgan": ADV,
-}
+PAPER = replace(ADV, gen_updates=1, gen_adv_lr=1e-2, reward="probability", anchor=0.0)
 
 
 class Model(NamedTuple):
@@ -158,6 +170,13 @@ def nll(model: Model, x_NT1: jax.Array, temperature: float = 1.0) -> float:
     return float(_nll(*model, x_NT1, temperature))
 
 
+def decayed_nll(model: Any, batch: Batch, number: int) -> jax.Array:
+    """`policy.nll` + DECAY / (2 N T) sum w^2 over embeddings, head and its bias."""
+    weights = model.weights["embedding"], model.head, model.head_bias
+    squares = sum(jnp.sum(weight[...] ** 2) for weight in weights)
+    return policy.nll(model, batch) + 0.5 * DECAY / (number * batch.length) * squares
+
+
 class Seed:
     """One seed: data of the oracle, models that learn from them, their rows."""
 
@@ -185,43 +204,53 @@ class Seed:
             "nll_test": nll(model, self.test, temperature),
             "seconds": seconds,
         }
+        print(f"{row}:", ", ".join(f"{k} {v:.4g}" for k, v in self.rows[row].items()), flush=True)
 
-    def add_all(self) -> dict[str, dict[str, float]]:
+    def add_all(self, paper: bool) -> dict[str, dict[str, float]]:
         """All rows of this seed."""
         sizes = self.sizes
-        gen = GeneratorConfig(
-            hidden_dim=sizes.hidden, gen_lr=1e-2, pre_epoch_num=sizes.epochs, patience=sizes.epochs
-        )
-        nets, state = token_networks.init(self._own(MODEL), sizes.length, sizes.tokens, gen, DIS)
-        self.add("random", self._model(nets, state, state.policy), 0.0)
-        state, seconds = self._likelihood(nets, state, gen)
-        start = {"likelihood": copy(state.policy), "stopped": copy(state.best)}
-        for row, params in start.items():
-            model = self._model(nets, state, params)
-            self.add(row, model, seconds)
-            for temperature in TEMPERATURES:
-                self.add(f"{row}, T = {temperature:g}", model, seconds, temperature)
-        for row, config in RECIPES.items():
-            params = start["stopped" if row == "seqgan" else "likelihood"]
-            _, fresh = token_networks.init(self._own(MODEL), sizes.length, sizes.tokens, gen, DIS)
-            fresh = replace(fresh, best=copy(params), policy=copy(params))
-            done, more = self._adversarial(nets, fresh, config)
-            self.add(row, self._model(nets, done, done.ema), seconds + more)
+        gen = GeneratorConfig(hidden_dim=sizes.hidden, gen_lr=1e-2, patience=sizes.epochs)
+        self.nets, state = self._fresh(gen)
+        self.add("random", self._model(state, state.policy), 0.0)
+        state, seconds = self._likelihood(gen, sizes.epochs)
+        last = copy(state.policy)
+        self._add_at_temperatures("likelihood", self._model(state, last), seconds)
+        self._add_at_temperatures("stopped", self._model(state, state.best), seconds)
+        # Another configuration: programs are kept by it, and this one has another loss.
+        gen = replace(gen, patience=sizes.epochs + 1)
+        with mock.patch.object(likelihood, "nll", partial(decayed_nll, number=sizes.number)):
+            state, seconds = self._likelihood(gen, sizes.decayed)
+        self._add_at_temperatures("decay", self._model(state, state.best), seconds)
+        state, more = self._adversarial(state.best, ADV, sizes.rounds)
+        self.add("seqgan", self._model(state, state.policy), seconds + more)
+        if paper:
+            state, more = self._adversarial(last, PAPER, sizes.paper_rounds)
+            more += self.rows["likelihood"]["seconds"]
+            self.add("seqgan (paper)", self._model(state, state.policy), more)
         return self.rows
 
-    @staticmethod
-    def _model(nets: Networks, state: TrainState, params: Params) -> Model:
-        return Model(nets.policy, params, state.policy_constants)
+    def _add_at_temperatures(self, row: str, model: Model, seconds: float) -> None:
+        self.add(row, model, seconds)
+        for temperature in TEMPERATURES:
+            self.add(f"{row}, T = {temperature:g}", model, seconds, temperature)
 
-    def _likelihood(
-        self, nets: Networks, state: TrainState, gen: GeneratorConfig
-    ) -> tuple[TrainState, float]:
+    def _fresh(self, gen: GeneratorConfig) -> tuple[Networks, TrainState]:
+        sizes = self.sizes
+        return token_networks.init(self._own(MODEL), sizes.length, sizes.tokens, gen, DIS)
+
+    def _model(self, state: TrainState, params: Params) -> Model:
+        return Model(self.nets.policy, params, state.policy_constants)
+
+    def _likelihood(self, gen: GeneratorConfig, epochs: int) -> tuple[TrainState, float]:
+        """The state after so many epochs from the start, and seconds."""
+        _, state = self._fresh(gen)
+
         def train() -> None:
             nonlocal state
-            for done in range(0, self.sizes.epochs, MAX_CHUNK):
-                count = jnp.array(min(MAX_CHUNK, self.sizes.epochs - done))
+            for done in range(0, epochs, MAX_CHUNK):
+                count = jnp.array(min(MAX_CHUNK, epochs - done))
                 state, _ = likelihood.epochs(
-                    state, self.parts, self.key, count, nets=nets, config=gen, batch_size=64
+                    state, self.parts, self.key, count, nets=self.nets, config=gen, batch_size=BATCH
                 )
             jax.block_until_ready(state)
 
@@ -229,9 +258,12 @@ class Seed:
         return state, seconds
 
     def _adversarial(
-        self, nets: Networks, state: TrainState, config: AdversarialConfig
+        self, start: Params, config: AdversarialConfig, rounds: int
     ) -> tuple[TrainState, float]:
-        shared: dict[str, Any] = {"nets": nets, "batch_size": 64}
+        """The state after so many rounds from a policy on, and seconds."""
+        _, state = self._fresh(GeneratorConfig(hidden_dim=self.sizes.hidden))
+        state = adversarial.begin(replace(state, best=copy(start)), config)
+        shared: dict[str, Any] = {"nets": self.nets, "batch_size": BATCH}
 
         def discriminate(purpose: int, first: int, count: int) -> None:
             nonlocal state
@@ -242,9 +274,8 @@ class Seed:
 
         def train() -> None:
             nonlocal state
-            state = adversarial.begin(state, config)
             discriminate(keys.DISCRIMINATOR, 0, self.sizes.pretrained)
-            for number in range(self.sizes.rounds):
+            for number in range(rounds):
                 state, _ = adversarial.policy_updates(
                     state, self.parts, self.key, jnp.array(1), config=config, **shared
                 )
@@ -279,13 +310,16 @@ def cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; a line for each seed as it ends."""
+    """Print each row of each seed as it is found, and the table of their means."""
     flags = measure.parser(__doc__, "gpu")
     flags.add_argument("--oracle", type=Path, help="weights of an oracle, .npz")
+    flags.add_argument("--paper", action="store_true", help="the paper's own settings as well")
     flags.add_argument("--seeds", type=int, help="how many (default: 5)")
     options = measure.parse(flags, arguments)
     sizes = QUICK if options.quick else Sizes()
     if options.seeds is not None:
+        if options.seeds < 1:
+            flags.error(f"--seeds must be at least 1, not {options.seeds}")
         sizes = replace(sizes, seeds=options.seeds)
     weights = weights_of_seed(ORACLE, sizes)
     if options.oracle:
@@ -298,9 +332,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     own = nll(oracle, draw(oracle, jax.random.key(ORACLE), sizes.number, sizes.length))
     found: list[dict[str, dict[str, float]]] = []
     for seed in range(sizes.seeds):
-        found.append(Seed(oracle, sizes, seed).add_all())
-        for row in summed_up(found[-1:]):
-            print(f"seed {seed}:", *cells(row), flush=True)
+        print(f"seed {seed}")
+        found.append(Seed(oracle, sizes, seed).add_all(options.paper))
     rows = summed_up(found)
     what = f"{sizes.number:,} sequences of {sizes.length} tokens of {sizes.tokens:,}"
     title = f"{what}, {sizes.seeds} seeds, +- deviations between them; the oracle's own: {own:.3f}"

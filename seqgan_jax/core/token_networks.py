@@ -24,6 +24,7 @@ from seqgan_jax.core.discriminator import Discriminator, Encoder
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.policy import Chains, Definition, LSTMPolicy
 
+START = 0.3  # deviation of the discriminator's embeddings: larger ones are learned by heart
 NONE = Baseline(*(np.zeros((1,) * n, np.float32) for n in (1, 2, 2, 1, 2)))  # type: ignore[arg-type]
 
 
@@ -81,10 +82,8 @@ class TokenEncoder(Encoder):
 class TokenDiscriminator(Discriminator):
     """`Discriminator` of E learned numbers for each token in place of values."""
 
-    def __init__(
-        self, length: int, keep_prob: float, tokens: int, embedding: int, channels: int
-    ) -> None:
-        super().__init__(length, keep_prob, jnp.ones(embedding), channels=channels)
+    def __init__(self, length: int, keep_prob: float, tokens: int, embedding: int) -> None:
+        super().__init__(length, keep_prob, jnp.ones(embedding))
         self.encode = TokenEncoder(tokens, embedding)
 
 
@@ -102,8 +101,7 @@ def init(
     gen: GeneratorConfig,
     dis: DiscriminatorConfig,
     *,
-    embeddings: tuple[int, int] = (32, 32),
-    channels: int = 64,
+    embeddings: tuple[int, int] = (32, 16),
 ) -> tuple[Networks, TrainState]:
     """Fresh networks and optimisers; `dis.dis_r1` must be 0. Consumes `key`.
 
@@ -114,13 +112,12 @@ def init(
       gen: settings of the policy.
       dis: settings of the discriminator.
       embeddings: E of the policy, and of the discriminator.
-      channels: of the discriminator's convolutions.
     """
     if dis.dis_r1:
         raise ValueError(f"dis_r1 is {dis.dis_r1:g}: tokens have no gradient. Set it to 0.")
     gen_key, dis_key = jax.random.split(key)
-    module = TokenDiscriminator(length, dis.dis_dropout_keep_prob, tokens, embeddings[1], channels)
+    module = TokenDiscriminator(length, dis.dis_dropout_keep_prob, tokens, embeddings[1])
     parts = discriminator.init(dis_key, module)
-    # Drawn by fan-in as all else; an embedding has unit variance, whatever V.
-    parts[1]["encode"]["embedding"] *= (tokens / 2.0) ** 0.5
+    # Drawn by fan-in as all else, which is no size for an embedding.
+    parts[1]["encode"]["embedding"] *= START * (tokens / 2.0) ** 0.5
     return networks.assembled(init_policy(gen_key, gen, tokens, embeddings[0]), parts, gen, dis)

@@ -191,6 +191,20 @@ def test_all_training_steps_run_and_likelihood_learns():
     assert all(jax.tree.leaves(moved))
 
 
+def test_weight_decay_is_the_likelihood_and_a_normal_prior_of_the_weights():
+    definition, params, constants = model()
+    one, batch = bind(definition, params, constants), Batch.complete(jnp.asarray(ALL))
+    found = jax.jit(lambda: oracle.decayed_nll(one, batch, 27))() * 27 * T
+    deviation = oracle.DECAY**-0.5
+    held = params["head"], params["head_bias"], params["weights"]["embedding"]
+    densities = [scipy.stats.norm(scale=deviation).logpdf(np.asarray(w)) for w in held]
+    prior = sum(
+        np.sum(density - scipy.stats.norm(scale=deviation).logpdf(0)) for density in densities
+    )
+    wanted = -log_prob((definition, params, constants), ALL).sum() - prior
+    assert float(found) == pytest.approx(wanted, rel=1e-5)
+
+
 def test_a_penalty_on_gradients_is_refused():
     with pytest.raises(ValueError, match="tokens have no gradient"):
         token_networks.init(jax.random.key(0), 4, 8, GEN, DiscriminatorConfig())

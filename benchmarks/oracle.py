@@ -13,7 +13,7 @@ likelihood models at several temperatures (in both NLLs).
 
 random: uniform tokens. likelihood: the paper's, Adam at 1e-2 for 120 epochs, overfitted as there.
 stopped: the moving average of its weights that is likeliest on 1,000 validation sequences. decay:
-40 epochs with weight decay of embeddings and head, likeliest as above. seqgan: from decay on by
+30 epochs with weight decay of embeddings and head, likeliest as above. seqgan: from decay on by
 this package's REINFORCE, 16 rollouts of every prefix, A_t = Q_t - Q_{t-1}, reward D's logit, a
 likelihood term; D is the package's CNN-highway with embeddings (the paper's is 100 times as
 large). --paper adds seqgan (paper): from likelihood on, reward D's probability, rate 1e-2, no
@@ -58,7 +58,7 @@ class Sizes:
     length: int = 20
     number: int = 10_000  # sequences to learn from, to be tested on, and to be drawn
     epochs: int = 120
-    decayed: int = 40  # epochs with weight decay
+    decayed: int = 30  # epochs with weight decay
     pretrained: int = 60  # of the discriminator before the first round
     rounds: int = 10
     paper_rounds: int = 200

@@ -21,6 +21,7 @@ import main_job
 import measure
 import numpy as np
 import optax
+import oracle
 import pytest
 import quality
 import robustness
@@ -213,6 +214,15 @@ def test_flags_without_a_meaning_are_refused(capsys):
         assert word in capsys.readouterr().err
 
 
+def test_a_file_that_is_no_oracle_is_refused(tmp_path, capsys):
+    np.savez(tmp_path / "other.npz", embedding=np.zeros((3, 2)))
+    (tmp_path / "text.npz").write_text("not an archive")
+    for name, word in (("other", "lacks Uc, Uf"), ("text", "text.npz"), ("none", "No such file")):
+        with pytest.raises(SystemExit, match="2"):
+            oracle.main(["--quick", "--oracle", str(tmp_path / f"{name}.npz")])
+        assert word in capsys.readouterr().err
+
+
 def test_controls_reach_what_trains_the_policy_and_not_the_selection():
     is_real = np.array([1.0] * 4 + [0.0] * 4, np.float32)
     logits = 20.0 * (2.0 * is_real - 1.0)
@@ -268,6 +278,7 @@ def test_a_seasonal_forecast_repeats_the_last_day():
     [
         *("throughput", "rollout_schedules", "scaling", "roofline", "streaming"),
         *("main_job", "experiments", "gradients", "robustness", "quality", "forecast"),
+        "oracle",
     ],
 )
 def test_every_script_has_a_quick_run(script, tmp_path):

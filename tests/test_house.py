@@ -42,17 +42,22 @@ ORDER = [
         "core.columns.chain",
         "core.columns.mixed",
         "core.columns.regressions",
+        "core.columns.tokens",
         "core.policy",
         "core.sampling",
     ),
     *("core.discriminator", "core.reference_discriminator", "core.networks"),
+    "core.token_networks",
     *("core.selection", "core.gradients", "core.likelihood", "core.adversarial"),
     *("run.health", "run.loader", "run.loop", "run.continuing", "run.conditions"),
     *("run.checkpoint", "run.signals", "run.device"),
     *("run.terminal", "model", "run.train", "run.cli"),
 ]
 PLACES = {
-    "flax": {"core.policy", "core.discriminator", "core.reference_discriminator"},
+    "flax": {
+        *("core.policy", "core.discriminator", "core.reference_discriminator"),
+        "core.token_networks",
+    },
     "orbax": {"run.checkpoint"},
     "matplotlib": {"analysis"},
     "tyro": {"run.cli"},

@@ -52,7 +52,7 @@ def init(
       columns: what they are, where some are not plain continuous.
     """
     gen_key, dis_key = jax.random.split(key)
-    gen_def, gen_params, gen_constants = policy.init(gen_key, gen, baseline, columns)
+    policy_parts = policy.init(gen_key, gen, baseline, columns)
     keep_prob, features = dis.dis_dropout_keep_prob, increment_scale.shape[0]
     known = 0 if baseline.known is None else baseline.known.shape[1]
     module = (
@@ -60,7 +60,18 @@ def init(
         if dis.dis_size == "reference"
         else Discriminator(length, keep_prob, increment_scale, columns, known)
     )
-    dis_def, dis_params, dis_constants = discriminator.init(dis_key, module)
+    return assembled(policy_parts, discriminator.init(dis_key, module), gen, dis)
+
+
+def assembled(
+    policy_parts: tuple[Definition, Params, Params],
+    discriminator_parts: tuple[Definition, Params, Params],
+    gen: GeneratorConfig,
+    dis: DiscriminatorConfig,
+) -> tuple[Networks, TrainState]:
+    """Both networks, each as `policy.split` gives it, with fresh optimisers."""
+    gen_def, gen_params, gen_constants = policy_parts
+    dis_def, dis_params, dis_constants = discriminator_parts
     state = TrainState(
         policy=gen_params,
         policy_opt=adam(gen.gen_lr).init(gen_params),

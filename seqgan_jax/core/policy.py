@@ -4,7 +4,7 @@ jitted function.
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,15 @@ FIRST_COMPONENTS = 16  # of the first step's distribution at least, where it is 
 
 class Constant(nnx.Variable):
     """Saved with the parameters and never trained."""
+
+
+class Chains(NamedTuple):
+    """How the columns of a later step hang together and those of the first; their start."""
+
+    later: Any  # Chain, MixedChain or TokenChain
+    first: Any
+    later_start: Any  # numbers of an untrained policy
+    first_start: Any
 
 
 def split(module: nnx.Module) -> tuple[Definition, Params, Params]:
@@ -75,21 +84,9 @@ class LSTMPolicy(nnx.Module):
         features = baseline.offset.shape[0]
         hidden_dim = config.hidden_dim
         self.features, self.hidden_dim, self.layers = features, hidden_dim, config.layers
-        components = config.components
-        first_components = max(components, FIRST_COMPONENTS)
-        self.chain: Any  # Chain or MixedChain
+        self.chain: Any
         self.first_chain: Any
-        start: Any
-        if columns is None:
-            kind = config.policy
-            self.chain = chain.by_name(kind, config.covariance, components, features)
-            self.first_chain = chain.by_name(kind, config.covariance, first_components, features)
-            start, first = self.chain.start(), self.first_chain.start()
-        else:
-            self.chain = mixed.by_name(config.policy, components, columns.layout)
-            self.first_chain = mixed.by_name(config.policy, first_components, columns.layout)
-            start = self.chain.start(columns.support.later_share)
-            first = self.first_chain.start(columns.support.first_share)
+        self.chain, self.first_chain, start, first = self._chains(config, features, columns)
         self.num_noise = self.chain.num_noise
         lecun = jax.nn.initializers.lecun_normal()
         self.recurrent = nnx.Param(_recurrent(hidden_dim, rngs))
@@ -113,6 +110,20 @@ class LSTMPolicy(nnx.Module):
         self.baseline = _variables(baseline.constants(), Constant)
         described = {} if columns is None else columns.support.constants()
         self.support = _variables(described, Constant)
+
+    def _chains(self, config: GeneratorConfig, features: int, columns: Columns | None) -> "Chains":
+        kind, components = config.policy, config.components
+        first_components = max(components, FIRST_COMPONENTS)
+        if columns is None:
+            later = chain.by_name(kind, config.covariance, components, features)
+            first = chain.by_name(kind, config.covariance, first_components, features)
+            return Chains(later, first, later.start(), first.start())
+        mixed_later = mixed.by_name(kind, components, columns.layout)
+        mixed_first = mixed.by_name(kind, first_components, columns.layout)
+        shares = columns.support.later_share, columns.support.first_share
+        return Chains(
+            mixed_later, mixed_first, mixed_later.start(shares[0]), mixed_first.start(shares[1])
+        )
 
     @property
     def columns(self) -> Columns | None:

@@ -135,7 +135,7 @@ class LSTMPolicy(nnx.Module):
     @property
     def end(self) -> int | None:
         """The column that says which step is a sequence's last; None where all have T steps."""
-        return None if isinstance(self.chain, Chain) else self.chain.layout.end
+        return self.chain.layout.end if isinstance(self.chain, MixedChain) else None
 
     @property
     def _constants(self) -> dict[str, jax.Array]:

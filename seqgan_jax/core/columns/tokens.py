@@ -54,7 +54,13 @@ class TokenChain:
         """Nothing: logits are relative to no baseline."""
         return TokenContext()
 
-    def carried(self, read: jax.Array, x: jax.Array, inputs: Any) -> jax.Array:  # noqa: ARG002
+    def carried(
+        self,
+        read: jax.Array,
+        x: jax.Array,  # noqa: ARG002
+        inputs: Any,  # noqa: ARG002
+        constants: Params,  # noqa: ARG002
+    ) -> jax.Array:
         """What is carried to the next step: the token."""
         return read
 
@@ -65,7 +71,7 @@ class TokenChain:
     def past(self, inputs: jax.Array) -> None:
         """What the next step's context depends on: nothing."""
 
-    def all_past(self, constants: Params, x: jax.Array) -> None:
+    def all_past(self, constants: Params, x: jax.Array, known: Any = None) -> None:
         """The same of whole sequences."""
 
 

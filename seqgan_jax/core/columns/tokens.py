@@ -59,7 +59,7 @@ class TokenChain:
         read: jax.Array,
         x: jax.Array,  # noqa: ARG002
         inputs: Any,  # noqa: ARG002
-        constants: Params,  # noqa: ARG002
+        constants: Params | None = None,  # noqa: ARG002
     ) -> jax.Array:
         """What is carried to the next step: the token."""
         return read

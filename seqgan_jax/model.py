@@ -539,7 +539,7 @@ class SeqGAN:
         if description.form is None or description.form.source != "frame":
             return lengths.cut(x_NTD) if ends else x_NTD
         rows = description.as_written(x_NTD)
-        return writing.to_frame(rows, description.form, places.starts_N)
+        return writing.to_frame(rows, description.form, places.starts_N, ends)
 
     def places(
         self, n: int, seed: int = 0, start: Any = None, known: Any = None, length: Length = None
@@ -550,6 +550,7 @@ class SeqGAN:
           UsageError: a start or values where they have no meaning, or that are missing.
         """
         description = self.description
+        _check_draw(n, seed, length, description.scaler.ends)
         if description.scaler.ends or length is None or isinstance(length, tuple):
             length = description.length
         form, own = description.form, description.known
@@ -629,7 +630,9 @@ class SeqGAN:
         known_NTW = places.known_NTW
         state, scale = self._run(run), _temperature(temperature)
         if ends and length is not None:
-            return self._of_length(int(n), length, int(seed), scale, state, given, known_NTW)
+            return self._of_length(
+                int(n), length, int(seed), scale, state, given, known_NTW, not with_gaps
+            )
         if length not in (None, description.length):
             assert isinstance(length, int | np.integer)
             if given is not None:
@@ -713,6 +716,7 @@ class SeqGAN:
         state: TrainState,
         given: Any,
         known_NTW: NDArray[np.float32] | None,
+        complete: bool,
     ) -> NDArray[np.float64]:
         """`n` samples that end within the given lengths, by rejection; the first m are those of m.
 
@@ -742,7 +746,7 @@ class SeqGAN:
                     "fewer samples."
                 )
             own_key = jax.random.fold_in(key, jnp.array(drawn // BLOCK))
-            z_NTK = self._block(state, own_key, scale, None, _block(known, 0))
+            z_NTK = self._block(state, own_key, scale, None, _block(known, 0), complete)
             x_NTD = description.scaler.inverse(z_NTK.astype(np.float64))
             steps_N = lengths.of(x_NTD)
             found.append(x_NTD[(steps_N >= least) & (steps_N <= most)])
@@ -828,7 +832,10 @@ class SeqGAN:
                 "it. Leave one out."
             )
         description = self.description
-        return history.of_python(after, description.names, description.form, self.config.data)
+        absent = description.scaler.ends, description.has_gaps
+        return history.of_python(
+            after, description.names, description.form, self.config.data, *absent
+        )
 
     def _say_drift(
         self, state: TrainState, x_LTD: Array, steps: int, say: Callable[[str], None]

@@ -50,6 +50,8 @@ def compare(
     """
     from seqgan_jax.analysis import exact
     from seqgan_jax.analysis.compare import analyze
+    from seqgan_jax.data import arrays
+    from seqgan_jax.data.layout import Sequences, default_names
 
     description: dict[str, Any] = {}
     form, rules, label = None, None, ""
@@ -72,7 +74,11 @@ def compare(
     def sample(path: str | None, source: str, window: int | None = None) -> "Sequences":
         if path is not None:
             return read(path, **{**reading, "window": reading["window"] or window}, like=form)
-        own = read(source, layout="rows", features=features)
+        if source.endswith(".npy"):  # as the run wrote it, however few and short they are
+            x_NTD = arrays.read_array(Path(source), may_miss=True)
+            own = Sequences(x_NTD, default_names(x_NTD.shape[2]), source)
+        else:
+            own = read(source, layout="rows", features=features)
         if names is None or len(names) != own.x_NTD.shape[2]:
             return own
         return dataclasses.replace(own, names=tuple(names), form=form)
@@ -82,15 +88,14 @@ def compare(
         # Words of the generated data have the codes of the real data's.
         form = read(real_path, **{**reading, "window": reading["window"] or 2}).form
     generated = sample(generated_path, sources[1])
-    steps = generated.x_NTD.shape[1]
+    steps = None if generated.ends else generated.x_NTD.shape[1]
     real = sample(real_path, sources[0], steps)
     train = None if train_path is None else sample(train_path, train_path, steps)
     if real_path is None and train is None:
         train = training_part(run_dir, real)
     how["label"] = how.get("label") or label
     if description:
-        scaler = directory.read_config(run_dir).get("scaler")
-        how.setdefault("ends", isinstance(scaler, dict) and bool(scaler.get("ends")))
+        how.setdefault("ends", directory.ends_of(run_dir))
     report = analyze(real, generated, train=train, rules=rules, **how)
     found = dict(report.metrics)
     complete = not np.isnan(real.x_NTD).any()  # densities are of whole sequences
@@ -114,10 +119,13 @@ def training_part(run_dir: Path, held_out: "Sequences") -> "Sequences | None":
         if layout.open_stream(data) is not None:
             return None
         seed = seed if data.data_seed is None else data.data_seed
-        parts = layout.split(layout.of_settings(data, seed), data.held_out, data.validation, seed)
+        sequences = layout.of_settings(data, seed)
+        parts = layout.split(sequences, data.held_out, data.validation, seed)
     except (SeqGANError, OSError, KeyError, TypeError, ValueError):  # moved, changed, or damaged
         return None
-    if not np.array_equal(lengths.trimmed(parts.held_out_NTD), held_out.x_NTD, equal_nan=True):
+    own_NTD = parts.held_out_NTD
+    own_NTD = lengths.trimmed(own_NTD) if sequences.ends else own_NTD
+    if not np.array_equal(own_NTD, held_out.x_NTD, equal_nan=True):
         return None
     return dataclasses.replace(held_out, x_NTD=parts.train_NTD, windows=None, starts_N=None)
 

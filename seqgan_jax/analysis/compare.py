@@ -24,10 +24,10 @@ from seqgan_jax.analysis.catalogue import CATALOGUE
 from seqgan_jax.analysis.report import Metric, Report
 from seqgan_jax.config import DataConfig
 from seqgan_jax.data import kinds as of_data
-from seqgan_jax.data import layout, overlap
+from seqgan_jax.data import layout, lengths, overlap
 from seqgan_jax.data.arrays import as_array
 from seqgan_jax.data.form import TimeForm
-from seqgan_jax.data.kind import Kind
+from seqgan_jax.data.kind import CATEGORICAL, CONTINUOUS, Kind
 from seqgan_jax.data.layout import Sequences, default_names
 from seqgan_jax.errors import DataError
 
@@ -81,7 +81,8 @@ def analyze(
             it takes less than about 10 s.
         label: the column of classes, for figures of each; see `classes.table`.
         ends: whether sequences end, and NaN in all columns up to the last step is after the end;
-            None: where no step within a sequence is like that. The report says which.
+            None: where they were read as such, or no step within a sequence is like that. The
+            report says which.
         progress: called with (what, share done) as the work proceeds.
     Raises:
         DataError: shapes that do not fit together, infinite values, a column without a value, too
@@ -96,9 +97,11 @@ def analyze(
     progress = progress or (lambda _what, _share: None)
     sample = of_python(generated, "generated")
     given = {"real": real} | ({} if train is None else {"train": train})
-    steps = sample.x_NTD.shape[1]
+    steps = None if sample.ends else sample.x_NTD.shape[1]
     arrays = {what: of_python(x, what, steps) for what, x in given.items()}
     arrays = alike(arrays | {"generated": sample})
+    if ends is None and any(each.ends for each in arrays.values()):
+        ends = True
     names = names or named(arrays["real"])
     features = arrays["real"].x_NTD.shape[2]
     labels = tuple(names) if names else default_names(features)
@@ -148,7 +151,7 @@ def analyze(
     words = [getattr(c, "categories", ()) for c in form.columns] if form else [()] * features
     if kinds is None:
         known = real_NTD if train_NTD is None else train_NTD
-        kinds = kinds_of(known, [bool(each) for each in words], labels)
+        kinds = kinds_of(known, [bool(each) for each in words], labels, ends)
     if len(kinds) != features:
         raise DataError(f"{len(kinds)} kinds were given for {features} features")
     both = real_NTD, generated_NTD
@@ -228,27 +231,20 @@ def analyze(
     )
 
 
-def kinds_of(x_NTD: Array, words: Sequence[bool], names: Sequence[str]) -> tuple[Kind, ...]:
-    """The kind of each column, from the values that are there."""
-    if not absent.is_any(x_NTD):
-        return of_data.find(x_NTD, words=words, names=names)
-    once_NT = of_data.once(x_NTD)
-    found: list[Kind] = []
-    for d in range(x_NTD.shape[2]):
-        there_NT = ~np.isnan(x_NTD[..., d])
-        column = x_NTD[there_NT.any(axis=1), :, d]
-        static = np.nanmin(column, axis=1) == np.nanmax(column, axis=1)
-        if static.all() and column.shape[1] > 1:
-            column = np.repeat(np.nanmin(column, axis=1)[:, None], column.shape[1], axis=1)
-        else:  # one after the other: a pair across a gap or an end is one of many
-            column = x_NTD[..., d][there_NT & once_NT][None]
-        found += of_data.find(
-            column[..., None],
-            words=words[d : d + 1],
-            names=names[d : d + 1],
-            once_NT=np.ones(column.shape, bool),
-        )
-    return tuple(found)
+def kinds_of(
+    x_NTD: Array, words: Sequence[bool], names: Sequence[str], ends: bool = False
+) -> tuple[Kind, ...]:
+    """The kind of each column as training finds it, but that gaps are figures of their own."""
+    once_NT = lengths.there(x_NTD) if ends else of_data.once(x_NTD)
+    whole_NTD = lengths.filled(x_NTD) if ends else x_NTD
+    gaps_D = np.isnan(whole_NTD).any(axis=(0, 1)).tolist()
+    found = of_data.find(whole_NTD, (), words, names, once_NT, gaps_D)
+    return tuple(
+        Kind(CONTINUOUS)  # it is constant
+        if kind.name == CATEGORICAL and len(kind.levels) == 1
+        else dataclasses.replace(kind, missing=False)
+        for kind in found
+    )
 
 
 def of_python(x: object, what: str, window: int | None = None) -> Sequences:
@@ -257,7 +253,7 @@ def of_python(x: object, what: str, window: int | None = None) -> Sequences:
         return x
     if layout.frame_of(x) is not None:
         return layout.from_python(x, DataConfig(window=window))
-    x_NTD = as_array(x, what, may_miss=True)
+    x_NTD = as_array(layout.one_array(x), what, may_miss=True)
     return Sequences(x_NTD, default_names(x_NTD.shape[2]), what)
 
 

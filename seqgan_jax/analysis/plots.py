@@ -388,7 +388,7 @@ def training_metrics(rows: Sequence[dict[str, Any]]) -> Figure:
             lines, names = ax.get_legend_handles_labels()
             named = dict(zip(names, lines, strict=True))  # one of each name
             if len(named) > 1:
-                ax.legend(named.values(), named)
+                ax.legend(named.values(), named, loc="upper right")  # "best" takes seconds
             if not named:
                 _remark(ax, "not recorded", color=GREY)
             _mark_phases(ax, last)

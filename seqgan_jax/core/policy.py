@@ -98,7 +98,7 @@ class LSTMPolicy(nnx.Module):
         self.head = nnx.Param(jnp.zeros((hidden_dim, outputs)))
         self.head_bias = nnx.Param(jnp.asarray(start))
         # Beside the head's bias where both steps have one chain, in its place where they do not.
-        first = np.zeros(outputs) if self._one_chain else first
+        first = first - start if self._one_chain else first
         self.first = nnx.Param(jnp.asarray(first, jnp.float32))
         self.weights = _variables(self.chain.weights(rngs.params()), nnx.Param)
         self.first_weights = _variables(self.first_chain.weights(rngs.params()), nnx.Param)

@@ -70,7 +70,14 @@ class History:
 # ------------------------------------------------------------------ reading
 
 
-def of_python(x: Any, names: Sequence[str], form: Form | None, settings: DataConfig) -> History:
+def of_python(
+    x: Any,
+    names: Sequence[str],
+    form: Form | None,
+    settings: DataConfig,
+    ends: bool = False,
+    gaps: bool = False,
+) -> History:
     """What `sample(after=x)` takes.
 
     Args:
@@ -79,6 +86,8 @@ def of_python(x: Any, names: Sequence[str], form: Form | None, settings: DataCon
       names: of the D columns.
       form: of the data of training.
       settings: how they were read.
+      ends, gaps: whether the sequences of training had ends, and missed values. With gaps alone
+        steps without a value at the end of an array or line are missing; else there are none.
 
     Raises:
       DataError: it is none of these, or has other columns, time steps or words.
@@ -93,17 +102,24 @@ def of_python(x: Any, names: Sequence[str], form: Form | None, settings: DataCon
         from seqgan_jax.data import tables
 
         table = tables.of_frame(frame, "frame", "after", tuple(settings.missing_values))
-        return of_table(table, names, form, settings)
-    may_miss = settings.missing == "model"
+        return of_table(table, names, form, settings, ends, gaps)
+    may_miss = ends or gaps
     is_list = isinstance(x, list | tuple) and len(x) > 0 and np.ndim(x[0]) > 0
     if is_list and len({np.shape(each)[1:] for each in x}) == 1 and np.ndim(x[0]) == 2:
         parts = [arrays.as_array(each, "after", may_miss=may_miss)[..., 0] for each in x]
         return of_arrays(parts, names, "after")
     array = arrays.as_array(x, "after", may_be_flat=True, may_miss=may_miss)
-    return of_array(array, names, "after")
+    return of_array(array, names, "after", ends or not gaps)
 
 
-def of_file(source: str, names: Sequence[str], form: Form | None, settings: DataConfig) -> History:
+def of_file(
+    source: str,
+    names: Sequence[str],
+    form: Form | None,
+    settings: DataConfig,
+    ends: bool = False,
+    gaps: bool = False,
+) -> History:
     """A file that is read as that of training was; columns by their names.
 
     Raises DataError as `layout.load` does, and where it has other columns, time steps or words.
@@ -113,15 +129,17 @@ def of_file(source: str, names: Sequence[str], form: Form | None, settings: Data
     path = Path(source)
     suffix = path.suffix.lower()
     if suffix in (".npy", ".npz"):
-        x_NTD = arrays.read_array(path, settings.missing == "model")
-        return of_array(x_NTD, names, printable(source))
+        x_NTD = arrays.read_array(path, ends or gaps)
+        return of_array(x_NTD, names, printable(source), ends or not gaps)
     texts.refuse_by_name(path)
     reader = tables.READERS.get(suffix, tables.read_text)
-    return of_table(reader(path, tuple(settings.missing_values)), names, form, settings)
+    table = reader(path, tuple(settings.missing_values))
+    return of_table(table, names, form, settings, ends, gaps)
 
 
-def of_array(x: np.ndarray, names: Sequence[str], shown: str) -> History:
-    """Of an array [P] or [N, P, D], where [P, D] has become [P, D, 1]."""
+def of_array(x: np.ndarray, names: Sequence[str], shown: str, cut: bool = True) -> History:
+    """Of an array [P] or [N, P, D], where [P, D] has become [P, D, 1]; without the
+    steps at its end that have no value, where they are to be `cut`."""
     features = len(names)
     if x.ndim == 1:
         x = x[None, :, None]
@@ -132,7 +150,7 @@ def of_array(x: np.ndarray, names: Sequence[str], shown: str) -> History:
             f"{shown}: has shape {list(x.shape)}, and the model was trained on {features} "
             f"column{'s' * (features > 1)} ({', '.join(names)}). Give [N, P, {features}]."
         )
-    return of_arrays(lengths.cut(x), names, shown)
+    return of_arrays(lengths.cut(x) if cut else list(x), names, shown)
 
 
 def of_arrays(
@@ -157,7 +175,12 @@ def of_arrays(
 
 
 def of_table(
-    table: Table, names: Sequence[str], form: Form | None, settings: DataConfig
+    table: Table,
+    names: Sequence[str],
+    form: Form | None,
+    settings: DataConfig,
+    ends: bool = False,
+    gaps: bool = False,
 ) -> History:
     """Of a table that is read as that of training was; see `of_file`."""
     cut = dataclasses.replace(Cut.of(settings), missing="interpolate", window=None)
@@ -170,7 +193,8 @@ def of_table(
                 f"{len(names)} columns: a line has steps x {len(names)} numbers. Correct it."
             )
         x_NPD = x_NW.reshape(len(x_NW), -1, len(names))
-        parts = lengths.cut(x_NPD) if settings.missing == "error" else list(x_NPD)
+        is_cut = ends or not (gaps or settings.missing == "interpolate")
+        parts = lengths.cut(x_NPD) if is_cut else list(x_NPD)
         return _complete(of_arrays(parts, names, table.shown), names, settings, None)
     ids = tuple(each.name for each in form.ids)
     times = time_parts(form) if form.time else ()
@@ -210,8 +234,8 @@ def of_table(
         ticks = [np.unique(reading.times.ticks[code_L == code]) for code in range(len(rows))]
         steps = [clock.steps_between(form.time, reading.times, each) for each in ticks]
         _check_step(table.shown, form.time, [each for each, _ in steps])
-        gaps = [np.flatnonzero(each > most) for each, most in steps]
-        first = [int(gap[-1]) + 1 if len(gap) else 0 for gap in gaps]
+        breaks = [np.flatnonzero(each > most) for each, most in steps]
+        first = [int(at[-1]) + 1 if len(at) else 0 for at in breaks]
         if number := int(np.count_nonzero(first)):
             notes.append(
                 f"{table.shown}: {number:,} sequence{'s' * (number > 1)} with gaps in time: only "

@@ -233,7 +233,10 @@ def _of_sequences(
 
 def _misses(x_NTD: np.ndarray) -> bool:
     """Whether there are NaN that are not after ends."""
-    return bool(np.isnan(x_NTD).any()) and lengths.ends_in_nothing(x_NTD) is None
+    gone = np.isnan(x_NTD)
+    if gone.any() and lengths.ends_in_nothing(x_NTD) is not None:
+        gone &= lengths.there(x_NTD)[..., None]
+    return bool(gone.any())
 
 
 def _names(x_NTD: np.ndarray) -> tuple[str, ...]:

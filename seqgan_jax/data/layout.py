@@ -420,7 +420,7 @@ def from_python(
 
 def as_sequences(x: Any, like: Form | None = None) -> Sequences:
     """An array [N, T] or [N, T, D], or whatever `from_python` takes, with default settings."""
-    return from_python(x, DataConfig(missing="error"), like=like)
+    return from_python(x, DataConfig(), like=like)
 
 
 def frame_of(x: Any) -> Any:
@@ -469,15 +469,20 @@ def _counts(frame: Any) -> bool:
 
 
 def one_array(x: Any) -> Any:
-    """x, or an error in words for what numpy would misread; NaN after the ends of a list's."""
+    """x, or an error in words for what numpy would misread; NaN after the ends of a list's, and
+    where values are missing."""
     if hasattr(x, "__next__"):
         raise DataError(f"x is a {type(x).__name__}, which can be read once. Give list(x).")
     if not _is_ragged(x):
         return x
-    parts = [arrays.as_array(np.asarray(each)[None], "x") for each in x]
+    parts = [arrays.as_array(_masked(each)[None], "x", may_miss=True) for each in x]
     if len({part.shape[2] for part in parts}) > 1:
         raise DataError("x: arrays [T, D] of different numbers of columns D. Give all the same.")
     return lengths.padded([part[0] for part in parts])
+
+
+def _masked(x: Any) -> Any:
+    return x if np.ma.isMaskedArray(x) else np.asarray(x)
 
 
 def _is_ragged(x: Any) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 
 HAZARD_UNIT = 4.0  # of log odds of an end, as networks read them
 FOLDS = 5
+MOST_HOLES = 0.1  # of the share of sequences that end early: steps without a value before ends
 RARE = 0.5  # sequences at risk that count beside the others, with the mean hazard
 MOST_ODDS = 8.0
 
@@ -35,12 +36,14 @@ def there(x_NTD: np.ndarray) -> np.ndarray:
 
 def ends_in_nothing(x_NTD: np.ndarray) -> np.ndarray | None:
     """The lengths of sequences of which a tenth or more end in steps without any value, [N]; None
-    where they do not, or such steps are elsewhere too."""
+    where they do not, or where such steps are as common elsewhere: then they are missing."""
     gone = np.isnan(x_NTD).all(axis=2)
     steps_N = ends_of(gone)
     padded = steps_N < x_NTD.shape[1]
     inside = np.arange(x_NTD.shape[1]) < steps_N[:, None]
-    is_padded = np.sum(padded) >= max(3, 0.1 * len(padded)) and not np.any(gone & inside)
+    holes = np.sum(gone & inside) / max(1, np.sum(inside))
+    is_often = np.sum(padded) >= max(3, 0.1 * len(padded))
+    is_padded = is_often and holes <= MOST_HOLES * np.mean(padded)
     return steps_N if is_padded and np.ptp(steps_N) and steps_N.min() > 0 else None
 
 

@@ -112,14 +112,17 @@ def around(x_ND: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def fill(
-    x_NTD: np.ndarray, limit: int | None = None, held_D: np.ndarray | None = None
+    x_NTD: np.ndarray,
+    limit: int | None = None,
+    held_D: np.ndarray | None = None,
+    steps_N: np.ndarray | None = None,
 ) -> tuple[np.ndarray, int, int]:
     """Missing values filled in along T -> (x [N, T, D], how many were filled, the longest gap).
 
     Linear between the values before and after, the nearest value at the ends; never from another
     sequence or column. In columns without values between two, `held_D`, the value before instead,
     the first at the beginning. Gaps of more than `limit` steps stay, and where a sequence has no
-    value of a column at all.
+    value of a column at all; and what comes after the first `steps_N` steps of each.
 
     >>> nan = np.nan
     >>> x, filled, longest = fill(np.array([[nan, 1, nan, nan, 4, nan]])[..., None])
@@ -130,8 +133,8 @@ def fill(
     x_NTD = x_NTD.copy()
     filled = longest = 0
     for n, d in np.argwhere(gap_NTD.any(axis=1)):
-        gap_T = gap_NTD[n, :, d]
-        if gap_T.all():
+        gap_T = gap_NTD[n, : None if steps_N is None else steps_N[n], d]
+        if gap_T.all() or not gap_T.any():
             continue
         edges = np.flatnonzero(np.diff(np.r_[False, gap_T, False].astype(np.int8)))
         lengths = edges[1::2] - edges[::2]
@@ -164,6 +167,7 @@ def resolve(
     what: str = "sequences",
     limit: int | None = None,
     held_D: np.ndarray | None = None,
+    steps_N: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Sequences without missing values -> (x, which of the N are kept [N] bool, notes).
 
@@ -175,16 +179,19 @@ def resolve(
       what: "sequences" or "windows", for messages.
       limit: the longest gap that is filled in, in steps.
       held_D: columns in which the value before is taken, see `fill`.
+      steps_N: how many steps each has, where they are of unequal length; NaN after them stays.
 
     Raises:
       DataError: none is left.
     """
     notes: list[str] = []
     if missing == "interpolate":
-        size = x_NTD.size
-        x_NTD, filled, longest = fill(x_NTD, limit, held_D)
+        size = x_NTD.size if steps_N is None else int(steps_N.sum()) * x_NTD.shape[2]
+        x_NTD, filled, longest = fill(x_NTD, limit, held_D, steps_N)
         notes += filled_notes(filled, size, longest, limit, held_D)
     gone_NTD = np.isnan(x_NTD)
+    if steps_N is not None and missing != "model":
+        gone_NTD &= (np.arange(x_NTD.shape[1]) < steps_N[:, None])[..., None]
     kept_N = ~(gone_NTD.all(axis=(1, 2)) if missing == "model" else gone_NTD.any(axis=(1, 2)))
     gone = int(np.count_nonzero(~kept_N))
     if not gone:

@@ -187,7 +187,8 @@ class Scaler:
         return sum(kind.static for kind in self.kinds_K)
 
     def transform(self, x_NTD: np.ndarray, going_on: bool = False) -> np.ndarray:
-        """z [N, T, K] float64, GAP where a value is missing. With `going_on` no step is a last one.
+        """z [N, T, K] float64, GAP where a value is missing. With `going_on` no step is a last one,
+        and what has no value is missing, not after an end.
 
         What constant columns and copies hold is ignored, and values outside bounds count as on
         them (see `matches`), as those do beyond the ends of a density.
@@ -195,6 +196,9 @@ class Scaler:
         Raises:
           DataError: another number of columns than was fitted.
         """
+        if self.ends and going_on:
+            z = dataclasses.replace(self, ends=False).transform(x_NTD)
+            return np.concatenate([z, np.zeros((*z.shape[:2], 1))], axis=-1)
         y = self._kept(x_NTD)
         gaps: list[tuple[int, np.ndarray]] = []
         for k, (interval, kind) in enumerate(zip(self.interval_K, self.kinds_K, strict=True)):
@@ -207,7 +211,7 @@ class Scaler:
             if not interval.free:
                 y[..., k] = interval.forward(y[..., k])
             y[..., k] = kind.position(y[..., k])
-        z: np.ndarray = (y - self.shift_K) / self.scale_K
+        z = (y - self.shift_K) / self.scale_K
         for k, gap in gaps:
             z[gap, k] = GAP
         if not self.ends:
@@ -215,7 +219,7 @@ class Scaler:
         lengths_N = lengths.of(x_NTD)
         z[~lengths.there(x_NTD)] = 0.0
         is_last = np.arange(z.shape[1]) == lengths_N[:, None] - 1
-        return np.concatenate([z, (is_last & (not going_on))[..., None]], axis=-1)
+        return np.concatenate([z, is_last[..., None]], axis=-1)
 
     def inverse(self, z_NTK: np.ndarray) -> np.ndarray:
         """x [N, T, D] float64 in units of the data, constants and copies in their places."""

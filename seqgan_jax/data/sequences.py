@@ -52,7 +52,7 @@ class Sequences:
 
     @property
     def filled(self) -> "Sequences":
-        """The same without NaN: the last step carried on after each end."""
+        """The same with the last step carried on after each end; NaN is what is missing."""
         return dataclasses.replace(self, x_NTD=lengths.filled(self.x_NTD)) if self.ends else self
 
     @property
@@ -121,8 +121,12 @@ def of_unequal(
     missing: Missing = "error",
     limit: int | None = None,
     held_D: np.ndarray | None = None,
+    given_N: np.ndarray | None = None,
 ) -> Sequences:
     """Sequences of unequal length, NaN after their ends, with notes; see `of_table`.
+
+    Before its end a sequence may miss values. Where the last of the `given_N` steps of one have no
+    value, it ends before them.
 
     Raises:
       DataError: too few sequences, a length of one step, or a value that is missing before an end.
@@ -132,10 +136,13 @@ def of_unequal(
     notes: tuple[str, ...] = ()
     if missing != "error":
         gaps.check_columns(x_NTD[there_NT], names, source)
-        filled = lengths.filled(x_NTD)
-        filled, kept_N, notes = gaps.resolve(filled, missing, source, limit=limit, held_D=held_D)
+        x_NTD, kept_N, notes = gaps.resolve(
+            x_NTD, missing, source, limit=limit, held_D=held_D, steps_N=steps_N
+        )
         steps_N, there_NT = steps_N[kept_N], there_NT[kept_N]
-        x_NTD = np.where(there_NT[..., None], filled, np.nan)
+        notes = (*gaps.around(x_NTD[there_NT], names), *notes)
+        if given_N is not None and (early := np.count_nonzero(steps_N < given_N[kept_N])):
+            notes += (f"{early:,} of {len(steps_N):,} sequences end at the last step with a value",)
     elif np.isnan(x_NTD[there_NT]).any():
         n, t, d = (int(i) for i in np.argwhere(np.isnan(x_NTD) & there_NT[..., None])[0])
         raise DataError(

@@ -12,7 +12,7 @@ import unicodedata
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -191,7 +191,7 @@ def of_text(path: Path, data: bytes, missing_values: Sequence[str] = ()) -> Tabl
         if form.width <= 10_000_000 // (1 + data.count(b"\n", form.start)) + 100:
             rows = cells.tokens(data, form)
         if rows is None and form.header is None:
-            rows = _ragged(data, form)
+            rows = _ragged(data, form, declared)
         if rows is None:
             check([] if form.header else range(form.width), True)
             raise DataError(f"{printable(path)}: cannot be read as a table. Correct the file.")
@@ -221,8 +221,9 @@ def of_text(path: Path, data: bytes, missing_values: Sequence[str] = ()) -> Tabl
     )
 
 
-def _ragged(data: bytes, form: Dialect) -> list[list[str]] | None:
-    """Lines of numbers of many lengths, of which none has half; None where they are not that."""
+def _ragged(data: bytes, form: Dialect, declared: Set[str]) -> list[list[str]] | None:
+    """Lines of numbers, or of what is missing, of many lengths, of which none has half; None where
+    they are not that."""
     lengths = cells.lengths(data, form)
     total = sum(lengths.values())
     if 2 * max(lengths.values()) > total or total < 10 or max(lengths) > 100 * min(lengths):
@@ -232,7 +233,9 @@ def _ragged(data: bytes, form: Dialect) -> list[list[str]] | None:
         for _, block in cells.lines(data, form)
         for line in block.decode().split("\n")
     ]
-    return rows if all(NUMBER.fullmatch(token) for row in rows for token in row) else None
+    tokens = {token for row in rows for token in row}
+    good = all(NUMBER.fullmatch(each) or missing.is_missing(each, declared) for each in tokens)
+    return rows if good else None
 
 
 def numbered_names(width: int) -> tuple[str, ...]:
@@ -468,7 +471,7 @@ def _of_words(name: str, read: "pd.Series", declared: frozenset[str], decimal: s
             for token, is_gone in zip(tokens, gone, strict=True)
         ]
         values = spread(kept, np.nan, float)
-        is_whole = not any(gone) and all(map(_WHOLE.fullmatch, words))
+        is_whole = not np.isnan(values).any() and all(map(_WHOLE.fullmatch, words))
         exact = values.astype(int) if is_whole else None
         return Column(name, "number", values, "int64" if is_whole else "float64", exact)
     for pair in YES_NO:

@@ -285,7 +285,8 @@ def of_array(
             raise UsageError("--stride has no meaning without --window here. Leave it out.")
         limit = limit_of(cut)
         if steps_N is not None:
-            return sequences.of_unequal(x_NTD, source, names, cut.missing, limit)
+            how = cut.missing, limit
+            return sequences.of_unequal(x_NTD, source, names, *how, given_N=steps_N)
         return sequences.of_table(x_NTD, source, names, cut.missing, limit, remedy)
     n, steps, num_features = x_NTD.shape
     kept = np.arange(steps) < (np.full(n, steps) if steps_N is None else steps_N)[:, None]
@@ -439,11 +440,6 @@ def _whole(
     table: Table, reading: Reading, cut: Cut, ordered: _Steps, names: tuple[str, ...]
 ) -> tuple[Sequences, np.ndarray]:
     """Every entity is a sequence without a gap; and their first rows."""
-    if reading.known and cut.missing == "drop":
-        raise UsageError(
-            "--known with --missing drop needs windows: add --window N, or fill gaps in with "
-            "--missing interpolate."
-        )
     starts = np.flatnonzero(np.r_[True, np.diff(ordered.code_L) != 0])
     steps_N = np.diff(np.r_[starts, len(ordered.code_L)])
     if cut.stride > 1:
@@ -470,13 +466,19 @@ def _whole(
     if np.ptp(steps_N):
         x_NTD = lengths.padded(np.split(ordered.x_LD, starts[1:]))
         how = cut.missing, limit_of(cut), ordered.held_D
-        found = sequences.of_unequal(x_NTD, table.shown, names, *how)
-        return dataclasses.replace(found, notes=(*ordered.notes, *found.notes)), starts
-    x_NTD = np.ascontiguousarray(ordered.x_LD).reshape(len(starts), int(steps_N[0]), -1)
-    remedy = f"Cut windows out of them: --window N, at most {int(steps_N[0])}."
-    found = sequences.of_table(
-        x_NTD, table.shown, names, cut.missing, limit_of(cut), remedy, ordered.held_D
-    )
+        found = sequences.of_unequal(x_NTD, table.shown, names, *how, steps_N)
+    else:
+        x_NTD = np.ascontiguousarray(ordered.x_LD).reshape(len(starts), int(steps_N[0]), -1)
+        remedy = f"Cut windows out of them: --window N, at most {int(steps_N[0])}."
+        found = sequences.of_table(
+            x_NTD, table.shown, names, cut.missing, limit_of(cut), remedy, ordered.held_D
+        )
+    if reading.known and len(found.x_NTD) < len(starts):
+        raise UsageError(
+            f"--known: {len(starts) - len(found.x_NTD):,} of {len(starts):,} sequences are left "
+            "out for values that they miss, which is not yet possible with --known. Delete them, "
+            "or cut windows: --window N."
+        )
     return dataclasses.replace(found, notes=(*ordered.notes, *found.notes)), starts
 
 

@@ -98,13 +98,15 @@ def save_sequences(
         with atomic_write(path, "wb") as file:
             np.save(file, rounded(x_NTD, form), allow_pickle=False)
     elif suffix == ".parquet":
-        frame = to_frame(x_NTD, form, starts_N)
+        frame = to_frame(x_NTD, form, starts_N, ends)
         with atomic_write(path, "wb") as file:
             (frame.reset_index() if any(frame.index.names) else frame).to_parquet(file, index=False)
     else:
         with atomic_write(path) as file:
             file.writelines(
-                _lines(x_NTD, form) if suffix == ".txt" else _table(x_NTD, form, suffix, starts_N)
+                _lines(x_NTD, form, ends)
+                if suffix == ".txt"
+                else _table(x_NTD, form, suffix, starts_N, ends)
             )
 
 
@@ -392,10 +394,13 @@ def _order(form: Form, made: Sequence[str], wide: Sequence[str]) -> list[str]:
 # ------------------------------------------------------------------ frames
 
 
-def to_frame(x_NTD: np.ndarray, form: Form, starts_N: np.ndarray | None = None) -> "pd.DataFrame":
+def to_frame(
+    x_NTD: np.ndarray, form: Form, starts_N: np.ndarray | None = None, ends: bool = False
+) -> "pd.DataFrame":
     """Sequences as a DataFrame like the input: its columns, dtypes, ids, regular times.
 
-    `starts_N`: seconds since 1970 UTC at which each starts; None: where the data start.
+    `starts_N`: seconds since 1970 UTC at which each starts; None: where the data start. With `ends`
+    they have no rows after their last value, else what is NaN is missing.
 
     Ids and times that the input has in its index, not in its columns (`form.order`), are in the
     index.
@@ -403,7 +408,8 @@ def to_frame(x_NTD: np.ndarray, form: Form, starts_N: np.ndarray | None = None) 
     import pandas as pd
 
     n, steps, num_features = x_NTD.shape
-    there_NT, x_NTD = lengths.there(x_NTD), rounded(lengths.filled(x_NTD), form)
+    there_NT, x_NTD = _cut(x_NTD, ends)
+    x_NTD = rounded(x_NTD, form)
     wide = _wide_names(form, steps * num_features)
     ids, time = (form.ids, None) if wide else index_columns(form)
     number_L = np.arange(n) if wide else np.repeat(np.arange(n), steps)
@@ -434,6 +440,13 @@ def to_frame(x_NTD: np.ndarray, form: Form, starts_N: np.ndarray | None = None) 
     index = [name for name in made if name not in form.order]
     of_input = {each.name for each in form.ids} | ({form.time.name} if form.time else set())
     return frame.set_index(index) if of_input & set(index) else frame
+
+
+def _cut(x_NTD: np.ndarray, ends: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Which steps are not after an end, bool [N, T], and the last step carried on after it."""
+    if not ends:
+        return np.ones(x_NTD.shape[:2], bool), x_NTD
+    return lengths.there(x_NTD), lengths.filled(x_NTD)
 
 
 def _series(x: np.ndarray, column: ColumnForm) -> "pd.Series":
@@ -514,11 +527,11 @@ def _numeric(form: Form) -> Form:
     return dataclasses.replace(form, columns=tuple(columns))
 
 
-def _lines(x_NTD: np.ndarray, form: Form) -> Iterator[str]:
+def _lines(x_NTD: np.ndarray, form: Form, ends: bool) -> Iterator[str]:
     """A line a sequence, T x D numbers with spaces between them, yes and no as 1 and 0; fewer where
     it ends."""
-    numbers = iter((lengths.of(x_NTD) * x_NTD.shape[2]).tolist())
-    x_NTD = lengths.filled(x_NTD)
+    there_NT, x_NTD = _cut(x_NTD, ends)
+    numbers = iter((there_NT.sum(axis=1) * x_NTD.shape[2]).tolist())
     texts = _texts_of(x_NTD, _numeric(form))
     for block_NTD in _blocks(x_NTD):
         columns = [texts[d](block_NTD[:, t, d]) for t, d in np.ndindex(*x_NTD.shape[1:])]
@@ -527,12 +540,12 @@ def _lines(x_NTD: np.ndarray, form: Form) -> Iterator[str]:
 
 
 def _table(
-    x_NTD: np.ndarray, form: Form, suffix: str, starts_N: np.ndarray | None = None
+    x_NTD: np.ndarray, form: Form, suffix: str, starts_N: np.ndarray | None, ends: bool
 ) -> Iterator[str]:
     """The lines of a .csv or .tsv, in the dialect of the input."""
     separator, decimal = _dialect(form, suffix)
     _, steps, num_features = x_NTD.shape
-    there_NT, x_NTD = lengths.there(x_NTD), lengths.filled(x_NTD)
+    there_NT, x_NTD = _cut(x_NTD, ends)
     texts = _texts_of(x_NTD, form, decimal, separator)
     wide = _wide_names(form, steps * num_features)
     ids, time = (form.ids, None) if wide else index_columns(form)

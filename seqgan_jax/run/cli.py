@@ -182,7 +182,7 @@ class Analyze:
     """Columns of the time index: as train.py --time."""
     duplicates: Literal["error", "first", "last", "mean"] = "error"
     """Lines with the same time: as train.py --duplicates."""
-    missing: config.Missing = "error"
+    missing: config.Missing = "model"
     """Missing values in a file: as train.py --missing."""
     missing_values: tuple[str, ...] = ()
     """Words or numbers that mean a missing value: as train.py --missing-values."""
@@ -432,7 +432,12 @@ def _futures(model: "SeqGAN", options: Sample, out: Path) -> int:
     description = model.description
     model.check_gaps(options.with_gaps, options.after)
     given = history.of_file(
-        options.after or "", description.names, description.form, model.config.data
+        options.after or "",
+        description.names,
+        description.form,
+        model.config.data,
+        description.scaler.ends,
+        description.has_gaps,
     )
     length = _length(options.length)
     if description.scaler.ends and options.quantiles:

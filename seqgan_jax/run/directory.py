@@ -192,6 +192,12 @@ def form_of(run_dir: Path) -> Form | None:
     return _decoded(run_dir, read_config(run_dir).get("form"), Form.from_json)
 
 
+def ends_of(run_dir: Path) -> bool:
+    """Whether the sequences of a run end at steps of their own."""
+    scaler = read_config(run_dir).get("scaler")
+    return isinstance(scaler, dict) and scaler.get("ends") is True
+
+
 def rules_of(run_dir: Path) -> Rules | None:
     """The rules that a run's samples keep; None where there are none.
 

@@ -13,9 +13,9 @@ from seqgan_jax.config import AdversarialConfig, DiscriminatorConfig, GeneratorC
 from seqgan_jax.core import baseline, discriminator, gradients, networks, sampling
 from seqgan_jax.core.batch import Batch
 from seqgan_jax.core.columns import regressions, support
-from seqgan_jax.core.policy import log_prob_of_sequences, nll
+from seqgan_jax.core.policy import nll
 from seqgan_jax.data import lengths
-from seqgan_jax.data.kind import CATEGORICAL, CONTINUOUS, END, Kind
+from seqgan_jax.data.kind import CATEGORICAL, CONTINUOUS, END, GAP, Kind
 
 T = 4
 WORDS = Kind(CATEGORICAL, (0.0, 1.0), (1.0, 1.0), words=True)
@@ -61,17 +61,21 @@ def fitted(kinds, x, known=None, size="small"):
     return nets, dataclasses.replace(state, policy=moved(state.policy, 0.3)), columns
 
 
-@pytest.fixture(scope="module")
-def words():
+@pytest.fixture(scope="module", params=[0.0, 0.2], ids=["complete", "gaps"])
+def words(request):
     x = chain(600)
-    return x, *fitted((WORDS, END), x)
+    there = lengths.ends_of(np.cumsum(x[..., 1], axis=1) - x[..., 1] > 0)
+    gone = np.random.default_rng(2).random((600, T)) < request.param
+    x[gone & (np.arange(T) < there[:, None]), 0] = GAP
+    kind = dataclasses.replace(WORDS, missing=request.param > 0)
+    return x, *fitted((kind, END), x)
 
 
 def test_the_probabilities_of_all_sequences_sum_to_one(words):
-    _, nets, state, _ = words
+    x, nets, state, _ = words
     all_of_them = []
     for steps in range(2, T + 1):
-        for states in itertools.product((0, 1), repeat=steps):
+        for states in itertools.product(np.unique(x[..., 0]), repeat=steps):
             one = np.zeros((T, 2))
             one[:steps, 0], one[steps - 1, 1] = states, 1
             all_of_them.append(one)
@@ -79,7 +83,7 @@ def test_the_probabilities_of_all_sequences_sum_to_one(words):
 
     @jax.jit
     def log_p(params, batch):
-        return log_prob_of_sequences(nets.bind_policy(params, state), batch)
+        return nets.bind_policy(params, state).log_prob(batch).sum(axis=(1, 2))
 
     assert np.exp(log_p(state.policy, batch)).sum() == pytest.approx(1.0, abs=1e-4)
     x = jax.jit(

@@ -35,6 +35,7 @@ TABLE = Kind(
     sentinel=(False,),
 )
 HELD = Kind("grid", levels=(0.0, 1.0, 2.0), held=True, sloped=True)
+FAR = Kind("grid", levels=(0.0, 1.0, 2.0), held=True, atoms=(-9.0,), sentinel=(True,))
 RAIN = Kind("continuous", atoms=(0.0, -9.0), sentinel=(False, True))
 COUNT = Kind("grid", step=1.0, low=0.0)
 FENCED = Kind("continuous", low=-1.0, high=3.0, atoms=(0.0,), sentinel=(False,))
@@ -74,7 +75,12 @@ def drawn_from(bound, seed, number, length):
 
 def every_sequence(kinds, shift, scale, length):
     """All sequences [N, T, D] of discrete columns, scaled."""
-    places = [k.cells[0] if k.name == "grid" else np.array(k.levels) for k in kinds]
+
+    def values_of(kind):
+        far = [a for a, is_far in zip(kind.atoms, kind.sentinel, strict=True) if is_far]
+        return np.array([*(kind.cells[0] if kind.name == "grid" else kind.levels), *far])
+
+    places = [values_of(kind) for kind in kinds]
     values = [(place - shift[d]) / scale[d] for d, place in enumerate(places)]
     steps = list(itertools.product(*values))
     return jnp.asarray(list(itertools.product(steps, repeat=length)), jnp.float32)
@@ -82,7 +88,14 @@ def every_sequence(kinds, shift, scale, length):
 
 @pytest.mark.parametrize(
     ("kinds", "length"),
-    [((CODES,), 3), ((TABLE,), 3), ((HELD,), 4), ((CODES, TABLE), 2), ((STATIC, HELD), 3)],
+    [
+        ((CODES,), 3),
+        ((TABLE,), 3),
+        ((HELD,), 4),
+        ((CODES, TABLE), 2),
+        ((STATIC, HELD), 3),
+        ((FAR,), 3),
+    ],
 )
 def test_the_probabilities_of_all_sequences_sum_to_one(kinds, length):
     bound, _, shift, scale = policy_of(kinds, length)
@@ -93,7 +106,7 @@ def test_the_probabilities_of_all_sequences_sum_to_one(kinds, length):
     assert p.max() < 0.9
 
 
-@pytest.mark.parametrize("kinds", [(CODES, TABLE), (HELD, CODES)])
+@pytest.mark.parametrize("kinds", [(CODES, TABLE), (HELD, CODES), (FAR,)])
 def test_samples_follow_the_enumerated_probabilities(kinds):
     bound, _, shift, scale = policy_of(kinds, 2)
     x = every_sequence(kinds, shift, scale, 2)

@@ -539,8 +539,9 @@ class MixedStep:
             lower, upper = (((e + (end - x) / unit)[..., at, None] - mean) / scale for end in cells)
             log_p = jax.nn.logsumexp(log_w + log_mass(lower, upper), axis=-1)
             both = jnp.logaddexp(log_option[..., grids], log_rest[..., grids] + log_p)
-            if layout.missing:  # which is in no cell
-                both = jnp.where(x[..., at] == GAP, log_option[..., grids], both)
+            if layout.far:  # in none of the rest's cells
+                far = support.is_far(context.support, x)
+                both = jnp.where(far[..., at], log_option[..., grids], both)
             parts.append(both)
         parts.append(log_option[..., last:])
         # Back by a product: a gather's gradient is a scatter, which is slow.
@@ -591,11 +592,11 @@ class MixedStep:
                 value = jnp.where(own.is_discrete, logistic(value), value)
                 x = base + unit * jnp.sum(rest * (mean + scale * value[..., None]), axis=-1)
             x = jnp.where(jnp.sum(rest, axis=-1) > 0.5, x, jnp.sum(option * options, axis=-1))
-            # Listed values are exact as they are: sentinels are on no grid.
+            # Listed values are exact as they are; what is far from the rest, also as before.
             is_listed = jnp.sum(option[..., layout.held + layout.sloped :], axis=-1) > 0.5
             snapped = support.snap(own, one, x[..., None])
-            if layout.missing:  # of a static column, as before
-                is_listed = is_listed | (x == GAP)
+            if layout.far:
+                is_listed = is_listed | support.is_far(own, x[..., None])[..., 0]
             x = jnp.where(is_listed[..., None], x[..., None], snapped)
             if known_x is not None:
                 x = jnp.where(known_x.is_given, known_x.x[..., None], x)

@@ -42,6 +42,7 @@ class Layout:
       shown: the options that exist, as positions in a step's [D, C - 1].
       gaps: which of `shown` say that a value is missing, of columns that are not static.
       missing: some column has gaps, static or not.
+      far: some grid has sentinels or gaps, which are on none of its points.
       end: the column that says which step is a sequence's last; None where all have T steps.
     """
 
@@ -58,6 +59,7 @@ class Layout:
     shown: tuple[int, ...]
     gaps: tuple[int, ...] = ()
     missing: bool = False
+    far: bool = False
     end: int | None = None
 
     @property
@@ -180,6 +182,7 @@ def layout_of(kinds: Sequence[Kind], ends: bool = False) -> Layout | None:
         shown=tuple(shown),
         gaps=tuple(gaps),
         missing=any(kind.missing for kind in kinds),
+        far=any(k.name == "grid" and (k.missing or any(k.sentinel)) for k in kinds),
         end=len(kinds) - 1 if ends else None,
     )
 
@@ -376,6 +379,12 @@ def size_of(support: Support, layout: Layout, x: jax.Array) -> jax.Array:
         finite = jnp.where(listed < NOTHING, sizes - listed, 0.0)
         x = x + jnp.sum(jnp.where(x[..., None] == listed, finite, 0.0), axis=-1)
     return jnp.where(by_column(support.is_word, x), 0.0, x)
+
+
+def is_far(support: Support, x: jax.Array) -> jax.Array:
+    """Which values are sentinels or missing, `[..., D]` bool."""
+    is_listed = x[..., None] == by_column(support.listed, x)
+    return jnp.any(is_listed & by_column(support.sizes != support.listed, x), axis=-1)
 
 
 def is_gap(support: Support, x: jax.Array) -> jax.Array:

@@ -1,13 +1,15 @@
 """Futures of a real series against a seasonal naive forecast and a VAR, by CRPS.
 
     python benchmarks/forecast.py --data DIR         DIR/ETTh1.csv
-    python benchmarks/forecast.py --data DIR --windows 100 --settings total_batch=0 --json FILE
+    python benchmarks/forecast.py --data DIR --windows 100 --settings window=48 --json FILE
+    python benchmarks/forecast.py --data DIR --part validation   to choose settings by
     python benchmarks/forecast.py --quick            a simulated series, a few epochs
 
 The first 11,520 hours are trained on (training and validation parts of the field's protocol),
-windows of the next 2,880 are forecast: 24 and 96 steps after the 96 before them. CRPS of each
-column and step, E|X - y| - E|X - X'| / 2, in standard deviations of the column, is averaged over
-windows and steps; the figure is the median over columns.
+windows of the next 2,880 are forecast: 24 and 96 steps after the 96 before them. To choose by: the
+first 8,640, and windows of the 2,880 after these. CRPS of each column and step,
+E|X - y| - E|X - X'| / 2, in standard deviations of the column, is averaged over windows and steps;
+the figure is the median over columns.
   model     the mean over pairs of `--futures` futures, sample(n, after=x, length=96)
   seasonal  the value one or more days before, with the quantiles of that error in training
   VAR       statsmodels, order up to 25 by AIC, Gaussian: the closed form of its mean and variance
@@ -22,6 +24,7 @@ from typing import Any
 
 import measure
 import numpy as np
+import pandas as pd
 import scipy.stats
 from experiments import settings_of
 from main_job import QUICK
@@ -29,8 +32,15 @@ from main_job import QUICK
 from seqgan_jax import SeqGAN
 
 BEFORE, HORIZONS, DAY = 96, (24, 96), 24
-TRAIN, TEST = 11_520, 2_880
+PARTS = {"validation": (8_640, 11_520), "test": (11_520, 14_400)}  # hours: trained on, up to
 FUTURES = 100
+# Likelihood alone; what validates is the end of what is trained on, and nothing else is held out.
+SETTINGS = {
+    "window": 96,
+    "held_out": 0.02,
+    "skip_dis_pretrain": True,
+    "skip_adversarial": True,
+}
 
 
 def crps(x_M: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -77,28 +87,32 @@ def var(
     return means, np.sqrt(np.diagonal(fitted.mse(steps), axis1=1, axis2=2)), order
 
 
-def simulated(steps: int = 3_000) -> np.ndarray:
-    """A daily wave that an AR(1) moves, and another AR(1): [L, 2]."""
+def simulated(steps: int = 3_000) -> pd.DataFrame:
+    """A daily wave that an AR(1) moves, and another AR(1), by the hour."""
     rng = np.random.default_rng(0)
     x = np.zeros((steps, 2))
     for t in range(1, steps):
         x[t] = 0.9 * x[t - 1] + rng.normal(size=2)
     wave = 3 * np.sin(2 * np.pi * np.arange(steps) / DAY)
-    return np.stack([x[:, 0] + wave, x[:, 1]], axis=1)
+    date = pd.date_range("2020-01-01", periods=steps, freq="h", name="date")
+    return pd.DataFrame({"wave": x[:, 0] + wave, "other": x[:, 1]}, index=date)
 
 
 def rows(
-    x_LD: np.ndarray, num_train: int, windows: int, number: int, settings: dict[str, Any]
+    frame: pd.DataFrame, num_train: int, windows: int, number: int, settings: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """A row for each method and horizon."""
+    """A row for each method and horizon; `frame` has the dates in its index."""
+    x_LD = frame.to_numpy(float)
     train_LD, longest = x_LD[:num_train], max(HORIZONS)
     starts = np.linspace(num_train, len(x_LD) - longest, windows).astype(int)
     before_NPD = np.stack([x_LD[s - BEFORE : s] for s in starts])
     y_NTD = np.stack([x_LD[s : s + longest] for s in starts])
     started = time.monotonic()
-    model = SeqGAN(**{"layout": "series", "window": 48} | settings).fit(train_LD)
+    series = frame.reset_index().assign(series=0)  # which lets several be gone on from
+    model = SeqGAN(**SETTINGS | settings).fit(series[:num_train], id="series")
     trained = time.monotonic() - started
-    futures = np.moveaxis(model.sample(number, after=before_NPD, length=longest), 1, 0)
+    before = pd.concat(series[s - BEFORE : s].assign(series=i) for i, s in enumerate(starts))
+    futures = np.moveaxis(model.sample_array(number, after=before, length=longest), 1, 0)
     drawn = time.monotonic() - started - trained
     means, deviations, order = var(train_LD, before_NPD, longest, DAY + 1)
     scores = {
@@ -125,6 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags.add_argument("--data", type=Path, help="folder of ETTh1.csv")
     flags.add_argument("--windows", type=int, default=200, help="of the test part (default: 200)")
     flags.add_argument("--futures", type=int, default=FUTURES, help="of each (default: 100)")
+    flags.add_argument("--part", choices=list(PARTS), default="test", help="what is forecast")
     flags.add_argument("--settings", nargs="*", default=[], metavar="NAME=VALUE")
     options = measure.parse(flags, arguments)
     if options.windows < 2 or options.futures < 2:
@@ -133,17 +148,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.quick or options.data is None:
         if not options.quick:
             flags.error("name the folder of ETTh1.csv: --data DIR; or --quick, without data")
-        x_LD, num_train, name = simulated(), 2_400, "a simulated series"
+        frame, num_train, name = simulated(), 2_400, "a simulated series"
         settings = QUICK | {"hidden_dim": 8} | settings
         windows, number = 10, 50
     else:
-        import pandas as pd
-
         path = options.data / "ETTh1.csv"
-        x_LD = pd.read_csv(path).drop(columns="date").to_numpy(float)[: TRAIN + TEST]
-        num_train, name = TRAIN, path.name
+        num_train, end = PARTS[options.part]
+        frame = pd.read_csv(path, index_col="date", parse_dates=["date"])[:end]
+        name = f"{path.name}, {options.part} part"
         windows, number = options.windows, options.futures
-    found = rows(x_LD, num_train, windows, number, settings)
+    found = rows(frame, num_train, windows, number, settings)
     table = [[row["method"], *(f"{row[f'crps_{h}']:.4f}" for h in HORIZONS)] for row in found]
     title = f"CRPS in standard deviations, {name}, {windows} windows, {number} futures"
     measure.show(title, ("method", *(f"{h} steps" for h in HORIZONS)), table)

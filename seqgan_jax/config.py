@@ -77,7 +77,8 @@ class DataConfig:
     """Steps from one window to the next."""
     calendar: Literal["auto", "none"] = "auto"
     """auto: hour of day, day of week and day of year, as step and span allow, are known in advance
-    of each step where windows are cut from series with regular dates; none: they are not."""
+    of each step where windows are cut from series with regular dates, if the validation part is
+    likelier by it; none: they are not."""
     known: tuple[str, ...] = ()
     """Columns that are known in advance of each step (price, holiday, a forecast): they are read
     and never generated. Numbers, yes and no, or words."""

@@ -1,5 +1,6 @@
 """SeqGAN: fit, sample, log_prob, save, load."""
 
+import dataclasses
 import hashlib
 import json
 import warnings
@@ -25,7 +26,7 @@ from seqgan_jax.core.columns.mixed import Given
 from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import over_seeds
-from seqgan_jax.core.policy import bind, log_prob_of_sequences
+from seqgan_jax.core.policy import bind, init, log_prob_of_sequences
 from seqgan_jax.data import (
     bounds,
     encoding,
@@ -41,6 +42,7 @@ from seqgan_jax.data import (
 from seqgan_jax.data.arrays import as_array
 from seqgan_jax.data.form import TABLES, Form
 from seqgan_jax.data.history import History
+from seqgan_jax.data.known import Given as KnownOfAll
 from seqgan_jax.data.known import Known, nothing
 from seqgan_jax.data.layout import (  # noqa: F401
     Scaler,
@@ -62,6 +64,7 @@ from seqgan_jax.run.loop import Listener, Problem, Silent
 Value = TypeVar("Value")
 Array = NDArray[np.float64]
 MOST_COLUMNS = 10_000
+ERRORS = 2.0  # of its gain by which the calendar must help
 AUTO_EPOCHS = 10  # of each policy that --policy auto tries
 GIVEN = 2**32 - 1  # key of the first steps that are drawn apart, no block's
 BLOCK = 1024  # sequences sampled or scored in one call: one compilation for every n
@@ -195,6 +198,21 @@ class Places(NamedTuple):
     known_NTW: NDArray[np.float32] | None
 
 
+class Gain(NamedTuple):
+    """By how much the validation part is likelier with the calendar, by linear baselines alone."""
+
+    mean: float  # nats a step
+    error: float  # its standard error by independent blocks; 0 of one block
+
+    @property
+    def is_taken(self) -> bool:
+        """More than `ERRORS` errors above 0: the baselines' ridges are chosen by the same part."""
+        return self.mean > ERRORS * self.error
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} +- {self.error:.3f} nats a step on the validation part"
+
+
 class SeqGAN:
     """A SeqGAN for continuous sequences (Yu et al. 2017), from Python.
 
@@ -220,6 +238,7 @@ class SeqGAN:
         self._state: TrainState | None = None
         # By --policy auto: validation loss of each after some epochs, nats a step, scaled units.
         self.tried: dict[str, float] = {}
+        self.calendar: Gain | None = None  # by which --calendar auto decided, where there is one
 
     # ------------------------------------------------------------------ training
 
@@ -270,6 +289,7 @@ class SeqGAN:
         data, seed = self.config.data, self.data_seed
         parts: Split | StreamSplit
         in_advance: Known | None = None
+        blind: tuple[Known | None, Split] | None = None  # without the calendar, where there is one
         if isinstance(sequences, Shards):
             names = default_names(sequences.shape[1])
             limits = bounds.of_columns(data.log, data.bounds, names)
@@ -294,9 +314,10 @@ class SeqGAN:
                 of_ends = lengths.hazard(lengths.of(train_NTD), train_NTD.shape[1])
             if given:
                 rows = rows_of(sequences, data.held_out, data.validation, seed)
-                in_advance = Known.fit(given[rows[0]], of_ends)
-                one, two, three = (in_advance.of(given[part]) for part in rows)
-                parts = KnownSplit(**vars(parts), known=(one, two, three))
+                alone, (in_advance, parts) = parts, _with_known(parts, given, rows, of_ends)
+                if given.cycles:
+                    rest = dataclasses.replace(given, cycles=(), seconds_NT=None)
+                    blind = _with_known(alone, rest, rows, of_ends)
         train_scaled = scaler.transform(train_NTD)
         validation_scaled = scaler.transform(parts.validation_NTD)
         self._description = Description(
@@ -310,26 +331,55 @@ class SeqGAN:
             statics=statics.of(train_NTD, scaler),
             known=in_advance,
         )
-        both = parts.known[:2] if isinstance(parts, KnownSplit) else None
-        generator = self.config.generator
         if not all(kind.plain for kind in scaler.inner_kinds):
             self._refuse_what_needs_densities()
-        columns = _columns_of(self._description)
-        if columns is None:
-            sizes = train_scaled
-            how = generator.covariance, generator.frame
-            linear = baseline.fit(train_scaled, validation_scaled, *how, both)
-        else:
-            linear, sizes = regressions.fit_linear(
-                columns, train_scaled, validation_scaled, generator.frame, both
-            )
-            columns = regressions.fit(columns, linear, train_scaled, validation_scaled, both)
+        both_scaled = train_scaled, validation_scaled
+        linear, sizes, columns = self._linear(self._description, both_scaled, parts)
+        if blind is not None:
+            about = dataclasses.replace(self._description, known=blind[0])
+            others = self._linear(about, both_scaled, blind[1])
+            score = partial(self._log_prob_of_baseline, validation_scaled)
+            gain_N = score(linear, columns, parts) - score(others[0], others[2], blind[1])
+            self.calendar = _gain(gain_N, parts.validation_NTD)
+            if not self.calendar.is_taken:
+                self._description, parts = about, blind[1]
+                linear, sizes, columns = others
         there_NT = lengths.there(train_NTD) if scaler.ends else None
         constants = linear, jnp.asarray(baseline.increment_scale(sizes, there_NT)), columns
-        if generator.policy == "auto":
+        if self.config.generator.policy == "auto":
             self.config = self._with_likeliest_policy(constants, parts)
         self._nets, self._state = self._initialiser()(self._keys(), constants)
         return parts
+
+    def _linear(
+        self, about: Description, scaled_NTD: tuple[Array, Array], parts: Split | StreamSplit
+    ) -> tuple[Baseline, Array, Columns | None]:
+        """The linear baseline, sizes [N, T, D] of the training part, and columns that are mixed.
+
+        `scaled_NTD` are the training and the validation part.
+        """
+        both = parts.known[:2] if isinstance(parts, KnownSplit) else None
+        generator, columns = self.config.generator, _columns_of(about)
+        if columns is None:
+            how = generator.covariance, generator.frame
+            return baseline.fit(*scaled_NTD, *how, both), scaled_NTD[0], None
+        linear, sizes = regressions.fit_linear(columns, *scaled_NTD, generator.frame, both)
+        return linear, sizes, regressions.fit(columns, linear, *scaled_NTD, both)
+
+    def _log_prob_of_baseline(
+        self,
+        x_NTD: Array,
+        linear: Baseline,
+        columns: Columns | None,
+        parts: Split | StreamSplit,
+    ) -> Array:
+        """log p of each scaled validation sequence by a policy that is not trained, [N] nats."""
+        known = None
+        if isinstance(parts, KnownSplit):
+            known = jnp.asarray(parts.known[1])
+        batch = Batch.of(jnp.asarray(x_NTD, jnp.float32), known, self.description.scaler.end)
+        plain = dataclasses.replace(self.config.generator, policy="gaussian")
+        return np.asarray(_log_prob_untrained(linear, columns, batch, generator=plain), np.float64)
 
     def _refuse_what_needs_densities(self) -> None:
         """Raise UsageError where a setting has no meaning for these columns."""
@@ -1080,6 +1130,28 @@ def _fitted(value: Value | None) -> Value:
     return value
 
 
+def _with_known(
+    parts: Split, given: KnownOfAll, rows: list[np.ndarray], of_ends: tuple[float, ...]
+) -> tuple[Known | None, Split]:
+    """What is known in advance of sequences, and their parts with it."""
+    if not (given.names or given.cycles or of_ends):
+        return None, parts
+    known = Known.fit(given[rows[0]], of_ends)
+    one, two, three = (known.of(given[part]) for part in rows)
+    return known, KnownSplit(**vars(parts), known=(one, two, three))
+
+
+def _gain(gain_N: Array, validation_NTD: Array) -> Gain:
+    """Of each sequence, nats, to that of a step; of those that are possible under both."""
+    kept = np.isfinite(gain_N)
+    if not kept.any():
+        return Gain(0.0, 0.0)
+    values = gain_N[kept] / validation_NTD.shape[1]
+    blocks = np.unique(overlap.independent_blocks(validation_NTD)[kept], return_inverse=True)[1]
+    error, _ = selection.error_by_blocks(jnp.asarray(values, jnp.float32), jnp.asarray(blocks))
+    return Gain(float(values.mean()), float(error))
+
+
 def _columns_of(description: Description) -> Columns | None:
     """What the learned columns are, where some are not plain continuous."""
     scaler, known = description.scaler, description.known
@@ -1165,6 +1237,14 @@ def _initialise(
         return networks.init(own, length, linear, increments, generator, discriminator, columns)
 
     return over_seeds(one, seeds, 0)(key)
+
+
+@partial(jax.jit, static_argnames="generator")
+def _log_prob_untrained(
+    linear: Baseline, columns: Columns | None, batch: Batch, *, generator: GeneratorConfig
+) -> jax.Array:
+    """log p of each sequence [N], nats, by a policy that is its baseline still."""
+    return log_prob_of_sequences(bind(*init(jax.random.key(0), generator, linear, columns)), batch)
 
 
 @partial(jax.jit, static_argnames="nets")

@@ -17,7 +17,7 @@ from seqgan_jax.core.batch import TrainState, num_params
 from seqgan_jax.data import files, inspection, layout, lengths, shards
 from seqgan_jax.data.sequences import KnownSplit, Split
 from seqgan_jax.errors import CheckpointError, DiskError, SeqGANError, UsageError
-from seqgan_jax.model import SeqGAN
+from seqgan_jax.model import ERRORS, SeqGAN
 from seqgan_jax.run import checkpoint, directory, health, loop, signals
 from seqgan_jax.run.terminal import Display, warn
 
@@ -245,8 +245,10 @@ def _describe(model: SeqGAN, sequences: Source, device: str, say: Say) -> None:
     if scaler.rules:
         say(f"rules   {scaler.rules} (true of every sample; --rules none: not kept)")
     if (known := description.known) and known.asks:
-        how = "read, not generated" + "; --calendar none: not read" * bool(known.cycles)
-        say(f"known   {known.in_words} ({how})")
+        say(f"known   {known.in_words} (read, not generated)")
+    if gain := model.calendar:
+        taken = "read" if gain.is_taken else f"left out, below {ERRORS:g} errors"
+        say(f"        calendar {taken}: it gains {gain}, by linear baselines")
     say(f"device  {device}")
     if model.tried:
         tried = ", ".join(f"{name} {nll:.4f}" for name, nll in model.tried.items())

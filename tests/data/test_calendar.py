@@ -12,6 +12,7 @@ from seqgan_jax.data.known import Known
 from seqgan_jax.data.sequences import rows_of
 from seqgan_jax.data.times import DAY
 from seqgan_jax.errors import DataError, UsageError
+from seqgan_jax.model import _gain
 from seqgan_jax.run import cli
 
 FEW = {"hidden_dim": 4, "pre_epoch_num": 1, "total_batch": 0, "skip_dis_pretrain": True}
@@ -169,6 +170,40 @@ def test_without_the_calendar_there_is_no_rhythm_and_less_likelihood(model):
     means = new.groupby(new["date"].dt.hour)["x"].mean()
     assert np.ptp(means) < 1.0
     assert float(model.state.best_nll) < float(blind.state.best_nll) - 0.02
+
+
+def test_the_calendar_is_read_where_the_validation_part_gains_by_it(model, tmp_path, capsys):
+    assert model.calendar.is_taken
+    assert model.calendar.mean > 5 * model.calendar.error > 0
+    frame = hourly(30)
+    frame["x"] -= 3 * np.sin(2 * np.pi * frame["date"].dt.hour / 24)  # AR(1), no rhythm is left
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    flags = "--window 24 --hidden-dim 4 --pre-epoch-num 1 --total-batch 0 --skip-dis-pretrain"
+    run = f"train --data {tmp_path / 'x.csv'} --run-dir {tmp_path / 'run'} --generated-num 5"
+    assert cli.main(f"{run} {flags} --policy gaussian".split()) == 0
+    said = capsys.readouterr().out
+    assert "calendar left out, below 2 errors: it gains" in said
+    assert "known   " not in said
+    loaded = SeqGAN.load(tmp_path / "run")
+    assert loaded.description.known is None
+    new = pd.read_csv(tmp_path / "run" / "final_samples.csv", parse_dates=["date"])
+    assert (new["date"].diff()[1:24] == pd.Timedelta(hours=1)).all()
+    assert loaded.sample_array(2, length=30).shape == (2, 30, 1)
+
+
+def test_the_gain_is_that_of_the_law_and_its_error_counts_blocks():
+    """Windows in blocks: as many values as there are blocks, repeated, say no more."""
+    x_NTD = np.random.default_rng(0).normal(size=(6, 5, 1))
+    values = np.array([1.0, 2.0, 4.0, 2.0, 0.0, np.nan])  # the last is impossible under one
+    found = _gain(values, x_NTD)
+    assert found.mean == pytest.approx(np.nanmean(values) / 5)
+    expected = np.nanstd(values, ddof=1) / np.sqrt(5) / 5
+    assert found.error == pytest.approx(expected, rel=1e-5)
+    series = np.random.default_rng(1).normal(size=(60, 1))
+    windows = np.stack([series[i : i + 5] for i in range(50)])
+    by_block = np.repeat(np.arange(10.0), 5)
+    again = _gain(by_block, windows)
+    assert again.error == pytest.approx(np.std(np.arange(10.0), ddof=1) / np.sqrt(10) / 5, rel=0.01)
 
 
 def test_the_likelihood_of_a_frame_is_that_of_its_own_times(model):

@@ -240,7 +240,7 @@ def _describe(model: SeqGAN, sequences: Source, device: str, say: Say) -> None:
             say(f"        {name}{values}{kind}")
     if scaler.rules:
         say(f"rules   {scaler.rules} (true of every sample; --rules none: not kept)")
-    if known := description.known:
+    if (known := description.known) and known.asks:
         how = "read, not generated" + "; --calendar none: not read" * bool(known.cycles)
         say(f"known   {known.in_words} ({how})")
     say(f"device  {device}")

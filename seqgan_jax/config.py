@@ -232,7 +232,8 @@ class RunConfig:
     run_dir: str = "save"
     """Folder for samples, metrics and checkpoints; made if missing."""
     batch_size: Annotated[int, Range(2, 65536)] = 64
-    """Sequences in a batch, in all phases."""
+    """Sequences in a batch, in all phases. Pretraining on sequences of unequal length takes an
+    eighth of them at most, since lives are few and long."""
     seed: Seed = 88
     """Seed of all random numbers: same seed, same bits on a CPU."""
     num_seeds: Annotated[int, Range(1, 10_000)] = 1

@@ -190,6 +190,7 @@ def fit_rest(
     validation: tuple[Array, Array],
     kind: str = "var",
     known: tuple[Array, Array] | None = None,
+    steps: int | None = None,
 ) -> Baseline:
     """The same of columns of which some values are options: each row is fitted on the rest only.
 
@@ -203,6 +204,7 @@ def fit_rest(
       validation: the same of those that choose.
       kind: "var"; with "increments" a is the identity, with "levels" zero, and b is zero.
       known: what is known in advance [N, T, W] of both parts; read beside the past.
+      steps: T over which the free-running mean may grow e-fold and no more, see `_held_back`.
     """
     every = 1 + len(train[0]) * train[0].shape[1] // STEPS
     size_NTD, rest_NTD = (part[::every] for part in train)
@@ -241,13 +243,64 @@ def fit_rest(
             total += float(np.sum((0.5 * z + np.log(row.scale))[counts[:, 1:, d]]))
         return total
 
-    begin, after = _assemble(start), _assemble(min(zip(*later, strict=True), key=loss))
+    best: Sequence[_Row] = min(zip(*later, strict=True), key=loss)
+    if steps is not None:
+        best = _held_back(best, past, now, rest, np.exp(1 / steps))
+    begin, after = _assemble(start), _assemble(best)
     matrix, second, of_known = np.split(after.matrix, [features, width], axis=1)
     values = (begin.offset, begin.factor, matrix, after.offset, after.factor)
     arrays = dict(zip(_PLAIN, values, strict=True)) | {"second": second}
     if known is not None:
         arrays |= {"first_known": begin.matrix, "known": of_known}
     return _baseline(arrays)
+
+
+def _held_back(
+    rows: Sequence[_Row], past: Array, now: Array, rest: Array, most: float
+) -> Sequence[_Row]:
+    """The rows with slopes of the past that are smaller by one share, so that growth is `most`.
+
+    What wears grows faster the more it is worn, and the linear law of this is unstable: samples
+    that begin a little too low fall without end, from which no bounded network brings them back.
+    What grows within the data is left to the network, which is bounded.
+    """
+    width = (2 + len(SLOW)) * len(rows)
+
+    def times(share: float) -> list[_Row]:
+        held = [np.concatenate([share * row.past[:width], row.past[width:]]) for row in rows]
+        return [row._replace(past=a) for row, a in zip(rows, held, strict=True)]
+
+    def grows(share: float) -> bool:
+        matrix = _assemble(times(share)).matrix[:, :width]
+        return growth(*np.split(matrix, [len(rows)], axis=1)) > most
+
+    low, high = 0.0, 1.0
+    if not grows(high):
+        return rows
+    for _ in range(20):
+        share = 0.5 * (low + high)
+        low, high = (low, share) if grows(share) else (share, high)
+    found = []
+    for d, row in enumerate(times(low)):
+        if not row.past.any():
+            found.append(row)
+            continue
+        left = (now[..., d] - past @ row.past - now @ row.earlier)[rest[..., d]]
+        offset = float(left.mean())
+        found.append(row._replace(offset=offset, scale=_scale(left - offset)))
+    return found
+
+
+def is_held_back(linear: Baseline, steps: int) -> bool:
+    """Whether its growth is all that T = `steps` allow, see `fit_rest`."""
+    return growth(linear.matrix, linear.second) > np.exp(0.99 / steps)
+
+
+def _scale(residual: Array) -> float:
+    """By the median where that is far smaller: outliers must not set the scale of the others."""
+    residual = np.abs(residual)
+    root = float(np.sqrt(np.mean(residual**2)))
+    return max(min(root, 6.0 * float(np.median(residual)) + 1e-3), 1e-4)
 
 
 def _past_of(x_NTD: Array) -> Array:
@@ -294,14 +347,12 @@ def _regress(
     rows = []
     for ridge in ridges:
         slope = np.linalg.solve(gram + (ridge + 1e-9) * np.eye(len(gram)), cross)
-        residual = np.abs(y - level - x @ slope)
-        # By the median where that is far smaller: outliers must not set the scale of the others.
-        scale = min(float(np.sqrt(np.mean(residual**2))), 6.0 * float(np.median(residual)) + 1e-3)
+        scale = _scale(y - level - x @ slope)
         slope = slope / spread
         split, earlier = len(slope) - d, nothing.copy()
         earlier[:d] = slope[split:]
         of_past = slope[:split] if fixed is None else fixed
-        rows.append(_Row(of_past, earlier, float(level - mean @ slope), max(scale, 1e-4)))
+        rows.append(_Row(of_past, earlier, float(level - mean @ slope), scale))
     return rows
 
 

@@ -62,7 +62,7 @@ def fit(
         words = _words(form)
         found = kinds.find(train_NTD, asked_D, words, names, once_NT, gaps_D.tolist())
         of_columns = _found_limits(train_NTD, found, limits_D, asked_D, once_NT)
-        fenced = _fenced(train_NTD, found, of_columns, once_NT)
+        fenced = _fenced(train_NTD, found, of_columns, once_NT, ends)
         return Scaler.fit(train_NTD, of_columns, fenced, there_NT=there_NT)
     y_NTE = rules.forward(train_NTD)
     source, inner = rules.source_E, rules.inner_names
@@ -94,7 +94,7 @@ def fit(
     )
     asked_E = _take(asked_D, source, None)
     limits_E = _found_limits(y_NTE, found, limits_E, asked_E, once_NT)
-    fenced = _fenced(y_NTE, found, limits_E, once_NT)
+    fenced = _fenced(y_NTE, found, limits_E, once_NT, ends)
     return Scaler.fit(train_NTD, limits_E, fenced, rules, there_NT)
 
 
@@ -221,13 +221,15 @@ def _fenced(
     found: tuple[Kind, ...],
     limits_D: Sequence[Limits | None],
     once_NT: np.ndarray,
+    ends: bool,
 ) -> tuple[Kind, ...]:
-    """Kinds with ends for each density that has no bound there, where columns of other kinds are.
+    """Kinds with ends for each density that has no bound there, where columns of other kinds are,
+    or sequences end.
 
     Without ends a rare component that is wide makes humidities below 0 and of 400. A bound is one
     already, and what nothing but densities have is one linear frame, whose law stays as it is.
     """
-    if all(kind.plain for kind in found):
+    if all(kind.plain for kind in found) and not ends:
         return found
     fenced = []
     for d, kind in enumerate(found):

@@ -39,6 +39,7 @@ EVALUATE_EVERY = {"gen_pretrain": 10, "dis_pretrain": 10, "adversarial": 20}
 EVALUATION_SIZE = 1000
 CHUNK_SECONDS = 2.0
 LITTLE = 0.1  # nats a sequence: with less to win adversarial training is left out
+UPDATES, SMALLEST = 8, 8  # of pretraining on sequences that end: batches an epoch, and their size
 
 Row = dict[str, Any]
 Columns = dict[str, np.ndarray]  # of each metric a value for each unit, [units] or [S, units]
@@ -158,8 +159,12 @@ def _likelihood(problem: Problem) -> Phase:
     def advance(
         state: TrainState, parts: Parts, first: int, count: int
     ) -> tuple[TrainState, Columns]:
+        shared = _shared(problem)
+        ends = problem.nets.bind_policy(state.policy, state).end is not None
+        if ends and problem.mesh is None:
+            shared["batch_size"] = _smaller(shared["batch_size"], len(parts.train))
         state, buffers = likelihood.epochs(
-            state, parts, problem.key, jnp.array(count), config=config, **_shared(problem)
+            state, parts, problem.key, jnp.array(count), config=config, **shared
         )
         # Fewer where it stopped early.
         return state, _on_host(buffers, done(state)["gen_pretrain"] - first)
@@ -168,6 +173,15 @@ def _likelihood(problem: Problem) -> Phase:
         return int(jnp.min(state.stale_epochs)) >= config.patience
 
     return Phase("gen_pretrain", config.pre_epoch_num, advance, stop)
+
+
+def _smaller(size: int, number: int) -> int:
+    """Lives are few and long: batches are smaller until an epoch has UPDATES of them, or SMALLEST.
+
+    >>> _smaller(64, 96), _smaller(64, 10_000)
+    (12, 64)
+    """
+    return min(size, max(SMALLEST, number // UPDATES))
 
 
 def _discriminator(problem: Problem) -> Phase:

@@ -137,3 +137,31 @@ def test_the_scale_of_increments_is_that_of_first_differences():
     steps = [x[n, t + 1] - x[n, t] for n in range(50) for t in range(5)]
     assert np.allclose(baseline.increment_scale(x), np.std(steps, axis=0), rtol=1e-6)
     assert np.all(baseline.increment_scale(np.zeros((3, 4, 2))) > 0)
+
+
+def test_what_wears_ever_faster_does_not_run_away_in_the_baseline():
+    """x_t = 1.05 x_{t-1} + e from x_1 about 0 on: the fit finds the growth, and holds it back."""
+    steps, draw = 120, np.random.default_rng(0)
+    x_NTD = draw.normal(size=(40, steps, 1))
+    for t in range(1, steps):
+        x_NTD[:, t] += 1.05 * x_NTD[:, t - 1]
+    x_NTD /= x_NTD.std()
+    there = np.ones(x_NTD.shape, bool)
+    free = baseline.fit_rest((x_NTD, there), (x_NTD[:9], there[:9]))
+    held = baseline.fit_rest((x_NTD, there), (x_NTD[:9], there[:9]), steps=steps)
+    assert abs(baseline.growth(free.matrix, free.second) - 1.05) < 0.01
+    assert not baseline.is_held_back(free, 20)
+    # It may grow e-fold over all steps: the mean from x_1 = 1, by a plain loop.
+    size = before = fast = slow = 1.0
+    for t in range(2, steps + 1):
+        past = np.array([before, fast, slow])
+        size, before = float(held.matrix[0, 0]) * size + float(held.second[0] @ past), size
+        fast, slow = (m + max(r, 1 / t) * (size - m) for m, r in ((fast, 1 / 4), (slow, 1 / 16)))
+    assert 0 < size < np.e
+    assert baseline.is_held_back(held, steps)
+    # Rescaled slopes have an offset and a scale of their own.
+    past = baseline._past_of(x_NTD)
+    both = np.concatenate([held.matrix, held.second], axis=1)
+    left = x_NTD[:, 1:] - past @ np.asarray(both, float).T - float(held.offset[0])
+    assert abs(left.mean()) < 1e-3
+    assert 0.5 < float(held.factor[0, 0]) / left.std() < 1.05  # less by the median

@@ -63,7 +63,8 @@ def fit_linear(
     E[x_t | known] = A E[x_{t-1} | known], it is A that is found.
     """
     parts = [sizes_and_rest(columns, part) for part in (train_NTD, validation_NTD)]
-    linear = baseline.fit_rest(parts[0], parts[1], kind, known)
+    steps = None if columns.layout.end is None else train_NTD.shape[1]
+    linear = baseline.fit_rest(parts[0], parts[1], kind, known, steps)
     for _ in range(FILLINGS if columns.layout.gaps else 0):
         given = (None, None) if known is None else known
         parts = [
@@ -72,7 +73,7 @@ def fit_linear(
                 (train_NTD, validation_NTD), given, parts, strict=True
             )
         ]
-        linear = baseline.fit_rest(parts[0], parts[1], kind, known)
+        linear = baseline.fit_rest(parts[0], parts[1], kind, known, steps)
     return linear, parts[0][0]
 
 
@@ -127,6 +128,7 @@ def fit(
         some = None if known_NTW is None else known_NTW[::every]
         return _of_steps(columns, linear, chain, x_NTD[::every], some)
 
+    held_back = columns.layout.end is not None and baseline.is_held_back(linear, train_NTD.shape[1])
     some = of_part(train_NTD, given[0])
     unseen = of_part(validation_NTD, given[1])
     arrays: dict[str, Array] = {}
@@ -134,7 +136,7 @@ def fit(
         every = range(columns.layout.features)
         choice = _likeliest([_regress(chain, d, *parts) for d in every])
         # Each column by itself: few data of one say nothing of another.
-        rest = _likeliest_each([_rest(chain, d, *parts) for d in every])
+        rest = _likeliest_each([_rest(chain, d, not held_back, *parts) for d in every])
         arrays |= {
             f"{name}_share": choice.share,
             f"{name}_middle": rest.share,
@@ -281,8 +283,14 @@ def _regress(chain: MixedChain, d: int, some: _Steps, unseen: _Steps) -> list[_F
     return rows
 
 
-def _rest(chain: MixedChain, d: int, some: _Steps, unseen: _Steps) -> list[_Fitted]:
-    """Location and log-scale of the innovation of column d where it is no option; and none."""
+def _rest(
+    chain: MixedChain, d: int, moved_by_past: bool, some: _Steps, unseen: _Steps
+) -> list[_Fitted]:
+    """Location and log-scale of the innovation of column d where it is no option; and none.
+
+    Where the baseline is held back, the past does not move the location: slopes on it would bring
+    back within the data what was held back, and samples would reach the ends of these and stay.
+    """
 
     def table(part: _Steps) -> tuple[Array, Array]:
         kept = part.choice[:, d, 0] & part.there[d, 0]
@@ -302,8 +310,10 @@ def _rest(chain: MixedChain, d: int, some: _Steps, unseen: _Steps) -> list[_Fitt
     if not enough or e.std() == 0 or not len(inputs.used):
         return [fitted(plain)]
     scaled, rows, found = inputs.scaled(x), [fitted(_centred(plain, inputs.scaled(x), e))], plain
+    is_free = np.ones(plain.shape, bool)
+    is_free[1:, 0] = moved_by_past | (inputs.used >= some.past.shape[1])
     for ridge in RIDGES_OF_REST:
-        found = _location_scale(scaled, e, ridge, found)
+        found = _location_scale(scaled, e, ridge, found, is_free)
         rows.append(fitted(_centred(found, scaled, e)))
     return rows
 
@@ -354,8 +364,9 @@ def _student(e: Array, both: Array) -> tuple[Array, Array]:
     return value, np.stack([-slope * unit, 1.0 - slope * z], axis=1)
 
 
-def _location_scale(x: Array, e: Array, ridge: float, start: Array) -> Array:
-    """[1 + F, 2] of min mean -log t((e - m) / exp l) + l + ridge / 2 ||W||^2."""
+def _location_scale(x: Array, e: Array, ridge: float, start: Array, is_free: Array) -> Array:
+    """[1 + F, 2] of min mean -log t((e - m) / exp l) + l + ridge / 2 ||W||^2,
+    of those `is_free`."""
     shape = start.shape
 
     def loss(flat: Array) -> tuple[float, Array]:
@@ -365,6 +376,7 @@ def _location_scale(x: Array, e: Array, ridge: float, start: Array) -> Array:
         gradient = np.concatenate([slopes.sum(0, keepdims=True), x.T @ slopes.astype(np.float32)])
         gradient = gradient.astype(float)
         gradient[1:] += ridge * w[1:]
+        gradient *= is_free
         return float(value.mean() + 0.5 * ridge * np.sum(w[1:] ** 2)), gradient.ravel()
 
     return _least(loss, start)

@@ -63,7 +63,8 @@ def fit_linear(
     E[x_t | known] = A E[x_{t-1} | known], it is A that is found.
     """
     parts = [sizes_and_rest(columns, part) for part in (train_NTD, validation_NTD)]
-    linear = baseline.fit_rest(parts[0], parts[1], kind, known)
+    rates = columns.layout.rates
+    linear = baseline.fit_rest(parts[0], parts[1], kind, known, rates)
     for _ in range(FILLINGS if columns.layout.gaps else 0):
         given = (None, None) if known is None else known
         parts = [
@@ -72,7 +73,7 @@ def fit_linear(
                 (train_NTD, validation_NTD), given, parts, strict=True
             )
         ]
-        linear = baseline.fit_rest(parts[0], parts[1], kind, known)
+        linear = baseline.fit_rest(parts[0], parts[1], kind, known, rates)
     return linear, parts[0][0]
 
 

@@ -43,6 +43,7 @@ class Layout:
       gaps: which of `shown` say that a value is missing, of columns that are not static.
       missing: some column has gaps, static or not.
       end: the column that says which step is a sequence's last; None where all have T steps.
+      rates: of the moving means of sizes.
     """
 
     features: int
@@ -59,6 +60,7 @@ class Layout:
     gaps: tuple[int, ...] = ()
     missing: bool = False
     end: int | None = None
+    rates: tuple[float, ...] = SLOW
 
     @property
     def order(self) -> np.ndarray:
@@ -70,7 +72,7 @@ class Layout:
     @property
     def num_read(self) -> int:
         """What the policy reads of the past: sizes, innovations, runs of options, moving means."""
-        return (2 + len(SLOW)) * self.features + len(self.shown)
+        return (2 + len(self.rates)) * self.features + len(self.shown)
 
     @property
     def num_past(self) -> int:
@@ -149,7 +151,9 @@ class Columns:
     layout: Layout = field(metadata={"static": True})
 
 
-def layout_of(kinds: Sequence[Kind], ends: bool = False) -> Layout | None:
+def layout_of(
+    kinds: Sequence[Kind], ends: bool = False, rates: tuple[float, ...] = SLOW
+) -> Layout | None:
     """The layout of columns of these kinds; None where all are plain continuous.
 
     With `ends` the last one says which step is a sequence's last.
@@ -181,6 +185,7 @@ def layout_of(kinds: Sequence[Kind], ends: bool = False) -> Layout | None:
         gaps=tuple(gaps),
         missing=any(kind.missing for kind in kinds),
         end=len(kinds) - 1 if ends else None,
+        rates=rates,
     )
 
 
@@ -190,14 +195,15 @@ def of(
     affine: Callable[[int, np.ndarray], np.ndarray],
     ends: bool = False,
     known: int = 0,
+    rates: tuple[float, ...] = SLOW,
 ) -> Columns | None:
     """The support of columns of these kinds, with even shares; None where all are plain densities.
 
     `scaled_by(d, x)` gives values of column d in scaled units (`Scaler.scaled`), `affine(d, y)`
     positions of levels (`Scaler.affine`). `ends`: see `layout_of`; no sequence has one step alone.
-    `known`: W, how much is known in advance that choices depend on.
+    `known`: W, how much is known in advance that choices depend on. `rates`: see `Layout`.
     """
-    layout = layout_of(kinds, ends)
+    layout = layout_of(kinds, ends, rates)
     if layout is None:
         return None
     features, listed, choices = layout.features, layout.listed, layout.choices

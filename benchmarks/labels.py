@@ -1,12 +1,17 @@
 """Is a class in samples what it is in the data? A classifier that learns from samples, tested on
 real sequences, against one that learns from as many real ones.
 
-    python benchmarks/labels.py                      two labelled processes, about two minutes
+    python benchmarks/labels.py                      two labelled processes, two public sets
     python benchmarks/labels.py --quick              fewer sequences, a few epochs
 
 Logistic regression on what each sequence sums up to: mean, standard deviation, lag-1 product and
-size of moves of each column. Samples have the classes of the real training sequences
-(`sample(given=)`), so that both classifiers see the same shares.
+size of moves of each column; of modechoice on all values. Samples have the classes of the real
+training sequences (`sample(given=)`), so that both classifiers see the same shares.
+
+Public sets, small ones: weeks of the bundled weather by their season, and `modechoice` of
+statsmodels (Greene's), 210 travellers, four steps (air, train, bus, car) of terminal time, cost,
+time and generalised cost, income and size of the party, and which of the four they took. A model
+learns from two thirds and the last third tests, in turn; `SAMPLES` are drawn for each sequence.
 """
 
 import sys
@@ -19,6 +24,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from seqgan_jax import SeqGAN
+from seqgan_jax.data import layout
 
 Simulator = Callable[[int, int], np.ndarray]
 
@@ -44,7 +50,33 @@ def shifts(number: int, seed: int) -> np.ndarray:
     return np.stack([x, counts, np.tile(code[:, None], 16)], axis=-1).astype(float)
 
 
+SAMPLES, RIDGE = 5, 0.01  # of each sequence of a public set, and of its classifier
 PROCESSES: dict[str, Simulator] = {"persistence": persistence, "shifts": shifts}
+
+
+def modechoice() -> np.ndarray:
+    """[210, 4, 7]: times and costs of four ways to travel, income, party, the choice."""
+    from statsmodels.datasets import modechoice as public
+
+    frame = public.load_pandas().data
+    frame["label"] = frame["choice"].groupby(frame["individual"]).transform(np.argmax)
+    columns = ["ttme", "invc", "invt", "gc", "hinc", "psize", "label"]
+    return frame[columns].to_numpy(float).reshape(-1, 4, len(columns))
+
+
+def weather() -> np.ndarray:
+    """[208, 7, 5]: weeks of rain, highest and lowest temperature and wind, and their season."""
+    frame = pd.read_csv(layout.BUNDLED["weather"], parse_dates=["date"])
+    frame["label"] = frame["date"].dt.month % 12 // 3
+    columns = ["precipitation", "temp_max", "temp_min", "wind", "label"]
+    weeks = frame[columns].to_numpy(float)[: len(frame) // 7 * 7].reshape(-1, 7, len(columns))
+    weeks[..., -1] = weeks[:, :1, -1]
+    return weeks
+
+
+def everything(x_NTD: np.ndarray) -> np.ndarray:
+    """[N, T (D - 1)] of the columns but the last, which is the label."""
+    return x_NTD[..., :-1].reshape(len(x_NTD), -1)
 
 
 def summaries(x_NTD: np.ndarray) -> np.ndarray:
@@ -55,10 +87,15 @@ def summaries(x_NTD: np.ndarray) -> np.ndarray:
     return np.concatenate([x.mean(axis=1), x.std(axis=1), products, moves], axis=1)
 
 
-def accuracy(train_NTD: np.ndarray, test_NTD: np.ndarray) -> float:
+def accuracy(
+    train_NTD: np.ndarray,
+    test_NTD: np.ndarray,
+    read: Callable[[np.ndarray], np.ndarray] = summaries,
+    ridge: float = 1e-3,
+) -> float:
     """Share of test sequences whose class a logistic regression tells that learned from others."""
-    a, b = summaries(train_NTD), summaries(test_NTD)
-    mean, std = a.mean(axis=0), a.std(axis=0)
+    a, b = read(train_NTD), read(test_NTD)
+    mean, std = a.mean(axis=0), np.maximum(a.std(axis=0), 1e-9)
     a, b = (np.column_stack([np.ones(len(x)), (x - mean) / std]) for x in (a, b))
     code, expected = (x[:, 0, -1].astype(int) for x in (train_NTD, test_NTD))
     number = int(max(code.max(), expected.max())) + 1
@@ -67,11 +104,14 @@ def accuracy(train_NTD: np.ndarray, test_NTD: np.ndarray) -> float:
     def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
         w = w.reshape(a.shape[1], number)
         log_p = log_softmax(a @ w, axis=1)
-        value = -np.sum(one_hot * log_p) / len(a) + 1e-3 * np.sum(w**2)
-        return value, (a.T @ (np.exp(log_p) - one_hot) / len(a) + 2e-3 * w).ravel()
+        value = -np.sum(one_hot * log_p) / len(a) + ridge * np.sum(w**2)
+        return value, (a.T @ (np.exp(log_p) - one_hot) / len(a) + 2 * ridge * w).ravel()
 
     w = minimize(loss, np.zeros(a.shape[1] * number), jac=True, method="L-BFGS-B").x
     return float(np.mean(np.argmax(b @ w.reshape(a.shape[1], number), axis=1) == expected))
+
+
+PUBLIC = {"weather": (weather, summaries), "modechoice": (modechoice, everything)}
 
 
 def compare(name: str, number: int, epochs: int) -> dict[str, float]:
@@ -91,11 +131,41 @@ def compare(name: str, number: int, epochs: int) -> dict[str, float]:
     }
 
 
+def public(name: str, epochs: int, folds: int = 3) -> dict[str, float]:
+    """The same of a public set, over all folds."""
+    load, read = PUBLIC[name]
+    data = load()
+    label = f"x{data.shape[2]}"
+    fold = np.random.default_rng(0).permutation(len(data)) % folds
+    found: dict[str, list[float]] = {"real": [], "generated": []}
+    for i in range(folds):
+        train, test = data[fold != i], data[fold == i]
+        model = SeqGAN(
+            static=[label],
+            held_out=0.02,
+            validation=0.15,
+            pre_epoch_num=epochs,
+            skip_dis_pretrain=True,
+            skip_adversarial=True,
+        ).fit(train)
+        rows = pd.DataFrame({label: np.repeat(train[:, 0, -1].astype(int), SAMPLES)})
+        drawn = model.sample(given=rows, seed=i)
+        found["real"].append(accuracy(train, test, read, RIDGE) * len(test))
+        found["generated"].append(accuracy(drawn, test, read, RIDGE) * len(test))
+    commonest = np.bincount(data[:, 0, -1].astype(int)).max() / len(data)
+    return {name: sum(each) / len(data) for name, each in found.items()} | {"commonest": commonest}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a row for each process."""
-    options = measure.parse(measure.parser(__doc__), arguments)
+    flags = measure.parser(__doc__)
+    flags.add_argument("--only", nargs="*", help="sets, by name (default: all)")
+    options = measure.parse(flags, arguments)
     number, epochs = (400, 5) if options.quick else (3000, 80)
-    found = {name: compare(name, number, epochs) for name in PROCESSES}
+    found = {
+        name: public(name, epochs) if name in PUBLIC else compare(name, number, epochs)
+        for name in options.only or (*PROCESSES, *PUBLIC)
+    }
     rows = [
         [name, *(f"{row[key]:.3f}" for key in ("real", "generated", "commonest"))]
         for name, row in found.items()

@@ -122,6 +122,12 @@ class Description:
         writing.save_sequences(path, x_NTD, self.names, self.form, starts_N, with_gaps, ends)
 
     @property
+    def rates(self) -> tuple[float, ...]:
+        """Of the moving means in the linear baseline of mixed columns."""
+        level = self.known.level if self.known is not None else 0.0
+        return (*SLOW, level) if level else SLOW
+
+    @property
     def has_gaps(self) -> bool:
         """Whether the data miss values that were learned around."""
         return any(self.scaler.may_miss_D)
@@ -892,7 +898,9 @@ class SeqGAN:
     ) -> None:
         description = self.description
         if steps > description.length and (
-            words := continuing.drift(state, description.scaler, description.form, x_LTD)
+            words := continuing.drift(
+                state, description.scaler, description.form, x_LTD, description.rates
+            )
         ):
             say(words)
 
@@ -1104,7 +1112,8 @@ class SeqGAN:
         vector: Any = jax.ShapeDtypeStruct((features,), jnp.float32)  # no memory yet
         matrix: Any = jax.ShapeDtypeStruct((features, features), jnp.float32)
         columns = _columns_of(model._description)
-        wide: Any = jax.ShapeDtypeStruct((features, (1 + len(SLOW)) * features), jnp.float32)
+        means = 0 if columns is None else len(columns.layout.rates)
+        wide: Any = jax.ShapeDtypeStruct((features, (1 + means) * features), jnp.float32)
         second = None if columns is None else wide
         of_known: Any = None
         if model._description.known is not None:
@@ -1156,7 +1165,8 @@ def _columns_of(description: Description) -> Columns | None:
     """What the learned columns are, where some are not plain continuous."""
     scaler, known = description.scaler, description.known
     width = known.width if known is not None and known.in_choices else 0
-    return support.of(scaler.inner_kinds, scaler.scaled, scaler.affine, scaler.ends, width)
+    kinds, rates = scaler.inner_kinds, description.rates
+    return support.of(kinds, scaler.scaled, scaler.affine, scaler.ends, width, rates)
 
 
 def _are_windows(sequences: Sequences | Shards) -> bool | None:

@@ -33,6 +33,7 @@ class Baseline:
 
     Of mixed columns also + second [x_{t-2}, m_{t-1}, n_{t-1}], where x_0 is x_1, and m and n are
     moving means by the rates SLOW: a level beside quick changes, which no order of 1 or 2 can tell.
+    There may be a third, of days where the hour is known, which a level by the hour cannot be.
     Where something is known in advance + known k_t, + first_known k_1 at the first step.
     """
 
@@ -41,7 +42,7 @@ class Baseline:
     matrix: jax.Array  # [D, D]
     offset: jax.Array  # [D]
     factor: jax.Array  # [D, D], lower triangular
-    second: jax.Array | None = None  # [D, 3 D]
+    second: jax.Array | None = None  # [D, 3 D], or more where there are more means
     first_known: jax.Array | None = None  # [D, W]
     known: jax.Array | None = None  # [D, W]
 
@@ -179,7 +180,7 @@ def _slopes(x_NTD: Array, known_NTW: Array, other_NTD: Array, other_NTW: Array) 
 class _Row(NamedTuple):
     """The regression of one column on the step before and on the earlier columns of its step."""
 
-    past: Array  # [4 D], of `_past_of`, and [W] what is known in advance
+    past: Array  # [4 D] or more, of `_past_of`, and [W] what is known in advance
     earlier: Array  # [D], 0 from its own place on
     offset: float
     scale: float
@@ -190,6 +191,7 @@ def fit_rest(
     validation: tuple[Array, Array],
     kind: str = "var",
     known: tuple[Array, Array] | None = None,
+    rates: tuple[float, ...] = SLOW,
     steps: int | None = None,
 ) -> Baseline:
     """The same of columns of which some values are options: each row is fitted on the rest only.
@@ -205,16 +207,17 @@ def fit_rest(
       kind: "var"; with "increments" a is the identity, with "levels" zero, and b is zero.
       known: what is known in advance [N, T, W] of both parts; read beside the past.
       steps: T over which the free-running mean may grow e-fold and no more, see `_held_back`.
+      rates: of the moving means.
     """
     every = 1 + len(train[0]) * train[0].shape[1] // STEPS
     size_NTD, rest_NTD = (part[::every] for part in train)
     features = size_NTD.shape[2]
-    width = (2 + len(SLOW)) * features
+    width = (2 + len(rates)) * features
     none = np.zeros((features, width))
     fixed = {"increments": np.eye(features, width), "levels": none}.get(kind)
     now, rest = size_NTD[:, 1:], rest_NTD[:, 1:]
-    first, no_past = (size_NTD[:, :1], rest_NTD[:, :1]), _past_of(0 * size_NTD[:, :2])
-    past = _past_of(size_NTD)
+    first, no_past = (size_NTD[:, :1], rest_NTD[:, :1]), _past_of(0 * size_NTD[:, :2], rates)
+    past = _past_of(size_NTD, rates)
     given = None
     if known is not None:
         given = known[0][::every]
@@ -230,7 +233,7 @@ def fit_rest(
             start.append(_regress(given[:, :1], *first, d, RIDGES[1:2], None)[0])
 
     unseen, counts = (part[:ROWS] for part in validation)
-    unseen_past = _past_of(unseen)
+    unseen_past = _past_of(unseen, rates)
     if known is not None:
         unseen_past = np.concatenate([unseen_past, known[1][:ROWS, 1:]], axis=2)
 
@@ -245,7 +248,7 @@ def fit_rest(
 
     best: Sequence[_Row] = min(zip(*later, strict=True), key=loss)
     if steps is not None:
-        best = _held_back(best, past, now, rest, np.exp(1 / steps))
+        best = _held_back(best, past, now, rest, np.exp(1 / steps), rates)
     begin, after = _assemble(start), _assemble(best)
     matrix, second, of_known = np.split(after.matrix, [features, width], axis=1)
     values = (begin.offset, begin.factor, matrix, after.offset, after.factor)
@@ -256,7 +259,12 @@ def fit_rest(
 
 
 def _held_back(
-    rows: Sequence[_Row], past: Array, now: Array, rest: Array, most: float
+    rows: Sequence[_Row],
+    past: Array,
+    now: Array,
+    rest: Array,
+    most: float,
+    rates: tuple[float, ...],
 ) -> Sequence[_Row]:
     """The rows with slopes of the past that are smaller by one share, so that growth is `most`.
 
@@ -264,7 +272,7 @@ def _held_back(
     that begin a little too low fall without end, from which no bounded network brings them back.
     What grows within the data is left to the network, which is bounded.
     """
-    width = (2 + len(SLOW)) * len(rows)
+    width = (2 + len(rates)) * len(rows)
 
     def times(share: float) -> list[_Row]:
         held = [np.concatenate([share * row.past[:width], row.past[width:]]) for row in rows]
@@ -272,7 +280,8 @@ def _held_back(
 
     def grows(share: float) -> bool:
         matrix = _assemble(times(share)).matrix[:, :width]
-        return growth(*np.split(matrix, [len(rows)], axis=1)) > most
+        now, before = np.split(matrix, [len(rows)], axis=1)
+        return growth(now, before, rates) > most
 
     low, high = 0.0, 1.0
     if not grows(high):
@@ -291,9 +300,9 @@ def _held_back(
     return found
 
 
-def is_held_back(linear: Baseline, steps: int) -> bool:
+def is_held_back(linear: Baseline, steps: int, rates: tuple[float, ...] = SLOW) -> bool:
     """Whether its growth is all that T = `steps` allow, see `fit_rest`."""
-    return growth(linear.matrix, linear.second) > np.exp(0.99 / steps)
+    return growth(linear.matrix, linear.second, rates) > np.exp(0.99 / steps)
 
 
 def _scale(residual: Array) -> float:
@@ -303,11 +312,13 @@ def _scale(residual: Array) -> float:
     return max(min(root, 6.0 * float(np.median(residual)) + 1e-3), 1e-4)
 
 
-def _past_of(x_NTD: Array) -> Array:
-    """x_{t-1}, x_{t-2}, m_{t-1}, n_{t-1} of the steps from the second on, [N, T - 1, 4 D]."""
+def _past_of(x_NTD: Array, rates: tuple[float, ...]) -> Array:
+    """x_{t-1}, x_{t-2}, m_{t-1}, n_{t-1} of the steps from the second on, [N, T - 1, 4 D]; or more
+    where there are more means."""
     before = x_NTD[:, :-1]
     earlier = np.concatenate([before[:, :1], before[:, :-1]], axis=1)
-    return np.concatenate([before, earlier, *(moving_mean(before, rate) for rate in SLOW)], axis=2)
+    means = [moving_mean(before, rate) for rate in rates]
+    return np.concatenate([before, earlier, *means], axis=2)
 
 
 def moving_mean(x_NTD: Array, rate: float) -> Array:
@@ -415,7 +426,7 @@ def _log_likelihood(candidate: _Candidate, before_NTD: Array, after_NTD: Array) 
     return -0.5 * (e**2).sum(axis=(1, 2)) - e.shape[1] * log_det
 
 
-def growth(matrix: Any, second: Any = None) -> float:
+def growth(matrix: Any, second: Any = None, rates: tuple[float, ...] = SLOW) -> float:
     """Spectral radius of the baseline: above 1 its free-running mean grows without end.
 
     Of x_t = matrix x_{t-1} alone, or with `second` of the state [x_t, x_{t-1}, m_t, n_t], where
@@ -428,8 +439,8 @@ def growth(matrix: Any, second: Any = None) -> float:
     if second is not None:
         one, none = np.eye(len(step)), np.zeros_like(step)
         now = np.concatenate([step, np.asarray(second, np.float64)], axis=1)
-        rows = [now, np.concatenate([one, *[none] * (1 + len(SLOW))], axis=1)]
-        for i, rate in enumerate(SLOW):
+        rows = [now, np.concatenate([one, *[none] * (1 + len(rates))], axis=1)]
+        for i, rate in enumerate(rates):
             mean = rate * now
             own = slice((2 + i) * len(step), (3 + i) * len(step))
             mean[:, own] += (1 - rate) * one

@@ -21,6 +21,7 @@ YEAR = 365.2425 * DAY
 MOST_KEPT = 1000  # sequences that a model keeps of the training part, to draw from
 MOST_NUMBERS = 100_000  # of their columns
 MOST_CYCLES = 3
+LEVEL_DAYS = 3  # which a mean of days weighs, by 1 / e after these
 
 
 class Cycle(NamedTuple):
@@ -121,6 +122,7 @@ class Known:
       rows: the columns of the same sequences, [R][T][C]; () without columns.
       hazard: of an end at each age [T], see `lengths.hazard`; () where sequences have none.
       in_choices: the linear part of choices reads it, too; not in models of version 1.
+      level: rate, a step, of a moving mean of days beside the shorter ones; 0 where there is none.
     """
 
     cycles: tuple[str, ...]
@@ -134,6 +136,7 @@ class Known:
     rows: tuple[tuple[tuple[float, ...], ...], ...]
     hazard: tuple[float, ...] = ()
     in_choices: bool = False
+    level: float = 0.0
 
     @classmethod
     def fit(cls, train: Given, hazard: tuple[float, ...] = ()) -> Self:
@@ -157,6 +160,7 @@ class Known:
             _tuples(some.columns_NTC) if width else (),
             hazard,
             True,
+            _level(train.cycles, train.step, length),
         )
 
     @property
@@ -242,7 +246,7 @@ class Known:
     def to_json(self) -> dict[str, Any]:
         """Plain lists, numbers and texts; what a model of version 1 has, where it has no more."""
         stored = dataclasses.asdict(self)
-        return {k: v for k, v in stored.items() if k not in ("hazard", "in_choices") or v}
+        return {k: v for k, v in stored.items() if k not in ("hazard", "in_choices", "level") or v}
 
     @classmethod
     def from_json(cls, stored: Any) -> Self:
@@ -265,6 +269,7 @@ class Known:
                 tuple(tuple(tuple(map(float, c)) for c in t) for t in stored["rows"]),
                 tuple(map(float, stored.get("hazard", ()))),
                 stored.get("in_choices", False) is True,
+                float(stored.get("level", 0.0)),
             )
             columns = {len(found.names), len(found.words), len(found.mean), len(found.scale)}
             right = (
@@ -274,6 +279,7 @@ class Known:
                 max(columns) + len(found.starts) + len(found.rows) <= LONGEST,
                 len({np.shape(row) for row in found.rows}) <= 1,
                 len(found.hazard) <= LONGEST and all(0 < h < 1 for h in found.hazard),
+                0 <= found.level < 1,
                 all(np.isfinite(value) for value in (*found.mean, *found.starts, found.step)),
                 all(np.isfinite(value) and value > 0 for value in found.scale),
             )
@@ -282,6 +288,16 @@ class Known:
         if not all(right):
             raise ValueError("what is known in advance is damaged")
         return found
+
+
+def _level(cycles: Sequence[str], step: float, length: int) -> float:
+    """Rate of a mean of days: the level from which days go on, which shorter means take from hours.
+
+    Where the hour is known and a window holds LEVEL_DAYS.
+    """
+    if "hour of day" not in cycles or length * step < LEVEL_DAYS * DAY:
+        return 0.0
+    return step / (LEVEL_DAYS * DAY)
 
 
 def nothing(number: int, length: int) -> Given:

@@ -132,7 +132,13 @@ def futures(
     return found
 
 
-def drift(state: TrainState, scaler: Scaler, form: Form | None, x_LTD: np.ndarray) -> str:
+def drift(
+    state: TrainState,
+    scaler: Scaler,
+    form: Form | None,
+    x_LTD: np.ndarray,
+    rates: tuple[float, ...] = baseline.SLOW,
+) -> str:
     """What to say of samples longer than training that leave its data; "" where nothing is.
 
     They do where more than 1% of sequences are outside of a column's range in training by more
@@ -154,7 +160,7 @@ def drift(state: TrainState, scaler: Scaler, form: Form | None, x_LTD: np.ndarra
                 f"training, by more than half of it in {left:.0%} of them"
             )
     linear = state.policy_constants["baseline"]
-    radius = baseline.growth(linear["matrix"], linear.get("second"))
+    radius = baseline.growth(linear["matrix"], linear.get("second"), rates)
     if radius > 1 + GROWING:
         said.append(f"the linear part of the model grows by {radius - 1:.2%} a step")
     if not said:

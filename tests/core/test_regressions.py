@@ -99,16 +99,18 @@ def test_a_column_of_few_rows_has_its_shares_alone():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(policy.split(bound)[2]))
 
 
-def test_moving_means_are_those_of_the_baseline():
+@pytest.mark.parametrize("rates", [baseline.SLOW, (*baseline.SLOW, 1 / 72)])
+def test_moving_means_are_those_of_the_baseline(rates):
     x = np.random.default_rng(4).normal(size=(5, 30, 2))
-    columns = support.of((RAIN, RAIN), lambda d, x: x, lambda d, x: x)  # noqa: ARG005
+    columns = support.of((RAIN, RAIN), lambda d, x: x, lambda d, x: x, rates=rates)  # noqa: ARG005
     chain = mixed.by_name("mixture", 2, columns.layout)
     x_TBD = jnp.asarray(np.swapaxes(x, 0, 1), jnp.float32)
     found = chain.all_past(columns.support.constants(), x_TBD).means
-    wanted = np.concatenate([baseline.moving_mean(x, rate) for rate in baseline.SLOW], axis=2)
+    wanted = np.concatenate([baseline.moving_mean(x, rate) for rate in rates], axis=2)
     np.testing.assert_allclose(np.swapaxes(found, 0, 1), wanted, atol=1e-5)
     # The plain mean to begin with.
-    np.testing.assert_allclose(wanted[:, 9, 2:], x[:, :10].mean(axis=1), rtol=1e-6)
+    plain = np.tile(x[:, :10].mean(axis=1), len(rates) - 1)
+    np.testing.assert_allclose(wanted[:, 9, 2:], plain, rtol=1e-6)
 
 
 def test_slow_levels_beside_quick_changes_are_in_the_baseline():

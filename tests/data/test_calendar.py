@@ -206,6 +206,21 @@ def test_the_gain_is_that_of_the_law_and_its_error_counts_blocks():
     assert again.error == pytest.approx(np.std(np.arange(10.0), ddof=1) / np.sqrt(10) / 5, rel=0.01)
 
 
+def test_a_mean_of_days_is_in_the_baseline_of_windows_of_days(tmp_path):
+    """Of hours on a grid; a saved model has it, too."""
+    frame = hourly(30)
+    frame["x"] = frame["x"].round(1)
+    found = SeqGAN(window=72, stride=8, **FEW | {"policy": "gaussian"}).fit(frame)
+    assert found.description.known.level == pytest.approx(1 / 72)
+    assert found.state.policy_constants["baseline"]["second"].shape == (1, 4)
+    found.save(tmp_path / "model")
+    again = SeqGAN.load(tmp_path / "model")
+    assert found.sample(3, seed=2).equals(again.sample(3, seed=2))
+    hours, days = ("hour of day",), ("day of week",)
+    wanted = [(hours, 3600.0, 71), (hours, 900.0, 96), (days, DAY, 400)]
+    assert [known._level(*each) for each in wanted] == [0.0, 0.0, 0.0]
+
+
 def test_the_likelihood_of_a_frame_is_that_of_its_own_times(model):
     new = model.sample(50)
     starts = list(new["date"][::24])

@@ -23,7 +23,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from seqgan_jax.core.baseline import SLOW
 from seqgan_jax.core.batch import Params
 from seqgan_jax.core.columns import support
 from seqgan_jax.core.columns.cells import log_mass, log_normal_mass, logistic, normal_between
@@ -87,6 +86,11 @@ class MixedChain:
     def num_noise(self) -> int:
         """Standard normal numbers that one sample takes."""
         return 2 * self.features
+
+    @property
+    def num_means(self) -> int:
+        """Moving means of each column."""
+        return len(self.layout.rates)
 
     @property
     def num_read(self) -> int:
@@ -161,7 +165,7 @@ class MixedChain:
         if self.layout.gaps:
             gap = (x == GAP) & support.by_column(jnp.asarray(self.layout.gap_columns), x)
         if inputs is None:
-            memory = Memory(0.0 * shown, jnp.tile(size, len(SLOW)), 0.0 * x[..., :1])
+            memory = Memory(0.0 * shown, jnp.tile(size, self.num_means), 0.0 * x[..., :1])
             if gap is not None and constants is not None:
                 own = support.of_constants(constants)
                 x = jnp.where(gap, support.snap(own, self.layout, size), x)
@@ -170,7 +174,7 @@ class MixedChain:
             memory, before = self._memory(inputs), self.past(inputs).x
             x = x if gap is None else jnp.where(gap, before, x)
             earlier = inputs[..., : self.features]
-        memory = memory.after(size, shown)
+        memory = memory.after(size, shown, self.layout.rates)
         sizes = [] if gap is None else [earlier]
         parts = [plain, memory.runs, memory.means, x, before, *sizes, memory.steps]
         return jnp.concatenate(parts, axis=-1)
@@ -203,10 +207,10 @@ class MixedChain:
             before, earlier = (jnp.concatenate([a[:1], a[:-1]]) for a in (x, size))
             return Past(x, before, means, size, earlier)
         size = support.size_of(own, self.layout, x)
-        start = jnp.tile(size[0], len(SLOW)), 0.0 * x[0, ..., :1]
+        start = jnp.tile(size[0], self.num_means), 0.0 * x[0, ..., :1]
 
         def body(carry: Any, size: jax.Array) -> tuple[Any, jax.Array]:
-            means, steps = _means_after(carry[0], carry[1], size)
+            means, steps = _means_after(carry[0], carry[1], size, self.layout.rates)
             return (means, steps), means
 
         _, means = lax.scan(body, start, size)
@@ -219,7 +223,7 @@ class MixedChain:
         begin, then = (None, None) if known is None else (known[0], known[1:])
         start = self.context(constants, None).moved(begin, constants.get("first_known"))
         first = start.filled(x[0])
-        means, steps = jnp.tile(first, len(SLOW)), jnp.ones_like(x[0, ..., :1])
+        means, steps = jnp.tile(first, self.num_means), jnp.ones_like(x[0, ..., :1])
 
         context = self.context(constants, Past(first, first, means, first, first))
 
@@ -228,7 +232,7 @@ class MixedChain:
             now, known = step
             then = replace(context, offset=_offset(constants, size, earlier, means))
             found = then.moved(known, constants.get("known")).filled(now)
-            means, steps = _means_after(means, steps, found)
+            means, steps = _means_after(means, steps, found, self.layout.rates)
             return (found, size, means, steps), (found, means)
 
         _, (sizes, later) = lax.scan(body, (first, first, means, steps), (x[1:], then))
@@ -246,7 +250,7 @@ class MixedChain:
         return read[..., : self.features], plain, shown
 
     def _memory(self, inputs: jax.Array) -> "Memory":
-        means = self.num_read - len(SLOW) * self.features
+        means = self.num_read - self.num_means * self.features
         runs, means_ = inputs[..., 2 * self.features : means], inputs[..., means : self.num_read]
         return Memory(runs, means_, inputs[..., -1:])
 
@@ -319,7 +323,7 @@ class Past(NamedTuple):
 
     x: jax.Array  # [..., D] of the step before; in a gap the last that was there
     before: jax.Array  # [..., D] of the one before that
-    means: jax.Array  # [..., 2 D] moving means of sizes up to the step before
+    means: jax.Array  # [..., 2 D] or more, moving means of sizes up to the step before
     # Where there are gaps, [..., D]: sizes of both, in a gap what was predicted.
     size: jax.Array | None = None
     earlier: jax.Array | None = None
@@ -329,12 +333,12 @@ class Memory(NamedTuple):
     """What is summed up over all steps so far."""
 
     runs: jax.Array  # [..., S] how long each option has been met, see `support.run`
-    means: jax.Array  # [..., 2 D] moving means of sizes
+    means: jax.Array  # [..., 2 D] or more, moving means of sizes
     steps: jax.Array  # [..., 1] how many
 
-    def after(self, size: jax.Array, shown: jax.Array) -> "Memory":
+    def after(self, size: jax.Array, shown: jax.Array, rates: tuple[float, ...]) -> "Memory":
         """One step later."""
-        means, steps = _means_after(self.means, self.steps, size)
+        means, steps = _means_after(self.means, self.steps, size, rates)
         return Memory(support.run(self.runs, shown), means, steps)
 
 
@@ -346,13 +350,13 @@ def _offset(constants: Params, size: jax.Array, earlier: jax.Array, means: jax.A
 
 
 def _means_after(
-    means: jax.Array, steps: jax.Array, size: jax.Array
+    means: jax.Array, steps: jax.Array, size: jax.Array, rates: tuple[float, ...]
 ) -> tuple[jax.Array, jax.Array]:
     """Moving means and the number of steps, one step later; as `baseline.moving_mean`."""
     steps = steps + 1.0
-    rates = jnp.repeat(jnp.array(SLOW), size.shape[-1])
-    rate = jnp.maximum(support.by_column(rates, steps), 1.0 / steps)
-    return means + rate * (jnp.tile(size, len(SLOW)) - means), steps
+    each = jnp.repeat(jnp.array(rates), size.shape[-1])
+    rate = jnp.maximum(support.by_column(each, steps), 1.0 / steps)
+    return means + rate * (jnp.tile(size, len(rates)) - means), steps
 
 
 def by_name(policy: str, components: int, layout: Layout) -> MixedChain:

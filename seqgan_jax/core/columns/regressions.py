@@ -64,7 +64,8 @@ def fit_linear(
     """
     parts = [sizes_and_rest(columns, part) for part in (train_NTD, validation_NTD)]
     steps = None if columns.layout.end is None else train_NTD.shape[1]
-    linear = baseline.fit_rest(parts[0], parts[1], kind, known, steps)
+    rates = columns.layout.rates
+    linear = baseline.fit_rest(parts[0], parts[1], kind, known, rates, steps)
     for _ in range(FILLINGS if columns.layout.gaps else 0):
         given = (None, None) if known is None else known
         parts = [
@@ -73,7 +74,7 @@ def fit_linear(
                 (train_NTD, validation_NTD), given, parts, strict=True
             )
         ]
-        linear = baseline.fit_rest(parts[0], parts[1], kind, known, steps)
+        linear = baseline.fit_rest(parts[0], parts[1], kind, known, rates, steps)
     return linear, parts[0][0]
 
 
@@ -128,7 +129,8 @@ def fit(
         some = None if known_NTW is None else known_NTW[::every]
         return _of_steps(columns, linear, chain, x_NTD[::every], some)
 
-    held_back = columns.layout.end is not None and baseline.is_held_back(linear, train_NTD.shape[1])
+    how = train_NTD.shape[1], columns.layout.rates
+    held_back = columns.layout.end is not None and baseline.is_held_back(linear, *how)
     some = of_part(train_NTD, given[0])
     unseen = of_part(validation_NTD, given[1])
     arrays: dict[str, Array] = {}

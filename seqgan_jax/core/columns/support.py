@@ -44,6 +44,7 @@ class Layout:
       missing: some column has gaps, static or not.
       far: some grid has sentinels or gaps, which are on none of its points.
       end: the column that says which step is a sequence's last; None where all have T steps.
+      rates: of the moving means of sizes.
     """
 
     features: int
@@ -61,6 +62,7 @@ class Layout:
     missing: bool = False
     far: bool = False
     end: int | None = None
+    rates: tuple[float, ...] = SLOW
 
     @property
     def order(self) -> np.ndarray:
@@ -72,7 +74,7 @@ class Layout:
     @property
     def num_read(self) -> int:
         """What the policy reads of the past: sizes, innovations, runs of options, moving means."""
-        return (2 + len(SLOW)) * self.features + len(self.shown)
+        return (2 + len(self.rates)) * self.features + len(self.shown)
 
     @property
     def num_past(self) -> int:
@@ -151,7 +153,9 @@ class Columns:
     layout: Layout = field(metadata={"static": True})
 
 
-def layout_of(kinds: Sequence[Kind], ends: bool = False) -> Layout | None:
+def layout_of(
+    kinds: Sequence[Kind], ends: bool = False, rates: tuple[float, ...] = SLOW
+) -> Layout | None:
     """The layout of columns of these kinds; None where all are plain continuous.
 
     With `ends` the last one says which step is a sequence's last.
@@ -184,6 +188,7 @@ def layout_of(kinds: Sequence[Kind], ends: bool = False) -> Layout | None:
         missing=any(kind.missing for kind in kinds),
         far=any(k.name == "grid" and (k.missing or any(k.sentinel)) for k in kinds),
         end=len(kinds) - 1 if ends else None,
+        rates=rates,
     )
 
 
@@ -193,14 +198,15 @@ def of(
     affine: Callable[[int, np.ndarray], np.ndarray],
     ends: bool = False,
     known: int = 0,
+    rates: tuple[float, ...] = SLOW,
 ) -> Columns | None:
     """The support of columns of these kinds, with even shares; None where all are plain densities.
 
     `scaled_by(d, x)` gives values of column d in scaled units (`Scaler.scaled`), `affine(d, y)`
     positions of levels (`Scaler.affine`). `ends`: see `layout_of`; no sequence has one step alone.
-    `known`: W, how much is known in advance that choices depend on.
+    `known`: W, how much is known in advance that choices depend on. `rates`: see `Layout`.
     """
-    layout = layout_of(kinds, ends)
+    layout = layout_of(kinds, ends, rates)
     if layout is None:
         return None
     features, listed, choices = layout.features, layout.listed, layout.choices

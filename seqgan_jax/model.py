@@ -350,6 +350,8 @@ class SeqGAN:
             if not self.calendar.is_taken:
                 self._description, parts = about, blind[1]
                 linear, sizes, columns = others
+        if columns is not None:
+            columns = regressions.fit(columns, linear, *both_scaled, _known_of(parts))
         there_NT = lengths.there(train_NTD) if scaler.ends else None
         constants = linear, jnp.asarray(baseline.increment_scale(sizes, there_NT)), columns
         if self.config.generator.policy == "auto":
@@ -360,17 +362,17 @@ class SeqGAN:
     def _linear(
         self, about: Description, scaled_NTD: tuple[Array, Array], parts: Split | StreamSplit
     ) -> tuple[Baseline, Array, Columns | None]:
-        """The linear baseline, sizes [N, T, D] of the training part, and columns that are mixed.
+        """The linear baseline of the values, sizes [N, T, D] of the training part, and columns that
+        are mixed, without their regressions.
 
         `scaled_NTD` are the training and the validation part.
         """
-        both = parts.known[:2] if isinstance(parts, KnownSplit) else None
+        both = _known_of(parts)
         generator, columns = self.config.generator, _columns_of(about)
         if columns is None:
             how = generator.covariance, generator.frame
             return baseline.fit(*scaled_NTD, *how, both), scaled_NTD[0], None
-        linear, sizes = regressions.fit_linear(columns, *scaled_NTD, generator.frame, both)
-        return linear, sizes, regressions.fit(columns, linear, *scaled_NTD, both)
+        return *regressions.fit_linear(columns, *scaled_NTD, generator.frame, both), columns
 
     def _log_prob_of_baseline(
         self,
@@ -1167,6 +1169,11 @@ def _columns_of(description: Description) -> Columns | None:
     width = known.width if known is not None and known.in_choices else 0
     kinds, rates = scaler.inner_kinds, description.rates
     return support.of(kinds, scaler.scaled, scaler.affine, scaler.ends, width, rates)
+
+
+def _known_of(parts: Split | StreamSplit) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """What is known of the training and the validation part, [N, T, W] each."""
+    return parts.known[:2] if isinstance(parts, KnownSplit) else None
 
 
 def _are_windows(sequences: Sequences | Shards) -> bool | None:

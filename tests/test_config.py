@@ -39,6 +39,7 @@ def test_the_reference_preset_is_the_pytorch_projects_schedule():
     reference, default = config.flat(config.PRESETS["reference"]), config.flat(Config())
     assert {name: v for name, v in reference.items() if v != default[name]} == {
         "preset": "reference",
+        "look_first": False,
         "rollout_num": 16,
         "rollout_every": 1,
         "policy": "gaussian",

@@ -38,7 +38,7 @@ UNITS = {"gen_pretrain": "epoch", "dis_pretrain": "epoch", "adversarial": "round
 EVALUATE_EVERY = {"gen_pretrain": 10, "dis_pretrain": 10, "adversarial": 20}
 EVALUATION_SIZE = 1000
 CHUNK_SECONDS = 2.0
-LITTLE = 0.1  # nats a sequence: with less to win adversarial training is left out
+LITTLE = 0.2  # nats a sequence: with less to win adversarial training is left out
 UPDATES, SMALLEST = 8, 8  # of pretraining on sequences that end: batches an epoch, and their size
 
 Row = dict[str, Any]

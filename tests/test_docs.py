@@ -16,7 +16,10 @@ import pytest
 from seqgan_jax.run import cli
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGES = ("data.md", "columns.md", "continuation.md", "conditions.md", "calendar.md", "lengths.md")
+PAGES = (
+    *("data.md", "columns.md", "continuation.md", "conditions.md", "calendar.md"),
+    *("lengths.md", "gaps.md"),
+)
 
 
 def run(command):

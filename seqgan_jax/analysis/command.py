@@ -13,7 +13,8 @@ import numpy as np
 
 from seqgan_jax.analysis.catalogue import CATALOGUE
 from seqgan_jax.data import files
-from seqgan_jax.errors import CheckpointError, SeqGANError, UsageError
+from seqgan_jax.data.files import printable
+from seqgan_jax.errors import CheckpointError, DataError, SeqGANError, UsageError
 from seqgan_jax.run import directory
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def compare(
     Raises CheckpointError where the run is asked for and not there, DataError.
     """
     from seqgan_jax.analysis import exact
-    from seqgan_jax.analysis.compare import analyze
+    from seqgan_jax.analysis.compare import LEAST_SEQUENCES, analyze
     from seqgan_jax.data import arrays
     from seqgan_jax.data.layout import Sequences, default_names
 
@@ -90,6 +91,12 @@ def compare(
     generated = sample(generated_path, sources[1])
     steps = None if generated.ends else generated.x_NTD.shape[1]
     real = sample(real_path, sources[0], steps)
+    if real_path is None and len(real.x_NTD) < LEAST_SEQUENCES:
+        raise DataError(
+            f"{run_dir}: {len(real.x_NTD)} sequences were held out, and figures need at least "
+            f"{LEAST_SEQUENCES}. Compare with all data, of which most were trained on: --real "
+            f"{printable(str(description.get('source')))}; or train with a larger --held-out."
+        )
     train = None if train_path is None else sample(train_path, train_path, steps)
     if real_path is None and train is None:
         train = training_part(run_dir, real)

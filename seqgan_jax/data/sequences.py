@@ -55,13 +55,6 @@ class Sequences:
         """The same with the last step carried on after each end; NaN is what is missing."""
         return dataclasses.replace(self, x_NTD=lengths.filled(self.x_NTD)) if self.ends else self
 
-    @property
-    def in_words(self) -> str:
-        """How many sequences of how many steps, for people."""
-        if self.ends:
-            return lengths.in_words(lengths.of(self.x_NTD))
-        return f"{len(self.x_NTD):,} sequences of {self.x_NTD.shape[1]} steps"
-
     def check(self, limits_D: Sequence[Limits | None]) -> None:
         """Raise DataError at a value that --log or --bounds does not allow."""
         intervals.check([(0, self.filled.x_NTD)], limits_D, self.names, self.place)

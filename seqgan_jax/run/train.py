@@ -220,8 +220,8 @@ def _describe(model: SeqGAN, sequences: Source, device: str, say: Say) -> None:
     description = model.description
     counts, scaler = description.counts, description.scaler
     number = f"{sum(counts):,} sequences of {description.length} steps"
-    if isinstance(sequences, layout.Sequences):
-        number = sequences.in_words
+    if isinstance(sequences, layout.Sequences) and sequences.ends:
+        number = lengths.in_words(lengths.of(sequences.x_NTD))
     say(
         f"data    {sequences.source}: {number}, "
         f"{len(description.names)} feature{'s' * (len(description.names) != 1)} "

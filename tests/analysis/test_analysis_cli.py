@@ -190,6 +190,26 @@ def test_without_arguments_the_last_run_is_judged(capsys):
     assert "written" in capsys.readouterr().out
 
 
+def test_a_run_whose_sequences_end_and_miss_values(a_run, capsys):
+    """Fewer than a tenth end early, and a sequence has one step: the run says that they end."""
+    x = np.load(a_run / "held_out.npy")
+    x[3, 4:] = x[5, 1:] = np.nan
+    x[7, 2, 0] = np.nan
+    np.save(a_run / "held_out.npy", x)
+    content = json.loads((a_run / "config.json").read_text()) | {"scaler": {"ends": True}}
+    (a_run / "config.json").write_text(json.dumps(content))
+    assert cli.analyze_main(["--no-plots", "--judge", "never"]) == 0
+    text = Path("analysis_results/analysis_metrics.txt").read_text()
+    assert "LENGTHS OF SEQUENCES (STEPS)" in text
+    assert "80 sequences of 1 to 6 x 2" in text
+    assert "0.1% of the real values are missing" in text
+    np.save(a_run / "held_out.npy", x[:9])
+    assert cli.analyze_main(["--no-plots"]) == 3
+    err = capsys.readouterr().err
+    assert "save: 9 sequences were held out, and figures need at least 10" in err
+    assert "--real x.csv; or train with a larger --held-out" in err
+
+
 @pytest.mark.parametrize("name", ["held_out.npy", "final_samples.txt", "config.json"])
 def test_a_run_that_is_not_complete_is_exit_code_6(a_run, capsys, name):
     (a_run / name).unlink()

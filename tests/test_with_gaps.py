@@ -160,6 +160,36 @@ def test_rows_without_a_value_at_the_end_are_after_it():
     assert np.all(lengths.of(found.x_NTD)[:5] < sizes[:5])
 
 
+def test_scaling_there_and_back_with_ends_gaps_statics_and_rules():
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(60, 9, 4)).round(2)
+    x[..., 1] = rng.integers(3, size=(60, 1))  # constant in each sequence
+    x[..., 2] = np.cumsum(rng.integers(5, size=(60, 9)), axis=1)
+    x[..., 3] = rng.choice([0.0, -99.0, 1.5, 2.5], size=(60, 9))
+    steps_N = np.r_[9, rng.integers(3, 10, 59)]
+    x[np.arange(9) >= steps_N[:, None]] = NAN
+    whole = x.copy()
+    for d in (0, 1, 3):
+        x[rng.random((60, 9)) < 0.2, d] = NAN
+    x[:7, :, 1] = NAN  # of some never known
+    from seqgan_jax.data import encoding
+
+    config = SeqGAN(rule=["c increases"]).config.data
+    scaler = encoding.fit(x, ("a", "b", "c", "d"), config, None, ends=True)
+    z = scaler.transform(x)
+    assert np.isfinite(z).all()
+    expected = x.copy()
+    expected[7:, :, 1] = whole[7:, :, 1]  # known where any of its values is
+    found = scaler.inverse(z)
+    assert np.array_equal(np.isnan(found), np.isnan(expected))
+    assert np.allclose(found, expected, equal_nan=True, atol=1e-9)
+    assert scaler.matches(x).all()
+    x[9, 1, 3] = 7.0  # no category
+    assert np.flatnonzero(~scaler.matches(x)).tolist() == [9]
+    going_on = scaler.transform(lengths.filled(whole)[:3], going_on=True)
+    assert not going_on[..., scaler.end].any()
+
+
 def test_lists_of_arrays_with_gaps():
     rng = np.random.default_rng(2)
     data = [rng.normal(size=(int(rng.integers(5, 9)), 2)) for _ in range(30)]

@@ -443,10 +443,13 @@ def to_frame(
 
 
 def _cut(x_NTD: np.ndarray, ends: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Which steps are not after an end, bool [N, T], and the last step carried on after it."""
+    """Which steps are not after an end, bool [N, T], at least one of each sequence, and the last
+    step carried on after it."""
     if not ends:
         return np.ones(x_NTD.shape[:2], bool), x_NTD
-    return lengths.there(x_NTD), lengths.filled(x_NTD)
+    there_NT = lengths.there(x_NTD)
+    there_NT[:, 0] = True
+    return there_NT, lengths.filled(x_NTD)
 
 
 def _series(x: np.ndarray, column: ColumnForm) -> "pd.Series":

@@ -10,6 +10,7 @@ values, in this order; M inner edges of a table.
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from typing import Any
 
 import jax
@@ -398,6 +399,7 @@ def is_gap(support: Support, x: jax.Array) -> jax.Array:
     return by_column(support.may_miss, x) & (x == GAP)
 
 
+@partial(jax.jit, static_argnames="axis")  # by itself each operation would be compiled apart
 def last_there(support: Support, x: jax.Array, axis: int = 1) -> jax.Array:
     """Values with the last one that was there in each gap, 0 where none was, as x; by `axis`."""
     gap = is_gap(support, x)

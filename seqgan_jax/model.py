@@ -344,7 +344,7 @@ class SeqGAN:
         if blind is not None:
             about = dataclasses.replace(self._description, known=blind[0])
             others = self._linear(about, both_scaled, blind[1])
-            score = partial(self._log_prob_of_baseline, validation_scaled)
+            score = partial(self._log_prob_of_baseline, both_scaled)
             gain_N = score(linear, columns, parts) - score(others[0], others[2], blind[1])
             self.calendar = _gain(gain_N, parts.validation_NTD)
             if not self.calendar.is_taken:
@@ -376,16 +376,18 @@ class SeqGAN:
 
     def _log_prob_of_baseline(
         self,
-        x_NTD: Array,
+        scaled_NTD: tuple[Array, Array],
         linear: Baseline,
         columns: Columns | None,
         parts: Split | StreamSplit,
     ) -> Array:
         """log p of each scaled validation sequence by a policy that is not trained, [N] nats."""
-        known = None
-        if isinstance(parts, KnownSplit):
-            known = jnp.asarray(parts.known[1])
-        batch = Batch.of(jnp.asarray(x_NTD, jnp.float32), known, self.description.scaler.end)
+        both = _known_of(parts)
+        known = None if both is None else jnp.asarray(both[1])
+        x_NTD = jnp.asarray(scaled_NTD[1], jnp.float32)
+        batch = Batch.of(x_NTD, known, self.description.scaler.end)
+        if columns is not None:
+            columns = regressions.fit(columns, linear, *scaled_NTD, both, quick=True)
         plain = dataclasses.replace(self.config.generator, policy="gaussian")
         return np.asarray(_log_prob_untrained(linear, columns, batch, generator=plain), np.float64)
 

@@ -19,7 +19,14 @@ from seqgan_jax.data.layout import as_sequences  # noqa: E402
 from seqgan_jax.run import loop  # noqa: E402
 
 TINY = {"hidden_dim": 5, "pre_epoch_num": 2, "dis_pre_refreshes": 1, "total_batch": 1}
-TINY |= {"num_negatives": 32, "rollout_num": 2, "batch_size": 16, "dis_r1": 0.0, "seed": 3}
+TINY |= {
+    "num_negatives": 32,
+    "rollout_num": 2,
+    "batch_size": 16,
+    "look_first": False,
+    "dis_r1": 0.0,
+    "seed": 3,
+}
 SHORT = {"dis_pre_refreshes": 0, "total_batch": 0}
 X = helpers.series(200, 5, 2)
 

@@ -18,7 +18,13 @@ from seqgan_jax.errors import CheckpointError, DataError, NotFittedError, UsageE
 from seqgan_jax.processes import simulators
 
 TINY = {"hidden_dim": 6, "pre_epoch_num": 3, "dis_pre_refreshes": 1, "total_batch": 1}
-TINY |= {"num_negatives": 32, "gradient": "pathwise", "batch_size": 32, "dis_r1": 0.0}
+TINY |= {
+    "num_negatives": 32,
+    "gradient": "pathwise",
+    "batch_size": 32,
+    "look_first": False,
+    "dis_r1": 0.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +210,6 @@ def test_runs_that_kept_a_round_are_compared_at_the_end(data, monkeypatch):
     monkeypatch.setattr(selection, "keep_harder_to_tell", always)
     monkeypatch.setattr(selection, "STEPS", 20)
     changes = {"num_seeds": 2, "skip_gen_pretrain": True, "dis_pre_refreshes": 0}
-    changes["look_first"] = False
     # The checker takes a key that a vmapped scan splits for one that is used twice.
     with jax.debug_key_reuse(False):
         model = SeqGAN(**TINY | changes).fit(data)

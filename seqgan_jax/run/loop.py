@@ -319,11 +319,10 @@ def _look(problem: Problem, state: TrainState, listener: Listener) -> tuple[Trai
     is_little = bool(np.isfinite(bound + error)) and bound + 2 * error < LITTLE
     is_little = bool(parallel.broadcast(int(is_little)))
     note = f"to win: at least {bound:.2f} +- {error:.2f} nats a sequence (KL of data and samples)"
+    if bound == error == 0:
+        note = "to win: nothing that discriminators find on unseen sequences"
     if is_little:
-        note += (
-            ", next to nothing that discriminators find on unseen data: adversarial training is "
-            "left out (--no-look-first: it is not)"
-        )
+        note += "; adversarial training is left out (--no-look-first: it is not)"
     row = {"phase": "adversarial", "step": 0, "kl_bound": bound, "kl_bound_error": error}
     listener.looked(row, note)
     return state, is_little

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(faults.compiler() is None, reason="no C compiler
 SAVES = 6  # of a run without training (faults._saves)
 TINY = "--data x.txt --hidden-dim 4 --pre-epoch-num 3 --dis-pre-refreshes 2 --total-batch 3"
 TINY += " --num-negatives 32 --rollout-num 2 --batch-size 32 --generated-num 50 --patience 4"
-TINY += " --dis-r1 0 --checkpoint-every 0 --keep 2 --gradient pathwise"
+TINY += " --dis-r1 0 --checkpoint-every 0 --keep 2 --gradient pathwise --no-look-first"
 STATE = {
     "weights": jax.ShapeDtypeStruct((40, 8), np.float32),
     "step": jax.ShapeDtypeStruct((), np.int32),

@@ -15,7 +15,13 @@ from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.errors import DivergedError
 from seqgan_jax.run import health, loop
 
-TINY = {"hidden_dim": 4, "pre_epoch_num": 3, "dis_pre_refreshes": 2, "total_batch": 3}
+TINY = {
+    "hidden_dim": 4,
+    "pre_epoch_num": 3,
+    "dis_pre_refreshes": 2,
+    "total_batch": 3,
+    "look_first": False,
+}
 TINY |= {"num_negatives": 32, "policy": "gaussian", "batch_size": 32, "dis_r1": 0.0}
 
 
@@ -189,7 +195,10 @@ def test_samples_that_collapse_are_reported(tmp_path, monkeypatch, capsys):
     layout.save_sequences(tmp_path / "x.txt", helpers.series(80, 4, 1), ("x",))
     real = loop.evaluation_samples
     monkeypatch.setattr(loop, "evaluation_samples", lambda *words: 0.2 * np.asarray(real(*words)))
-    words = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()]
+    words = [
+        f"--{name.replace('_', '-')}={value}" for name, value in TINY.items() if value is not False
+    ]
+    words.append("--no-look-first")
     assert train_main(["--data", "x.txt", *words, "--quiet"]) == 0
     said = capsys.readouterr().err
     assert said.count("collapse") == 1

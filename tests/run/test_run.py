@@ -23,7 +23,9 @@ from seqgan_jax.run import train as run
 from seqgan_jax.run.cli import main, sample_main, train_main
 
 TINY = "--hidden-dim 6 --pre-epoch-num 4 --dis-pre-refreshes 2 --total-batch 3 --num-negatives 32"
-TINY += " --rollout-num 2 --batch-size 32 --generated-num 50 --patience 4 --dis-r1 0"
+TINY += (
+    " --rollout-num 2 --batch-size 32 --generated-num 50 --patience 4 --dis-r1 0 --no-look-first"
+)
 GAUSSIAN = f"{TINY} --policy gaussian"  # compiles in half the time
 PHASES = ("gen_pretrain", "dis_pretrain", "adversarial")
 

@@ -106,6 +106,7 @@ def fit(
     train_NTD: Array,
     validation_NTD: Array,
     known: tuple[Array, Array] | None = None,
+    quick: bool = False,
 ) -> Columns:
     """The columns with their regressions; of choices one ridge for all, the likeliest.
 
@@ -115,6 +116,7 @@ def fit(
       train_NTD: scaled sequences to fit.
       validation_NTD: scaled sequences that choose.
       known: what is known in advance [N, T, W] of both: it moves the baseline of the values, too.
+      quick: choices alone, of the fewest steps.
     """
     chain = MixedChain(columns.layout, Mixture(1))
     given = (None, None) if known is None else known
@@ -122,7 +124,7 @@ def fit(
     # Of few columns all steps: noise in a slope is there in each sample. A sequence has one end.
     read = columns.layout.num_past + chain.num_seen
     least = LEAST_STEPS if columns.layout.end is None else STEPS_WITH_ENDS
-    number = int(np.clip(READ // read, least, MOST_STEPS))
+    number = least if quick else int(np.clip(READ // read, least, MOST_STEPS))
 
     def of_part(x_NTD: Array, known_NTW: Array | None) -> tuple[_Steps, _Steps]:
         every = 1 + x_NTD.shape[0] * x_NTD.shape[1] // number
@@ -133,12 +135,13 @@ def fit(
     held_back = columns.layout.end is not None and baseline.is_held_back(linear, *how)
     some = of_part(train_NTD, given[0])
     unseen = of_part(validation_NTD, given[1])
+    ridges = () if quick else RIDGES_OF_REST
     arrays: dict[str, Array] = {}
     for name, *parts in zip(("first", "later"), some, unseen, strict=True):
         every = range(columns.layout.features)
         choice = _likeliest([_regress(chain, d, *parts) for d in every])
         # Each column by itself: few data of one say nothing of another.
-        rest = _likeliest_each([_rest(chain, d, not held_back, *parts) for d in every])
+        rest = _likeliest_each([_rest(chain, d, not held_back, ridges, *parts) for d in every])
         arrays |= {
             f"{name}_share": choice.share,
             f"{name}_middle": rest.share,
@@ -286,7 +289,12 @@ def _regress(chain: MixedChain, d: int, some: _Steps, unseen: _Steps) -> list[_F
 
 
 def _rest(
-    chain: MixedChain, d: int, moved_by_past: bool, some: _Steps, unseen: _Steps
+    chain: MixedChain,
+    d: int,
+    moved_by_past: bool,
+    ridges: Sequence[float],
+    some: _Steps,
+    unseen: _Steps,
 ) -> list[_Fitted]:
     """Location and log-scale of the innovation of column d where it is no option; and none.
 
@@ -314,7 +322,7 @@ def _rest(
     scaled, rows, found = inputs.scaled(x), [fitted(_centred(plain, inputs.scaled(x), e))], plain
     is_free = np.ones(plain.shape, bool)
     is_free[1:, 0] = moved_by_past | (inputs.used >= some.past.shape[1])
-    for ridge in RIDGES_OF_REST:
+    for ridge in ridges:
         found = _location_scale(scaled, e, ridge, found, is_free)
         rows.append(fitted(_centred(found, scaled, e)))
     return rows

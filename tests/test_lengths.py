@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import ks_2samp
 
 from seqgan_jax import SeqGAN
+from seqgan_jax.config import DataConfig
 from seqgan_jax.data import layout, lengths
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.errors import DataError, UsageError
@@ -239,7 +240,10 @@ def test_lists_and_a_hole():
     padded = lengths.padded(data)
     assert layout.as_sequences(padded).ends
     padded[3, 1, 0] = np.nan
+    around = layout.as_sequences(padded)  # a hole is missing, what comes after ends is not
+    assert around.ends
+    assert np.isnan(around.x_NTD[3, 1, 0])
     with pytest.raises(DataError, match=r"x\[3, 1, 0\] is nan"):
-        layout.as_sequences(padded)
+        layout.from_python(padded, DataConfig(missing="error"))
     with pytest.raises(DataError, match="sequence 1 has 1 step"):
         layout.as_sequences([data[0][:1], *data[1:]])

@@ -160,7 +160,7 @@ def test_what_wears_ever_faster_does_not_run_away_in_the_baseline():
     assert 0 < size < np.e
     assert baseline.is_held_back(held, steps)
     # Rescaled slopes have an offset and a scale of their own.
-    past = baseline._past_of(x_NTD)
+    past = baseline._past_of(x_NTD, baseline.SLOW)
     both = np.concatenate([held.matrix, held.second], axis=1)
     left = x_NTD[:, 1:] - past @ np.asarray(both, float).T - float(held.offset[0])
     assert abs(left.mean()) < 1e-3

@@ -71,7 +71,7 @@ def test_two_processes_train_one_run(tmp_path):
         port = probe.getsockname()[1]
     flags = "--data ar1 --num-sequences 256 --window 5 --hidden-dim 4 --pre-epoch-num 2"
     flags += " --dis-pre-refreshes 1 --num-negatives 32 --total-batch 1 --rollout-num 2"
-    flags += " --dis-r1 0 --gradient pathwise --batch-size 16 --generated-num 50"
+    flags += " --dis-r1 0 --gradient pathwise --batch-size 16 --generated-num 50 --no-look-first"
 
     def start(folder, *more):
         command = [sys.executable, str(ROOT / "train.py"), *flags.split(), "--run-dir", folder]

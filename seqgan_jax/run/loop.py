@@ -134,9 +134,8 @@ def train(problem: Problem, state: TrainState, listener: Listener) -> TrainState
             continue
         if phase.name != "gen_pretrain" and not finished["adversarial"]:
             state = adversarial.begin(state, config.adversarial, config.run.num_seeds)
-            if config.adversarial.look_first and not (
-                skip["adversarial"] or finished["dis_pretrain"]
-            ):
+            wanted = config.adversarial.total_batch and not skip["adversarial"]
+            if config.adversarial.look_first and wanted and not finished["dis_pretrain"]:
                 state, is_little = _look(problem, state, listener)
                 if is_little:
                     break

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqgan_jax.analysis.bykind import Part, runs
+from seqgan_jax.data.lengths import of as lengths
+from seqgan_jax.data.lengths import there
 from seqgan_jax.errors import DataError
 
 Array = NDArray[Any]
@@ -26,22 +28,9 @@ def is_any(*samples: Array | None) -> bool:
     return any(x is not None and bool(np.isnan(x).any()) for x in samples)
 
 
-def lengths(x_NTD: Array) -> Array:
-    """Steps up to the last one with a value -> int [N].
-
-    >>> nan = np.nan
-    >>> lengths(np.array([[[nan, 1.0], [nan, nan], [2.0, nan]], [[0, 0], [nan, nan], [nan, nan]]]))
-    array([3, 1])
-    """
-    any_NT: Array = np.any(~np.isnan(x_NTD), axis=2)
-    steps = x_NTD.shape[1]
-    return np.where(any_NT.any(axis=1), steps - np.argmax(any_NT[:, ::-1], axis=1), 0)
-
-
 def inside(x_NTD: Array, ends: bool) -> Array:
     """Which steps are not after the end -> bool [N, T]."""
-    last_N = lengths(x_NTD) if ends else np.full(len(x_NTD), x_NTD.shape[1])
-    return np.arange(x_NTD.shape[1]) < last_N[:, None]
+    return there(x_NTD) if ends else np.ones(x_NTD.shape[:2], bool)
 
 
 def missing(x_NTD: Array, ends: bool) -> Array:

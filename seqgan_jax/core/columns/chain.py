@@ -24,8 +24,26 @@ Weights = Mapping[str, jax.Array]
 Coupling = Literal["none", "linear", "network"]
 
 
+class Memoryless:
+    """A chain whose next step depends on the last one alone."""
+
+    def carried(
+        self,
+        read: jax.Array,
+        x: jax.Array,  # noqa: ARG002
+        inputs: Any,  # noqa: ARG002
+        constants: Params | None = None,  # noqa: ARG002
+    ) -> jax.Array:
+        """What is carried to the next step: what the policy reads, which holds x."""
+        return read
+
+    def all_carried(self, read: jax.Array, past: Any) -> jax.Array:  # noqa: ARG002
+        """The same at every step of whole sequences [T, B, ...]."""
+        return read
+
+
 @dataclass(frozen=True)
-class Chain:
+class Chain(Memoryless):
     """How the columns of one step hang together; hashable, without arrays.
 
     Args:
@@ -84,20 +102,6 @@ class Chain:
             return Context.of(constants["first_offset"][None], constants["first_factor"])
         offset = x @ constants["matrix"].T + constants["offset"][(None,) * (x.ndim - 1)]
         return Context.of(offset, constants["factor"])
-
-    def carried(
-        self,
-        read: jax.Array,
-        x: jax.Array,  # noqa: ARG002
-        inputs: Any,  # noqa: ARG002
-        constants: Params | None = None,  # noqa: ARG002
-    ) -> jax.Array:
-        """What is carried to the next step: what the policy reads, which holds x."""
-        return read
-
-    def all_carried(self, read: jax.Array, past: jax.Array) -> jax.Array:  # noqa: ARG002
-        """The same at every step of whole sequences [T, B, ...]."""
-        return read
 
     def past(self, inputs: jax.Array) -> jax.Array:
         """What the next step's context depends on of what was carried: x."""

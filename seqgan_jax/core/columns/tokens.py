@@ -18,13 +18,14 @@ import numpy as np
 from jax import lax
 
 from seqgan_jax.core.batch import Params
+from seqgan_jax.core.columns.chain import Memoryless
 from seqgan_jax.core.columns.continuous import cumulative, normal_cdf
 
 START = 0.1  # deviation of embeddings: what is not learned of a rare token stays small
 
 
 @dataclass(frozen=True)
-class TokenChain:
+class TokenChain(Memoryless):
     """The only column of a step; hashable, without arrays. As `chain.Chain`, where that is used."""
 
     tokens: int  # V
@@ -53,20 +54,6 @@ class TokenChain:
     def context(self, constants: Params, x: Any) -> "TokenContext":  # noqa: ARG002
         """Nothing: logits are relative to no baseline."""
         return TokenContext()
-
-    def carried(
-        self,
-        read: jax.Array,
-        x: jax.Array,  # noqa: ARG002
-        inputs: Any,  # noqa: ARG002
-        constants: Params | None = None,  # noqa: ARG002
-    ) -> jax.Array:
-        """What is carried to the next step: the token."""
-        return read
-
-    def all_carried(self, read: jax.Array, past: Any) -> jax.Array:  # noqa: ARG002
-        """The same at every step of whole sequences [T, B, 1]."""
-        return read
 
     def past(self, inputs: jax.Array) -> None:
         """What the next step's context depends on: nothing."""

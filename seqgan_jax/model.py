@@ -443,10 +443,7 @@ class SeqGAN:
         """Run what is left of the three phases on prepared data."""
         run, scaler = self.config.run, self.description.scaler
         mesh = parallel.make_mesh(run.devices, run.num_seeds, run.batch_size)
-        of_train: NDArray[Any] | None = None
-        of_validation: NDArray[Any] | None = None
-        if isinstance(parts, KnownSplit):
-            of_train, of_validation, _ = parts.known
+        of_train, of_validation = _known_of(parts) or (None, None)
         rows = scaled(scaler, parts.validation_NTD, "validation")
         validation = on_device(rows, mesh, None, of_validation, scaler.end)
         numbers = np.arange(len(rows), dtype=np.int32)
@@ -717,7 +714,7 @@ class SeqGAN:
             own = jax.random.fold_in(key, GIVEN)
             known = conditions.given(draw, description.scaler, asked, own)
         blocks = [
-            self._block(
+            self._draw(
                 state,
                 jax.random.fold_in(key, jnp.array(i)),
                 scale,
@@ -742,7 +739,7 @@ class SeqGAN:
                 "out, or --after."
             )
 
-    def _block(
+    def _draw(
         self,
         state: TrainState,
         key: jax.Array,
@@ -806,7 +803,7 @@ class SeqGAN:
                     "fewer samples."
                 )
             own_key = jax.random.fold_in(key, jnp.array(drawn // BLOCK))
-            z_NTK = self._block(state, own_key, scale, None, _block(known, 0), complete)
+            z_NTK = self._draw(state, own_key, scale, None, _block(known, 0), complete)
             x_NTD = description.scaler.inverse(z_NTK.astype(np.float64))
             steps_N = lengths.of(x_NTD)
             found.append(x_NTD[(steps_N >= least) & (steps_N <= most)])

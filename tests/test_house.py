@@ -49,7 +49,8 @@ ORDER = [
     *("core.discriminator", "core.reference_discriminator", "core.networks"),
     "core.token_networks",
     *("core.selection", "core.gradients", "core.likelihood", "core.adversarial"),
-    *("run.health", "run.loader", "run.loop", "run.continuing", "run.conditions"),
+    *("run.description", "run.places", "run.preparing"),
+    *("run.health", "run.loader", "run.loop", "run.continuing", "run.conditions", "run.drawing"),
     *("run.checkpoint", "run.signals", "run.device"),
     *("run.terminal", "model", "run.train", "run.cli"),
 ]

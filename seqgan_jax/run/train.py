@@ -17,8 +17,9 @@ from seqgan_jax.core.batch import TrainState, num_params
 from seqgan_jax.data import files, inspection, layout, lengths, shards
 from seqgan_jax.data.sequences import KnownSplit, Split
 from seqgan_jax.errors import CheckpointError, DiskError, SeqGANError, UsageError
-from seqgan_jax.model import ERRORS, SeqGAN
+from seqgan_jax.model import SeqGAN
 from seqgan_jax.run import checkpoint, directory, health, loop, signals
+from seqgan_jax.run.preparing import ERRORS
 from seqgan_jax.run.terminal import Display, warn
 
 SAMPLES_SHOWN = 1000  # sequences in generator_sample.txt

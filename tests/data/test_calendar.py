@@ -12,8 +12,8 @@ from seqgan_jax.data.known import Known
 from seqgan_jax.data.sequences import rows_of
 from seqgan_jax.data.times import DAY
 from seqgan_jax.errors import DataError, UsageError
-from seqgan_jax.model import _gain
 from seqgan_jax.run import cli
+from seqgan_jax.run.preparing import _gain
 
 FEW = {"hidden_dim": 4, "pre_epoch_num": 1, "total_batch": 0, "skip_dis_pretrain": True}
 

@@ -15,9 +15,10 @@ from seqgan_jax.data import layout
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.data.sequences import Split
 from seqgan_jax.errors import CheckpointError, UsageError
-from seqgan_jax.model import Description, Places
 from seqgan_jax.run import directory, signals
 from seqgan_jax.run import train as run
+from seqgan_jax.run.description import Description
+from seqgan_jax.run.places import Places
 
 TINY = {"hidden_dim": 4, "generated_num": 30, "data": "x.txt", "num_negatives": 32}
 

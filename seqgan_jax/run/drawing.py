@@ -1,0 +1,350 @@
+"""What a trained model draws, and how likely it finds sequences, in data units.
+
+Shapes: N sequences, M futures of each, T steps, D columns, B sequences in a block, W inputs that
+are known in advance.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from seqgan_jax.config import DataConfig
+from seqgan_jax.core import keys
+from seqgan_jax.core.batch import Batch, Params, TrainState
+from seqgan_jax.core.columns.mixed import Given
+from seqgan_jax.core.networks import Networks
+from seqgan_jax.core.policy import bind, log_prob_of_sequences
+from seqgan_jax.data import bounds, history, lengths, statics
+from seqgan_jax.data.history import History
+from seqgan_jax.errors import DataError, UsageError
+from seqgan_jax.run import conditions, continuing, loop, places
+from seqgan_jax.run.description import Description
+from seqgan_jax.run.places import Length, Places, check_draw
+
+Array = NDArray[np.float64]
+BLOCK = 1024  # sequences sampled or scored in one call: one compilation for every n
+GIVEN = 2**32 - 1  # key of the first steps that are drawn apart, no block's
+MOST_DRAWN = 1 << 16, 64  # candidates of a length, and for each that is asked for
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A run's policy and what it knows of its data."""
+
+    description: Description
+    nets: Networks
+    state: TrainState
+    data: DataConfig
+
+    def sequences(
+        self,
+        n: int | None = None,
+        seed: int = 0,
+        temperature: float = 1.0,
+        given: Any = None,
+        length: Length = None,
+        after: Any = None,
+        say: Callable[[str], None] = warnings.warn,
+        placed: Places | None = None,
+        with_gaps: bool = False,
+    ) -> NDArray[np.float64]:
+        """`sample` as an array [n, T, D] float64 as drawn, whatever the model was fitted on.
+
+        With `after` an array [N, n, length, D]. NaN after the ends of sequences. `say` is told what
+        the user should know.
+        """
+        self.check_gaps(with_gaps, after)
+        if after is not None:
+            return self.futures(n, self.read_history(after, given), length, seed, temperature, say)
+        description = self.description
+        asked = None if given is None else self._asked(given, n)
+        n = len(asked) if asked is not None and n is None else n
+        check_draw(n, seed, length, description.scaler.ends)
+        assert n is not None
+        ends = description.scaler.ends
+        placed = placed or places.of_samples(description, n, seed, length=length)
+        known_NTW, scale = placed.known_NTW, _temperature(temperature)
+        if ends and length is not None:
+            return self._of_length(
+                int(n), length, int(seed), scale, given, known_NTW, not with_gaps
+            )
+        if length not in (None, description.length):
+            assert isinstance(length, int | np.integer)
+            if given is not None:
+                raise UsageError(
+                    f"given is for sequences of {description.length} steps, as in training, not "
+                    f"yet for {length}. Leave out given, or the length."
+                )
+            for note in description.check_length(length, f"length {length}"):
+                say(note)
+            drawing = int(n), int(length), int(seed), temperature, known_NTW
+            x_NTD = continuing.longer(
+                self.state, self.nets, description.scaler, *drawing, complete=not with_gaps
+            )
+            self._say_drift(x_NTD, length, say)
+            return x_NTD
+        key = jax.random.fold_in(jax.random.key(int(seed)), keys.SAMPLE)
+        known = None
+        if asked is not None:
+            for line in description.statics.unseen(asked) if description.statics else ():
+                say(line)
+            draw = partial(self._first_steps, scale)
+            own = jax.random.fold_in(key, GIVEN)
+            known = conditions.given(draw, description.scaler, asked, own)
+        blocks = [
+            self._draw(
+                jax.random.fold_in(key, jnp.array(i)),
+                scale,
+                None if known is None else conditions.rows(known, i * BLOCK, BLOCK),
+                _block(known_NTW, i),
+                complete=not with_gaps,
+            )
+            for i in range(-(-n // BLOCK))
+        ]
+        return description.scaler.inverse(np.concatenate(blocks)[:n].astype(np.float64))
+
+    def check_gaps(self, with_gaps: bool, after: Any) -> None:
+        """Raise UsageError where gaps are asked for that there are not."""
+        if with_gaps and not self.description.has_gaps:
+            raise UsageError(
+                "--with-gaps (with_gaps=True): no value was missing where this model learned, so "
+                "that its samples have no gaps. Leave it out."
+            )
+        if with_gaps and after is not None:
+            raise UsageError(
+                "--with-gaps (with_gaps=True) is not yet for futures, which are complete. Leave it "
+                "out, or --after."
+            )
+
+    def _draw(
+        self,
+        key: jax.Array,
+        scale: jax.Array,
+        given: Given | None,
+        known_BTW: jax.Array | None,
+        complete: bool = True,
+    ) -> NDArray[np.float32]:
+        """BLOCK samples in scaled units."""
+        return np.asarray(
+            loop.sample(
+                self.state.best,
+                self.state.policy_constants,
+                key,
+                scale,
+                given,
+                nets=self.nets,
+                number=BLOCK,
+                length=self.description.length,
+                known_BTW=known_BTW,
+                complete=complete,
+            )
+        )
+
+    def _of_length(
+        self,
+        n: int,
+        length: int | tuple[int, int],
+        seed: int,
+        scale: jax.Array,
+        given: Any,
+        known_NTW: NDArray[np.float32] | None,
+        complete: bool,
+    ) -> NDArray[np.float64]:
+        """`n` samples that end within the given lengths, by rejection; the first m are those of m.
+
+        Raises UsageError where no such length was learned, DataError where they are too rare.
+        """
+        description = self.description
+        least, most = length if isinstance(length, tuple) else (length, length)
+        asked = f"length {least}" + f" to {most}" * (most > least)
+        if not 1 <= least <= most <= description.length:
+            raise UsageError(
+                f"{asked}: sequences of training have 2 to {description.length} steps, and nothing "
+                "was learned of others. Choose a length, or a range, within that."
+            )
+        own = description.known
+        if given is not None or (own is not None and own.asks):
+            also = "given" if given is not None else "the columns of --known"
+            raise UsageError(f"{asked} is not yet possible together with {also}. Leave one out.")
+        key = jax.random.fold_in(jax.random.key(seed), keys.SAMPLE)
+        known = None if known_NTW is None else np.repeat(known_NTW[:1], BLOCK, axis=0)
+        found: list[Array] = []
+        drawn = accepted = 0
+        while accepted < n:
+            if drawn >= MOST_DRAWN[0] + MOST_DRAWN[1] * n:
+                raise DataError(
+                    f"{asked}: {accepted:,} of {drawn:,} samples have one (a share of "
+                    f"{accepted / drawn:.2g}), and {n:,} are asked for. Ask for a wider range or "
+                    "fewer samples."
+                )
+            own_key = jax.random.fold_in(key, jnp.array(drawn // BLOCK))
+            z_NTK = self._draw(own_key, scale, None, _block(known, 0), complete)
+            x_NTD = description.scaler.inverse(z_NTK.astype(np.float64))
+            steps_N = lengths.of(x_NTD)
+            found.append(x_NTD[(steps_N >= least) & (steps_N <= most)])
+            drawn, accepted = drawn + BLOCK, accepted + len(found[-1])
+        return np.concatenate(found)[:n]
+
+    def futures(
+        self,
+        n: int | None,
+        given: History,
+        length: Length = None,
+        seed: int = 0,
+        temperature: float = 1.0,
+        say: Callable[[str], None] = warnings.warn,
+    ) -> NDArray[np.float64]:
+        """`n` futures of each sequence of a history that is read, [N, n, length, D] float64.
+
+        See `sample`. Raises UsageError, and DataError where the history breaks what was learned.
+        """
+        description, data = self.description, self.data
+        check_draw(n, seed, length)
+        assert n is not None
+        _temperature(temperature)
+        longest = int(given.ends.lengths_N.max())
+        left = description.length - longest
+        if isinstance(length, tuple):
+            raise UsageError(
+                f"length {length}: a range has no meaning with after. Give one number."
+            )
+        length = None if length is None else int(length)
+        what = f"{given.shown}: {longest} steps"
+        if description.scaler.ends:
+            if left < 1:
+                raise history.no_rows(what, description.length)
+            left = description.length - int(given.ends.lengths_N.min())
+            length, notes = min(left, length or left), tuple[str, ...]()
+        else:
+            if length is None:
+                length = max(left, 1) if description.windows is False else description.length
+            what += f" and {length} after them"
+            notes = description.check_length(longest + length, what)
+        limits = bounds.of_columns(data.log, data.bounds, description.names)
+        checked = history.check(given, description.scaler, description.names, limits)
+        for note in (*notes, *given.notes, *checked):
+            say(note)
+        after = places.known_after(description, given, length)
+        drawing = int(n), length, int(seed), temperature, after
+        most = description.length
+        x_NMTD = continuing.futures(
+            self.state, self.nets, description.scaler, given, *drawing, most
+        )
+        if description.scaler.ends:
+            return x_NMTD
+        self._say_drift(x_NMTD.reshape(-1, *x_NMTD.shape[2:]), longest + length, say)
+        return x_NMTD
+
+    def read_history(self, after: Any, given: Any) -> History:
+        if given is not None:
+            raise UsageError(
+                "given has no meaning with after: what is gone on from says what is constant in "
+                "it. Leave one out."
+            )
+        description = self.description
+        absent = description.scaler.ends, description.has_gaps
+        return history.of_python(after, description.names, description.form, self.data, *absent)
+
+    def _say_drift(self, x_LTD: Array, steps: int, say: Callable[[str], None]) -> None:
+        description = self.description
+        if steps > description.length and (
+            words := continuing.drift(
+                self.state, description.scaler, description.form, x_LTD, description.rates
+            )
+        ):
+            say(words)
+
+    def _asked(self, given: Any, n: int | None) -> list[tuple[statics.Condition, ...]]:
+        """The conditions of each of n sequences."""
+        about = self.description
+        columns = statics.StaticColumns(about.names, about.scaler, about.form, about.statics)
+        if not hasattr(given, "iloc"):
+            if not isinstance(n, int | np.integer) or n < 1:
+                raise UsageError(f"n must be a whole number of at least 1, not {n!r}.")
+            return [columns.conditions(given)] * int(n)
+        asked = columns.of_frame(given)
+        if n is not None and n != len(asked):
+            raise UsageError(
+                f"n is {n!r}, and given has {len(asked)} rows, one for each sequence. Leave n out."
+            )
+        return asked
+
+    def _first_steps(
+        self, scale: jax.Array, key: jax.Array, given: Given
+    ) -> tuple[jax.Array, jax.Array]:
+        known_NTW = places.of_samples(self.description, len(given.x)).known_NTW
+        known = None if known_NTW is None else jnp.asarray(known_NTW[:, 0])
+        return loop.first_steps(
+            self.state.best,
+            self.state.policy_constants,
+            key,
+            scale,
+            given,
+            known,
+            nets=self.nets,
+        )
+
+    def log_prob(
+        self,
+        x_NTD: NDArray[np.float64],
+        temperature: float = 1.0,
+        known_NTW: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float64]:
+        """log p of an array in data units, [N] nats, by what is known of its steps."""
+        scaler = self.description.scaler
+        with np.errstate(over="ignore"):
+            rows = scaler.transform(x_NTD).astype(np.float32)
+        possible = scaler.matches(x_NTD) & np.isfinite(rows).all(axis=(1, 2))
+        rows[~possible] = 0.0
+        scale = _temperature(temperature)
+        values: list[NDArray[np.float64]] = []
+        for i in range(0, len(rows), BLOCK):
+            block = rows[i : i + BLOCK]
+            padded = np.pad(block, ((0, BLOCK - len(block)), (0, 0), (0, 0)))
+            batch = Batch.of(
+                jnp.asarray(padded), _block(known_NTW, i // BLOCK), self.description.scaler.end
+            )
+            logs = _log_prob(
+                self.state.best, self.state.policy_constants, batch, scale, nets=self.nets
+            )
+            found, is_density = (np.asarray(each)[: len(block)] for each in logs)
+            slopes = scaler.log_derivative(x_NTD[i : i + BLOCK])
+            values.append(found + np.sum(slopes * is_density, axis=(1, 2)))
+        log_p = np.concatenate(values)
+        return np.where(possible & ~np.isnan(log_p), log_p, -np.inf)
+
+
+def _block(known_NTW: NDArray[np.float32] | None, i: int) -> jax.Array | None:
+    """The i-th BLOCK of sequences' known, filled up with zeros."""
+    if known_NTW is None:
+        return None
+    block = known_NTW[i * BLOCK : (i + 1) * BLOCK]
+    return jnp.asarray(np.pad(block, ((0, BLOCK - len(block)), (0, 0), (0, 0))))
+
+
+def _temperature(value: float) -> jax.Array:
+    if not 0 < value < np.inf:
+        raise UsageError(f"temperature must be above 0 and finite, not {value!r}.")
+    return jnp.array(value, jnp.float32)
+
+
+@partial(jax.jit, static_argnames="nets")
+def _log_prob(
+    params: Params,
+    constants: Params,
+    batch: Batch,
+    temperature: jax.Array,
+    *,
+    nets: Networks,
+) -> tuple[jax.Array, jax.Array]:
+    """log pi of each sequence [B], nats, and which values have a density [B, T, D]."""
+    policy = bind(nets.policy, params, constants)
+    log_p = log_prob_of_sequences(policy, batch, temperature)
+    return log_p, policy.is_density(batch.x)

@@ -1,0 +1,270 @@
+"""What training starts from: the parts, the scaling, the linear baseline, the networks."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from seqgan_jax.config import Config, DiscriminatorConfig, GeneratorConfig
+from seqgan_jax.core import baseline, keys, networks, selection
+from seqgan_jax.core.baseline import Baseline
+from seqgan_jax.core.batch import Batch, TrainState
+from seqgan_jax.core.columns import regressions
+from seqgan_jax.core.columns.support import Columns
+from seqgan_jax.core.networks import Networks
+from seqgan_jax.core.optimiser import over_seeds
+from seqgan_jax.core.policy import bind, init, log_prob_of_sequences
+from seqgan_jax.data import bounds, encoding, lengths, overlap, shards, statics
+from seqgan_jax.data.known import Given as KnownOfAll
+from seqgan_jax.data.known import Known, nothing
+from seqgan_jax.data.layout import Sequences, Split, default_names
+from seqgan_jax.data.sequences import KnownSplit, rows_of
+from seqgan_jax.data.shards import Shards, StreamSplit
+from seqgan_jax.errors import UsageError
+from seqgan_jax.run.description import Description
+
+Array = NDArray[np.float64]
+ERRORS = 2.0  # of its gain by which the calendar must help
+# The linear baseline, scales of increments `[D]`, columns that are not plain continuous.
+Constants = tuple[Baseline, jax.Array, Columns | None]
+
+
+class Gain(NamedTuple):
+    """By how much the validation part is likelier with the calendar, by linear baselines alone."""
+
+    mean: float  # nats a step
+    error: float  # its standard error by independent blocks; 0 of one block
+
+    @property
+    def is_taken(self) -> bool:
+        """More than `ERRORS` errors above 0: the baselines' ridges are chosen by the same part."""
+        return self.mean > ERRORS * self.error
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} +- {self.error:.3f} nats a step on the validation part"
+
+
+class Prepared(NamedTuple):
+    """What training starts from, without the networks."""
+
+    description: Description
+    parts: Split | StreamSplit
+    constants: Constants
+    calendar: Gain | None  # by which --calendar auto decided, where it did
+
+
+def prepare(
+    sequences: Sequences | Shards, settings: Config, seed: int, calendar: bool | None = None
+) -> Prepared:
+    """Split, fit the scaling and the linear baseline.
+
+    Of streamed data, scaling and frame are fitted on a random sample of them.
+
+    Args:
+      sequences: as they were read.
+      settings: of the run.
+      seed: of the split.
+      calendar: whether the calendar is read, where that was decided before; None: to be decided.
+    """
+    data, generator = settings.data, settings.generator
+    parts: Split | StreamSplit
+    in_advance: Known | None = None
+    blind: tuple[Known | None, Split] | None = None  # without the calendar, where there is one
+    if isinstance(sequences, Shards):
+        names = default_names(sequences.shape[1])
+        limits = bounds.of_columns(data.log, data.bounds, names)
+        parts = shards.split(sequences, data.held_out, data.validation, seed)
+        asked = encoding.asked_of_streams(names, data)
+        fitted = shards.fit(parts, seed, limits, names, asked)
+        scaler, train_NTD, number = fitted.scaler, fitted.sample_NTD, parts.num_train
+    else:
+        names = sequences.names
+        sequences.check(bounds.of_columns(data.log, data.bounds, names))
+        asked = encoding.asked_of(names, data, sequences.form)
+        statics.check(sequences.filled, asked)
+        rows = rows_of(sequences, data.held_out, data.validation, seed)
+        parts = Split(*(sequences.x_NTD[part] for part in rows))
+        train_NTD, number = parts.train_NTD, len(parts.train_NTD)
+        form, ends = sequences.form, sequences.ends
+        gaps_D = np.isnan(sequences.filled.x_NTD).any(axis=(0, 1))
+        scaler = encoding.fit(train_NTD, names, data, form, gaps_D, ends)
+        given = sequences.given
+        of_ends: tuple[float, ...] = ()
+        if scaler.ends:
+            given = given or nothing(*sequences.x_NTD.shape[:2])
+            of_ends = lengths.hazard(lengths.of(train_NTD), train_NTD.shape[1])
+        if given:
+            rest = dataclasses.replace(given, cycles=(), seconds_NT=None)
+            if given.cycles and calendar is None:
+                blind = _with_known(parts, rest, rows, of_ends)
+            given = rest if calendar is False else given
+            in_advance, parts = _with_known(parts, given, rows, of_ends)
+    both_scaled = scaler.transform(train_NTD), scaler.transform(parts.validation_NTD)
+    description = Description(
+        names=names,
+        length=train_NTD.shape[1],
+        source=sequences.source,
+        scaler=scaler,
+        counts=(number, len(parts.validation_NTD), len(parts.held_out_NTD)),
+        form=None if isinstance(sequences, Shards) else sequences.form,
+        windows=_are_windows(sequences),
+        statics=statics.of(train_NTD, scaler),
+        known=in_advance,
+    )
+    if not all(kind.plain for kind in scaler.inner_kinds):
+        _refuse_what_needs_densities(settings)
+    linear, sizes, columns = _linear(description, both_scaled, parts, generator)
+    gain = None
+    if blind is not None:
+        about = dataclasses.replace(description, known=blind[0])
+        others = _linear(about, both_scaled, blind[1], generator)
+        score = partial(_log_prob_of_baseline, both_scaled, generator=generator, end=scaler.end)
+        gain_N = score(linear, columns, parts) - score(others[0], others[2], blind[1])
+        gain = _gain(gain_N, parts.validation_NTD)
+        if not gain.is_taken:
+            description, parts = about, blind[1]
+            linear, sizes, columns = others
+    if columns is not None:
+        columns = regressions.fit(columns, linear, *both_scaled, known_of(parts))
+    there_NT = lengths.there(train_NTD) if scaler.ends else None
+    constants = linear, jnp.asarray(baseline.increment_scale(sizes, there_NT)), columns
+    return Prepared(description, parts, constants, gain)
+
+
+def _linear(
+    about: Description,
+    scaled_NTD: tuple[Array, Array],
+    parts: Split | StreamSplit,
+    generator: GeneratorConfig,
+) -> tuple[Baseline, Array, Columns | None]:
+    """The linear baseline of the values, sizes [N, T, D] of the training part, and columns that
+    are mixed, without their regressions.
+
+    `scaled_NTD` are the training and the validation part.
+    """
+    both, columns = known_of(parts), about.columns
+    if columns is None:
+        how = generator.covariance, generator.frame
+        return baseline.fit(*scaled_NTD, *how, both), scaled_NTD[0], None
+    return *regressions.fit_linear(columns, *scaled_NTD, generator.frame, both), columns
+
+
+def _log_prob_of_baseline(
+    scaled_NTD: tuple[Array, Array],
+    linear: Baseline,
+    columns: Columns | None,
+    parts: Split | StreamSplit,
+    *,
+    generator: GeneratorConfig,
+    end: int | None,
+) -> Array:
+    """log p of each scaled validation sequence by a policy that is not trained, [N] nats."""
+    both = known_of(parts)
+    known = None if both is None else jnp.asarray(both[1])
+    batch = Batch.of(jnp.asarray(scaled_NTD[1], jnp.float32), known, end)
+    if columns is not None:
+        columns = regressions.fit(columns, linear, *scaled_NTD, both, quick=True)
+    plain = dataclasses.replace(generator, policy="gaussian")
+    return np.asarray(_log_prob_untrained(linear, columns, batch, generator=plain), np.float64)
+
+
+def _refuse_what_needs_densities(settings: Config) -> None:
+    """Raise UsageError where a setting has no meaning for these columns."""
+    wrong = {
+        "--gradient pathwise": settings.adversarial.gradient == "pathwise",
+        "--policy student": settings.generator.policy == "student",
+        "--entropy-bonus": settings.adversarial.entropy_bonus > 0,
+    }
+    for flag, is_asked in wrong.items():
+        if is_asked:
+            raise UsageError(
+                f"{flag} is for columns that are all continuous, and some of these are not "
+                "(seqgan inspect shows which). Leave it out, or say --kind all:continuous."
+            )
+
+
+def initialiser(
+    settings: Config, length: int
+) -> Callable[[jax.Array, Constants], tuple[Networks, TrainState]]:
+    """What makes the networks, and the state from which training starts, of keys and constants."""
+    return partial(
+        _initialise,
+        length=length,
+        generator=settings.generator,
+        discriminator=settings.discriminator,
+        seeds=settings.run.num_seeds,
+    )
+
+
+def keys_of(settings: Config) -> jax.Array:
+    """The key of each run."""
+    return keys.seed_keys(settings.run.seed, settings.run.num_seeds)
+
+
+def _with_known(
+    parts: Split, given: KnownOfAll, rows: list[np.ndarray], of_ends: tuple[float, ...]
+) -> tuple[Known | None, Split]:
+    """What is known in advance of sequences, and their parts with it."""
+    if not (given.names or given.cycles or of_ends):
+        return None, parts
+    known = Known.fit(given[rows[0]], of_ends)
+    one, two, three = (known.of(given[part]) for part in rows)
+    return known, KnownSplit(**vars(parts), known=(one, two, three))
+
+
+def _gain(gain_N: Array, validation_NTD: Array) -> Gain:
+    """Of each sequence, nats, to that of a step; of those that are possible under both."""
+    kept = np.isfinite(gain_N)
+    if not kept.any():
+        return Gain(0.0, 0.0)
+    values = gain_N[kept] / validation_NTD.shape[1]
+    blocks = np.unique(overlap.independent_blocks(validation_NTD)[kept], return_inverse=True)[1]
+    error, _ = selection.error_by_blocks(jnp.asarray(values, jnp.float32), jnp.asarray(blocks))
+    return Gain(float(values.mean()), float(error))
+
+
+def known_of(parts: Split | StreamSplit) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """What is known of the training and the validation part, [N, T, W] each."""
+    return parts.known[:2] if isinstance(parts, KnownSplit) else None
+
+
+def _are_windows(sequences: Sequences | Shards) -> bool | None:
+    """Whether sequences are windows of longer series; None where nothing is known of it."""
+    if isinstance(sequences, Shards):
+        return sequences.are_windows
+    if sequences.form is None:
+        return None
+    return sequences.starts_N is not None or sequences.windows is not None
+
+
+@partial(jax.jit, static_argnames=("length", "generator", "discriminator", "seeds"))
+def _initialise(
+    key: jax.Array,
+    constants: Constants,
+    *,
+    length: int,
+    generator: GeneratorConfig,
+    discriminator: DiscriminatorConfig,
+    seeds: int,
+) -> tuple[Networks, TrainState]:
+    """Networks, and the state from which training starts; of several runs, with an axis S."""
+
+    def one(key: jax.Array) -> tuple[Networks, TrainState]:
+        own = jax.random.fold_in(key, keys.INIT)
+        linear, increments, columns = constants
+        return networks.init(own, length, linear, increments, generator, discriminator, columns)
+
+    return over_seeds(one, seeds, 0)(key)
+
+
+@partial(jax.jit, static_argnames="generator")
+def _log_prob_untrained(
+    linear: Baseline, columns: Columns | None, batch: Batch, *, generator: GeneratorConfig
+) -> jax.Array:
+    """log p of each sequence [N], nats, by a policy that is its baseline still."""
+    return log_prob_of_sequences(bind(*init(jax.random.key(0), generator, linear, columns)), batch)

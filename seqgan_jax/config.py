@@ -5,7 +5,9 @@ its type says which values are possible, and the text under it is its help.
 """
 
 import dataclasses
+import difflib
 import math
+import numbers
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -301,25 +303,56 @@ def flat(config: Config) -> dict[str, Any]:
     return {item.name: getattr(part, item.name) for part in parts for item in fields(part)}
 
 
+# What other projects call it.
+ELSEWHERE: Mapping[str, list[str]] = {
+    "epochs": ["pre_epoch_num", "total_batch"],
+    "learning_rate": ["gen_lr", "dis_lr"],
+    "lr": ["gen_lr", "dis_lr"],
+    "context_columns": ["static"],
+    "attribute_columns": ["static"],
+    "sequence_key": ["id"],
+    "example_id_column": ["id"],
+    "item_id": ["id"],
+    "sequence_index": ["time"],
+    "time_column": ["time"],
+    "timestamp": ["time"],
+    "sequence_length": ["window"],
+    "seq_len": ["window"],
+    "max_sequence_len": ["window"],
+    "discrete_columns": ["kind"],
+    "cuda": ["the command line's --gpu"],
+}
+
+
 def from_flat(values: Mapping[str, Any]) -> Config:
     """The config with these settings; raises UsageError on a name that does not exist."""
     parts = {item.name: type(getattr(Config(), item.name)) for item in fields(Config)}
     known = {item.name: part for part, cls in parts.items() for item in fields(cls)}
-    unknown = sorted(set(values) - set(known))
+    unknown = sorted(set(values) - set(known), key=str)
     if unknown:
+        ours = ELSEWHERE.get(unknown[0]) or difflib.get_close_matches(str(unknown[0]), known, 1)
+        meant = f" Here it is {' or '.join(ours)}." if ours else ""
         raise UsageError(
-            f"unknown setting {reprlib.repr(unknown[0])}. Settings are: {', '.join(sorted(known))}."
+            f"unknown setting {reprlib.repr(unknown[0])}.{meant} Settings are: "
+            f"{', '.join(sorted(known))}."
         )
     preset = values.get("preset", "default")
     start = PRESETS.get(preset, Config()) if isinstance(preset, str) else Config()
     changes: dict[str, dict[str, Any]] = {part: {} for part in parts}
     for name, value in values.items():
-        changes[known[name]][name] = tuple(value) if isinstance(value, list) else value
+        changes[known[name]][name] = _plain(value)
     config = Config(
         **{part: dataclasses.replace(getattr(start, part), **changes[part]) for part in parts}
     )
     validate(config)
     return config
+
+
+def _plain(value: Any) -> Any:
+    """A list as a tuple, a whole number of numpy as Python's."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, int):
+        return int(value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 # Settings that a resumed run may change: none of them changes what was computed so far.

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import time as clock
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as SequenceOf
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +25,18 @@ from seqgan_jax.data.history import History
 from seqgan_jax.data.layout import Sequences, Split, as_sequences  # noqa: F401
 from seqgan_jax.data.shards import Shards, StreamSplit
 from seqgan_jax.errors import CheckpointError, NotFittedError, UsageError
-from seqgan_jax.run import checkpoint, directory, loop, places, preparing
+from seqgan_jax.run import checkpoint, directory, evaluating, loop, places, preparing, showing
 from seqgan_jax.run.description import Description
 from seqgan_jax.run.drawing import Trained
 from seqgan_jax.run.loader import AllData, BatchLoader, StreamedData, on_device, scaled
-from seqgan_jax.run.loop import Listener, Problem, Silent
+from seqgan_jax.run.loop import Listener, Problem, Row, Silent
 from seqgan_jax.run.places import Length, Places, check_draw
 from seqgan_jax.run.preparing import Constants, Gain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from seqgan_jax.analysis.report import Report
 
 Value = TypeVar("Value")
 AUTO_EPOCHS = 10  # of each policy that --policy auto tries
@@ -53,15 +59,58 @@ class SeqGAN:
     """
 
     def __init__(self, settings: Config | None = None, **changes: Any) -> None:
-        self._given = frozenset(changes)
         base = config.flat(settings) if settings is not None else {}
-        self.config: Config = config.from_flat({**base, **changes})
+        self._set(config.from_flat({**base, **_own_names(changes)}), changes)
+
+    def _set(self, settings: Config, given: Iterable[str]) -> None:
+        """A model with these settings, of which some were `given`, that is not fitted."""
+        usual = config.flat(Config())
+        self.config = self._asked = settings
+        # A clone is given all of them.
+        self._given = frozenset(n for n in given if config.flat(settings).get(n) != usual.get(n))
         self._description: Description | None = None
         self._nets: Networks | None = None
         self._state: TrainState | None = None
         # By --policy auto: validation loss of each after some epochs, nats a step, scaled units.
         self.tried: dict[str, float] = {}
         self.calendar: Gain | None = None  # by which --calendar auto decided, where there is one
+        self.rows: list[Row] = []  # of metrics, as in metrics.jsonl
+        self.seconds: float | None = None  # that `fit` took
+        self._parts: Split | StreamSplit | None = None
+        self._folder: Path | None = None  # from which it was loaded
+
+    def __repr__(self) -> str:
+        usual = config.flat(Config())
+        own = {n: value for n, value in self.get_params().items() if value != usual[n]}
+        return f"SeqGAN({', '.join(f'{name}={value!r}' for name, value in own.items())})"
+
+    # ------------------------------------------------------------------ as scikit-learn has it
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002
+        """Every setting by its name, as it was asked for; `deep` has no meaning here."""
+        return config.flat(self._asked)
+
+    def set_params(self, **changes: Any) -> Self:
+        """Change settings, `random_state` too. A fitted model is not fitted any more.
+
+        Raises UsageError on unknown names and impossible values.
+        """
+        own = _own_names(changes)
+        given = self._given | set(own)
+        self._set(config.from_flat({**config.flat(self._asked), **own}), given)
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._state is not None
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import Tags, TargetTags  # which asks for it
+
+        return Tags(estimator_type=None, target_tags=TargetTags(required=False))
+
+    def score(self, x: ArrayLike, y: None = None) -> float:  # noqa: ARG002
+        """Mean of `log_prob` over sequences, nats: what a search over settings makes large."""
+        return float(np.mean(self.log_prob(x)))
 
     # ------------------------------------------------------------------ training
 
@@ -71,6 +120,9 @@ class SeqGAN:
         *,
         id: str | SequenceOf[str] | None = None,
         time: str | SequenceOf[str] | None = None,
+        sequence_key: str | SequenceOf[str] | None = None,
+        sequence_index: str | SequenceOf[str] | None = None,
+        verbose: bool | None = None,
         listener: Listener | None = None,
     ) -> Self:
         """Train on real sequences in their own units.
@@ -84,13 +136,21 @@ class SeqGAN:
             `data.layout.from_python`.
           id: column or columns of a table that name the sequence.
           time: column or columns of the time index.
-          listener: hears of progress.
+          sequence_key: SDV's name for `id`.
+          sequence_index: SDV's name for `time`.
+          verbose: True: say what happens; False: do not. Default: where somebody looks on, at a
+            terminal or a notebook.
+          listener: hears of progress, in the place of what `verbose` shows.
 
         Raises:
           DataError: it cannot be learned from, or not without being asked about.
           UsageError: a setting that has no meaning for x.
           DivergedError: training breaks down.
         """
+        id = _either("sequence_key", sequence_key, "id", id)
+        time = _either("sequence_index", sequence_index, "time", time)
+        if verbose and listener is not None:
+            raise UsageError("listener takes the place of verbose: leave one out.")
         if isinstance(x, Sequences):
             if given := sorted(self._given & layout.READING | {*(["id"] if id else [])}):
                 raise UsageError(
@@ -100,8 +160,16 @@ class SeqGAN:
             sequences = x
         else:
             sequences = layout.from_python(x, self.config.data, self._given, id, time)
-        prepared = self.prepare(sequences)
-        self.train(prepared, listener or Silent())
+        self._set(self._asked, self._given)  # --policy auto chooses anew
+        started = clock.monotonic()
+        self._parts = self.prepare(sequences)
+        shown = listener or showing.listener(verbose)
+        try:
+            self.train(self._parts, shown)
+        finally:
+            if isinstance(shown, showing.Shown):
+                shown.display.close()
+        self.seconds = clock.monotonic() - started
         return self
 
     def prepare(
@@ -171,7 +239,7 @@ class SeqGAN:
             mesh=mesh,
         )
         state = parallel.place(parallel.broadcast_tree(self.state), mesh, parallel.SEEDS)
-        state = loop.train(problem, state, listener)
+        state = loop.train(problem, state, Recorder(self.rows, listener))
         self._state = parallel.all_gather(state)
 
     def adopt(self, other: "SeqGAN") -> None:
@@ -225,6 +293,74 @@ class SeqGAN:
             }
             for i in range(len(losses))
         ]
+
+    @property
+    def history_(self) -> Any:
+        """The metrics as a DataFrame, a row for each epoch and round as in metrics.jsonl."""
+        _fitted(self._state)
+        columns = dict.fromkeys(name for row in self.rows for name in row)
+        return layout.frame_of({name: [row.get(name) for row in self.rows] for name in columns})
+
+    def summary(self) -> str:
+        """In words: columns and their kinds, parameters, schedule, time and memory."""
+        return evaluating.summary(
+            self.description, self.state, self.config, self.rows, self.seconds
+        )
+
+    def evaluate(
+        self,
+        real: Any = None,
+        *,
+        n: int | None = None,
+        seed: int = 0,
+        id: str | SequenceOf[str] | None = None,
+        time: str | SequenceOf[str] | None = None,
+        scores: SequenceOf[str] = (),
+        judge: str = "auto",
+        verbose: bool = False,
+    ) -> "Report":
+        """How samples compare with real sequences that were never trained on; see `analyze`.
+
+        Args:
+          real: sequences that the model has not seen, as for `fit`. Default: those that `fit` held
+            out; of a run directory its held-out part.
+          n: samples. Default: ten for each real sequence, 1,000 to 10,000.
+          seed: of the samples, and of the comparison.
+          id, time: columns of a table `real`, as for `fit`.
+          scores: published scores to compute as well: "discriminative", "predictive",
+            "context_fid".
+          judge: whether classifiers judge: "auto", "always", "never".
+          verbose: show how far it is.
+
+        Raises:
+          UsageError: no held-out part is known, and none is given.
+          DataError: too few sequences, or of another form.
+        """
+        self.state  # noqa: B018  raises before anything is read
+        found = self._test_part(real, id, time)
+        n = evaluating.sensible(len(found.real.x_NTD)) if n is None else n
+        drawn_NTD = self.sample_array(n, seed)
+        how: dict[str, Any] = {"seed": seed, "scores": tuple(scores), "judge": judge}
+        about = self.description, self.config.data.label
+        return evaluating.report(*about, found, drawn_NTD, verbose, **how)
+
+    def plot(self, real: Any = None, *, n: int = 200, seed: int = 0) -> "Figure":
+        """A fan of samples over real sequences, as a matplotlib figure; `real` as in `evaluate`."""
+        from seqgan_jax.analysis import plots
+
+        found = self._test_part(real, None, None)
+        description = self.description
+        drawn_NTD = description.as_written(self.sample_array(n, seed))
+        return plots.fan(found.real.x_NTD, drawn_NTD, description.names)
+
+    def _test_part(self, real: Any, id: Any, time: Any) -> "evaluating.TestPart":
+        """What samples are compared with, and what was trained on where that is known."""
+        description, data = self.description, self.config.data
+        if real is not None:
+            return evaluating.given(description, data, real, id, time)
+        if self._parts is not None:
+            return evaluating.of_parts(description, self._parts)
+        return evaluating.of_folder(description, self._folder)
 
     def sample(
         self,
@@ -409,6 +545,8 @@ class SeqGAN:
             self.write_config(path, description)
             store = checkpoint.Store(directory.checkpoints(path), 1, self.identity)
             store.save(loop.step_number(state), state)
+            if self.rows:
+                directory.append_metrics(path, self.rows)
 
     def write_config(self, path: Path, description: Description) -> None:
         """config.json of a model or run."""
@@ -479,8 +617,42 @@ class SeqGAN:
                 say(f"damaged checkpoint: {words} Using step {step} instead.")
         else:
             model._state = checkpoint.restore(store, step, abstract, identity)
-        model._nets = nets
+        model._nets, model._folder = nets, path
+        model.rows = directory.read_metrics(path)
         return model
+
+
+class Recorder:
+    """Keeps the rows of metrics that another listener hears of."""
+
+    def __init__(self, rows: list[Row], then: Listener) -> None:
+        self._rows, self._then = rows, then
+        self.compiling, self.compiled = then.compiling, then.compiled
+        self.estimated, self.evaluated = then.estimated, then.evaluated
+        self.phase_ended, self.checkpoint = then.phase_ended, then.checkpoint
+
+    def progress(self, phase: str, done: int, total: int, rows: list[Row]) -> None:
+        self._rows += rows
+        self._then.progress(phase, done, total, rows)
+
+    def looked(self, row: Row, note: str) -> None:
+        self._rows.append(row)
+        self._then.looked(row, note)
+
+
+def _own_names(changes: dict[str, Any]) -> dict[str, Any]:
+    """Settings by our names: `random_state` is `seed`."""
+    if "random_state" not in changes:
+        return changes
+    own = {name: value for name, value in changes.items() if name != "random_state"}
+    return own | {"seed": _either("random_state", changes["random_state"], "seed", own.get("seed"))}
+
+
+def _either(name: str, value: Any, ours: str, own: Any) -> Any:
+    """An argument that has two names; raises UsageError where both are given."""
+    if value is not None and own is not None:
+        raise UsageError(f"{name} and {ours} are two names of one thing: give one of them.")
+    return own if value is None else value
 
 
 def _fitted(value: Value | None) -> Value:

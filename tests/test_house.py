@@ -50,9 +50,17 @@ ORDER = [
     "core.token_networks",
     *("core.selection", "core.gradients", "core.likelihood", "core.adversarial"),
     *("run.description", "run.places", "run.preparing"),
-    *("run.health", "run.loader", "run.loop", "run.continuing", "run.conditions", "run.drawing"),
+    *(
+        "run.health",
+        "run.loader",
+        "run.estimate",
+        "run.loop",
+        "run.continuing",
+        "run.conditions",
+        "run.drawing",
+    ),
     *("run.checkpoint", "run.signals", "run.device"),
-    *("run.terminal", "model", "run.train", "run.cli"),
+    *("run.terminal", "run.showing", "run.evaluating", "model", "run.train", "run.cli"),
 ]
 PLACES = {
     "flax": {
@@ -63,6 +71,8 @@ PLACES = {
     "matplotlib": {"analysis"},
     "tyro": {"run.cli"},
     "rich": {"run.terminal"},
+    "IPython": {"run.terminal"},
+    "sklearn": {"model"},
     "filelock": {"run.directory"},
     "pandas": {
         *("data.tables", "data.times", "data.categories", "data.evidence", "data.layout"),

@@ -20,6 +20,7 @@ from seqgan_jax.run import directory
 if TYPE_CHECKING:
     from seqgan_jax.analysis.report import Report
     from seqgan_jax.data.layout import Sequences
+    from seqgan_jax.data.rules import Rules
 
 READING = (  # flags of how a file is read
     *("window", "stride", "features", "layout", "id", "time"),
@@ -50,7 +51,6 @@ def compare(
     Raises CheckpointError where the run is asked for and not there, DataError.
     """
     from seqgan_jax.analysis import exact
-    from seqgan_jax.analysis.compare import LEAST_SEQUENCES, analyze
     from seqgan_jax.data import arrays
     from seqgan_jax.data.layout import Sequences, default_names
 
@@ -91,25 +91,48 @@ def compare(
     generated = sample(generated_path, sources[1])
     steps = None if generated.ends else generated.x_NTD.shape[1]
     real = sample(real_path, sources[0], steps)
-    if real_path is None and len(real.x_NTD) < LEAST_SEQUENCES:
-        raise DataError(
-            f"{run_dir}: {len(real.x_NTD)} sequences were held out, and figures need at least "
-            f"{LEAST_SEQUENCES}. Compare with all data, of which most were trained on: --real "
-            f"{printable(str(description.get('source')))}; or train with a larger --held-out."
-        )
+    if real_path is None:
+        check_held_out(real, str(run_dir), str(description.get("source")))
     train = None if train_path is None else sample(train_path, train_path, steps)
     if real_path is None and train is None:
         train = training_part(run_dir, real)
-    how["label"] = how.get("label") or label
-    if description:
-        how.setdefault("ends", directory.ends_of(run_dir))
-    report = analyze(real, generated, train=train, rules=rules, **how)
+    ends = directory.ends_of(run_dir) if description else None
+    label, ends = how.pop("label", "") or label, how.pop("ends", ends)
+    report = judged(real, generated, train, rules, label, ends, **how)
     found = dict(report.metrics)
     complete = not np.isnan(real.x_NTD).any()  # densities are of whole sequences
     if real_path is None and generated_path is None and complete:
         source = str(description.get("source", ""))
         found |= exact.metrics(run_dir, source, real.x_NTD, how["seed"])
     return dataclasses.replace(report, metrics=found, sources=sources)
+
+
+def judged(
+    real: "Sequences",
+    generated: "Sequences",
+    train: "Sequences | None",
+    rules: "Rules | None",
+    label: str,
+    ends: bool | None,
+    **how: Any,
+) -> "Report":
+    """The report on samples of a model, by what it knows: its rules, its classes, whether its
+    sequences end. `how` as of `analyze`."""
+    from seqgan_jax.analysis.compare import analyze
+
+    return analyze(real, generated, train=train, rules=rules, label=label, ends=ends, **how)
+
+
+def check_held_out(real: "Sequences", where: str, source: str) -> None:
+    """Raise DataError where too few sequences were held out for figures."""
+    from seqgan_jax.analysis.compare import LEAST_SEQUENCES
+
+    if len(real.x_NTD) < LEAST_SEQUENCES:
+        raise DataError(
+            f"{where}: {len(real.x_NTD)} sequences were held out, and figures need at least "
+            f"{LEAST_SEQUENCES}. Compare with all data, of which most were trained on: --real "
+            f"{printable(source)} (evaluate(x)); or train with a larger --held-out."
+        )
 
 
 def training_part(run_dir: Path, held_out: "Sequences") -> "Sequences | None":

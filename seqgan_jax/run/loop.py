@@ -24,7 +24,8 @@ from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import MAX_CHUNK, Metrics
 from seqgan_jax.core.policy import bind
 from seqgan_jax.data.kind import GAP
-from seqgan_jax.run import health
+from seqgan_jax.run import estimate, health
+from seqgan_jax.run.estimate import Estimate
 from seqgan_jax.run.loader import BatchLoader
 
 TITLES = {
@@ -60,6 +61,9 @@ class Listener(Protocol):
     def evaluated(self, phase: str, done: int, samples_NTK: np.ndarray) -> None:
         """Samples in scaled units were drawn and compared with the validation part."""
 
+    def estimated(self, phase: str, estimate: Estimate) -> None:
+        """The first unit of a phase is done: what the whole run will take."""
+
     def looked(self, row: Row, note: str) -> None:
         """It was measured how much adversarial training has to win."""
 
@@ -77,6 +81,7 @@ class Silent:
     def compiled(self, phase: str, seconds: float) -> None: ...
     def progress(self, phase: str, done: int, total: int, rows: list[Row]) -> None: ...
     def evaluated(self, phase: str, done: int, samples_NTK: np.ndarray) -> None: ...
+    def estimated(self, phase: str, estimate: Estimate) -> None: ...
     def looked(self, row: Row, note: str) -> None: ...
     def phase_ended(self, phase: str, state: TrainState, note: str) -> None: ...
     def checkpoint(self, state: TrainState) -> None: ...
@@ -91,6 +96,7 @@ class Problem:
     loader: BatchLoader
     key: jax.Array  # [], or [S] of several runs
     mesh: Mesh | None = None
+    clock: Callable[[], float] = time.monotonic  # seconds
 
 
 class Phase(NamedTuple):
@@ -127,7 +133,9 @@ def train(problem: Problem, state: TrainState, listener: Listener) -> TrainState
         "dis_pretrain": config.run.skip_dis_pretrain,
         "adversarial": config.run.skip_adversarial,
     }
-    for phase in (_likelihood(problem), _discriminator(problem), _adversarial(problem)):
+    begun, measured = problem.clock(), dict[str, float]()
+    phases = (_likelihood(problem), _discriminator(problem), _adversarial(problem))
+    for phase in phases:
         finished = done(state)
         later = any(finished[name] for name in PHASES[PHASES.index(phase.name) + 1 :])
         if skip[phase.name] or later or finished[phase.name] >= phase.total:
@@ -140,8 +148,34 @@ def train(problem: Problem, state: TrainState, listener: Listener) -> TrainState
                 if is_little:
                     break
         if not phase.stop(state):
-            state = _run_phase(problem, state, phase, listener)
+            totals = {each.name: each.total for each in phases if not skip[each.name]}
+            told = partial(_tell, problem, listener, begun, measured, totals)
+            state = _run_phase(problem, state, phase, listener, told)
     return state
+
+
+def _tell(
+    problem: Problem,
+    listener: Listener,
+    begun: float,
+    measured: dict[str, float],
+    totals: dict[str, int],
+    phase: str,
+    seconds: float,
+    finished: dict[str, int],
+) -> None:
+    """Tell the listener what the run takes, by the seconds that a unit of a phase took."""
+    measured[phase] = seconds
+    parts = problem.loader.parts(phase, finished[phase] - 1)
+    size = estimate.Size(len(parts.train), len(parts.validation), parts.train.length)
+    left = {
+        name: max(0, total - finished[name])
+        for name, total in totals.items()
+        if PHASES.index(name) >= PHASES.index(phase)
+    }
+    passed = problem.clock() - begun
+    found = estimate.reckon(problem.config, size, passed, measured, finished, left)
+    listener.estimated(phase, found)
 
 
 # ------------------------------------------------------------------ the phases
@@ -309,10 +343,10 @@ def _look(problem: Problem, state: TrainState, listener: Listener) -> tuple[Trai
     """How much adversarial training has to win, and whether that is too little to begin."""
     parts = problem.loader.parts("adversarial", 0)
     listener.compiling("look")
-    started = time.monotonic()
+    started = problem.clock()
     nll = np.asarray(state.best_nll)
     state, _ = _compare(problem, state, parts, nll, 0)
-    listener.compiled("look", time.monotonic() - started)
+    listener.compiled("look", problem.clock() - started)
     state, found = _compare(problem, state, parts, nll, selection.REPEATS)
     bound, error = found["kl_bound"], found["kl_bound_error"]
     is_little = bool(np.isfinite(bound + error)) and bound + 2 * error < LITTLE
@@ -330,18 +364,24 @@ def _look(problem: Problem, state: TrainState, listener: Listener) -> tuple[Trai
 # ------------------------------------------------------------------ the host loop
 
 
-def _run_phase(problem: Problem, state: TrainState, phase: Phase, listener: Listener) -> TrainState:
+def _run_phase(
+    problem: Problem,
+    state: TrainState,
+    phase: Phase,
+    listener: Listener,
+    told: Callable[[str, float, dict[str, int]], None],
+) -> TrainState:
     loader, name, total = problem.loader, phase.name, phase.total
     every, unit = EVALUATE_EVERY[name], UNITS[name]
     finished = done(state)[name]
     listener.compiling(name)
-    started = time.monotonic()
+    started = problem.clock()
     # No unit at all: compiles, computes nothing, and the next fit in this process finds it done.
     state, _ = _advance(problem, phase, state, finished, 0)
     if name == "adversarial":
         parts = loader.parts(name, finished)
         state, _ = _compare(problem, state, parts, np.asarray(state.best_nll), 0)
-    listener.compiled(name, time.monotonic() - started)
+    listener.compiled(name, problem.clock() - started)
     seconds_each, kept = None, None
     while finished < total and not phase.stop(state):
         border = min(total, (finished // every + 1) * every, loader.until(name, finished))
@@ -349,10 +389,13 @@ def _run_phase(problem: Problem, state: TrainState, phase: Phase, listener: List
         if seconds_each:
             count = max(1, min(count, int(CHUNK_SECONDS / seconds_each)))
         count = parallel.broadcast(count)
-        started = time.monotonic()
+        started = problem.clock()
         state, columns = _advance(problem, phase, state, finished, count)
         count = done(state)[name] - finished  # fewer where the phase stopped early
-        seconds_each = (time.monotonic() - started) / count
+        is_first = seconds_each is None
+        seconds_each = (problem.clock() - started) / count
+        if is_first:
+            told(name, seconds_each, done(state))
         rows = _rows(name, finished, count, columns)
         health.check_rows(name, unit, rows)
         where = f"{unit} {finished + 1}" + f" to {finished + count}" * (count > 1)

@@ -1,4 +1,4 @@
-"""What a run says on the terminal: a bar there, plain lines elsewhere, nothing with --quiet."""
+"""What a run says: a bar on a terminal or in a notebook, else lines, nothing with --quiet."""
 
 import sys
 import threading
@@ -34,16 +34,22 @@ BAR_NUMBERS = {"validation_nll": "nll", "dis_accuracy": "D", "reward": "reward"}
 
 
 class Display:
-    """Progress of the phases. With a terminal: one bar; otherwise one plain line every 5 s."""
+    """Progress of the phases: one bar where there is a place for one, else a line every 5 s."""
 
     def __init__(self, titles: dict[str, str], units: dict[str, str], quiet: bool) -> None:
         self._titles, self._units, self._quiet = titles, units, quiet
         self._console = Console(highlight=False)
+        self._cell = NotebookBar() if self._console.is_jupyter and not quiet else None
         self._plain = quiet or not self._console.is_terminal
         self._bar = Progress(disable=True)
         self._last_line = 0.0
         self._started: tuple[float, int] | None = None
         self._compiled = threading.Event()
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether it is shown at a terminal or in a notebook."""
+        return not self._plain or self._cell is not None
 
     def say(self, text: str) -> None:
         """A line of its own."""
@@ -70,9 +76,11 @@ class Display:
             disable=self._plain,
         )
         title = self._titles[phase]
+        if self._cell is not None:
+            self._cell.show(f"{title}: compiling")
         self._bar.add_task(f"{title}: compiling", total=None, numbers="")
         self._bar.start()
-        if self._plain:
+        if self._plain and self._cell is None:
             self.say(f"{title}: compiling ...")
             threading.Thread(target=self._beat, args=(title, self._compiled), daemon=True).start()
 
@@ -93,13 +101,16 @@ class Display:
         """A chunk ended; `row` are the metrics of its last unit."""
         now = time.monotonic()
         self._update(completed=done, total=total, numbers=_numbers(row, BAR_NUMBERS, 2))
+        where = f"{self._titles[phase]}: {self._units[phase]} {done}/{total}"
+        if self._cell is not None:
+            self._cell.show(f"{where}  {_numbers(row)}", done / total)
+            return
         since, first = self._started = self._started or (now, done)
         if self._plain and (now - self._last_line >= LINE_SECONDS or done == total):
             self._last_line, left = now, ""
             if first < done < total:
                 seconds = (total - done) * (now - since) / (done - first)
                 left = f", at most {seconds:.0f} s left"
-            where = f"{self._titles[phase]}: {self._units[phase]} {done}/{total}"
             self.say(f"{where}  {_numbers(row)}{left}")
 
     def phase_ended(self, phase: str, done: int, note: str, row: dict[str, Any]) -> None:
@@ -112,10 +123,40 @@ class Display:
         """Take the bar away and stop the signs of life."""
         self._compiled.set()
         self._bar.stop()
+        if self._cell is not None:
+            self._cell.close()
 
     def _update(self, **values: Any) -> None:
         for task in self._bar.task_ids:
             self._bar.update(task, **values)
+
+
+class NotebookBar:
+    """A bar under a cell of a notebook, as every notebook can show it."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def show(self, text: str, share: float | None = None) -> None:
+        """The bar at this share; without one, work whose end is not known."""
+        import html
+
+        from IPython.display import HTML, display
+
+        value = "" if share is None else f' value="{share:.4f}"'
+        shown = HTML(f"<progress{value}></progress> {html.escape(printable_lines(text))}")
+        if self._handle is None:
+            self._handle = display(shown, display_id=True)
+        else:
+            self._handle.update(shown)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._handle is not None:
+            from IPython.display import HTML
+
+            self._handle.update(HTML(""))
+            self._handle = None
 
 
 def _numbers(row: dict[str, Any], names: dict[str, str] = NUMBERS, digits: int = 4) -> str:

@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,12 +13,13 @@ from seqgan_jax import config
 from seqgan_jax.config import Config
 from seqgan_jax.core import parallel
 from seqgan_jax.core.batch import TrainState, num_params
-from seqgan_jax.data import files, inspection, layout, lengths, shards
+from seqgan_jax.data import files, layout, lengths, shards
 from seqgan_jax.data.sequences import KnownSplit, Split
 from seqgan_jax.errors import CheckpointError, DiskError, SeqGANError, UsageError
 from seqgan_jax.model import SeqGAN
-from seqgan_jax.run import checkpoint, directory, health, loop, signals
+from seqgan_jax.run import checkpoint, directory, evaluating, loop, signals
 from seqgan_jax.run.preparing import ERRORS
+from seqgan_jax.run.showing import Shown
 from seqgan_jax.run.terminal import Display, warn
 
 SAMPLES_SHOWN = 1000  # sequences in generator_sample.txt
@@ -35,49 +35,35 @@ class Stopped(SeqGANError):
         self.exit_code = 128 + number
 
 
-class _Listener:
-    """Writes metrics, samples and checkpoints of a run as it goes."""
+class _Listener(Shown):
+    """Shows a run, and writes its metrics, samples and checkpoints as it goes."""
 
     def __init__(self, model: SeqGAN, run_dir: Path, display: Display, stop: list[int]) -> None:
-        self._model, self._run_dir, self._display, self._stop = model, run_dir, display, stop
+        super().__init__(display)
+        self._model, self._run_dir, self._stop = model, run_dir, stop
         settings = model.config.run
         self._every = settings.checkpoint_every
         folder = directory.checkpoints(run_dir)
         self._store = checkpoint.Store(folder, settings.keep, model.identity)
         self._saved = self._border = time.monotonic()
-        self._collapsed = False
-        self._last: dict[str, Any] = {}
-
-    def compiling(self, phase: str) -> None:
-        self._display.compiling(phase)
 
     def compiled(self, phase: str, seconds: float) -> None:
-        self._display.compiled(phase, seconds)
+        super().compiled(phase, seconds)
         self._border = time.monotonic()
 
     def progress(self, phase: str, done: int, total: int, rows: list[loop.Row]) -> None:
         directory.append_metrics(self._run_dir, rows)
-        self._last = rows[-1]
-        spread = rows[-1].get("spread")
-        if spread is not None and (spread < health.COLLAPSED) != self._collapsed:
-            self._collapsed = not self._collapsed
-            if self._collapsed:
-                warn(
-                    f"warning: {loop.TITLES[phase]}, {loop.UNITS[phase]} {done}: samples "
-                    f"differ from each other only {spread:.2f} times as much as the data do "
-                    "(collapse). A larger --anchor or smaller --gen-adv-lr works against it."
-                )
-        self._display.progress(phase, done, total, rows[-1])
+        super().progress(phase, done, total, rows)
 
     def evaluated(self, phase: str, done: int, samples_NTD: np.ndarray) -> None:  # noqa: ARG002
         self._write("eval_file.txt", samples_NTD)
 
     def looked(self, row: loop.Row, note: str) -> None:
         directory.append_metrics(self._run_dir, [row])
-        self._display.say(note)
+        super().looked(row, note)
 
     def phase_ended(self, phase: str, state: TrainState, note: str) -> None:
-        self._display.phase_ended(phase, loop.done(state)[phase], note, self._last)
+        super().phase_ended(phase, state, note)
         self._save(state)
 
     def checkpoint(self, state: TrainState) -> None:
@@ -101,7 +87,7 @@ class _Listener:
         directory.sync_metrics(self._run_dir)
         self._store.save(step, state)
         self._saved = time.monotonic()
-        self._display.say(f"saved step {step} to {directory.checkpoints(self._run_dir)}")
+        self.display.say(f"saved step {step} to {directory.checkpoints(self._run_dir)}")
 
     def _write(self, name: str, samples_NTD: np.ndarray) -> None:
         description = self._model.description
@@ -143,9 +129,13 @@ def train(
         sequences = _read(settings, model.data_seed)
         for note in sequences.notes:
             say(f"note: {note}")
-        parts = model.prepare(sequences)
+        calendar = _decided_calendar(run_dir) if resume else None
+        parts = model.prepare(sequences, calendar)
         _describe(model, sequences, device, say)
         if resume:
+            given = sequences.given if isinstance(sequences, layout.Sequences) else None
+            if given and given.cycles:
+                say(f"        calendar {'read' if calendar else 'left out'}, as this run began")
             changed = f"; changed: {'; '.join(changes)}" if changes else ""
             say(f"resume  from {_restore(model, run_dir)}{changed}")
         else:
@@ -201,6 +191,16 @@ def check_resumable(old: Config, new: Config) -> list[str]:
     return [words for name, words in changed.items() if name != "run_dir"]
 
 
+def _decided_calendar(run_dir: Path) -> bool | None:
+    """Whether a run reads the calendar, as when it began, before versions that ask for a gain, too;
+    None where nothing was stored."""
+    stored = directory.read_config(run_dir)
+    if "data" not in stored:
+        return None
+    known = stored.get("known")
+    return bool(known.get("cycles")) if isinstance(known, dict) else False
+
+
 def _refuse_earlier_run(run_dir: Path) -> None:
     if found := directory.present(run_dir):
         raise UsageError(
@@ -219,7 +219,7 @@ def _read(settings: Config, seed: int) -> Source:
 def _describe(model: SeqGAN, sequences: Source, device: str, say: Say) -> None:
     """What is learned from, on what, and how large the networks are."""
     description = model.description
-    counts, scaler = description.counts, description.scaler
+    counts = description.counts
     number = f"{sum(counts):,} sequences of {description.length} steps"
     if isinstance(sequences, layout.Sequences) and sequences.ends:
         number = lengths.in_words(lengths.of(sequences.x_NTD))
@@ -228,25 +228,9 @@ def _describe(model: SeqGAN, sequences: Source, device: str, say: Say) -> None:
         f"{len(description.names)} feature{'s' * (len(description.names) != 1)} "
         f"({counts[0]:,} to train, {counts[1]:,} to validate, {counts[2]:,} held out)"
     )
-    form = description.form
-    if form is not None and form.source != "array":
-        for line in inspection.in_short(form):
-            say(f"        {line}")
-    for d, name in enumerate(description.names):
-        kind, values = "", ""
-        if words := scaler.described(d):
-            kind = f"  ({words})"
-        if form is not None:
-            values = f": {inspection.column_in_short(form.columns[d])}"
-        elif isinstance(sequences, layout.Sequences):
-            column = sequences.x_NTD[:, :, d]
-            values = f": {np.nanmin(column):.6g} to {np.nanmax(column):.6g}"
-        if values or kind:
-            say(f"        {name}{values}{kind}")
-    if scaler.rules:
-        say(f"rules   {scaler.rules} (true of every sample; --rules none: not kept)")
-    if (known := description.known) and known.asks:
-        say(f"known   {known.in_words} (read, not generated)")
+    x_NTD = sequences.x_NTD if isinstance(sequences, layout.Sequences) else None
+    for line in evaluating.columns(description, x_NTD):
+        say(line)
     if gain := model.calendar:
         taken = "read" if gain.is_taken else f"left out, below {ERRORS:g} errors"
         say(f"        calendar {taken}: it gains {gain}, by linear baselines")

@@ -5,7 +5,7 @@ Names are loaded when they are first used, so that `--help` does not wait for JA
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from seqgan_jax.analysis import analyze

@@ -34,8 +34,7 @@ from seqgan_jax.run.places import Length, Places, check_draw
 from seqgan_jax.run.preparing import Constants, Gain
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+    from seqgan_jax.analysis.plots import Figure
     from seqgan_jax.analysis.report import Report
 
 Value = TypeVar("Value")

@@ -178,7 +178,10 @@ def test_limits_are_in_words():
         ({"data": 7}, "--data must be text, not 7."),
         ({"run_dir": ""}, "--run-dir is empty. Name a folder."),
         ({"reward": "money"}, "--reward 'money' is unknown. Choose probability or logit."),
-        ({"hiden_dim": 3}, "unknown setting 'hiden_dim'. Settings are: adv_patience, anchor, "),
+        (
+            {"hiden_dim": 3},
+            "unknown setting 'hiden_dim'. Here it is hidden_dim. Settings are: ",
+        ),
         ({"held_out": 0.5, "validation": 0.31}, "--held-out 0.5 and --validation 0.31 leave less"),
     ],
 )

@@ -60,7 +60,15 @@ ORDER = [
         "run.drawing",
     ),
     *("run.checkpoint", "run.signals", "run.device"),
-    *("run.terminal", "run.showing", "run.evaluating", "model", "run.train", "run.cli"),
+    *(
+        "run.terminal",
+        "run.showing",
+        "run.evaluating",
+        "model",
+        "run.train",
+        "run.doctor",
+        "run.cli",
+    ),
 ]
 PLACES = {
     "flax": {

@@ -1,4 +1,4 @@
-"""The command line: `seqgan train | inspect | sample | analyze`, `train.py` and `analyze.py`.
+"""The command line: `seqgan` and its commands, `train.py` and `analyze.py`.
 
 Flags are made from the dataclasses of `config.py`. Nothing heavy is imported before the flags are
 read, so that --help and mistakes answer at once.
@@ -33,6 +33,7 @@ USAGE = f"""seqgan {__version__}: learn from real sequences, write new ones, say
   seqgan train    train on a file of sequences            (seqgan train --help)
   seqgan sample   more samples from a trained run         (seqgan sample --help)
   seqgan analyze  compare generated sequences with real   (seqgan analyze --help)
+  seqgan doctor   what is installed and what computes     (seqgan doctor)
 """
 
 
@@ -200,6 +201,15 @@ class Analyze:
     """Show the traceback of an error."""
 
 
+@dataclass(frozen=True)
+class Doctor:
+    """Say what is installed, what computes, what --gpu would do, where compiled programs are kept.
+
+    Exit codes: 0 fine, 4 nothing computes, a package is missing or too old, or a GPU is here that
+    JAX cannot use.
+    """
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """`seqgan`: the first word picks the command. Returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -212,6 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "train": train_main,
         "sample": sample_main,
         "analyze": analyze_main,
+        "doctor": doctor_main,
     }
     if command in commands:
         return commands[command](rest, f"seqgan {command}")
@@ -245,6 +256,12 @@ def sample_main(argv: Sequence[str] | None = None, prog: str = "seqgan sample") 
     return _guarded(
         lambda: _sample(tyro.cli(Sample, args=words, prog=prog, config=(NO_PAIRS,))), words
     )
+
+
+def doctor_main(argv: Sequence[str] | None = None, prog: str = "seqgan doctor") -> int:
+    """`seqgan doctor`. Returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    return _guarded(lambda: _doctor(tyro.cli(Doctor, args=words, prog=prog)), words)
 
 
 def analyze_main(argv: Sequence[str] | None = None, prog: str = "analyze.py") -> int:
@@ -459,6 +476,14 @@ def _futures(model: "SeqGAN", options: Sample, out: Path) -> int:
     writing.save_futures(out, x_NMTD, form, given.ends, not options.quantiles, ends)
     print(f"wrote {done} to {printable(out)}")
     return 0
+
+
+def _doctor(_: Doctor) -> int:
+    from seqgan_jax.run import doctor
+
+    lines, code = doctor.report()
+    print("\n".join(map(printable_lines, lines)))
+    return code
 
 
 def _analyze(options: Analyze) -> int:

@@ -35,39 +35,47 @@ def choose(gpu: bool, deterministic: bool = False) -> str:
     try:
         devices = jax.devices("gpu")
     except RuntimeError as error:
-        raise DeviceError(_no_gpu(str(error))) from error
+        raise DeviceError(no_gpu(str(error))) from error
     device = devices[0]
     if device.platform == "cpu":
-        raise DeviceError(_no_gpu("JAX offered a CPU instead"))
+        raise DeviceError(no_gpu("JAX offered a CPU instead"))
     jax.config.update("jax_default_device", device)
     promise = PROMISES["gpu deterministic" if deterministic else "gpu"]
     return f"GPU, {device.device_kind} ({len(devices)} visible); {promise}"
 
 
-def _no_gpu(reason: str) -> str:
-    import importlib.util
-
+def no_gpu(reason: str) -> str:
+    """Why there is no GPU for JAX, and what to do."""
     import jax
 
-    plugins = [
-        name
-        for name in ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin")
-        if importlib.util.find_spec(name) is not None
-    ]
     driver = "an NVIDIA driver is" if has_nvidia_driver() else "no NVIDIA driver is"
     seen = ", ".join(sorted({d.platform for d in jax.devices("cpu")}))
     return (
         f"--gpu: no usable GPU ({reason.splitlines()[0] if reason else 'unknown reason'}).\n"
         f"  JAX {jax.__version__} sees: {seen}; "
-        f"GPU plugin installed: {', '.join(plugins) or 'none'}; {driver} on this machine.\n"
+        f"GPU plugin installed: {', '.join(plugins()) or 'none'}; {driver} on this machine.\n"
         f"  Install the plugin: {sys.executable} -m pip install 'jax[cuda13]' "
         "(or 'jax[cuda12]' for older drivers), or leave out --gpu to run on the CPU."
     )
 
 
+def plugins() -> list[str]:
+    """JAX's plugins for GPUs that are installed."""
+    import importlib.util
+
+    names = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin")
+    return [name for name in names if importlib.util.find_spec(name) is not None]
+
+
 def has_nvidia_driver() -> bool:
     """Whether this machine shows an NVIDIA GPU, whatever JAX can use."""
     return Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
+
+
+def cache_folder() -> Path:
+    """Where compiled programs are kept, unless JAX_COMPILATION_CACHE_DIR says otherwise."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "seqgan_jax" / "xla"
 
 
 def use_cache() -> str | None:
@@ -79,8 +87,7 @@ def use_cache() -> str | None:
 
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # the user's own choice
         return None
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "seqgan_jax" / "xla"
+    folder = cache_folder()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.lstat()

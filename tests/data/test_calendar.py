@@ -1,5 +1,7 @@
 """The calendar and columns of --known: what is read of a file, kept with a model, and asked for."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +15,7 @@ from seqgan_jax.data.sequences import rows_of
 from seqgan_jax.data.times import DAY
 from seqgan_jax.errors import DataError, UsageError
 from seqgan_jax.run import cli
-from seqgan_jax.run.preparing import _gain
+from seqgan_jax.run.preparing import Gain, _gain
 
 FEW = {"hidden_dim": 4, "pre_epoch_num": 1, "total_batch": 0, "skip_dis_pretrain": True}
 
@@ -189,6 +191,28 @@ def test_the_calendar_is_read_where_the_validation_part_gains_by_it(model, tmp_p
     new = pd.read_csv(tmp_path / "run" / "final_samples.csv", parse_dates=["date"])
     assert (new["date"].diff()[1:24] == pd.Timedelta(hours=1)).all()
     assert loaded.sample_array(2, length=30).shape == (2, 30, 1)
+
+
+def test_a_run_that_began_with_the_calendar_goes_on_with_it(tmp_path, capsys, monkeypatch):
+    """As runs do from before the calendar had to help: here it does not."""
+    frame = hourly(20)
+    frame["x"] -= 3 * np.sin(2 * np.pi * frame["date"].dt.hour / 24)
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    flags = "--window 12 --hidden-dim 2 --pre-epoch-num 1 --total-batch 0 --skip-dis-pretrain"
+    run = f"train --data {tmp_path / 'x.csv'} --run-dir {tmp_path / 'run'} --generated-num 5"
+    with monkeypatch.context() as before:
+        before.setattr(Gain, "is_taken", True)
+        assert cli.main(f"{run} {flags} --policy gaussian".split()) == 0
+    content = (tmp_path / "run" / "config.json").read_bytes()
+    capsys.readouterr()
+    more = f"train --resume --run-dir {tmp_path / 'run'} --pre-epoch-num 2"
+    assert cli.main(more.split()) == 0
+    said = capsys.readouterr().out
+    assert "calendar read, as this run began" in said
+    assert "epoch 2/2" in said
+    known = json.loads(content)["known"]
+    assert known["cycles"]
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["known"] == known
 
 
 def test_the_gain_is_that_of_the_law_and_its_error_counts_blocks():

@@ -15,8 +15,10 @@ from pathlib import Path
 import bombs
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 
+import seqgan_jax
 from seqgan_jax import SeqGAN
 from seqgan_jax.errors import CheckpointError, DiskError
 from seqgan_jax.run import checkpoint
@@ -463,6 +465,30 @@ def test_the_golden_checkpoint_is_read():
     content = b"".join(np.asarray(arrays[name]).tobytes() for name in sorted(arrays))
     assert hashlib.sha256(content).hexdigest() == known["sha256"]
     assert np.allclose(model.log_prob(known["x"]), known["log_prob"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("folder", sorted(GOLDEN.glob("v*")), ids=lambda folder: folder.name)
+def test_a_model_of_a_table_that_a_release_saved_is_read(folder):
+    """Words, zeros, yes and no, gaps, ids and a calendar: the same weights, densities and form."""
+    known = json.loads((folder / "known.json").read_text())
+    model = SeqGAN.load(folder)
+    arrays = checkpoint.flatten(model.state)
+    content = b"".join(np.asarray(arrays[name]).tobytes() for name in sorted(arrays))
+    assert hashlib.sha256(content).hexdigest() == known["sha256"]
+    rows = pd.DataFrame(known["rows"], index=pd.DatetimeIndex(known["day"], name="day"))
+    log_p = model.log_prob(rows.assign(shop=np.repeat(np.arange(5).astype(str), 6)))
+    assert np.allclose(log_p, known["log_prob"], rtol=1e-4)
+    assert np.all(np.isfinite(log_p))
+    new = model.sample(4)
+    assert {name: str(kind) for name, kind in new.dtypes.items()} == known["columns"]
+    assert new.index.name == known["index"]
+    assert len(new) == 24
+    assert len(model.history_) == 2
+
+
+def test_this_release_has_its_golden_model():
+    release = ".".join(seqgan_jax.__version__.split(".")[:2])
+    assert list(GOLDEN.glob(f"v{release}.*"))
 
 
 @pytest.mark.parametrize("number", range(1, checkpoint.FORMAT))

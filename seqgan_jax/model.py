@@ -77,6 +77,7 @@ class SeqGAN:
         self.seconds: float | None = None  # that `fit` took
         self._parts: Split | StreamSplit | None = None
         self._folder: Path | None = None  # from which it was loaded
+        self._begun: float | None = None  # when it was last prepared
 
     def __repr__(self) -> str:
         usual = config.flat(Config())
@@ -179,6 +180,7 @@ class SeqGAN:
         `calendar` says whether it is read, where that was decided before. Of streamed data, scaling
         and frame are fitted on a random sample of them.
         """
+        self._begun = clock.monotonic()
         found = preparing.prepare(sequences, self.config, self.data_seed, calendar)
         self._description, parts, constants, self.calendar = found
         if self.config.generator.policy == "auto":
@@ -236,6 +238,7 @@ class SeqGAN:
             loader=loader,
             key=parallel.place(preparing.keys_of(self.config), mesh, parallel.SEEDS),
             mesh=mesh,
+            begun=self._begun,
         )
         state = parallel.place(parallel.broadcast_tree(self.state), mesh, parallel.SEEDS)
         state = loop.train(problem, state, Recorder(self.rows, listener))

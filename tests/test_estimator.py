@@ -237,7 +237,7 @@ def test_verbose_says_what_happens_and_the_default_does_not_where_nobody_looks(c
     assert capsys.readouterr().out == ""
     SeqGAN(**few).fit(X, verbose=True)
     said = capsys.readouterr().out
-    assert "generator pretraining: the whole run takes" in said
+    assert "generator pretraining: all of training takes" in said
     assert "generator pretraining: done, 2 epochs" in said
     with pytest.raises(UsageError, match="verbose"):
         SeqGAN(**few).fit(X, verbose=True, listener=loop.Silent())

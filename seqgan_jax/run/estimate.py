@@ -63,7 +63,7 @@ def work(config: Config, size: Size) -> dict[str, float]:
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """Of a whole run, seconds at most: each phase may stop earlier.
+    """Of a run from its beginning to the end of training, seconds at most: phases may stop earlier.
 
     `left` are units that are still to be done and `done` those that were, of each phase; `each`
     the seconds of one, `measured` or reckoned.
@@ -77,7 +77,7 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """From the beginning to the end."""
+        """From the beginning to the end of training, without compiling what is not begun."""
         return self.passed + sum(self.left[name] * self.each[name] for name in self.left)
 
     def shorter(self) -> tuple[str, float]:
@@ -91,10 +91,10 @@ class Estimate:
 
     def __str__(self) -> str:
         guessed = {name for name, units in self.left.items() if units} - self.measured
-        more = " (roughly: part is not measured yet)" if guessed else ""
-        said = f"the whole run takes {duration(self.seconds)} at most{more}"
+        said = f"all of training takes {'roughly ' * bool(guessed)}{duration(self.seconds)} at most"
+        said += ", beside compiling what is not begun" * bool(guessed)
         if memory := peak_memory():
-            said += f", {memory / 1e9:.1f} GB of memory so far"
+            said += f"; {memory / 1e9:.1f} GB of memory so far"
         if self.seconds > max(LONG, self.passed):
             flag, saved = self.shorter()
             said += (

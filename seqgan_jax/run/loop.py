@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from seqgan_jax.analysis import metrics
+from seqgan_jax.analysis import bykind, metrics
 from seqgan_jax.config import Config
 from seqgan_jax.core import adversarial, keys, likelihood, parallel, sampling, selection
 from seqgan_jax.core.batch import Batch, Params, Parts, TrainState
@@ -97,6 +97,7 @@ class Problem:
     key: jax.Array  # [], or [S] of several runs
     mesh: Mesh | None = None
     clock: Callable[[], float] = time.monotonic  # seconds
+    begun: float | None = None  # when the work began, by that clock; None: with training
 
 
 class Phase(NamedTuple):
@@ -133,7 +134,7 @@ def train(problem: Problem, state: TrainState, listener: Listener) -> TrainState
         "dis_pretrain": config.run.skip_dis_pretrain,
         "adversarial": config.run.skip_adversarial,
     }
-    begun, measured = problem.clock(), dict[str, float]()
+    begun, measured = problem.begun or problem.clock(), dict[str, float]()
     phases = (_likelihood(problem), _discriminator(problem), _adversarial(problem))
     for phase in phases:
         finished = done(state)
@@ -499,18 +500,13 @@ def _evaluate(
 
 
 def _with_gaps_of(real_NTD: np.ndarray, samples_MTD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Real sequences and samples as figures compare them: both with the gaps of the real ones, and
-    in each gap the last value before it, 0 where there is none."""
+    """Real sequences and samples as figures compare them: both with the gaps of the real ones."""
     if not np.any(gap_NTD := real_NTD == GAP):
         return real_NTD, samples_MTD
     rows_M = np.arange(len(samples_MTD)) % len(real_NTD)
-
-    def held(x_NTD: np.ndarray, gap_NTD: np.ndarray) -> np.ndarray:
-        steps = np.where(gap_NTD, -1, np.arange(x_NTD.shape[1])[:, None])
-        last = np.maximum.accumulate(steps, axis=1)
-        return np.where(last < 0, 0.0, np.take_along_axis(x_NTD, np.maximum(last, 0), axis=1))
-
-    return held(real_NTD, gap_NTD), held(samples_MTD, gap_NTD[rows_M])
+    both = (real_NTD, gap_NTD), (samples_MTD, gap_NTD[rows_M])
+    shown_NTD, alike_MTD = (bykind.filled(np.where(gap, np.nan, x)) for x, gap in both)
+    return shown_NTD, alike_MTD
 
 
 def _note(problem: Problem, phase: Phase, here: TrainState, finished: int, kept: Row | None) -> str:

@@ -37,6 +37,7 @@ def test_what_is_measured_is_taken_and_the_rest_is_reckoned_by_its_work():
     others = pace * (30 * steps["dis_pretrain"] + 200 * steps["adversarial"])
     assert first.seconds == pytest.approx(7.0 + 100 * 2.0 + others)
     assert "roughly" in str(first)
+    assert "beside compiling what is not begun" in str(first)
     found = {"gen_pretrain": 2.0, "dis_pretrain": 1.0, "adversarial": 3.0}
     last = reckon(settings, size, 300.0, found, DONE, {"adversarial": 199})
     assert last.seconds == 300.0 + 199 * 3.0
@@ -67,7 +68,7 @@ def test_a_long_run_is_told_the_flag_and_what_it_saves(each, flag, saved):
 def test_a_short_run_is_told_no_flag():
     found = Estimate(10.0, DONE, LEFT, dict.fromkeys(LEFT, 0.1), frozenset(LEFT))
     assert "--" not in str(found)
-    assert str(found).startswith("the whole run takes 43 s at most")
+    assert str(found).startswith("all of training takes 43 s at most")
 
 
 def test_the_memory_that_is_said_is_that_of_this_process():

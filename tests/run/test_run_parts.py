@@ -12,10 +12,11 @@ import pytest
 from seqgan_jax import SeqGAN, config
 from seqgan_jax.core import parallel
 from seqgan_jax.data import layout
+from seqgan_jax.data.kind import GAP
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.data.sequences import Split
 from seqgan_jax.errors import CheckpointError, UsageError
-from seqgan_jax.run import directory, signals
+from seqgan_jax.run import directory, loop, signals
 from seqgan_jax.run import train as run
 from seqgan_jax.run.description import Description
 from seqgan_jax.run.places import Places
@@ -257,3 +258,16 @@ def test_the_space_that_a_run_needs_is_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(run.shutil, "disk_usage", lambda _: SimpleNamespace(free=needed - 1))
     with pytest.raises(run.DiskError, match=r"about 9\.8 MB are needed \(4 checkpoints 4\.8 MB"):
         run.check_space(tmp_path, model, held_out)
+
+
+def test_real_sequences_and_samples_are_compared_with_the_same_gaps():
+    """By hand: each gap has the last value before it, the first after it where none was."""
+    gap = float(GAP)
+    real_NTD = np.array([[gap, 2.0, gap, 4.0], [1.0, gap, gap, 4.0]])[..., None]
+    samples_MTD = np.arange(12.0).reshape(3, 4)[..., None]
+    shown_NTD, alike_MTD = loop._with_gaps_of(real_NTD, samples_MTD)
+    assert shown_NTD[..., 0].tolist() == [[2, 2, 2, 4], [1, 1, 1, 4]]
+    assert alike_MTD[..., 0].tolist() == [[1, 1, 1, 3], [4, 4, 4, 7], [9, 9, 9, 11]]
+    whole = loop._with_gaps_of(samples_MTD, samples_MTD)
+    assert whole[0] is samples_MTD
+    assert whole[1] is samples_MTD

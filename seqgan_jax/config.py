@@ -163,6 +163,9 @@ class DiscriminatorConfig:
 
     dis_size: Literal["small", "reference"] = "small"
     """small: 14 thousand weights at D = 1; reference: the PyTorch project's own, 3.0 million."""
+    dis_sees: Literal["data", "scaled"] = "data"
+    """How the small discriminator sees columns with bounds or rules: as the data have them (High),
+    or as they are scaled and learned (how far it is above Low)."""
     dis_dropout_keep_prob: Rate = 0.75
     """Probability of keeping a unit in training (never dropped when rewarding)."""
     dis_l2_reg_lambda: Weight = 0.2
@@ -276,6 +279,7 @@ PRESETS: Mapping[str, Config] = {
         generator=GeneratorConfig(policy="gaussian"),
         discriminator=DiscriminatorConfig(
             dis_size="reference",
+            dis_sees="scaled",
             dis_r1=0.0,
             num_negatives=10_000,
             dis_passes=3,
@@ -367,7 +371,11 @@ FORMER = {
     "window": 20,
     "missing": "error",
     "look_first": False,
+    "dis_sees": "scaled",
 }  # defaults of earlier versions, whose runs must stay what they are
+
+
+BEFORE = {"dis_sees": "scaled"}  # what stored settings are where they do not say so
 
 
 def fixed(config: Config) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seqgan_jax import __version__, config
 from seqgan_jax.config import Config
-from seqgan_jax.core import parallel, selection
+from seqgan_jax.core import outer, parallel, selection
 from seqgan_jax.core.baseline import Baseline
 from seqgan_jax.core.batch import Params, Parts, TrainState, run_of
 from seqgan_jax.core.networks import Networks
@@ -583,7 +583,7 @@ class SeqGAN:
         try:
             if not isinstance(content["settings"], dict):
                 raise TypeError("its settings are no settings")
-            model = cls(config.from_flat(content["settings"]))
+            model = cls(config.from_flat(config.BEFORE | content["settings"]))
             model._description = Description.from_json(content)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(
@@ -608,7 +608,9 @@ class SeqGAN:
             width = model._description.known.width
             of_known = jax.ShapeDtypeStruct((features, width), jnp.float32)
         linear = Baseline(vector, matrix, matrix, vector, matrix, second, of_known, of_known)
-        constants = linear, vector, columns
+        is_shown = model.config.discriminator.dis_sees == "data"
+        of_data = outer.shape(model._description.scaler) if is_shown else None
+        constants = linear, vector, columns, of_data
         initialise = preparing.initialiser(model.config, model._description.length)
         keys = preparing.keys_of(model.config)
         nets, abstract = jax.eval_shape(initialise, keys, constants)

@@ -46,6 +46,7 @@ ORDER = [
         "core.policy",
         "core.sampling",
     ),
+    "core.outer",
     *("core.discriminator", "core.reference_discriminator", "core.networks"),
     "core.token_networks",
     *("core.selection", "core.gradients", "core.likelihood", "core.adversarial"),

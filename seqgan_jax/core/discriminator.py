@@ -11,10 +11,11 @@ import numpy as np
 import optax
 from flax import nnx
 
-from seqgan_jax.core import keys
+from seqgan_jax.core import keys, outer
 from seqgan_jax.core.batch import Batch, Params
 from seqgan_jax.core.columns import support
 from seqgan_jax.core.columns.support import Columns
+from seqgan_jax.core.outer import Outer
 from seqgan_jax.core.policy import Constant, Definition, split
 
 TRUNCATED_DEVIATION = 0.87962566103423978  # of a standard normal number, cut at -2 and 2
@@ -71,13 +72,20 @@ class Encoder(nnx.Module):
         self.ends = columns is not None and columns.layout.end is not None
         self.support = nnx.Dict({name: Constant(array) for name, array in constants.items()})
 
+    def there(self, x_BTD: jax.Array) -> jax.Array:
+        """Values with the last one that was there in gaps."""
+        if self.layout is None or not self.layout.gaps:
+            return x_BTD
+        own = support.of_constants({name: self.support[name][...] for name in self.support})
+        return support.last_there(own, x_BTD)
+
     def __call__(self, x_BTD: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
         """Sizes `[B, T, D]`; options `[B, T, S]` where there are any."""
         if self.layout is None:
             return x_BTD, []
         own = support.of_constants({name: self.support[name][...] for name in self.support})
         matched = support.of_sequences(own, self.layout, jax.lax.stop_gradient(x_BTD))
-        there = support.last_there(own, x_BTD) if self.layout.gaps else x_BTD
+        there = self.there(x_BTD)
         return support.size_of(own, self.layout, there), [support.shown(self.layout, matched)]
 
 
@@ -86,8 +94,9 @@ class Discriminator(nnx.Module):
 
     Channels are the values, their first differences at unit variance (without them slow series
     look alike at any roughness) and the position in the sequence (pooling forgets it). Of columns
-    that are not plain continuous also which option each value is; words have no value. And what is
-    known of each step in advance, `known` numbers.
+    that are not plain continuous also which option each value is; words have no value. Columns with
+    bounds or rules are seen as the data have them (`of_data`). And what is known of each step in
+    advance, `known` numbers.
     """
 
     def __init__(
@@ -97,6 +106,7 @@ class Discriminator(nnx.Module):
         increment_scale: jax.Array,
         columns: Columns | None = None,
         known: int = 0,
+        of_data: Outer | None = None,
         *,
         channels: int = 32,
         width: int = 3,
@@ -106,7 +116,12 @@ class Discriminator(nnx.Module):
         self.keep_prob = keep_prob
         self.increment_scale = Constant(increment_scale)
         self.encode = Encoder(columns)
-        self.conv1 = Dense(width * (2 * features + self.encode.added + known + 1), channels)
+        self.steps = () if of_data is None else of_data.steps
+        numbers = {} if of_data is None else of_data.arrays()
+        self.of_data = nnx.Dict({name: Constant(array) for name, array in numbers.items()})
+        self.rest = outer.rest(self.steps, features)
+        shown = 2 * (len(self.rest) + sum(step.shown for step in self.steps))
+        self.conv1 = Dense(width * (shown + self.encode.added + known + 1), channels)
         self.conv2 = Dense(width * channels, channels)
         self.highway = Highway(2 * channels)
         self.hidden = Dense(2 * channels, channels)
@@ -134,6 +149,11 @@ class Discriminator(nnx.Module):
         factors = dropout_factors(key, self.keep_prob, len(batch), sizes)
         increments = jnp.diff(x_BTD, axis=1) / self.increment_scale[...][None, None]
         increments = jnp.pad(increments, ((0, 0), (1, 0), (0, 0)))
+        if self.steps:
+            numbers = {name: self.of_data[name][...] for name in self.of_data}
+            of_data = Outer(**numbers, steps=self.steps)
+            added = [*outer.seen(of_data, self.encode.there(batch.x)), *added]
+            x_BTD, increments = x_BTD[..., self.rest], increments[..., self.rest]
         position = jnp.broadcast_to(
             jnp.linspace(-1.0, 1.0, self.length)[None, :, None], (*x_BTD.shape[:2], 1)
         )

@@ -12,6 +12,7 @@ from seqgan_jax.core.batch import Params, TrainState
 from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.discriminator import Discriminator
 from seqgan_jax.core.optimiser import adam, copy
+from seqgan_jax.core.outer import Outer, Step
 from seqgan_jax.core.policy import Definition, LSTMPolicy, bind
 from seqgan_jax.core.reference_discriminator import ReferenceDiscriminator
 
@@ -21,6 +22,7 @@ class Networks(NamedTuple):
 
     policy: Definition
     discriminator: Definition
+    of_data: tuple[Step, ...] = ()  # how D sees columns as the data have them
 
     def bind_policy(self, params: Params, state: TrainState) -> LSTMPolicy:
         """A policy with these parameters and the state's linear baseline."""
@@ -39,6 +41,7 @@ def init(
     gen: GeneratorConfig,
     dis: DiscriminatorConfig,
     columns: Columns | None = None,
+    of_data: Outer | None = None,
 ) -> tuple[Networks, TrainState]:
     """Fresh networks and optimisers. Consumes `key`.
 
@@ -50,6 +53,7 @@ def init(
       gen: settings of the policy.
       dis: settings of the discriminator.
       columns: what they are, where some are not plain continuous.
+      of_data: how the small discriminator sees columns with bounds and rules as the data have them.
     """
     gen_key, dis_key = jax.random.split(key)
     policy_parts = policy.init(gen_key, gen, baseline, columns)
@@ -58,9 +62,11 @@ def init(
     module = (
         ReferenceDiscriminator(length, features, keep_prob, columns, known)
         if dis.dis_size == "reference"
-        else Discriminator(length, keep_prob, increment_scale, columns, known)
+        else Discriminator(length, keep_prob, increment_scale, columns, known, of_data)
     )
-    return assembled(policy_parts, discriminator.init(dis_key, module), gen, dis)
+    nets, state = assembled(policy_parts, discriminator.init(dis_key, module), gen, dis)
+    steps = () if of_data is None or dis.dis_size == "reference" else of_data.steps
+    return nets._replace(of_data=steps), state
 
 
 def assembled(

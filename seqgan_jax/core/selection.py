@@ -57,6 +57,7 @@ from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.discriminator import Discriminator
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import adam, apply, over_seeds
+from seqgan_jax.core.outer import Outer, Step
 from seqgan_jax.core.policy import LSTMPolicy, bind
 
 LEVEL = 0.05  # chance that a run of no gain keeps anything, over all its looks
@@ -172,7 +173,8 @@ def compare(
         def one(params: Params) -> tuple[jax.Array, ...]:
             # The same random numbers for both: that is what makes them a pair.
             policy = nets.bind_policy(params, state)
-            return logit_gap(policy, parts, jax.random.clone(own), state, r % FOLDS)
+            fold = r % FOLDS
+            return logit_gap(policy, parts, jax.random.clone(own), state, fold, nets.of_data)
 
         real_2N, gaps_2, own_2, moved_2, outside_2, *bounds = lax.map(one, both)
         gaps_R2 = gaps_R2.at[r].set(gaps_2)
@@ -283,7 +285,12 @@ def kl_bound(
 
 
 def logit_gap(
-    policy: LSTMPolicy, parts: Parts, key: jax.Array, state: TrainState, fold: jax.Array
+    policy: LSTMPolicy,
+    parts: Parts,
+    key: jax.Array,
+    state: TrainState,
+    fold: jax.Array,
+    steps: tuple[Step, ...] = (),
 ) -> tuple[jax.Array, ...]:
     """How well a new discriminator separates a policy's samples from data; consumes `key`.
 
@@ -314,9 +321,10 @@ def logit_gap(
     columns = policy.columns
     filled = _filled(parts.train, columns)
     scale = _increment_scale(filled, state, policy.end is not None)
-    definition, params, constants = discriminator.init(
-        init_key, Discriminator(length, KEEP_PROB, scale, columns, policy.num_known)
-    )
+    numbers = state.discriminator_constants.get("of_data", {})
+    of_data = Outer(**numbers, steps=steps) if steps else None
+    module = Discriminator(length, KEEP_PROB, scale, columns, policy.num_known, of_data)
+    definition, params, constants = discriminator.init(init_key, module)
     is_real_B = jnp.repeat(jnp.array([1.0, 0.0]), HALF)
 
     def update(carry: Any, key: jax.Array) -> tuple[Any, None]:

@@ -12,7 +12,7 @@ import graphlib
 import itertools
 import reprlib
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -30,6 +30,15 @@ class _Plan:
     computed: dict[int, Sum | Ratio]
     order: tuple[int, ...]  # every column after those that it is put back from
     touched: frozenset[int]  # those that any rule is about
+
+
+class Made(NamedTuple):
+    """How a column is put back from inner columns and from columns that were put back before."""
+
+    column: int
+    how: str  # "own"; "above" the highest source; "summed" from a start; "total" of its sources
+    inner: tuple[int, ...]  # of a sum of increases these, and the start
+    sources: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +171,23 @@ class Rules:
             else:
                 x[..., d] = rounded(inner, decimals) if d in plan.touched else inner
         return x
+
+    def made(self) -> list[Made]:
+        """How `inverse` puts columns back, in its order; ratios and fixed steps left out."""
+        plan, found = self._plan, []
+        place = {d: e for e, d in reversed(list(enumerate(self.source_E)))}
+        for d in plan.order:
+            if isinstance(rule := plan.computed.get(d), Sum):
+                sources = tuple(self.names.index(name) for _, name in rule.terms)
+                found.append(Made(d, "total", (), sources))
+            elif d in plan.bounds:
+                found.append(Made(d, "above", (place[d],), plan.bounds[d]))
+            elif d in self._starts:
+                start = self._first_start + self._starts.index(d)
+                found.append(Made(d, "summed", (place[d], start), ()))
+            elif d not in plan.computed and d not in plan.rising:
+                found.append(Made(d, "own", (place[d],), ()))
+        return found
 
     def holds(self, x_NTD: np.ndarray) -> np.ndarray:
         """Which steps keep every rule, bool [N, T]. A sum is kept when it is so after rounding."""

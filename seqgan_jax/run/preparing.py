@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqgan_jax.config import Config, DiscriminatorConfig, GeneratorConfig
-from seqgan_jax.core import baseline, keys, networks, selection
+from seqgan_jax.core import baseline, keys, networks, outer, selection
 from seqgan_jax.core.baseline import Baseline
 from seqgan_jax.core.batch import Batch, TrainState
 from seqgan_jax.core.columns import regressions
 from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import over_seeds
+from seqgan_jax.core.outer import Outer
 from seqgan_jax.core.policy import bind, init, log_prob_of_sequences
 from seqgan_jax.data import bounds, encoding, lengths, overlap, shards, statics
 from seqgan_jax.data.known import Given as KnownOfAll
@@ -30,8 +31,9 @@ from seqgan_jax.run.description import Description
 
 Array = NDArray[np.float64]
 ERRORS = 2.0  # of its gain by which the calendar must help
-# The linear baseline, scales of increments `[D]`, columns that are not plain continuous.
-Constants = tuple[Baseline, jax.Array, Columns | None]
+# The linear baseline, scales of increments `[D]`, columns that are not plain continuous, what D
+# sees of the data's own columns.
+Constants = tuple[Baseline, jax.Array, Columns | None, Outer | None]
 
 
 class Gain(NamedTuple):
@@ -132,7 +134,11 @@ def prepare(
     if columns is not None:
         columns = regressions.fit(columns, linear, *both_scaled, known_of(parts))
     there_NT = lengths.there(train_NTD) if scaler.ends else None
-    constants = linear, jnp.asarray(baseline.increment_scale(sizes, there_NT)), columns
+    of_data = None
+    if settings.discriminator.dis_sees == "data":
+        of_data = outer.fit(scaler, train_NTD, both_scaled[0])
+    increments = jnp.asarray(baseline.increment_scale(sizes, there_NT))
+    constants = linear, increments, columns, of_data
     return Prepared(description, parts, constants, gain)
 
 
@@ -256,8 +262,9 @@ def _initialise(
 
     def one(key: jax.Array) -> tuple[Networks, TrainState]:
         own = jax.random.fold_in(key, keys.INIT)
-        linear, increments, columns = constants
-        return networks.init(own, length, linear, increments, generator, discriminator, columns)
+        linear, increments, columns, of_data = constants
+        shared = length, linear, increments, generator, discriminator, columns, of_data
+        return networks.init(own, *shared)
 
     return over_seeds(one, seeds, 0)(key)
 

@@ -176,7 +176,7 @@ def saved_config(run_dir: str) -> Config:
     settings = directory.read_config(Path(run_dir)).get("settings")
     if not isinstance(settings, dict):
         raise CheckpointError(f"{run_dir}/config.json: holds no settings.")
-    return config.from_flat(settings | {"run_dir": run_dir})
+    return config.from_flat(config.BEFORE | settings | {"run_dir": run_dir})
 
 
 def check_resumable(old: Config, new: Config) -> list[str]:

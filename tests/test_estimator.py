@@ -78,6 +78,7 @@ def test_history_has_the_rows_of_the_file(model, tmp_path):
 def test_the_picture_shows_every_column(model):
     figure = model.plot(n=50)
     assert isinstance(figure, Figure)
+    assert figure._repr_png_().startswith(b"\x89PNG")  # what a notebook asks for
     assert {"x1", "x2"} <= {ax.get_title(loc="left") for ax in figure.axes}
 
 

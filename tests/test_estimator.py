@@ -82,6 +82,12 @@ def test_the_model_of_a_run_is_evaluated_as_analyze_does(tmp_path):
     assert len(model.history_) == 2
 
 
+def test_too_few_held_out_sequences_are_refused_in_words():
+    few = FEW | {"total_batch": 0, "dis_pre_refreshes": 0, "pre_epoch_num": 1}
+    with pytest.raises(DataError, match=r"array: 6 sequences were held out.*evaluate\(x\); or tr"):
+        SeqGAN(**few).fit(X[:60]).evaluate()
+
+
 def test_history_has_the_rows_of_the_file(model, tmp_path):
     found = model.history_
     assert found.groupby("phase", sort=False)["step"].max().to_dict() == {

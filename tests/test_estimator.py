@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 
 import seqgan_jax.model
 from seqgan_jax import SeqGAN, analyze
+from seqgan_jax.analysis import command
 from seqgan_jax.errors import DataError, NotFittedError, UsageError
-from seqgan_jax.run import directory, loop, showing, terminal
+from seqgan_jax.run import cli, directory, loop, showing, terminal
 
 FEW = {"hidden_dim": 4, "pre_epoch_num": 2, "dis_pre_refreshes": 1, "total_batch": 1}
 FEW |= {"num_negatives": 32, "batch_size": 32, "look_first": False, "gradient": "pathwise"}
@@ -60,6 +61,33 @@ def test_a_loaded_model_asks_for_real_sequences(model, tmp_path):
     pd.testing.assert_frame_equal(again.history_, model.history_)
 
 
+def test_the_model_of_a_run_is_evaluated_as_analyze_does(tmp_path):
+    """Its held-out part and its training part, read again; the samples are those of the file."""
+    np.save(tmp_path / "x.npy", X)
+    flags = "--hidden-dim 4 --pre-epoch-num 2 --skip-dis-pretrain --skip-adversarial --quiet"
+    files = f"--data {tmp_path / 'x.npy'} --run-dir {tmp_path / 'run'} --generated-num 300"
+    assert cli.main(f"train {files} {flags}".split()) == 0
+    model = SeqGAN.load(tmp_path / "run")
+    report = model.evaluate(n=300, seed=88, judge="never")
+    reading = dict.fromkeys(command.READING) | {"stride": 1, "layout": "auto"}
+    reading |= {"duplicates": "error", "missing": "model", "missing_values": (), "columns": []}
+    reading |= {"id": (), "time": ()}
+    how = {"seed": 88, "judge": "never"}
+    of_files = command.compare(None, None, None, tmp_path / "run", reading, **how)
+    assert report.counts == of_files.counts == (15, 300)
+    assert report.metrics.keys() == of_files.metrics.keys()
+    assert "memorisation" in report.metrics
+    for name, metric in of_files.metrics.items():
+        assert report.metrics[name].value == pytest.approx(metric.value, rel=1e-3, abs=1e-6)
+    assert len(model.history_) == 2
+
+
+def test_too_few_held_out_sequences_are_refused_in_words():
+    few = FEW | {"total_batch": 0, "dis_pre_refreshes": 0, "pre_epoch_num": 1}
+    with pytest.raises(DataError, match=r"array: 6 sequences were held out.*evaluate\(x\); or tr"):
+        SeqGAN(**few).fit(X[:60]).evaluate()
+
+
 def test_history_has_the_rows_of_the_file(model, tmp_path):
     found = model.history_
     assert found.groupby("phase", sort=False)["step"].max().to_dict() == {
@@ -78,6 +106,7 @@ def test_history_has_the_rows_of_the_file(model, tmp_path):
 def test_the_picture_shows_every_column(model):
     figure = model.plot(n=50)
     assert isinstance(figure, Figure)
+    assert figure._repr_png_().startswith(b"\x89PNG")  # what a notebook asks for
     assert {"x1", "x2"} <= {ax.get_title(loc="left") for ax in figure.axes}
 
 

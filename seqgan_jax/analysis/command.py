@@ -92,7 +92,8 @@ def compare(
     steps = None if generated.ends else generated.x_NTD.shape[1]
     real = sample(real_path, sources[0], steps)
     if real_path is None:
-        check_held_out(real, str(run_dir), str(description.get("source")))
+        source = printable(str(description.get("source")))
+        check_held_out(real, str(run_dir), f"--real {source}")
     train = None if train_path is None else sample(train_path, train_path, steps)
     if real_path is None and train is None:
         train = training_part(run_dir, real)
@@ -123,15 +124,18 @@ def judged(
     return analyze(real, generated, train=train, rules=rules, label=label, ends=ends, **how)
 
 
-def check_held_out(real: "Sequences", where: str, source: str) -> None:
-    """Raise DataError where too few sequences were held out for figures."""
+def check_held_out(real: "Sequences", where: str, all_data: str) -> None:
+    """Raise DataError where too few sequences were held out for figures.
+
+    `all_data` is how all of them are compared with.
+    """
     from seqgan_jax.analysis.compare import LEAST_SEQUENCES
 
     if len(real.x_NTD) < LEAST_SEQUENCES:
         raise DataError(
             f"{where}: {len(real.x_NTD)} sequences were held out, and figures need at least "
-            f"{LEAST_SEQUENCES}. Compare with all data, of which most were trained on: --real "
-            f"{printable(source)} (evaluate(x)); or train with a larger --held-out."
+            f"{LEAST_SEQUENCES}. Compare with all data, of which most were trained on: "
+            f"{all_data}; or train with a larger --held-out."
         )
 
 

@@ -107,7 +107,7 @@ def report(
 
     drawn = _of_model(description, description.as_written(drawn_NTD), "samples")
     if found.is_held_out:
-        command.check_held_out(found.real, description.source, description.source)
+        command.check_held_out(found.real, description.source, "evaluate(x)")
     with stages(quiet=not verbose) as progress:
         made = command.judged(
             found.real,

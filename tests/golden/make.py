@@ -77,5 +77,7 @@ def _whole(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    make()
-    make_mixed()
+    if not (HERE / f"format{checkpoint.FORMAT}").exists():  # each is written once
+        make()
+    if not (HERE / f"v{__version__}").exists():
+        make_mixed()

@@ -64,7 +64,7 @@ def sequences(report: "Report", d: int) -> Figure:
         both = report.real_NTD[..., d], report.generated_NTD[..., d]
         shown = min(SHOWN, *map(len, both))
         drawn = [x_NT[rows(len(x_NT), shown, report.seed)] for x_NT in both]
-        low, high = _range(*drawn)
+        low, high = _range(both[0], *drawn)
         for ax, x_NT, line, kind in zip(axes, drawn, LINES, KINDS, strict=True):
             form = "steps-mid" if d in bars.categories(report) else "default"
             film(ax, x_NT, line | {"linewidth": 1.4, "linestyle": "-", "drawstyle": form})
@@ -73,18 +73,25 @@ def sequences(report: "Report", d: int) -> Figure:
             if d in bars.categories(report):
                 bars.name_ticks(ax, report, d)
             else:
-                ax.yaxis.set_major_locator(MaxNLocator(3))
+                _ticks(ax, drawn[0])
         steps = report.real_NTD.shape[1]
         of_steps = f"{'up to ' if 'lengths' in report.absent else ''}{steps} steps"
         axes[1].set_xlabel(f"{shown} sequences of {of_steps} of each, at random")
     return figure
 
 
-def _range(real_NT: Array, generated_NT: Array) -> tuple[float, float]:
-    """What shows every real value that is drawn, and the generated ones unless these diverge."""
-    both = [metrics.there(x) for x in (real_NT, generated_NT)]
-    both = [x if x.size else np.zeros(1) for x in both]
-    return view(both[0], both[1], 0.0)
+def _range(real_NT: Array, *drawn: Array) -> tuple[float, float]:
+    """What shows all that is drawn but generated values beyond the real data by their range."""
+    there = metrics.there(real_NT)
+    low, high = there.min(), there.max()
+    span = (high - low) or np.inf
+    shown = metrics.there(np.concatenate([x.ravel() for x in drawn])).clip(low - span, high + span)
+    return view(shown, shown, 0.0) if shown.size else view(there, there)
+
+
+def _ticks(ax: Axes, x_NT: Array) -> None:
+    whole = bool(np.all(metrics.there(x_NT) % 1 == 0))
+    ax.yaxis.set_major_locator(MaxNLocator(3, integer=whole))
 
 
 def _legend(ax: Axes) -> None:
@@ -166,9 +173,9 @@ def side_by_side(
             for ax, x_NT, line in zip(pair, drawn, LINES, strict=True):
                 form = "steps-mid" if words and words[d] else "default"
                 film(ax, x_NT, line | {"linewidth": 1.3, "linestyle": "-", "drawstyle": form})
-            pair[0].set_ylim(*_range(*drawn))
+            pair[0].set_ylim(*_range(real_NTD[..., d], *drawn))
             pair[0].set_ylabel(short(names[d], 16))
-            pair[0].yaxis.set_major_locator(MaxNLocator(3))
+            _ticks(pair[0], drawn[0])
             if words and words[d]:
                 pair[0].set_yticks(range(len(words[d])), [short(w) for w in words[d]])
         for ax, kind, colour in zip(axes[0], KINDS, COLOURS, strict=True):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-MOST_FITTED, MOST_SHOWN = 1000, 300  # sequences of each kind
+MOST_FITTED, MOST_SHOWN = 500, 300  # sequences of each kind
 SIZE = (4.5, 4.1)  # inches
 
 
@@ -39,9 +39,10 @@ def components(real_NK: Array, *others: Array) -> tuple[list[Array], Array]:
     """
     mean_K = real_NK.mean(axis=0)
     centred_NK = real_NK - mean_K
-    products_NN = centred_NK @ centred_NK.T  # fewer rows than numbers, mostly
-    count = len(products_NN)
-    power, vectors_N2 = linalg.eigh(products_NN, subset_by_index=[count - 2, count - 1])
+    products_NN = centred_NK @ centred_NK.T  # rows are few, and their numbers may be many
+    last = len(products_NN) - 1
+    # The driver that does not look at the others, of which many may be 0.
+    power, vectors_N2 = linalg.eigh(products_NN, subset_by_index=[last - 1, last], driver="evx")
     power, vectors_N2 = power[::-1], vectors_N2[:, ::-1]
     total = float(np.trace(products_NN))
     there = power > 1e-12 * total

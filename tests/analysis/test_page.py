@@ -115,10 +115,11 @@ def test_side_by_side_has_a_pair_of_axes_for_each_column():
     assert [tick.get_text() for tick in figure.axes[2].get_yticklabels()] == ["dry", "wet"]
 
 
-def test_components_are_those_of_the_covariance():
+@pytest.mark.parametrize(("count", "numbers"), [(40, 5), (6, 30)])
+def test_components_are_those_of_the_covariance(count, numbers):
     rng = np.random.default_rng(3)
-    real = rng.normal(size=(40, 5)) @ rng.normal(size=(5, 5)) + 3
-    other = rng.normal(size=(7, 5))
+    real = rng.normal(size=(count, numbers)) @ rng.normal(size=(numbers, numbers)) + 3
+    other = rng.normal(size=(7, numbers))
     (own, others), shares = maps.components(real, other)
     power, axes = np.linalg.eigh(np.cov(real.T))
     for k in (0, 1):
@@ -133,6 +134,9 @@ def test_without_variance_components_are_zero():
     line = np.arange(6.0)[:, None] * np.ones(3)
     (own,), shares = maps.components(line)
     np.testing.assert_allclose(own[:, 1], 0)
+    np.testing.assert_allclose(shares, [1, 0])
+    (own,), shares = maps.components(np.arange(4.0)[:, None])  # one number
+    np.testing.assert_allclose(own, [[-1.5, 0], [-0.5, 0], [0.5, 0], [1.5, 0]])
     np.testing.assert_allclose(shares, [1, 0])
     (own,), shares = maps.components(np.ones((4, 3)))
     np.testing.assert_array_equal(own, 0)

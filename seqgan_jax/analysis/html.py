@@ -65,9 +65,16 @@ svg { min-width: 0; height: auto; display: block; }
   transparent 3px 5px); outline: 1px solid var(--generated); outline-offset: -1px; }
 .shares b { font-weight: 400; font-variant-numeric: tabular-nums; line-height: 1.15; }
 figure { margin: 1rem 0; overflow-x: auto; }
-img { width: 100%; min-width: 38rem; height: auto; display: block; background: #fff; }
+img { width: 100%; height: auto; display: block; background: #fff; }
 summary { cursor: pointer; padding: .4rem 0; }
-@media print { body { max-width: none; padding: 0; font-size: 11pt; } img { min-width: 0; } }
+@media screen and (max-width: 36rem) {
+  .figures tr { display: grid; grid-template-columns: 1fr 1fr 1.6fr;
+    border-bottom: 1px solid var(--line); }
+  .figures td, .figures th { border: 0; padding: .15rem .3rem; }
+  .figures td:is(:first-child, :last-child) { grid-column: 1 / -1; }
+  .figures th:is(:first-child, :last-child) { display: none; }
+}
+@media print { body { max-width: none; padding: 0; font-size: 11pt; } }
 """
 
 
@@ -251,12 +258,12 @@ def _figures(report: Report) -> Iterator[str]:
     )
     for title, members in grouped(report).items():
         yield (
-            f"<h3>{escape(title)}</h3><div class='wide'><table><tr><th>Figure</th>"
+            f"<h3>{escape(title)}</h3><table class='figures'><tr><th>Figure</th>"
             '<th class="n">value</th><th class="n">floor</th><th class="n">low, high</th>'
             "<th>verdict</th></tr>"
         )
         yield from (_figure(m) for m in members)
-        yield "</table></div>"
+        yield "</table>"
     features = report.real_NTD.shape[2]
     if features > 1 and report.areas is not None:
         yield "<h2>The judge, each column alone</h2>"

@@ -94,8 +94,11 @@ def _colours() -> str:
     )
 
 
-def render(report: Report, pngs: Mapping[str, bytes]) -> str:
-    """The page; `pngs` are the pictures by their names in ALTERNATIVES. Without any it has none."""
+def render(report: Report, pngs: Mapping[str, bytes], map_by: str = "pca") -> str:
+    """The page; `pngs` are the pictures by their names in ALTERNATIVES. Without any it has none.
+
+    The map is made by principal components, or by "tsne".
+    """
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -105,7 +108,7 @@ def render(report: Report, pngs: Mapping[str, bytes]) -> str:
         *_verdict(report),
         *(_columns(report) if pngs else ()),
         *_rules(report),
-        *(_map(report) if pngs else ()),
+        *(_map(report, map_by) if pngs else ()),
         *_figures(report),
         *_pictures(pngs),
         *_tables(report),
@@ -239,14 +242,28 @@ def _rules(report: Report) -> Iterator[str]:
     yield f'<div class="shares">{bars_of}</div>'
 
 
-def _map(report: Report) -> Iterator[str]:
-    words = "Real and generated sequences by the first two principal components"
+MAPS = {
+    "pca": (
+        maps.principal,
+        "by the two principal components along which real sequences vary most. Clouds that lie on "
+        "each other are needed and are not enough: the plane shows only the part of the variance "
+        "that its axes name.",
+    ),
+    "tsne": (
+        maps.neighbours,
+        "placed by t-SNE such that sequences that are near each other stay near. Real and "
+        "generated ones should be mixed everywhere; distances between groups and their sizes say "
+        "nothing. Windows of one series that overlap form threads.",
+    ),
+}
+
+
+def _map(report: Report, by: str) -> Iterator[str]:
+    draw, words = MAPS[by]
+    picture = svg(draw(report), "map", "Real and generated sequences as points of a plane")
     yield (
-        f'<h2>All sequences on a map</h2><div class="strip">'
-        f'{svg(maps.principal(report), "map", words)}<p class="beside">A point is a whole '
-        "sequence, by the two principal components along which real sequences vary most. Clouds "
-        "that lie on each other are needed and are not enough: the plane shows only the part of "
-        "the variance that its axes name.</p></div>"
+        f'<h2>All sequences on a map</h2><div class="strip">{picture}'
+        f'<p class="beside">A point is a whole sequence, {words}</p></div>'
     )
 
 

@@ -70,12 +70,16 @@ def sequences(report: "Report", d: int) -> Figure:
             film(ax, x_NT, line | {"linewidth": 1.4, "linestyle": "-", "drawstyle": form})
             ax.set_title(kind, color=line["color"], fontweight="bold", pad=3)
             ax.set_ylim(low, high)
+            there = metrics.there(x_NT)
+            if there.size and not np.any((low <= there) & (there <= high)):
+                words = f"beyond: {there.min():.4g} to {there.max():.4g}"
+                ax.annotate(words, (0.5, 0.5), xycoords="axes fraction", ha="center", va="center")
             if d in bars.categories(report):
                 bars.name_ticks(ax, report, d)
             else:
                 _ticks(ax, drawn[0])
         steps = report.real_NTD.shape[1]
-        of_steps = f"{'up to ' if 'lengths' in report.absent else ''}{steps} steps"
+        of_steps = f"{'up to ' * ('lengths' in report.absent)}{steps} step{'s' * (steps > 1)}"
         axes[1].set_xlabel(f"{shown} sequences of {of_steps} of each, at random")
     return figure
 
@@ -127,6 +131,8 @@ def values(report: "Report", d: int) -> Figure:
 def memory(report: "Report", d: int) -> Figure | None:
     """The autocorrelation of a column with its 95% bands; None where there is none."""
     curves = report.curves
+    if report.kinds and report.kinds[d].static:
+        return None
     if "real_autocorrelation" not in curves or curves["real_autocorrelation"].shape[1] < 2:
         return None
     with matplotlib.rc_context(SMALL):

@@ -81,6 +81,7 @@ def test_no_plots_prefix_and_quiet(files, capsys):
 
 
 def test_fail_over_turns_figures_into_exit_codes(files, capsys):
+    assert run(files, "--no-plots", "--quiet", "--map", "tsne") == 2
     assert run(files, "--no-plots", "--quiet", "--fail-over", "ks=0.9") == 0
     assert run(files, "--no-plots", "--quiet", "--fail-over", "ks=0.01") == 1
     assert "ks = 0." in capsys.readouterr().err

@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 import pytest
+from scipy.optimize import approx_fprime, brentq
+from scipy.special import entr, rel_entr
 
 from seqgan_jax.analysis import analyze, html, maps, strips, style
 from seqgan_jax.analysis.report import Report
@@ -153,3 +155,73 @@ def test_rows_of_the_map_have_categories_apart_and_gaps_at_the_mean(mixed):
     z = (x[..., 2] - np.nanmean(x[..., 2])) / np.nanstd(x[..., 2])
     z = np.where(np.isnan(z), np.nanmean(z, axis=0), z)
     np.testing.assert_allclose(real[:, 36:], z)
+
+
+def test_affinities_have_the_perplexity_and_sum_to_one():
+    x = np.random.default_rng(4).normal(size=(40, 6)) * 1e3
+    x[7] = x[8]
+    p = maps.affinities(x, 10.0)
+    np.testing.assert_allclose(p, p.T)
+    np.testing.assert_allclose(p.sum(), 1)
+    np.testing.assert_array_equal(np.diag(p), 0)
+    # The same by a root of each row on its own.
+    rows = np.zeros((40, 40))
+    for i in range(40):
+        square = np.sum((x - x[i]) ** 2, axis=1)
+
+        def shares(log_b, i=i, square=square):
+            logs = -np.exp(log_b) * square
+            logs[i] = -np.inf
+            return np.exp(logs - logs.max()) / np.exp(logs - logs.max()).sum()
+
+        log_b = brentq(lambda b, f=shares: entr(f(b)).sum() - np.log(10.0), -30, 0)
+        rows[i] = shares(log_b)
+    np.testing.assert_allclose(p, (rows + rows.T) / 80, rtol=1e-5, atol=1e-12)
+
+
+def test_the_slope_is_that_of_the_divergence():
+    rng = np.random.default_rng(5)
+    p, y = maps.affinities(rng.normal(size=(12, 4)), 4.0), rng.normal(size=(12, 2))
+
+    def divergence(flat):
+        places = flat.reshape(12, 2)
+        near = [[(i != j) / (1 + np.sum((a - b) ** 2)) for j, b in enumerate(places)]
+                for i, a in enumerate(places)]  # fmt: skip
+        return rel_entr(p, np.array(near) / np.sum(near)).sum()
+
+    expected = approx_fprime(y.ravel(), divergence, 1e-7).reshape(12, 2)
+    np.testing.assert_allclose(maps.slope(p, y)[0], expected, atol=1e-6)
+
+
+def test_near_rows_are_near_on_the_map(mixed):
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(60, 8))
+    x[::2, :4] += 12  # two groups
+    y = maps.embedded(x)
+    np.testing.assert_array_equal(y, maps.embedded(x))
+    gaps = np.linalg.norm(y[:, None] - y, axis=-1) + np.diag(np.full(60, np.inf))
+    np.testing.assert_array_equal(gaps.argmin(axis=1) % 2, np.arange(60) % 2)
+    p = maps.affinities(x, 59 / 3)
+    (start,), _ = maps.components(x)
+    found, before = (rel_entr(p, maps.slope(p, each)[1]).sum() for each in (y, start))
+    assert found < 0.7 * before
+    assert np.abs(maps.slope(p, y)[0]).max() < 1e-4
+    assert "t-SNE" in mixed.to_html({"temporal": b""}, map_by="tsne")
+
+
+def test_what_lies_beyond_the_axes_and_constants_are_said():
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(30, 6, 2))
+    x[..., 1] = rng.integers(5, size=(30, 1))
+    report = analyze(x, x * [1e6, 1] + [1e9, 0], judge="never")
+    words = [text.get_text() for text in strips.sequences(report, 0).axes[1].texts]
+    assert len(words) == 1
+    assert words[0].startswith("beyond: ")
+    assert not strips.sequences(report, 1).axes[1].texts
+    assert strips.memory(report, 0) is not None
+    assert strips.memory(report, 1) is None  # constant in each sequence
+    named = maps.principal(report).legends[0].get_texts()
+    assert [text.get_text() for text in named] == [
+        "real (30 sequences)",
+        "generated (30 sequences, 100% beyond)",
+    ]

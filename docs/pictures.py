@@ -1,7 +1,7 @@
 """The pictures of the README and the gallery, each from one command: `python docs/pictures.py`.
 
-It takes about ten minutes on two quiet cores. `python docs/pictures.py rain fan --runs DIR` makes
-those alone, from the runs in DIR where they are there, and leaves new ones in it.
+It takes at most 25 minutes on two cores, busy ones. `python docs/pictures.py rain fan --runs DIR`
+makes those alone, from the runs in DIR where they are there, and leaves new ones in it.
 """
 
 import argparse

@@ -236,7 +236,9 @@ def over_limits(report: "Report", limits: Mapping[str, float]) -> list[str]:
     return lines
 
 
-def write(report: "Report", folder: Path, prefix: str, *, plots: bool = True) -> list[Path]:
+def write(
+    report: "Report", folder: Path, prefix: str, *, plots: bool = True, map_by: str = "pca"
+) -> list[Path]:
     """Write the report's files and return their paths; DiskError where that fails."""
     contents = {
         f"{prefix}_metrics.txt": report.to_text().encode(),
@@ -245,7 +247,7 @@ def write(report: "Report", folder: Path, prefix: str, *, plots: bool = True) ->
     if plots:
         pictures = {name: png(figure) for name, figure in report.figures().items()}
         contents |= {f"{prefix}_{name}.png": picture for name, picture in pictures.items()}
-        contents[f"{prefix}_report.html"] = report.to_html(pictures).encode()
+        contents[f"{prefix}_report.html"] = report.to_html(pictures, map_by).encode()
     files.make_directory(folder)
     for name, content in contents.items():
         files.write_bytes(folder / name, content)

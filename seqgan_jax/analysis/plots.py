@@ -31,6 +31,7 @@ from seqgan_jax.analysis.style import (
     short,
     view,
 )
+from seqgan_jax.errors import DataError
 
 __all__ = ["distributions", "fan", "png", "save", "temporal", "training_metrics"]
 
@@ -349,6 +350,115 @@ def _violins(ax: Axes, real: Array, generated: Array) -> None:
             ax.plot([t + 1, t + 1 + side * 0.3 * gap], [median, median], color="black", lw=1.6)
     ax.set_xticks(steps + 1)
     ax.set(title="Values at single steps (bar: median)", ylim=(low, high))
+
+
+BANDS = ((0.05, 0.95, "generated: middle 90%", 0.18), (0.25, 0.75, "middle 50%", 0.3))
+
+
+def fan(
+    real_NTD: Array,
+    generated_NTD: Array,
+    names: Sequence[str],
+    *,
+    history_HD: Array | None = None,
+    real_shown: int = 5,
+    generated_shown: int = 2,
+    seed: int = 0,
+) -> Figure:
+    """The spread of generated sequences at each step, and some real ones over it.
+
+    A panel for each of the first 8 columns, in data units: the 5, 25, 50, 75 and 95% quantiles of
+    the generated values at each step, `generated_shown` generated and `real_shown` real sequences
+    at random. With `history_HD` the sequences are what comes after it: generated futures, and in
+    `real_NTD` (N = 1) what really came.
+
+    Args:
+      real_NTD, generated_NTD: sequences; nan where a value is absent. Only D must be the same.
+      names: of the D columns.
+      history_HD: the real steps before all of them.
+      real_shown, generated_shown: how many are drawn as lines, at most.
+      seed: of which.
+
+    Raises:
+      DataError: the shapes do not fit.
+    """
+    real, generated = (np.asarray(x, float) for x in (real_NTD, generated_NTD))
+    history = None if history_HD is None else np.asarray(history_HD, float)
+    _check_fan(real, generated, names, history)
+    shown = range(min(len(names), MOST_FEATURES))
+    rng = np.random.default_rng(seed)
+    rows_real, rows = (
+        rng.permutation(len(x))[:most]
+        for x, most in ((real, real_shown), (generated, generated_shown))
+    )
+    across = 1 if len(shown) < 4 else 2
+    down = -(-len(shown) // across)
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_figure(down, across, (8.0 if across == 1 else 11.0, 1.4 + 2.4 * down))
+        for ax, d in zip(axes, shown, strict=False):
+            past = None if history is None else history[:, d]
+            _fan(ax, real[rows_real][..., d], generated[..., d], rows, past)
+            ax.set(title=short(names[d], 40) if len(names) > 1 else "", xlabel="step")
+            ax.set(ylabel=_value_label("x" if len(names) > 1 else names[d]))
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        for ax in axes[len(shown) :]:
+            ax.set_axis_off()
+        title = None
+        if len(shown) < len(names):
+            title = f"the first {len(shown)} of {len(names)} columns"
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=5, title=title)
+    return figure
+
+
+def _check_fan(real: Array, generated: Array, names: Sequence[str], history: Array | None) -> None:
+    """DataError where the shapes do not fit."""
+    for what, x, axes in (
+        ("real_NTD", real, 3),
+        ("generated_NTD", generated, 3),
+        ("history_HD", history, 2),
+    ):
+        if x is not None and (x.ndim != axes or 0 in x.shape or x.shape[-1] != len(names)):
+            form = ["N", "T", "D"][3 - axes :] if axes == 3 else ["H", "D"]
+            raise DataError(
+                f"fan: {what} has the shape {list(x.shape)}; it must be [{', '.join(form)}], "
+                f"nothing empty, with D = {len(names)} as there are names."
+            )
+
+
+def _fan(ax: Axes, real: Array, generated: Array, rows: Array, past: Array | None) -> None:
+    """One column: bands of all generated sequences [N, T], lines of `rows` and of the real ones."""
+    if past is not None:  # all go on from its last value
+        real, generated = (
+            np.concatenate([np.full((len(x), 1), past[-1]), x], axis=1) for x in (real, generated)
+        )
+    first = 0 if past is not None else 1
+    steps = np.arange(first, first + generated.shape[1])
+    levels = sorted({0.5, *(level for band in BANDS for level in band[:2])})
+    q = np.full((len(levels), len(steps)), np.nan)
+    for t in np.flatnonzero(_enough(generated)):
+        q[:, t] = np.quantile(metrics.there(generated[:, t]), levels)
+    at = dict(zip(levels, q, strict=True))
+    for low, high, words, alpha in BANDS:
+        style: Any = {"color": VERMILLION, "alpha": alpha, "linewidth": 0}
+        ax.fill_between(steps, at[low], at[high], label=words, **style)
+    ax.plot(steps, at[0.5], **GENERATED, label="median", marker=_marker(steps))
+    for k, n in enumerate(rows):
+        style = GENERATED | {"linestyle": "-", "linewidth": 0.9, "alpha": 0.9}
+        ax.plot(steps, generated[n], **style, label="samples" if k == 0 else None)
+    drawn_at = np.arange(first, first + real.shape[1])
+    for k, x in enumerate(real):
+        style = REAL | {"linewidth": 1.6 if len(real) < 3 else 1.1, "marker": _marker(drawn_at)}
+        ax.plot(drawn_at, x, **style, label="real" if k == 0 else None)
+    seen = [real.ravel()]  # all that is drawn
+    if past is not None:
+        ax.plot(np.arange(1 - len(past), 1), past, **REAL | {"linewidth": 1.6})
+        ax.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
+        seen.append(past)
+    generated_seen = np.concatenate([*q, *generated[rows]])
+    there = metrics.there(np.concatenate(seen)), metrics.there(generated_seen)
+    if all(x.size for x in there):
+        ax.set_ylim(*view(*there, 0.0))
 
 
 PHASES = {

@@ -231,11 +231,14 @@ class Report:
 
         return {name: plots.png(figure) for name, figure in self.figures().items()}
 
-    def to_html(self, pngs: Mapping[str, bytes] | None = None) -> str:
-        """One self-contained page with the pictures embedded; drawn here unless given."""
+    def to_html(self, pngs: Mapping[str, bytes] | None = None, map_by: str = "pca") -> str:
+        """One self-contained page with the pictures embedded; drawn here unless given.
+
+        Its map of all sequences is by principal components ("pca") or "tsne" (some seconds).
+        """
         from seqgan_jax.analysis.html import render
 
-        return render(self, self.pngs() if pngs is None else pngs)
+        return render(self, self.pngs() if pngs is None else pngs, map_by)
 
 
 def number(x: float) -> str:

@@ -5,8 +5,11 @@ in lightness and in line style, so that they survive colour-blindness and a blac
 """
 
 import io
+import re
+from html import escape
 from typing import TYPE_CHECKING, Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -26,6 +29,12 @@ GENERATED: dict[str, Any] = {"color": VERMILLION, "linestyle": (0, (4, 1.6)), "l
 KINDS = ("real", "generated")
 COLOURS = (BLUE, VERMILLION)
 LINES = (REAL, GENERATED)
+INK = "#1B1B1B"
+# On a page what is drawn in a colour of the keys is in the page's own, light or dark.
+ON_PAGE = {BLUE: "real", VERMILLION: "generated", GREY: "faint", INK: "ink"}
+LIGHT = {"real": BLUE, "generated": VERMILLION, "faint": "#767676", "ink": INK}
+DARK = {"real": "#74B7F0", "generated": "#FF9A57", "faint": "#9A9DA3", "ink": "#E6E7E9"}
+VERDICTS = {"close": BLUE, "different": "#B8860B", "far": VERMILLION, "inconclusive": "#7A5BA8"}
 STYLE: Any = {
     "font.size": 11,
     "axes.titlesize": 11.5,
@@ -39,6 +48,23 @@ STYLE: Any = {
     "legend.frameon": False,
     "savefig.dpi": 170,
 }
+SMALL: Any = STYLE | {  # of the pictures on the page, some of which stand side by side
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "legend.fontsize": 9,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "lines.linewidth": 1.4,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+    "axes.edgecolor": INK,
+    "axes.titlecolor": INK,
+    "axes.formatter.limits": (-3, 5),
+    "svg.fonttype": "none",
+    "svg.hashsalt": "",
+    "font.sans-serif": ["DejaVu Sans"],
+}
+INCH = (76, 100)  # pixels of the page: where there is little room, at most
 
 
 class Picture(Figure):
@@ -64,6 +90,33 @@ def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     save(figure, buffer)
     return buffer.getvalue()
+
+
+def svg(figure: Figure, key: str, words: str) -> str:
+    """A figure as a part of a page, in its colours and as wide as there is room.
+
+    Args:
+      figure: drawn with the style SMALL.
+      key: begins its ids, which have to be unique on the page.
+      words: what it shows, for those who do not see it.
+    """
+    buffer = io.StringIO()
+    with matplotlib.rc_context(SMALL):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S)
+    text = re.sub(r'<g id="\w+_\d+">', "<g>", text)
+    text = re.sub(r'( id="|"#|\(#)', rf"\g<1>{key}-", text)
+    for colour, name in ON_PAGE.items():
+        text = re.sub(colour, f"var(--{name})", text, flags=re.I)
+    box = re.search(r'viewBox="[^"]*"', text)
+    inner = text[text.index(">") + 1 :]
+    least, most = (f"{pixels * figure.get_figwidth():.0f}px" for pixels in INCH)
+    assert box is not None
+    return (
+        f'<svg {box[0]} role="img" aria-label="{escape(words)}" '
+        f'style="flex: 1 1 {least}; max-width: {most}">{inner}'
+    )
 
 
 def view(real: Array, generated: Array, tail: float = 0.001) -> tuple[float, float]:

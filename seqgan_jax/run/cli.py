@@ -156,6 +156,9 @@ class Analyze:
     """First part of the names of the files written."""
     plots: bool = True
     """Draw the pictures and the HTML report. --no-plots: metrics only."""
+    map: Literal["pca", "tsne"] = "pca"
+    """How the report's map places whole sequences: by principal components, or by t-SNE, which
+    takes some seconds."""
     scores: str = "default"
     """Published scores to compute as well, separated by commas: discriminative, predictive,
     context_fid, or all. They take from seconds to minutes."""
@@ -497,6 +500,8 @@ def _analyze(options: Analyze) -> int:
         raise UsageError(
             f"--prefix {options.prefix!r} is no plain name; use --output-dir for paths"
         )
+    if options.map != "pca" and not options.plots:
+        raise UsageError("--map has no meaning with --no-plots, which draws no map. Leave one out.")
     from seqgan_jax.run.terminal import stages
 
     run_dir, folder = Path(options.run_dir), Path(options.output_dir)
@@ -516,7 +521,7 @@ def _analyze(options: Analyze) -> int:
             label=options.label,
             progress=progress,
         )
-    written = command.write(report, folder, options.prefix, plots=options.plots)
+    written = command.write(report, folder, options.prefix, plots=options.plots, map_by=options.map)
     if options.plots and None in (options.real, options.generated):
         written += command.training_picture(run_dir, folder)
     if not options.quiet:

@@ -64,7 +64,9 @@ def steps_of(scaler: Scaler) -> tuple[Step, ...]:
 
     Ratios, words and what rises by one step are left out, and what is put back from them.
     """
-    rules, steps, place = scaler.rules, [], {}
+    rules = scaler.rules
+    steps: list[Step] = []
+    place: dict[int, int] = {}  # the step of each column of the data
     if rules is None:
         for k, e in enumerate(scaler.kept_K):
             if not scaler.interval_K[k].free:

@@ -12,10 +12,13 @@ myst_heading_anchors = 3
 html_theme = "alabaster"
 html_theme_options = {
     "description": "New sequences from recorded ones",
-    "page_width": "1100px",
+    "page_width": "1280px",
     "body_max_width": "none",
 }
 html_sidebars = {"**": ["about.html", "searchfield.html", "navigation.html"]}
+default_role = "literal"  # `x` in a docstring is code
+smartquotes = False  # -- is a flag
+toc_object_entries = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # they are in the signatures, and docstrings say what each is
 

@@ -131,7 +131,6 @@ def test_a_page(tmp_path, monkeypatch, name):
     assert redone(page) == page
 
 
-@pytest.mark.filterwarnings("ignore:. of the .* samples")  # so small a model drifts, and says so
 @pytest.mark.parametrize("name", QUICK)
 def test_a_page_with_small_networks(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)

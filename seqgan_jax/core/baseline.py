@@ -425,11 +425,11 @@ def _choose(
 
 def _log_likelihood(candidate: _Candidate, before_NTD: Array, after_NTD: Array) -> Array:
     """Gaussian log-likelihood of each sequence, without constants, [N] nats."""
-    shape, features = after_NTD.shape, after_NTD.shape[2]
+    number, length, features = after_NTD.shape
     # As rows: numpy multiplies a stack of matrices one by one, many times as slowly.
     residual = after_NTD.reshape(-1, features) - candidate.offset
     residual -= before_NTD.reshape(-1, features) @ candidate.matrix.T
-    e = (residual @ np.linalg.inv(candidate.factor).T).reshape(shape)
+    e = (residual @ np.linalg.inv(candidate.factor).T).reshape(number, length, features)
     log_det = np.log(np.diag(candidate.factor)).sum()
     return -0.5 * (e**2).sum(axis=(1, 2)) - e.shape[1] * log_det
 

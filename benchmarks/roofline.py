@@ -43,7 +43,11 @@ def policy_flops(sizes: work.Sizes) -> float:
         outputs = numbers * features
         if features > 1:
             outputs += chain.HIDDEN
-            tied = features * chain.HIDDEN * (min(features, chain.BLOCK) + numbers)
+            tied = (
+                features
+                * chain.HIDDEN
+                * ((features if features <= chain.MANY else chain.BLOCK) + numbers)
+            )
     elif features > 1:
         outputs += features * (features - 1) // 2
     return 2.0 * (sizes.hidden * (4 * (inputs + sizes.hidden) + outputs) + tied)

@@ -357,7 +357,7 @@ def test_an_entropy_without_a_closed_form_is_refused(policy):
         step.entropy()
 
 
-@pytest.mark.parametrize("features", [17, 40])
+@pytest.mark.parametrize("features", [33, 48])
 def test_many_columns_are_summed_in_blocks_to_what_a_plain_loop_gives(features):
     chain = by_name("mixture", "full", 3, features)
     rng = np.random.default_rng(features)

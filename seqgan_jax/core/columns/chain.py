@@ -20,7 +20,8 @@ from seqgan_jax.core.batch import Params
 from seqgan_jax.core.columns.continuous import Gaussian, Mixture, StudentT
 
 HIDDEN = 32  # units between the earlier columns and a mixture's numbers
-BLOCK = 16  # columns whose earlier ones are summed by one product; more go block by block
+MANY = 32  # columns whose earlier ones are summed by one product; more by blocks of BLOCK
+BLOCK = 16
 Weights = Mapping[str, jax.Array]
 Coupling = Literal["none", "linear", "network"]
 
@@ -226,7 +227,7 @@ class Step:
         gradient.
         """
         kind = self.chain.kind
-        if e.ndim < 3 or self.chain.coupling != "network" or self.chain.features <= BLOCK:
+        if e.ndim < 3 or self.chain.coupling != "network" or self.chain.features <= MANY:
             return kind.log_prob(self._coupled(e), e, self.temperature)
 
         @jax.checkpoint
@@ -281,7 +282,7 @@ class Step:
         if self.chain.coupling != "network":
             return self.raw
         first, w = self.weights["A"], self.weights["W"]
-        if self.chain.features <= BLOCK:
+        if self.chain.features <= MANY:
             units = jnp.tanh(self.coupling[..., None, :] + _sums_of_earlier(e, first))
             return self.raw + jnp.einsum("...dm,dmp->...dp", units, w)
         # In blocks of columns: sums of whole blocks before, and of the earlier columns of its own;

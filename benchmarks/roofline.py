@@ -20,8 +20,11 @@ import jax.numpy as jnp
 import measure
 import work
 
+from seqgan_jax.config import GeneratorConfig
 from seqgan_jax.core.batch import num_params
+from seqgan_jax.core.columns import chain
 
+COMPONENTS = GeneratorConfig.components  # of a mixture
 FLOAT = 4  # bytes
 # Times that a parameter's size is moved in one step of Adam with a clipped gradient: read forwards
 # and backwards; gradient written, read for its norm, read again; moments and parameter both ways.
@@ -29,11 +32,25 @@ ADAM_PASSES = 2 + 3 + 6
 
 
 def policy_flops(sizes: work.Sizes) -> float:
-    """FLOPs of one step of one lane: gates of [u, h], and the head (a product: 2 m n k)."""
-    inputs, outputs = 2 * sizes.features, 2 * sizes.features
-    if sizes.features > 1:
-        outputs += sizes.features * (sizes.features - 1) // 2
-    return 2.0 * sizes.hidden * (4 * (inputs + sizes.hidden) + outputs)
+    """FLOPs of one step of one lane: gates of [u, h], and the head (a product: 2 m n k).
+
+    Of a mixture also what ties its columns: sums of earlier ones, by blocks, and numbers of units.
+    """
+    features = sizes.features
+    inputs, outputs, tied = 2 * features, 2 * features, 0
+    if sizes.policy == "mixture":
+        numbers = 3 * COMPONENTS
+        outputs = numbers * features
+        if features > 1:
+            outputs += chain.HIDDEN
+            tied = (
+                features
+                * chain.HIDDEN
+                * ((features if features <= chain.MANY else chain.BLOCK) + numbers)
+            )
+    elif features > 1:
+        outputs += features * (features - 1) // 2
+    return 2.0 * (sizes.hidden * (4 * (inputs + sizes.hidden) + outputs) + tied)
 
 
 def gradient_flops(sizes: work.Sizes) -> float:
@@ -42,8 +59,9 @@ def gradient_flops(sizes: work.Sizes) -> float:
 
 
 def rollout_flops(sizes: work.Sizes) -> float:
-    """Useful FLOPs of N rollouts of every prefix: T (T - 1) / 2 steps of each sequence."""
-    steps = sizes.length * (sizes.length - 1) / 2 * sizes.rollouts + sizes.length
+    """Useful FLOPs of N rollouts of every prefix (`every` 1): T (T - 1) / 2 steps a sequence."""
+    continued = range(sizes.every, sizes.length, sizes.every)
+    steps = sum(sizes.length - prefix for prefix in continued) * sizes.rollouts + sizes.length
     return sizes.batch * steps * policy_flops(sizes)
 
 

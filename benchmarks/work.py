@@ -36,6 +36,8 @@ class Sizes:
     number: int = 10_000
     hidden: int = 32
     dis_size: str = "small"
+    policy: str = "gaussian"
+    every: int = 1  # prefixes that are continued
     at_once: int = 0  # rollouts made in one go; 0: as `sampling.at_once` has it
     r1: float = 0.0
     negatives: int = 1000  # sequences drawn for the discriminator each time, of a round
@@ -81,7 +83,8 @@ def problem(sizes: Sizes) -> Problem:
     train_NTD, validation_NTD = x_NTD[: sizes.number], x_NTD[sizes.number :]
     # The Gaussian policy and REINFORCE, as in the PyTorch project, with either discriminator.
     base = PRESETS["reference"]
-    generator = replace(base.generator, hidden_dim=sizes.hidden, patience=NEVER)
+    how: dict[str, Any] = {"policy": sizes.policy, "hidden_dim": sizes.hidden}
+    generator = replace(base.generator, patience=NEVER, **how)
     discriminator = replace(
         base.discriminator,
         dis_size=sizes.dis_size,
@@ -90,7 +93,12 @@ def problem(sizes: Sizes) -> Problem:
         dis_passes=sizes.passes,
         dis_refreshes=sizes.refreshes,
     )
-    settings = replace(base.adversarial, rollout_num=sizes.rollouts, rollouts_at_once=sizes.at_once)
+    settings = replace(
+        base.adversarial,
+        rollout_num=sizes.rollouts,
+        rollout_every=sizes.every,
+        rollouts_at_once=sizes.at_once,
+    )
     found: list[Networks] = []
 
     @jax.jit  # op by op this compiles dozens of little programs
@@ -205,7 +213,8 @@ def many_rollouts(
 def noise(key: jax.Array, sizes: Sizes) -> jax.Array:
     """Standard normal noise of M rollouts, `[M, T, B, L, D]`."""
     lanes = sampling.num_lanes(sizes.length)
-    shape = (sizes.rollouts, sizes.length, sizes.batch, lanes, sizes.features)
+    numbers = sizes.features * (1 if sizes.policy == "gaussian" else 2)
+    shape = (sizes.rollouts, sizes.length, sizes.batch, lanes, numbers)
     return keys.normal(key, shape)
 
 
@@ -234,7 +243,8 @@ def compiled_reward(problem: Problem) -> Program:
             return gradients.reward_of(discriminator(sequences), "probability")
 
         same = jax.random.fold_in(key, 0)  # in every call
-        return sampling.q_values(policy, reward, x_BTD, same, sizes.rollouts, sizes.at_once)
+        how = sizes.rollouts, sizes.at_once, sizes.every
+        return sampling.q_values(policy, reward, x_BTD, same, *how)
 
     return _compiled(run, problem.state(), batch(problem).x, problem.key)
 

@@ -175,7 +175,8 @@ class DiscriminatorConfig:
     dis_r1: Weight = 1.0
     """Weight of 1/2 ||d logit / d x||^2 at real sequences (R1): against memorising them."""
     num_negatives: Annotated[int, Range(1, 1e7)] = 1024
-    """Generated sequences drawn afresh, and real ones beside them, each time it is trained."""
+    """Generated sequences drawn afresh, and real ones beside them, each time it is trained; of
+    more than 256 steps as many as have that many steps together."""
     dis_passes: Annotated[int, Range(1, 1e6)] = 1
     """Passes over those sequences."""
     dis_pre_refreshes: Annotated[int, Range(0, 1e9)] = 30
@@ -202,9 +203,9 @@ class AdversarialConfig:
     """Adam learning rate of the policy."""
     rollout_num: Annotated[int, Range(1, 1e4)] = 4
     """Monte Carlo continuations of every prefix."""
-    rollout_every: Annotated[int, Range(1, 1e6)] = 2
-    """Continue every K-th prefix only (LeakGAN): the steps between share a reward. For long
-    sequences, whose rollouts cost T^2."""
+    rollout_every: Annotated[int, Range(0, 1e6)] = 0
+    """Continue every K-th prefix only (LeakGAN): the steps between share a reward. 0: every second
+    one, of more than 48 steps T fewer, 24 prefixes at most, since rollouts cost T^2 / K."""
     rollout_update_rate: Decay = 0.8
     """Decay, a round, of the rollout policy: a moving average of the policy's weights."""
     reward: Literal["probability", "logit"] = "logit"
@@ -238,7 +239,8 @@ class RunConfig:
     """Folder for samples, metrics and checkpoints; made if missing."""
     batch_size: Annotated[int, Range(2, 65536)] = 64
     """Sequences in a batch, in all phases. Pretraining on sequences of unequal length takes an
-    eighth of them at most, since lives are few and long."""
+    eighth of them at most, since lives are few and long; after it of more than 256 steps as many
+    as have that many steps together, 8 at least."""
     seed: Seed = 88
     """Seed of all random numbers: same seed, same bits on a CPU."""
     num_seeds: Annotated[int, Range(1, 10_000)] = 1
@@ -372,6 +374,7 @@ FORMER = {
     "missing": "error",
     "look_first": False,
     "dis_sees": "scaled",
+    "rollout_every": 2,
 }  # defaults of earlier versions, whose runs must stay what they are
 
 

@@ -13,6 +13,7 @@ from unittest import mock
 
 import experiments
 import forecast
+import gpu
 import gradients
 import jax
 import jax.numpy as jnp
@@ -346,3 +347,62 @@ def test_a_classifier_learns_from_samples_what_it_learns_from_the_data():
 def test_classifiers_are_within_two_points(name):
     row = labels.compare(name, 3000, 80)
     assert abs(row["generated"] - row["real"]) < 0.02
+
+
+def test_what_there_is_no_time_for_on_a_gpu_is_said(tmp_path, capsys):
+    path = tmp_path / "found.jsonl"
+    assert gpu.main(["--cpu", "--quick", "--minutes", "0", "--json", str(path)]) == 0
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(rows) == 9
+    assert all(row["left_out"] and row["device"] for row in rows)
+    assert capsys.readouterr().out.count("left out") == 9
+
+
+def test_a_figure_that_differs_between_devices_is_not_good(monkeypatch):
+    found = {"samples": np.arange(200.0), "loss": np.array(3.0)}
+    calls = []
+
+    def figures(sizes, device):  # noqa: ARG001
+        calls.append(device)
+        return found if len(calls) % 2 else found | {"loss": np.array(3.01)}
+
+    monkeypatch.setattr(gpu, "figures", figures)
+    rows = list(gpu.differences(quick=True))
+    assert [row["good"] for row in rows] == [True, False] * 2
+
+
+def test_units_of_work_stand_beside_the_largest_of_their_floors():
+    ceilings = gpu.Ceilings(quick=True, repeats=5)
+    assert len(list(ceilings.rows())) == 5
+    rows = list(gpu.units(work.replace(TINY, every=2), ceilings, 5, ("G step", "reward")))
+    for row in rows:
+        assert row["floor"] == max(row["floors"].values()) == row["floors"][row["bound"]]
+        assert 0 < row["floor"] < row["seconds"]
+    # Twice the work has twice the floor; of steps, as many.
+    assert ceilings.floor(2e15, 1.0, 1)["floor"] == 2 * ceilings.floor(1e15, 1.0, 1)["floor"]
+    assert ceilings.floor(1.0, 1.0, 10**9)["bound"] == "steps"
+
+
+def test_the_references_schedule_is_computed_from_two_of_its_rounds():
+    epoch, a_round, whole = gpu.reference_schedule(quick=True)
+    assert len(a_round["rounds"]) == 2
+    # 120 epochs; 50 draws of D, 5 of which are in a round, and 200 rounds.
+    expected = 120 * epoch["seconds"] + 210 * a_round["seconds"]
+    np.testing.assert_allclose(whole["seconds"], expected)
+
+
+@pytest.mark.gpu
+def test_a_gpu_computes_what_the_cpu_does():
+    assert all(row["good"] for row in gpu.differences(quick=False))
+
+
+def test_a_mixtures_products_are_counted():
+    one = work.Sizes(policy="mixture")
+    # Gates of two inputs and 32 units, a head of 5 weights, means and scales.
+    assert roofline.policy_flops(one) == 2 * 32 * (4 * (2 + 32) + 15)
+    two = work.replace(one, features=2)
+    tied = 2 * 32 * (2 + 15)
+    assert roofline.policy_flops(two) == 2 * (32 * (4 * (4 + 32) + 30 + 32) + tied)
+    # Of prefixes of 2 and 4 out of 5 steps 3 and 1 are drawn.
+    short = work.replace(one, length=5, every=2, batch=1, rollouts=1)
+    assert roofline.rollout_flops(short) == (3 + 1 + 5) * roofline.policy_flops(one)

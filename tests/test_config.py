@@ -106,7 +106,7 @@ LAST = [  # name, the last values that are allowed, the first that are not
     ("gen_updates", [1, 10**6], [0, 10**6 + 1]),
     ("gen_adv_lr", [1e-9, 1], [0, 1.001]),
     ("rollout_num", [1, 10**4], [0, 10**4 + 1]),
-    ("rollout_every", [1, 10**6], [0, 10**6 + 1]),
+    ("rollout_every", [0, 1, 10**6], [-1, 10**6 + 1]),
     ("rollout_update_rate", [0, 0.9999], [-1e-9, 1]),
     ("rollouts_at_once", [0, 10**9], [-1, 10**9 + 1]),
     ("anchor", [0, 1e300], [-1e-9, math.inf]),

@@ -88,30 +88,6 @@ def distributions(report: "Report") -> Figure:
     return figure
 
 
-def fan(real_NTD: Array, generated_NTD: Array, names: Sequence[str]) -> Figure:
-    """Generated sequences over real ones: a panel for each column, medians and middle 90%."""
-    count = min(len(names), MOST_FEATURES)
-    across = min(count, 4)
-    down = -(-count // across)
-    with matplotlib.rc_context(STYLE):
-        figure, axes = new_figure(down, across, (4.0 * across, 3.2 * down))
-        for d, ax in enumerate(axes):
-            ax.set_visible(d < count)
-            if d >= count:
-                continue
-            for x_NTD, line, colour in zip((real_NTD, generated_NTD), LINES, COLOURS, strict=True):
-                there_NT = x_NTD[..., d]
-                steps = np.flatnonzero(~np.isnan(there_NT).all(axis=0))
-                low, middle, high = np.nanquantile(there_NT[:, steps], [0.05, 0.5, 0.95], axis=0)
-                ax.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-                ax.plot(steps, middle, **line)
-            for row in generated_NTD[:20, :, d]:
-                ax.plot(row, color=VERMILLION, alpha=0.25, linewidth=0.7)
-            ax.set(title=short(names[d], 30), xlabel="step")
-        axes[0].legend(axes[0].get_lines()[:2], KINDS)
-    return figure
-
-
 def _histogram(ax: Axes, flat: tuple[Array, Array], low: float, high: float) -> None:
     edges = np.linspace(low, high, 51)
     # Shares of all values, so that what lies beyond the picture does not lift what is in it.

@@ -14,7 +14,7 @@ from jax import lax
 
 from seqgan_jax.config import AdversarialConfig, DiscriminatorConfig
 from seqgan_jax.core import discriminator, gradients, keys, parallel, sampling
-from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, in_blocks, join
+from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, fewer, in_blocks, join
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import Metrics, adam, apply, copy, ema, over_seeds, units
 from seqgan_jax.core.policy import validation_nll
@@ -72,15 +72,16 @@ def _discriminator_epoch(
     batch_size: int,
 ) -> tuple[TrainState, Metrics]:
     optimiser = adam(config.dis_lr)
-    number = config.num_negatives
-    half = min(max(1, batch_size // 2), number)
+    length = parts.train.length
+    number = fewer(config.num_negatives, length)
+    half = min(max(1, fewer(batch_size, length) // 2), number)
     batches = number // half
     fake_key, real_key, pass_key = jax.random.split(key, 3)
     policy = nets.bind_policy(state.policy, state)
     real = parts.train.take(jax.random.randint(real_key, (number,), 0, len(parts.train)))
     # Of real and generated sequences the same is known: by it alone none can be told.
     known = real.known_if_any
-    x_BTD = sampling.sample(policy, fake_key, number, parts.train.length, known_BTW=known)
+    x_BTD = sampling.sample(policy, fake_key, number, length, known_BTW=known)
     fake = Batch.of(x_BTD, known, policy.end)
     is_real_B = jnp.repeat(jnp.array([1.0, 0.0]), half)
 
@@ -185,6 +186,7 @@ def _updates_of_a_round(
 ) -> tuple[TrainState, Metrics]:
     optimiser = adam(config.gen_adv_lr)
     length = parts.train.length
+    batch_size = fewer(batch_size, length)
     network = nets.bind_discriminator(state.discriminator, state)
 
     def reward(batch: Batch) -> jax.Array:

@@ -109,20 +109,21 @@ def fit(
 
     identity, none = np.eye(features), np.zeros((features, features))
 
-    def of_first(shrinkage: float) -> _Candidate:
-        factor = _factor(first, floor, covariance, shrinkage)
-        return _Candidate(none, first.mean(0), factor)
+    def of_first(*shrinkages: float) -> Iterator[_Candidate]:
+        for factor in _factors(first, floor, covariance, shrinkages):
+            yield _Candidate(none, first.mean(0), factor)
 
-    def of_later(matrix: Array, shrinkage: float) -> _Candidate:
+    def of_later(matrix: Array, *shrinkages: float) -> Iterator[_Candidate]:
         offset = after.mean(0) - matrix @ before.mean(0)
         residual = after - before @ matrix.T - offset
-        return _Candidate(matrix, offset, _factor(residual, floor, covariance, shrinkage))
+        for factor in _factors(residual, floor, covariance, shrinkages):
+            yield _Candidate(matrix, offset, factor)
 
     most = shrinkages[-1]
     start = _choose(
-        of_first(0.0),
-        [of_first(most)],
-        map(of_first, shrinkages),
+        next(of_first(0.0)),
+        [*of_first(most)],
+        of_first(*shrinkages),
         0.0 * begin,
         begin,
     )
@@ -135,12 +136,12 @@ def fit(
     least = np.linalg.lstsq(x, y, rcond=1e-10)[0].T if kind == "var" else fixed[kind][0]
     ridges = _ridges(x, y) if kind == "var" else iter(())
     others = (
-        of_later(matrix, shrinkage)
+        candidate
         for matrix in itertools.chain(fixed[kind], ridges)
-        for shrinkage in shrinkages
+        for candidate in of_later(matrix, *shrinkages)
     )
-    plain = [of_later(matrix, most) for matrix in fixed[kind]]
-    later = _choose(of_later(least, 0.0), plain, others, past, now)
+    plain = [next(of_later(matrix, most)) for matrix in fixed[kind]]
+    later = _choose(next(of_later(least, 0.0)), plain, others, past, now)
     arrays = dict(zip(_PLAIN, (start.offset, start.factor, *later), strict=True))
     if known is not None:
         of_first_step, of_before, of_after = slopes
@@ -389,13 +390,17 @@ def _ridges(x: Array, y: Array) -> Iterator[Array]:
         yield (cross + ridge * identity) @ inverse
 
 
-def _factor(values: Array, floor: Array, covariance: str, shrinkage: float) -> Array:
-    """Cholesky factor of the covariance, correlations shrunk by a share."""
-    second = np.atleast_2d(np.cov(values.T, bias=True))
-    if covariance == "diagonal":
-        return np.diag(np.sqrt(np.diag(second) + floor))
-    shrunk = (1 - shrinkage) * second + shrinkage * np.diag(np.diag(second))
-    return np.linalg.cholesky(shrunk + np.diag(floor))
+def _factors(
+    values: Array, floor: Array, covariance: str, shrinkages: Sequence[float]
+) -> Iterator[Array]:
+    """Cholesky factor of the covariance with correlations shrunk by each of the shares."""
+    second = np.atleast_2d(np.cov(values.T, bias=True))  # all the time, and once
+    for shrinkage in shrinkages:
+        if covariance == "diagonal":
+            yield np.diag(np.sqrt(np.diag(second) + floor))
+        else:
+            shrunk = (1 - shrinkage) * second + shrinkage * np.diag(np.diag(second))
+            yield np.linalg.cholesky(shrunk + np.diag(floor))
 
 
 def _choose(
@@ -420,8 +425,11 @@ def _choose(
 
 def _log_likelihood(candidate: _Candidate, before_NTD: Array, after_NTD: Array) -> Array:
     """Gaussian log-likelihood of each sequence, without constants, [N] nats."""
-    residual = after_NTD - before_NTD @ candidate.matrix.T - candidate.offset
-    e = residual @ np.linalg.inv(candidate.factor).T
+    number, length, features = after_NTD.shape
+    # As rows: numpy multiplies a stack of matrices one by one, many times as slowly.
+    residual = after_NTD.reshape(-1, features) - candidate.offset
+    residual -= before_NTD.reshape(-1, features) @ candidate.matrix.T
+    e = (residual @ np.linalg.inv(candidate.factor).T).reshape(number, length, features)
     log_det = np.log(np.diag(candidate.factor)).sum()
     return -0.5 * (e**2).sum(axis=(1, 2)) - e.shape[1] * log_det
 

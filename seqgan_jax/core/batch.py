@@ -16,6 +16,7 @@ from jax import lax
 
 Params = dict[str, Any]  # weights by name
 STEPS_AT_ONCE = 1 << 16  # steps of all sequences in one evaluation: memory does not grow with N
+LONG, LEAST = 256, 8  # steps beyond which fewer sequences are looked at together; how few
 
 
 @jax.tree_util.register_dataclass
@@ -86,6 +87,17 @@ def still_there(x: jax.Array, end: int) -> jax.Array:
 def join(*batches: Batch) -> Batch:
     """The sequences of all of them, one after the other."""
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *batches)
+
+
+def fewer(size: int, length: int) -> int:
+    """How many sequences of `length` steps are looked at together where `size` of LONG would be.
+
+    A long sequence says more, and costs more: steps stay the same, of `LEAST` sequences at least.
+
+    >>> fewer(64, 24), fewer(64, 512), fewer(1024, 2048), fewer(64, 10_000), fewer(4, 2000)
+    (64, 32, 128, 8, 4)
+    """
+    return size if length <= LONG else min(size, max(LEAST, size * LONG // length))
 
 
 def in_blocks(function: Callable[[Batch], jax.Array], batch: Batch) -> jax.Array:

@@ -81,7 +81,7 @@ def reinforce_batch(
     """
     sample_key, rollout_key = jax.random.split(key)
     x_BTD = sampling.sample(policy, sample_key, batch, length, known_BTW=known_BTW)
-    every = config.rollout_every
+    every = sampling.spacing(config.rollout_every, length)
     how = config.rollout_num, config.rollouts_at_once, every
     q_BQ = sampling.q_values(rollout_policy, reward, x_BTD, rollout_key, *how, known_BTW)
     advantage_BT = sampling.over_steps(sampling.advantages(q_BQ), length, every)

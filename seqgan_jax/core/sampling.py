@@ -168,6 +168,19 @@ def continuations(
     return jnp.swapaxes(x_TLD, 0, 1).reshape(batch, number, length, -1)
 
 
+MOST_PREFIXES = 24  # that are continued by default
+
+
+def spacing(asked: int, length: int) -> int:
+    """Steps between two prefixes that are continued; 0 is every second one, of long sequences
+    `MOST_PREFIXES` at most.
+
+    >>> spacing(0, 24), spacing(0, 48), spacing(0, 2000), spacing(5, 2000)
+    (2, 2, 84, 5)
+    """
+    return asked or max(2, -(-length // MOST_PREFIXES))
+
+
 def num_lanes(length: int, every: int = 1) -> int:
     """Lanes of a sequence: half of the ceil(T / every) Q values."""
     return -(-length // every) // 2

@@ -47,6 +47,7 @@ from seqgan_jax.core.batch import (
     Params,
     Parts,
     TrainState,
+    fewer,
     in_blocks,
     join,
     run_of,
@@ -63,7 +64,7 @@ from seqgan_jax.core.policy import LSTMPolicy, bind
 LEVEL = 0.05  # chance that a run of no gain keeps anything, over all its looks
 REPEATS = 6  # pairs of discriminators at most
 STEPS, HALF, RATE, KEEP_PROB = 300, 64, 2e-3, 0.75  # of training one of them
-TESTED = 2000  # samples that each is asked about
+TESTED = 2000  # samples that each is asked about; of long sequences fewer (`batch.fewer`)
 FOLDS, EDGE = 4, 0.1  # of the training part; share of a fold at each end that is not asked about
 SCALES = np.concatenate([[0.0], np.geomspace(0.02, 1.0, 30)])  # of logits, see `kl_bound`
 SHIFT = 0.1  # by which shares may be off, in standard deviations between sequences
@@ -304,7 +305,8 @@ def logit_gap(
     """
     optimiser = adam(RATE)
     size, length = len(parts.train), parts.train.length
-    number, width = STEPS * HALF // 4, size // FOLDS
+    half, tested = fewer(HALF, length), fewer(TESTED, length)
+    number, width = STEPS * half // 4, size // FOLDS
     first = fold * width
     init_key, fake_key, batch_key = jax.random.split(key, 3)
     known = None
@@ -313,9 +315,9 @@ def logit_gap(
         # all.
         spread = jnp.asarray(np.linspace(0, size - width, number, endpoint=False), jnp.int32)
         spread = jnp.where(spread < first, spread, spread + width)
-        others = jnp.asarray(np.linspace(0, size, TESTED, endpoint=False), jnp.int32)
+        others = jnp.asarray(np.linspace(0, size, tested, endpoint=False), jnp.int32)
         known = parts.train.known[jnp.concatenate([spread, others])]
-    x_NTD = sampling.sample(policy, fake_key, number + TESTED, length, known_BTW=known)
+    x_NTD = sampling.sample(policy, fake_key, number + tested, length, known_BTW=known)
     drawn = Batch.of(x_NTD, known, policy.end)
     fake, test = drawn.take(slice(number)), drawn.take(slice(number, None))
     columns = policy.columns
@@ -325,14 +327,14 @@ def logit_gap(
     of_data = Outer(**numbers, steps=steps) if steps else None
     module = Discriminator(length, KEEP_PROB, scale, columns, policy.num_known, of_data)
     definition, params, constants = discriminator.init(init_key, module)
-    is_real_B = jnp.repeat(jnp.array([1.0, 0.0]), HALF)
+    is_real_B = jnp.repeat(jnp.array([1.0, 0.0]), half)
 
     def update(carry: Any, key: jax.Array) -> tuple[Any, None]:
         params, opt = carry
         real_key, fake_key, dropout_key = jax.random.split(key, 3)
-        rows_B = jax.random.randint(real_key, (HALF,), 0, size - width)
+        rows_B = jax.random.randint(real_key, (half,), 0, size - width)
         real_B = parts.train.take(jnp.where(rows_B < first, rows_B, rows_B + width))
-        fake_B = fake.take(jax.random.randint(fake_key, (HALF,), 0, number))
+        fake_B = fake.take(jax.random.randint(fake_key, (half,), 0, number))
 
         def loss(params: Params) -> jax.Array:
             logits_B = bind(definition, params, constants)(join(real_B, fake_B), dropout_key)
@@ -342,12 +344,12 @@ def logit_gap(
 
     carry = (params, optimiser.init(params))
     (params, _), _ = lax.scan(update, carry, jax.random.split(batch_key, STEPS))
-    inner = np.linspace(EDGE * width, (1 - EDGE) * max(width, 1), TESTED, endpoint=False)
+    inner = np.linspace(EDGE * width, (1 - EDGE) * max(width, 1), tested, endpoint=False)
     left_out = parts.train.take(first + jnp.asarray(inner, jnp.int32))
     # One pass for all: each shape would be compiled.
     asked = join(join(parts.validation, left_out), test)
     logits = in_blocks(bind(definition, params, constants), asked)
-    real_N, left_M, fake_M = jnp.split(logits, [len(asked) - 2 * TESTED, len(asked) - TESTED])
+    real_N, left_M, fake_M = jnp.split(logits, [len(asked) - 2 * tested, len(asked) - tested])
     gaps = real_N.mean() - fake_M.mean(), left_M.mean() - fake_M.mean()
     shift = share_shift(test.x, parts.train.x, columns)
     outside = share_outside(_filled(test, columns).x, filled)

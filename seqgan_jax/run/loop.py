@@ -37,7 +37,7 @@ TITLES = {
 PHASES = ("gen_pretrain", "dis_pretrain", "adversarial")
 UNITS = {"gen_pretrain": "epoch", "dis_pretrain": "epoch", "adversarial": "round"}
 EVALUATE_EVERY = {"gen_pretrain": 10, "dis_pretrain": 10, "adversarial": 20}
-EVALUATION_SIZE = 1000
+EVALUATION_SIZE = 1024  # as many as `model.BLOCK` samples at a time: one program for both
 CHUNK_SECONDS = 2.0
 LITTLE = 0.2  # nats a sequence: with less to win adversarial training is left out
 UPDATES, SMALLEST = 8, 8  # of pretraining on sequences that end: batches an epoch, and their size
@@ -592,5 +592,7 @@ def evaluation_samples(
     shape: dict[str, Any] = {"nets": nets, "number": EVALUATION_SIZE, "length": length}
     shape["complete"] = complete
     known = None if known_BTW is None else jnp.asarray(known_BTW)
-    made = sample(best.best, best.policy_constants, key, jnp.array(1.0), known_BTW=known, **shape)
+    # Arguments as `model` passes them: by name or by place are different programs to JAX.
+    one = jnp.array(1.0, jnp.float32)
+    made = sample(best.best, best.policy_constants, key, one, None, known_BTW=known, **shape)
     return np.asarray(made)

@@ -355,3 +355,40 @@ def test_an_entropy_without_a_closed_form_is_refused(policy):
     assert not step.chain.closed_entropy
     with pytest.raises(TypeError, match="no closed form"):
         step.entropy()
+
+
+@pytest.mark.parametrize("features", [33, 48])
+def test_many_columns_are_summed_in_blocks_to_what_a_plain_loop_gives(features):
+    chain = by_name("mixture", "full", 3, features)
+    rng = np.random.default_rng(features)
+    steps, batch = 2, 3
+    raw = jnp.asarray(rng.normal(size=(steps, batch, chain.num_params)), jnp.float32)
+    weights = {
+        name: value + jnp.asarray(0.2 * rng.normal(size=value.shape), jnp.float32)
+        for name, value in chain.weights(jax.random.key(0)).items()
+    }
+    plain = Context(jnp.zeros((1, 1, features)), jnp.eye(features), jnp.eye(features))
+    x = jnp.asarray(rng.normal(size=(steps, batch, features)), jnp.float32)
+
+    def in_blocks(weights):
+        return chain.step(raw, weights, 1.0, plain).log_prob(x)
+
+    def one_by_one(weights):
+        own = raw[..., : -chain.num_coupling].reshape(steps, batch, features, -1)
+        seen, found = raw[..., -chain.num_coupling :], []
+        for d in range(features):
+            numbers = own[..., d, :] + jnp.tanh(seen) @ weights["W"][d]
+            found.append(chain.kind.log_prob(numbers, x[..., d], 1.0))
+            seen = seen + x[..., d, None] * weights["A"][d][None, None]
+        return jnp.stack(found, axis=-1)
+
+    def both(weights):
+        found = in_blocks(weights), one_by_one(weights)
+        slopes = (jax.grad(lambda w, f=f: f(w).mean())(weights) for f in (in_blocks, one_by_one))
+        return found, tuple(slopes)
+
+    (found, expected), slopes = jax.jit(both)(weights)
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+    for name in weights:
+        np.testing.assert_allclose(*(each[name] for each in slopes), atol=1e-5)
+        assert np.abs(slopes[0][name]).max() > 1e-4

@@ -236,3 +236,12 @@ def test_scoring_in_pieces_changes_nothing(monkeypatch):
         monkeypatch.setattr(sampling, "SCORED_AT_ONCE", most)
         assert np.allclose(sampling._scored(reward, x, in_pieces=True), whole, rtol=1e-6)
     assert np.allclose(sampling._scored(reward, x, in_pieces=False), whole, rtol=1e-6)
+
+
+def test_by_default_no_more_than_24_prefixes_are_continued():
+    for length in range(3, 3000):
+        every = sampling.spacing(0, length)
+        number = len(sampling.prefix_lengths(length, every))
+        assert number < 24
+        assert every == 2 if length <= 48 else number >= 16
+    assert sampling.spacing(1, 3000) == 1

@@ -20,6 +20,8 @@ from seqgan_jax.core.batch import Params
 from seqgan_jax.core.columns.continuous import Gaussian, Mixture, StudentT
 
 HIDDEN = 32  # units between the earlier columns and a mixture's numbers
+MANY = 32  # columns whose earlier ones are summed by one product; more by blocks of BLOCK
+BLOCK = 16
 Weights = Mapping[str, jax.Array]
 Coupling = Literal["none", "linear", "network"]
 
@@ -207,7 +209,7 @@ class Step:
         """log p(x_d | x_<d) of each column, `[..., D]`, nats."""
         e, kind = self.context.innovation(x), self.chain.kind
         if isinstance(kind, Mixture):
-            log_p = kind.log_prob(self._coupled(e), e, self.temperature)
+            log_p = self._log_mixture(e)
         else:
             mean, scale = kind.location_scale(self.raw, self.temperature)
             z = (e - mean) / scale
@@ -217,6 +219,24 @@ class Step:
                 z = z[..., 0]
             log_p = kind.standard_log_prob(self.raw, z) - jnp.log(scale)
         return log_p - self._log_scale(log_p.ndim)
+
+    def _log_mixture(self, e: jax.Array) -> jax.Array:
+        """log p(e_d | e_<d) [..., D] of a mixture; of many columns one step after the other.
+
+        Their units [T, B, D, HIDDEN] would fill memory and caches, and are computed again for the
+        gradient.
+        """
+        kind = self.chain.kind
+        if e.ndim < 3 or self.chain.coupling != "network" or self.chain.features <= MANY:
+            return kind.log_prob(self._coupled(e), e, self.temperature)
+
+        @jax.checkpoint
+        def one(numbers: tuple[jax.Array, ...]) -> jax.Array:
+            raw, coupling, e = numbers
+            step = replace(self, raw=raw, coupling=coupling)
+            return kind.log_prob(step._coupled(e), e, self.temperature)
+
+        return lax.map(one, (self.raw, self.coupling, e))
 
     def sample(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
         """x [..., D] and what the policy reads of it, from standard normal `noise`."""
@@ -261,13 +281,28 @@ class Step:
         """Numbers of each column's distribution `[..., D, P]`, given the earlier columns."""
         if self.chain.coupling != "network":
             return self.raw
-        features, hidden = self.weights["A"].shape
-        earlier = np.tril(np.ones((features, features), np.float32), -1)
-        masked = earlier[:, :, None] * self.weights["A"][None]
-        flat = masked.transpose(1, 0, 2).reshape(features, features * hidden)
-        seen = (e @ flat).reshape(*e.shape, hidden)
-        units = jnp.tanh(self.coupling[..., None, :] + seen)
-        return self.raw + jnp.einsum("...dm,dmp->...dp", units, self.weights["W"])
+        first, w = self.weights["A"], self.weights["W"]
+        if self.chain.features <= MANY:
+            units = jnp.tanh(self.coupling[..., None, :] + _sums_of_earlier(e, first))
+            return self.raw + jnp.einsum("...dm,dmp->...dp", units, w)
+        # In blocks of columns: sums of whole blocks before, and of the earlier columns of its own;
+        # D BLOCK products instead of D^2.
+        features, hidden = first.shape
+        blocks = -(-features // BLOCK)
+        filled = ((0, blocks * BLOCK - features), (0, 0))
+        own = jnp.pad(first, filled).reshape(blocks, BLOCK, hidden)
+        by_block = jnp.pad(e, ((0, 0),) * (e.ndim - 1) + filled[:1])
+        by_block = jnp.moveaxis(by_block.reshape(*e.shape[:-1], blocks, BLOCK), -2, 0)
+        whole = jnp.einsum("k...d,kdh->k...h", by_block, own)
+        earlier = np.tril(np.ones((blocks, blocks), np.float32), -1)
+        before = jnp.einsum("jk,k...h->j...h", earlier, whole)
+        seen = (
+            jax.vmap(_sums_of_earlier)(by_block, own) + (self.coupling[None] + before)[..., None, :]
+        )
+        last = jnp.pad(w, (*filled, (0, 0))).reshape(blocks, BLOCK, hidden, -1)
+        added = jnp.einsum("k...dh,kdhp->kd...p", jnp.tanh(seen), last)
+        added = added.reshape(-1, *added.shape[2:])[:features]
+        return self.raw + jnp.moveaxis(added, 0, -2)
 
     def _sample_network(self, parts: tuple[jax.Array, ...]) -> jax.Array:
         """e, one column after the other: a scan, so that compiling takes no longer with more."""
@@ -285,3 +320,11 @@ class Step:
         )
         _, e = lax.scan(body, self.coupling, by_column)
         return jnp.moveaxis(e, 0, -1)
+
+
+def _sums_of_earlier(e: jax.Array, a: jax.Array) -> jax.Array:
+    """sum_{j<d} e_j A_j of each column, [..., D, HIDDEN], by one product."""
+    features, hidden = a.shape
+    earlier = np.tril(np.ones((features, features), np.float32), -1)
+    flat = (earlier[:, :, None] * a[None]).transpose(1, 0, 2).reshape(features, features * hidden)
+    return (e @ flat).reshape(*e.shape, hidden)

@@ -17,6 +17,7 @@ this age / HAZARD_UNIT: the end's coefficients are drawn towards these odds, not
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +28,7 @@ from scipy import optimize, special
 
 from seqgan_jax.core import baseline
 from seqgan_jax.core.baseline import Baseline
-from seqgan_jax.core.batch import Batch
+from seqgan_jax.core.batch import Batch, Params
 from seqgan_jax.core.columns.continuous import Mixture
 from seqgan_jax.core.columns.mixed import CUT, SPREAD, MixedChain
 from seqgan_jax.core.columns.support import BLOCK, Columns, sizes_and_rest
@@ -193,34 +194,38 @@ def _likeliest_each(columns: Sequence[Sequence[_Fitted]]) -> _Fitted:
     return _Fitted(0.0, *(np.stack(part) for part in parts))
 
 
+@partial(jax.jit, static_argnames="chain")  # once for all data of these shapes
+def _seen(
+    constants: Params, x_TND: jax.Array, known_TNW: jax.Array | None, *, chain: MixedChain
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What is known before each step, what is seen of it, and which options it is; [T, N, ..]."""
+    first, later = (None, None) if known_TNW is None else (known_TNW[0], known_TNW[1:])
+    now = chain.context(constants, None).moved(first, constants.get("first_known"))
+    past = chain.all_past(constants, x_TND, known_TNW)
+    reads, matched = [now.read(x_TND[0])[None]], [now.matches(x_TND[0])[None]]
+    seen = [now.seen_of(x_TND[0], now.size(x_TND[0]))[None]]
+    if len(x_TND) > 1:
+        then = chain.context(constants, jax.tree.map(lambda steps: steps[:-1], past))
+        then = then.moved(later, constants.get("known"))
+        reads.append(then.read(x_TND[1:]))
+        matched.append(then.matches(x_TND[1:]))
+        seen.append(then.seen_of(x_TND[1:], then.size(x_TND[1:])))
+    read, matches = jnp.concatenate(reads), jnp.concatenate(matched)
+    carried = chain.of_choices(chain.all_carried(read, past))
+    return carried, jnp.concatenate(seen), matches
+
+
 def _of_steps(
     columns: Columns, linear: Baseline, chain: MixedChain, x_NTD: Array, known_NTW: Array | None
 ) -> tuple[_Steps, _Steps]:
     """First steps, and later ones."""
     constants = linear.constants() | columns.support.constants()
-
-    @jax.jit
-    def found(x_TND: jax.Array, known_TNW: jax.Array | None) -> Any:
-        first, later = (None, None) if known_TNW is None else (known_TNW[0], known_TNW[1:])
-        now = chain.context(constants, None).moved(first, constants.get("first_known"))
-        past = chain.all_past(constants, x_TND, known_TNW)
-        reads, matched = [now.read(x_TND[0])[None]], [now.matches(x_TND[0])[None]]
-        seen = [now.seen_of(x_TND[0], now.size(x_TND[0]))[None]]
-        if len(x_TND) > 1:
-            then = chain.context(constants, jax.tree.map(lambda steps: steps[:-1], past))
-            then = then.moved(later, constants.get("known"))
-            reads.append(then.read(x_TND[1:]))
-            matched.append(then.matches(x_TND[1:]))
-            seen.append(then.seen_of(x_TND[1:], then.size(x_TND[1:])))
-        read, matches = jnp.concatenate(reads), jnp.concatenate(matched)
-        carried = chain.of_choices(chain.all_carried(read, past))
-        return carried, jnp.concatenate(seen), matches
-
     x_TND = jnp.asarray(np.swapaxes(x_NTD, 0, 1), jnp.float32)
     known_TNW = None
     if known_NTW is not None:
         known_TNW = jnp.asarray(np.swapaxes(known_NTW, 0, 1), jnp.float32)
-    carried, seen, matches = (np.asarray(each) for each in found(x_TND, known_TNW))
+    found = _seen(constants, x_TND, known_TNW, chain=chain)
+    carried, seen, matches = (np.asarray(each) for each in found)
     # A value that is several options counts as the last: a listed one is one whatever was before.
     is_last = matches & ~np.flip(np.cumsum(np.flip(matches, -1), -1) > 1, -1)
     choice = np.concatenate([~matches.any(-1, keepdims=True), is_last], axis=-1)

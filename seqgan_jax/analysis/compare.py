@@ -13,14 +13,17 @@ from seqgan_jax.analysis import (
     averages,
     bykind,
     classes,
+    independent,
     judging,
     metrics,
     partial,
     resampling,
+    seen,
     sequences,
 )
 from seqgan_jax.analysis.bykind import Holding
 from seqgan_jax.analysis.catalogue import CATALOGUE
+from seqgan_jax.analysis.independent import Worth
 from seqgan_jax.analysis.report import Metric, Report
 from seqgan_jax.config import DataConfig
 from seqgan_jax.data import kinds as of_data
@@ -60,7 +63,8 @@ def analyze(
     """Can `generated` sequences stand in for `real` ones?
 
     Each figure is compared with the same figure between random halves of the real data, and gets
-    a bootstrap interval over sequences and a verdict: close, different or far.
+    a bootstrap interval over sequences and a verdict: close, different or far. The whole is
+    inconclusive where none differs and data are too few to tell, see `seen.of_columns`.
 
     Args:
         real, generated: arrays [N, T, D] (or [N, T]) in data units, DataFrames, or sequences that
@@ -140,13 +144,14 @@ def analyze(
     units = averages.units(real_NTD)
     for d in np.flatnonzero(units.constant_D):
         notes.append(f"{labels[d]} is constant in the real data; its unit is its own size.")
+    worth = independent.worth(labels, real_NTD, int(ids_N[-1]) + 1, windows)
     halves = resampling.random_halves(rng, ids_N, len(generated_NTD), resampling.SPLITS)
     z_real, z_generated = units.standardise(real_NTD), units.standardise(generated_NTD)
     bins = averages.bins_of(z_real, z_generated, ends)
     if bins.support is not None and (words_of_support := bins.support.note(real_NTD.shape[1])):
         notes.append(words_of_support)
     groups = resampling.groups_of(rng, ids_N, len(z_generated), halves)
-    found, curves = _average_metrics(bins, z_real, z_generated, groups, labels)
+    found, curves = _average_metrics(bins, z_real, z_generated, groups, worth)
     form = arrays["real"].form
     words = [getattr(c, "categories", ()) for c in form.columns] if form else [()] * features
     if kinds is None:
@@ -157,7 +162,7 @@ def analyze(
     both = real_NTD, generated_NTD
     gaps = bool(absent.missing(sides["generated"], ends).any())
     more = absent.parts(real_NTD, ends, gaps), absent.parts(generated_NTD, ends, gaps)
-    own, of_kinds = bykind.metrics(kinds, both, groups, labels, rules, words, more)
+    own, of_kinds = bykind.metrics(kinds, both, groups, labels, rules, worth, words, more)
     found |= own
     of_classes = {}
     if label:
@@ -169,10 +174,10 @@ def analyze(
         found["ks"] = found["ks"].replace(p_value=p_value)
     progress("whole sequences", 0.6)
     z_train = None if train_NTD is None else units.standardise(train_NTD)
-    found |= sequences.pair_metrics(rng, z_real, z_generated, ids_N, halves)
+    found |= sequences.pair_metrics(rng, z_real, z_generated, ids_N, halves, worth)
     progress("memorisation", 0.85)
     found["memorisation"], extra = sequences.memorisation(
-        rng, z_real, z_generated, z_train, halves[0]
+        rng, z_real, z_generated, z_train, halves[0], worth
     )
     if z_train is None:
         notes.append(
@@ -183,7 +188,7 @@ def analyze(
         progress("judge", 0.9)
         areas = judging.areas(train_NTD, real_NTD, generated_NTD, seed, ids_N, notes, ends)
         if areas is not None:
-            found["judge"] = judging.metric(areas, labels)
+            found["judge"] = judging.metric(areas, labels, worth)
     if scores:
         from seqgan_jax.analysis import published
 
@@ -192,6 +197,7 @@ def analyze(
             generated_NTD,
             scores,
             halves=halves,
+            worth=worth,
             repeats=repeats,
             seed=seed,
             progress=progress,
@@ -210,6 +216,9 @@ def analyze(
         }
         for d, label in enumerate(labels)
     }
+    seen_here = seen.of_columns(
+        np.random.default_rng([seed, len(labels), 1]), bins, z_real, found, kinds, labels, units
+    )
     return Report(
         metrics={name: found[name] for name in CATALOGUE if name in found},
         statistics=statistics,
@@ -221,6 +230,8 @@ def analyze(
         classes=of_classes,
         areas=areas,
         absent=of_absent,
+        seen=seen_here,
+        worth=worth,
         names=labels,
         counts=counts,
         real_NTD=real_NTD,
@@ -382,7 +393,7 @@ def _average_metrics(
     z_real: Array,
     z_generated: Array,
     groups: tuple[dict[str, Array], dict[str, Array]],
-    labels: tuple[str, ...],
+    worth: Worth,
 ) -> tuple[dict[str, Metric], dict[str, Array]]:
     """Everything in `averages.figures`, with floors, intervals and verdicts; and curves to plot."""
     real, generated = (
@@ -391,11 +402,16 @@ def _average_metrics(
     )
     both = [
         metrics.ks_and_wasserstein(*(metrics.there(z[..., d]) for z in (z_real, z_generated)))
-        for d in range(len(labels))
+        for d in range(len(worth.names))
     ]
     exact = dict(zip(("ks", "wasserstein"), np.array(both).T[:, None], strict=True))
     found = resampling.verdicts(
-        lambda p, q: averages.figures(bins, p, q), real, generated, lambda _: labels, exact
+        lambda p, q: averages.figures(bins, p, q),
+        real,
+        generated,
+        lambda _: worth.names,
+        exact,
+        worth,
     )
     return found, _curves({"real": real, "generated": generated})
 

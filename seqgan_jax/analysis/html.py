@@ -17,7 +17,7 @@ from seqgan_jax.analysis.text import (
     kind_rows,
 )
 
-SYMBOLS = {"close": "✓", "different": "≠", "far": "✗"}
+SYMBOLS = {"close": "✓", "different": "≠", "far": "✗", "inconclusive": "?"}
 ALTERNATIVES = {
     "distributions": "Histogram, density or shares of categories, Q-Q plot, quartiles, "
     "cumulative distribution and statistics of real and generated values",

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqgan_jax.analysis import pairwise, resampling
+from seqgan_jax.analysis.independent import Worth
 from seqgan_jax.analysis.report import Metric
 from seqgan_jax.analysis.resampling import BOOTSTRAPS, PERMUTATIONS, SMALL_PAIRS, Halves
 
@@ -51,6 +52,7 @@ def pair_metrics(
     z_generated: Array,
     ids_N: NDArray[Any],
     halves: list[Halves],
+    worth: Worth,
 ) -> dict[str, Metric]:
     """Kernel test, neighbours, diversity and classifier, each at the same number of rows."""
     points, inputs = (
@@ -113,7 +115,7 @@ def pair_metrics(
     }
     return {
         name: resampling.with_verdict(
-            name, values, values, floors[name], small[name], boots[name]
+            name, values, values, floors[name], small[name], boots[name], worth
         ).replace(p_value=p_values.get(name))
         for name, values in matched.items()
     }
@@ -154,6 +156,7 @@ def memorisation(
     z_generated: Array,
     z_train: Array | None,
     half: Halves,
+    worth: Worth,
 ) -> tuple[Metric, dict[str, float]]:
     """Nearest-neighbour distances to the training data: samples' against held-out sequences'."""
     if z_train is None:
@@ -178,7 +181,7 @@ def memorisation(
         order = rng.permutation(near_held)
         small.append(share(order[:few], order[-few:]))
     own = [share(near_probes, near_held)]
-    metric = resampling.with_verdict("memorisation", own, matched, floors, small, boots)
+    metric = resampling.with_verdict("memorisation", own, matched, floors, small, boots, worth)
     extra = {
         "nearest_distance_generated": float(np.median(near_probes)),
         "nearest_distance_held_out": float(np.median(near_held)),

@@ -1,8 +1,9 @@
 """`analyze`: compare two samples, each figure beside its floor and with an interval."""
 
 import dataclasses
+import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from seqgan_jax.analysis import (
     resampling,
     seen,
     sequences,
+    yardstick,
 )
 from seqgan_jax.analysis.bykind import Holding
 from seqgan_jax.analysis.catalogue import CATALOGUE
@@ -72,7 +74,8 @@ def analyze(
             as long as the generated sequences. NaN is absent: a missing cell, or a step after the
             end of a sequence that is shorter than others.
         train: the training sequences [N, T, D]; with them, memorisation is judged against them
-            and `real` must be held out. Without, it is judged against half of `real`.
+            and `real` must be held out. Without, it is judged against half of `real`. What differs
+            from `real` in them as much as in generated ones is excused, see `yardstick`.
         names: names of the D features; x, or x1, x2, ..., where none are given.
         seed: of the random halves, resamples and permutations.
         max_sequences: of each kind; more are thinned out at random (the report says so).
@@ -126,11 +129,18 @@ def analyze(
     windows = overlap.find(real_NTD)
     if windows is not None:
         order_N, ids_N = windows.blocks(real_NTD.shape[1])
-        real_NTD = real_NTD[order_N]
+        real_NTD, windows = real_NTD[order_N], windows[order_N]
         notes.append(
             f"Of the real data, {windows}: they are split and resampled in {ids_N[-1] + 1} blocks "
             "of neighbouring windows, since single windows depend on each other."
         )
+    worth = independent.worth(labels, real_NTD, int(ids_N[-1]) + 1, windows)
+    own_windows = overlap.find(generated_NTD)
+    if own_windows is not None:
+        notes.append(
+            f"Of the generated data, {own_windows}: they are worth less than their number."
+        )
+        worth = worth.at_most(independent.worth(labels, generated_NTD, counts[1], own_windows))
     real_NTD, ids_N = _thin(rng, real_NTD, ids_N, max_sequences, "real", notes)
     generated_NTD, _ = _thin(
         rng, generated_NTD, np.arange(len(generated_NTD)), max_sequences, "generated", notes
@@ -144,7 +154,6 @@ def analyze(
     units = averages.units(real_NTD)
     for d in np.flatnonzero(units.constant_D):
         notes.append(f"{labels[d]} is constant in the real data; its unit is its own size.")
-    worth = independent.worth(labels, real_NTD, int(ids_N[-1]) + 1, windows)
     halves = resampling.random_halves(rng, ids_N, len(generated_NTD), resampling.SPLITS)
     z_real, z_generated = units.standardise(real_NTD), units.standardise(generated_NTD)
     bins = averages.bins_of(z_real, z_generated, ends)
@@ -216,9 +225,33 @@ def analyze(
         }
         for d, label in enumerate(labels)
     }
-    seen_here = seen.of_columns(
+    noticed: Mapping[str, seen.Seen] = seen.of_columns(
         np.random.default_rng([seed, len(labels), 1]), bins, z_real, found, kinds, labels, units
     )
+    if train_NTD is not None and len(train_NTD) >= LEAST_SEQUENCES:
+        again = functools.partial(
+            analyze,
+            names=labels,
+            seed=seed,
+            max_sequences=yardstick.MOST,
+            kinds=kinds,
+            rules=rules,
+            judge="never",
+            ends=ends,
+        )
+        moved, samples = yardstick.excused(
+            found,
+            lambda: again(train_NTD, generated_NTD),
+            lambda: again(given_NTD["real"], train_NTD),
+        )
+        if samples is not None and samples.worth is not None:
+            found |= moved
+            noticed, worth = samples.seen, samples.worth
+            notes.append(
+                f"The real data have moved: in {len(moved)} figures the training data differ from "
+                "them as much as the generated data do, and these are as close to the training "
+                "data as those are to themselves. They are not called different for that."
+            )
     return Report(
         metrics={name: found[name] for name in CATALOGUE if name in found},
         statistics=statistics,
@@ -230,7 +263,7 @@ def analyze(
         classes=of_classes,
         areas=areas,
         absent=of_absent,
-        seen=seen_here,
+        seen=noticed,
         worth=worth,
         names=labels,
         counts=counts,

@@ -9,7 +9,7 @@ Shapes: N rows, T steps of a row, D columns, R steps of a long series.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,11 @@ class Worth:
     def least(self) -> float:
         """Independent observations in the column, and of the figures, where they are fewest."""
         return float(min(self.level_D.min(), self.change_D.min()))
+
+    def at_most(self, other: "Worth") -> "Worth":
+        """No more than the other sample is worth, which is compared with this one."""
+        level_D = np.minimum(self.level_D, other.level_D)
+        return replace(self, level_D=level_D, change_D=np.minimum(self.change_D, other.change_D))
 
     def times(self, ratio: float) -> float:
         """How many times as much data would notice what is `ratio` times smaller, about.

@@ -42,7 +42,8 @@ class Metric:
     `excess` is how far the figure (at the floor's sample size) lies above the floor, in standard
     deviations of the floor; negative when below. `per_feature` is empty where there is one feature.
     `found_in` has the columns in which alone it is not close, the worst first: value, floor, excess
-    and verdict. `noticed` is the figure of a column that would be noticed 4 times of 5.
+    and verdict. `noticed` is the figure of a column that would be noticed 4 times of 5. `moved`: it
+    differs, but the training part itself differs as much, see `yardstick`.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Metric:
     per_feature: Mapping[str, float] = field(default_factory=dict)
     found_in: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     noticed: Mapping[str, float] = field(default_factory=dict)
+    moved: bool = False
 
     def brief(self) -> dict[str, Any]:
         """What another figure's `found_in` says of it."""
@@ -120,13 +122,14 @@ class Report:
             FAR: "The generated data are far from the real data",
             INCONCLUSIVE: "There are too few data to tell",
         }[self.verdict]
+        moved = any(m.moved for m in self.metrics.values())
         if self.verdict == CLOSE:
-            return f"{start}."
+            own = "The generated data are as close to the real data as the training data are"
+            return f"{own if moved else start}."
         if self.verdict == INCONCLUSIVE:
-            return (
-                f"{start}: no figure differs, but {self.unnoticed} would have passed "
-                f"unnoticed. {self.needed}"
-            )
+            beyond = " more than of the training data" * moved
+            unnoticed = f"{self.unnoticed} would have passed unnoticed"
+            return f"{start}: no figure differs{beyond}, but {unnoticed}. {self.needed}"
         places = self.places()
         shown = [
             (f"{column}: " if column and len(self.names) > 1 else "")
@@ -192,9 +195,10 @@ class Report:
         if self.counts[1] < self.counts[0] // 2:
             return f"First generate more: {self.counts[0]:,} sequences, as many as are real."
         worth = max(1.0, self.worth.least)
+        rounded = float(f"{max(times, 1.5):.2g}")
         return (
-            f"About {max(times, 1.5):.2g} times as many real data would do; these are worth "
-            f"{worth:.0f} independent sequence{'s' * (worth >= 1.5)}."
+            f"About {rounded:g} times as many real data would do; these are worth {worth:.0f} "
+            f"independent sequence{'s' * (worth >= 1.5)}."
         )
 
     @property

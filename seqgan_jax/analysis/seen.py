@@ -3,7 +3,9 @@
 The real sequences are spoiled by growing amounts, one column beside the other, and every figure of
 the column is computed again. An amount is noticed where one of the figures comes to what would be
 called different 4 times of 5 (`Metric.noticed`: the verdict's limit and 1.4 of its noise more).
-Spoiled are the sequences themselves, so no noise of sampling is in what a figure answers.
+Spoiled are the sequences themselves, so no noise of sampling is in what a figure answers. Atoms
+(exact zeros, bounds) stay, and values on a grid stay on it: leaving these would be noticed at once,
+and says nothing of the others.
 
 Shapes: N sequences, T steps, D columns.
 """
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 
 from seqgan_jax.analysis import averages
 from seqgan_jax.analysis.report import Metric
-from seqgan_jax.data.kind import CATEGORICAL, Kind
+from seqgan_jax.data.kind import CATEGORICAL, GRID, Kind
 
 Array = NDArray[Any]
 
@@ -89,10 +91,21 @@ def of_columns(
     z_NTD = z_NTD[rng.permutation(len(z_NTD))[:rows]]
     weights = np.full((1, len(z_NTD)), 1 / len(z_NTD))
     own = averages.sequence_means(bins, z_NTD, weights)
+    on_grid = (kind.spacing if kind.name == GRID else 0.0 for kind in kinds)
+    spacing_D = np.array(list(on_grid)) / units.scale_D
+    at_atom_NTD = np.zeros(z_NTD.shape, bool)
+    for d, kind in enumerate(kinds):
+        for atom in kind.atoms:
+            z_atom = (atom - units.mean_D[d]) / units.scale_D[d]
+            at_atom_NTD[..., d] |= np.isclose(z_NTD[..., d], z_atom, rtol=0, atol=1e-9)
 
     def is_noticed(spoiled_NTD: Array) -> Array:
         """Whether any figure of a column notices, bool [D]."""
-        means = averages.sequence_means(bins, spoiled_NTD, weights)
+        steps_NTD = np.where(at_atom_NTD, 0.0, spoiled_NTD - z_NTD)
+        np.divide(steps_NTD, spacing_D, out=steps_NTD, where=spacing_D > 0)
+        np.rint(steps_NTD, out=steps_NTD, where=spacing_D > 0)
+        np.multiply(steps_NTD, spacing_D, out=steps_NTD, where=spacing_D > 0)
+        means = averages.sequence_means(bins, z_NTD + steps_NTD, weights)
         is_D = np.zeros(features, bool)
         for figure, value in averages.figures(bins, own, means).items():
             noticed = metrics[figure].noticed if figure in metrics else {}

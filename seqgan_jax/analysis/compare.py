@@ -140,7 +140,8 @@ def analyze(
         notes.append(
             f"Of the generated data, {own_windows}: they are worth less than their number."
         )
-        worth = worth.at_most(independent.worth(labels, generated_NTD, counts[1], own_windows))
+        blocks = int(own_windows.blocks(generated_NTD.shape[1])[1][-1]) + 1
+        worth = worth.at_most(independent.worth(labels, generated_NTD, blocks, own_windows))
     real_NTD, ids_N = _thin(rng, real_NTD, ids_N, max_sequences, "real", notes)
     generated_NTD, _ = _thin(
         rng, generated_NTD, np.arange(len(generated_NTD)), max_sequences, "generated", notes

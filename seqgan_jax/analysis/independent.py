@@ -141,7 +141,8 @@ def long_series(x_NTD: Array, windows: Windows) -> list[Array]:
 
 def squares(series: Sequence[Array]) -> list[Array]:
     """Squared distances from the mean: what a spread is the mean of."""
-    return [(y_R - np.nanmean(y_R)) ** 2 for y_R in series]
+    mean = np.nanmean(np.concatenate(series))
+    return [(y_R - mean) ** 2 for y_R in series]
 
 
 def correlation_time(series: Sequence[Array]) -> float:
@@ -156,7 +157,8 @@ def correlation_time(series: Sequence[Array]) -> float:
     >>> 1.0 <= correlation_time([rng.normal(size=4000)]) < 1.2
     True
     """
-    centred = [y_R - np.nanmean(y_R) for y_R in series]
+    mean = np.nanmean(np.concatenate(series))  # that of all: levels of series differ by chance, too
+    centred = [y_R - mean for y_R in series]
     present = [~np.isnan(y_R) for y_R in centred]
     filled = [np.where(is_R, y_R, 0.0) for y_R, is_R in zip(centred, present, strict=True)]
     steps = sum(int(is_R.sum()) for is_R in present)

@@ -42,8 +42,9 @@ class Metric:
     `excess` is how far the figure (at the floor's sample size) lies above the floor, in standard
     deviations of the floor; negative when below. `per_feature` is empty where there is one feature.
     `found_in` has the columns in which alone it is not close, the worst first: value, floor, excess
-    and verdict. `noticed` is the figure of a column that would be noticed 4 times of 5. `moved`: it
-    differs, but the training part itself differs as much, see `yardstick`.
+    and verdict; the worst where only the mean over columns is not. `noticed` is the figure of a
+    column that would be noticed 4 times of 5. `moved`: it differs, but the training part itself
+    differs as much, see `yardstick`.
     """
 
     name: str
@@ -130,16 +131,15 @@ class Report:
             beyond = " more than of the training data" * moved
             unnoticed = f"{self.unnoticed} would have passed unnoticed"
             return f"{start}: no figure differs{beyond}, but {unnoticed}. {self.needed}"
-        places = self.places()
+        places, columns = self.places(), len(self.names) > 1
         shown = [
-            (f"{column}: " if column and len(self.names) > 1 else "")
+            (f"{column}, " if column and columns else "")
             + f"{CATALOGUE[name].label} {number(value)} (real data against itself {number(floor)})"
             for column, name, value, floor in places[:MOST_NAMED]
         ]
-        more = len(places) - len(shown)
-        what = "column" if len(self.names) > 1 else "figure"
-        rest = [f"{more} {what}{'s' * (more > 1)} more"] * (more > 0)
-        return f"{start}. {'; '.join([*shown, *rest])}."
+        if more := len(places) - len(shown):
+            shown.append(f"{more} more {'column' if columns else 'figure'}{'s' * (more > 1)}")
+        return f"{start}: {'; '.join(shown)}."
 
     def places(self) -> list[tuple[str, str, float, float]]:
         """Column, figure, value and floor of what differs, the largest first.
@@ -172,7 +172,8 @@ class Report:
             return ""
         own, said = self.seen[name], []
         if own.share is not None:
-            said.append(f"{own.share:.2g} of the values in another category")
+            unit = " of the values in another category"
+            said.append(_or_any(own.share, "", "any shares of categories", unit))
         if own.shift is not None and own.deviations is not None:
             unit = f" ({own.deviations:.2g} standard deviations)"
             said.append(_or_any(own.shift, "a shift of ", "any shift", unit))

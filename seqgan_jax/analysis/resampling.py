@@ -227,6 +227,9 @@ def with_verdict(
     for d, label in enumerate(labels):
         columns[label], noticed[label] = _judged(name, [x[:, d] for x in arrays], sds_D[d])
     off = {label: each for label, each in columns.items() if each.verdict != CLOSE}
+    if mean.verdict != CLOSE and not off:
+        worst_one = max(columns, key=lambda label: columns[label].excess)
+        off = {worst_one: columns[worst_one].replace(verdict=mean.verdict)}
     order = sorted(off, key=lambda label: (off[label].verdict != FAR, -off[label].excess))
     worst = [FAR, DIFFERENT, CLOSE]
     return mean.replace(

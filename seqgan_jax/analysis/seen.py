@@ -91,8 +91,8 @@ def of_columns(
     z_NTD = z_NTD[rng.permutation(len(z_NTD))[:rows]]
     weights = np.full((1, len(z_NTD)), 1 / len(z_NTD))
     own = averages.sequence_means(bins, z_NTD, weights)
-    on_grid = (kind.spacing if kind.name == GRID else 0.0 for kind in kinds)
-    spacing_D = np.array(list(on_grid)) / units.scale_D
+    on_grid_D = np.array([kind.name == GRID and kind.spacing > 0 for kind in kinds])
+    spacing_D = np.where(on_grid_D, [kind.spacing for kind in kinds], 1.0) / units.scale_D
     at_atom_NTD = np.zeros(z_NTD.shape, bool)
     for d, kind in enumerate(kinds):
         for atom in kind.atoms:
@@ -101,11 +101,9 @@ def of_columns(
 
     def is_noticed(spoiled_NTD: Array) -> Array:
         """Whether any figure of a column notices, bool [D]."""
-        steps_NTD = np.where(at_atom_NTD, 0.0, spoiled_NTD - z_NTD)
-        np.divide(steps_NTD, spacing_D, out=steps_NTD, where=spacing_D > 0)
-        np.rint(steps_NTD, out=steps_NTD, where=spacing_D > 0)
-        np.multiply(steps_NTD, spacing_D, out=steps_NTD, where=spacing_D > 0)
-        means = averages.sequence_means(bins, z_NTD + steps_NTD, weights)
+        moves_NTD = np.where(at_atom_NTD, 0.0, spoiled_NTD - z_NTD)
+        moves_NTD = np.where(on_grid_D, np.rint(moves_NTD / spacing_D) * spacing_D, moves_NTD)
+        means = averages.sequence_means(bins, z_NTD + moves_NTD, weights)
         is_D = np.zeros(features, bool)
         for figure, value in averages.figures(bins, own, means).items():
             noticed = metrics[figure].noticed if figure in metrics else {}
@@ -142,7 +140,8 @@ def of_columns(
             continue
         if kind.name == CATEGORICAL:
             shares = metrics["category_error"].noticed if "category_error" in metrics else {}
-            seen[name] = Seen(share=shares.get(name))
+            share = float(shares.get(name, np.inf))
+            seen[name] = Seen(share=share if share < 1 else np.inf)
             continue
         shift = float(shift_D[d])
         seen[name] = Seen(

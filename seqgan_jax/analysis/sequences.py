@@ -193,8 +193,9 @@ def memorisation(
     if float(np.mean(near_probes < SAME)) > COPIED:
         _, first, counts = np.unique(points, axis=0, return_index=True, return_counts=True)
         alone = points[first[counts == 1]]
-        found = [float(np.mean(pairwise.nearest(x, alone) < SAME)) for x in (probes, held)]
-        if found[0] > max(COPIED, 4 * found[1]):
+        near = [pairwise.nearest(x, alone) < SAME for x in (probes, held) if len(alone)]
+        copies, chance = (float(x.mean()) for x in near or np.zeros((2, 1)))
+        if copies > max(COPIED, 4 * chance):
             metric = metric.replace(verdict=FAR)
     extra = {
         "nearest_distance_generated": float(np.median(near_probes)),

@@ -41,6 +41,7 @@ def render(report: Report) -> str:
         "'floor' is the same figure between random halves of the real data; [low, high] is a 95%",
         "bootstrap interval over sequences. Figures are means over features. Verdicts:",
         *(f"  {verdict:<10}{words}" for verdict, words in WORDS.items()),
+        "The whole is the worst of these; inconclusive: none differs, and too little is noticed.",
     ]
     lines += _seen(report)
     for title, members in grouped(report).items():

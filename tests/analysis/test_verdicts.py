@@ -107,6 +107,9 @@ def test_slow_windows_are_never_far_when_honest_nor_close_when_spoiled():
         assert honest.worth.least < 8
         assert "times as many real data" in honest.needed
         assert analyze(real, other + 1.5, judge="never", seed=k).verdict != "close"
+        turned = analyze(other, real, judge="never", seed=k)  # samples that are one series
+        assert turned.verdict == "inconclusive", turned.headline
+        assert any("worth less" in note for note in turned.notes)
 
 
 @pytest.mark.usefixtures("quick")
@@ -120,8 +123,8 @@ def test_the_columns_and_the_largest_figure_are_in_the_headline():
     places = report.places()
     assert [place[0] for place in places[:2]] == ["c", "b"]
     assert not {"a", "d"} & {place[0] for place in places}
-    assert report.headline.startswith("The generated data are far from the real data. c: ")
-    assert "b: " in report.headline
+    assert report.headline.startswith("The generated data are far from the real data: c, ")
+    assert "; b, " in report.headline
     assert "\n" not in report.headline
 
 

@@ -100,7 +100,7 @@ def detection_sds(independent: float, blocks: float, columns: int = 1) -> float:
     blocks are drawn for each observation.
 
     >>> [round(detection_sds(n, n), 1) for n in (1e6, 100, 8, 3)]
-    [4.0, 4.2, 8.2, 125.6]
+    [4.0, 4.2, 8.5, 125.6]
     """
     chance = norm.sf(DETECTION_SDS) / columns
     freedom = max(min(independent, blocks) - 1, LEAST_FREEDOM)

@@ -24,8 +24,8 @@ from seqgan_jax.data.kind import CATEGORICAL, GRID, Kind
 Array = NDArray[Any]
 
 # More than this must not pass unnoticed where a verdict is to be "close": half a standard deviation
-# moves a median to the 69th percentile; 1.5 times the spread makes 1 value of 100 in 3; .3 of
-# autocorrelation is .5 in place of .8; one value in five is of another category.
+# moves the median to the 69th percentile; 1.5 times the spread makes the rarest 1% of values 9%; .3
+# of autocorrelation is .5 in place of .8; one value in five is of another category.
 SHIFT, SPREAD, AUTOCORRELATION, SHARE = 0.5, 1.5, 0.3, 0.2
 MOST_SHIFT, MOST_SPREAD, LEAST_AMOUNT = 16.0, 64.0, 1e-3
 HALVINGS = 7  # of the logarithm: the smallest amount to 8%

@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.signal import lfilter
 
 from seqgan_jax.analysis import analyze, independent, seen, sequences
-from seqgan_jax.data import overlap
+from seqgan_jax.data import layout, overlap
 from seqgan_jax.data.kind import Kind
 
 
@@ -110,6 +110,26 @@ def test_slow_windows_are_never_far_when_honest_nor_close_when_spoiled():
         turned = analyze(other, real, judge="never", seed=k)  # samples that are one series
         assert turned.verdict == "inconclusive", turned.headline
         assert any("worth less" in note for note in turned.notes)
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_weather_that_is_held_out_judges_no_level():
+    """8 blocks of autumn, where 5 degrees and .7 or 1.3 times the spread were once close."""
+    parts = layout.split(layout.load("weather"), 0.1, 0.1, 0)
+    real, other = parts.held_out_NTD, np.asarray(parts.train_NTD)[::3]
+    temperatures = other[..., 1:3]
+    mean = temperatures.mean((0, 1))
+    for changed in (
+        temperatures,
+        temperatures + 5,
+        mean + 0.7 * (temperatures - mean),
+        mean + 1.3 * (temperatures - mean),
+    ):
+        samples = other.copy()
+        samples[..., 1:3] = np.round(changed, 1)
+        report = analyze(real, samples, judge="never")
+        assert report.verdict == "inconclusive", report.headline
+        assert report.worth.level_D[1] < 4
 
 
 @pytest.mark.usefixtures("quick")

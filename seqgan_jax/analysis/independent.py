@@ -27,6 +27,8 @@ DETECTION_SDS = 4.0
 # Independent values of which halves show a shift of .5 standard deviations 4 times of 5: with
 # s = 2 / sqrt(300) that of the difference of two halves' means, (.8 + (4.1 + 1.4) * .6) s = .5.
 ENOUGH = 300
+BEYOND_CHANCE = 3.0  # standard errors of a correlation
+SOFT = 0.1  # of the spread, under the logarithm: a value at the mean is no outlier
 LEAST_FREEDOM = 0.25  # degrees of freedom of what is worth less than two observations
 # Figures of steps and of what is about a sequence's own mean: a level that wanders leaves them.
 OF_CHANGES = (
@@ -118,10 +120,8 @@ def worth(names: Sequence[str], x_NTD: Array, blocks: int, windows: Windows | No
     level_D, change_D = np.full((2, features), float(alone))
     for d in range(features):
         columns = [y_RD[:, d] for y_RD in series]
-        changes = [np.diff(y_R) for y_R in columns]
-        steps = sum(len(y_R) for y_R in columns)
-        for total_D, parts in ((level_D, columns), (change_D, changes)):
-            total_D[d] += steps / max(correlation_time(parts), correlation_time(squares(parts)))
+        level_D[d] += number(columns)
+        change_D[d] += number([np.diff(y_R) for y_R in columns])
     # One number a block is what a bootstrap draws: no more than these are seen.
     return Worth(tuple(names), blocks, *(np.minimum(each, blocks) for each in (level_D, change_D)))
 
@@ -130,8 +130,8 @@ def long_series(x_NTD: Array, windows: Windows) -> list[Array]:
     """The series that rows were cut from, [R, D] each, NaN where no row is; none of one row."""
     steps = np.arange(x_NTD.shape[1])
     found = []
-    for number in np.flatnonzero(np.bincount(windows.series_N) > 1):
-        rows = windows.series_N == number
+    for each in np.flatnonzero(np.bincount(windows.series_N) > 1):
+        rows = windows.series_N == each
         starts = windows.starts_N[rows] - windows.starts_N[rows].min()
         y_RD = np.full((starts.max() + len(steps), x_NTD.shape[2]), np.nan)
         y_RD[starts[:, None] + steps] = x_NTD[rows]
@@ -139,26 +139,44 @@ def long_series(x_NTD: Array, windows: Windows) -> list[Array]:
     return found
 
 
-def squares(series: Sequence[Array]) -> list[Array]:
-    """Squared distances from the mean: what a spread is the mean of."""
+def number(series: Sequence[Array]) -> float:
+    """How many independent values series [R] of one column are worth: their mean, spread and size.
+
+    var(x) / var(mean of x), the least for x = y, (y - mean)^2 and log |y - mean|: a volatility that
+    comes and goes is in the latter. The variance of the mean is what the correlation time says, or
+    what the means of several series show, where that is more: their levels may differ.
+    """
     mean = np.nanmean(np.concatenate(series))
-    return [(y_R - mean) ** 2 for y_R in series]
+    sizes = [np.abs(y_R - mean) for y_R in series]
+    soft = SOFT * np.sqrt(np.nanmean(np.concatenate(sizes) ** 2)) or 1.0
+    squares, logs = [x_R**2 for x_R in sizes], [np.log(x_R + soft) for x_R in sizes]
+    return min(_number(x) for x in (series, squares, logs))
+
+
+def _number(series: Sequence[Array]) -> float:
+    pooled = np.concatenate(series)
+    means = np.array([np.nanmean(x_R) for x_R in series])
+    steps = np.count_nonzero(~np.isnan(pooled))
+    within = sum(np.nansum((x_R - m) ** 2) for x_R, m in zip(series, means, strict=True)) / steps
+    of_mean = within * correlation_time(series) / steps
+    if len(series) > 1:
+        of_mean = max(of_mean, float(means.var(ddof=1)) / len(series))
+    return float(np.nanvar(pooled) / of_mean) if of_mean > 0 else 1.0
 
 
 def correlation_time(series: Sequence[Array]) -> float:
     """Steps of series [R] for each independent one, at least 1.
 
     The largest (1 + phi) / (1 - phi) with phi = rho_k^(1/k), over lags k = 1, 2, 4, ... at which
-    the correlation rho_k is beyond chance. A short series shows too little of what is slow: rho_1
-    is raised by its bias (1 + 3 rho) / R (Kendall 1954) and by one standard error. A series of one
-    value counts as one step.
+    the correlation rho_k, about each series' own mean, is beyond chance. A short series shows too
+    little of what is slow: rho_1 is raised by its bias (1 + 3 rho) / R (Kendall 1954) and by one
+    standard error. A series of one value counts as one step.
 
     >>> rng = np.random.default_rng(0)
     >>> 1.0 <= correlation_time([rng.normal(size=4000)]) < 1.2
     True
     """
-    mean = np.nanmean(np.concatenate(series))  # that of all: levels of series differ by chance, too
-    centred = [y_R - mean for y_R in series]
+    centred = [y_R - np.nanmean(y_R) for y_R in series]
     present = [~np.isnan(y_R) for y_R in centred]
     filled = [np.where(is_R, y_R, 0.0) for y_R, is_R in zip(centred, present, strict=True)]
     steps = sum(int(is_R.sum()) for is_R in present)
@@ -169,10 +187,10 @@ def correlation_time(series: Sequence[Array]) -> float:
     while 4 * lag <= longest:
         product = sum(float(y_R[:-lag] @ y_R[lag:]) for y_R in filled)
         pairs = sum(int((i_R[:-lag] & i_R[lag:]).sum()) for i_R in present)
-        number = max(pairs / lag, 1.0)  # steps that are this far apart
         rho = product / max(pairs, 1) / variance
-        chance = 2 / np.sqrt(number)
-        if lag == 1 or rho > chance:
+        # Bartlett (1946): sum_k rho_k^2 / R is the variance of what is past the correlation.
+        chance = np.sqrt((1 + largest**2) / max(1 - largest**2, 1 / steps) / max(pairs, 1))
+        if lag == 1 or rho > BEYOND_CHANCE * chance:
             rho += (1 + 3 * rho) / steps
             if lag == 1:
                 rho += np.sqrt(max(1 - rho**2, 0) / steps)

@@ -57,6 +57,18 @@ def test_gaps_and_several_series_count_together():
     assert parts == pytest.approx(whole, rel=0.3)
 
 
+def test_what_comes_and_goes_counts_as_slow():
+    """White noise of a volatility that wanders, and series that each have a level of their own."""
+    rng = np.random.default_rng(12)
+    volatility = np.exp(autoregression(rng, 0.98, 1, 3000)[0])
+    noise = volatility * rng.normal(size=3000)
+    assert independent.correlation_time([noise]) < 2
+    assert independent.number([noise]) < 150
+    assert independent.number([rng.normal(size=3000)]) > 2000
+    levels = [rng.normal(size=500) + 3 * level for level in (-1, 0, 0.2, 1)]
+    assert independent.number(levels) < 10
+
+
 def test_windows_are_put_together_again():
     rng = np.random.default_rng(3)
     series = rng.normal(size=(2, 60, 2))

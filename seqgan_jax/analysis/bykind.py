@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from seqgan_jax.analysis import resampling
 from seqgan_jax.analysis.catalogue import CLOSE, DIFFERENT
+from seqgan_jax.analysis.independent import Worth
 from seqgan_jax.analysis.report import Metric
 from seqgan_jax.data import grids
 from seqgan_jax.data.kind import CATEGORICAL, GRID, Kind
@@ -57,6 +58,7 @@ def metrics(
     groups: tuple[Mapping[str, Array], Mapping[str, Array]],
     names: Sequence[str],
     rules: Holding | None,
+    worth: Worth,
     words: Sequence[Sequence[str]] = (),
     more: tuple[Sequence[Part], Sequence[Part]] = ((), ()),
 ) -> tuple[dict[str, Metric], dict[str, dict[str, Any]]]:
@@ -68,6 +70,7 @@ def metrics(
       groups: weights of their rows, see `resampling.groups_of`.
       names: of the columns.
       rules: between columns.
+      worth: how many independent observations the real data are worth.
       words: of each column those that its codes 0, 1, ... stand for, () of numbers; () for none.
       more: further parts of both samples, see `absent.parts`; in no table.
     """
@@ -78,10 +81,11 @@ def metrics(
         return {}, {}
 
     def labels(figure: str) -> list[str]:
-        return [names[part.column] for part in found[0] if part.figure == figure]
+        own = [part.column for part in found[0] if part.figure == figure]
+        return [] if figure in OF_NONE else [names[d] for d in own]
 
     judged = resampling.verdicts(
-        lambda p, q: figures(found[0], p, q), real, generated, labels, exact={}
+        lambda p, q: figures(found[0], p, q), real, generated, labels, {}, worth
     )
     for name, metric in judged.items():
         if (

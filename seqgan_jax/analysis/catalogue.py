@@ -17,6 +17,7 @@ class Entry:
 
 
 CLOSE, DIFFERENT, FAR = "close", "different", "far"
+INCONCLUSIVE = "inconclusive"  # of a report alone: no figure differs, and few data would show it
 WORDS = {
     CLOSE: "as close as real data is to itself",
     DIFFERENT: "detectably different",

@@ -1,8 +1,9 @@
 """`analyze`: compare two samples, each figure beside its floor and with an interval."""
 
 import dataclasses
+import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,18 @@ from seqgan_jax.analysis import (
     averages,
     bykind,
     classes,
+    independent,
     judging,
     metrics,
     partial,
     resampling,
+    seen,
     sequences,
+    yardstick,
 )
 from seqgan_jax.analysis.bykind import Holding
 from seqgan_jax.analysis.catalogue import CATALOGUE
+from seqgan_jax.analysis.independent import Worth
 from seqgan_jax.analysis.report import Metric, Report
 from seqgan_jax.config import DataConfig
 from seqgan_jax.data import kinds as of_data
@@ -60,7 +65,8 @@ def analyze(
     """Can `generated` sequences stand in for `real` ones?
 
     Each figure is compared with the same figure between random halves of the real data, and gets
-    a bootstrap interval over sequences and a verdict: close, different or far.
+    a bootstrap interval over sequences and a verdict: close, different or far. The whole is
+    inconclusive where none differs and data are too few to tell, see `seen.of_columns`.
 
     Args:
         real, generated: arrays [N, T, D] (or [N, T]) in data units, DataFrames, or sequences that
@@ -68,7 +74,8 @@ def analyze(
             as long as the generated sequences. NaN is absent: a missing cell, or a step after the
             end of a sequence that is shorter than others.
         train: the training sequences [N, T, D]; with them, memorisation is judged against them
-            and `real` must be held out. Without, it is judged against half of `real`.
+            and `real` must be held out. Without, it is judged against half of `real`. What differs
+            from `real` in them as much as in generated ones is excused, see `yardstick`.
         names: names of the D features; x, or x1, x2, ..., where none are given.
         seed: of the random halves, resamples and permutations.
         max_sequences: of each kind; more are thinned out at random (the report says so).
@@ -122,11 +129,19 @@ def analyze(
     windows = overlap.find(real_NTD)
     if windows is not None:
         order_N, ids_N = windows.blocks(real_NTD.shape[1])
-        real_NTD = real_NTD[order_N]
+        real_NTD, windows = real_NTD[order_N], windows[order_N]
         notes.append(
             f"Of the real data, {windows}: they are split and resampled in {ids_N[-1] + 1} blocks "
             "of neighbouring windows, since single windows depend on each other."
         )
+    worth = independent.worth(labels, real_NTD, int(ids_N[-1]) + 1, windows)
+    own_windows = overlap.find(generated_NTD)
+    if own_windows is not None:
+        notes.append(
+            f"Of the generated data, {own_windows}: they are worth less than their number."
+        )
+        blocks = int(own_windows.blocks(generated_NTD.shape[1])[1][-1]) + 1
+        worth = worth.at_most(independent.worth(labels, generated_NTD, blocks, own_windows))
     real_NTD, ids_N = _thin(rng, real_NTD, ids_N, max_sequences, "real", notes)
     generated_NTD, _ = _thin(
         rng, generated_NTD, np.arange(len(generated_NTD)), max_sequences, "generated", notes
@@ -146,7 +161,7 @@ def analyze(
     if bins.support is not None and (words_of_support := bins.support.note(real_NTD.shape[1])):
         notes.append(words_of_support)
     groups = resampling.groups_of(rng, ids_N, len(z_generated), halves)
-    found, curves = _average_metrics(bins, z_real, z_generated, groups, labels)
+    found, curves = _average_metrics(bins, z_real, z_generated, groups, worth)
     form = arrays["real"].form
     words = [getattr(c, "categories", ()) for c in form.columns] if form else [()] * features
     if kinds is None:
@@ -157,7 +172,7 @@ def analyze(
     both = real_NTD, generated_NTD
     gaps = bool(absent.missing(sides["generated"], ends).any())
     more = absent.parts(real_NTD, ends, gaps), absent.parts(generated_NTD, ends, gaps)
-    own, of_kinds = bykind.metrics(kinds, both, groups, labels, rules, words, more)
+    own, of_kinds = bykind.metrics(kinds, both, groups, labels, rules, worth, words, more)
     found |= own
     of_classes = {}
     if label:
@@ -169,10 +184,10 @@ def analyze(
         found["ks"] = found["ks"].replace(p_value=p_value)
     progress("whole sequences", 0.6)
     z_train = None if train_NTD is None else units.standardise(train_NTD)
-    found |= sequences.pair_metrics(rng, z_real, z_generated, ids_N, halves)
+    found |= sequences.pair_metrics(rng, z_real, z_generated, ids_N, halves, worth)
     progress("memorisation", 0.85)
     found["memorisation"], extra = sequences.memorisation(
-        rng, z_real, z_generated, z_train, halves[0]
+        rng, z_real, z_generated, z_train, halves[0], worth
     )
     if z_train is None:
         notes.append(
@@ -183,7 +198,7 @@ def analyze(
         progress("judge", 0.9)
         areas = judging.areas(train_NTD, real_NTD, generated_NTD, seed, ids_N, notes, ends)
         if areas is not None:
-            found["judge"] = judging.metric(areas, labels)
+            found["judge"] = judging.metric(areas, labels, worth)
     if scores:
         from seqgan_jax.analysis import published
 
@@ -192,6 +207,7 @@ def analyze(
             generated_NTD,
             scores,
             halves=halves,
+            worth=worth,
             repeats=repeats,
             seed=seed,
             progress=progress,
@@ -210,6 +226,33 @@ def analyze(
         }
         for d, label in enumerate(labels)
     }
+    noticed: Mapping[str, seen.Seen] = seen.of_columns(
+        np.random.default_rng([seed, len(labels), 1]), bins, z_real, found, kinds, labels, units
+    )
+    if train_NTD is not None and len(train_NTD) >= LEAST_SEQUENCES:
+        again = functools.partial(
+            analyze,
+            names=labels,
+            seed=seed,
+            max_sequences=yardstick.MOST,
+            kinds=kinds,
+            rules=rules,
+            judge="never",
+            ends=ends,
+        )
+        moved, samples = yardstick.excused(
+            found,
+            lambda: again(train_NTD, generated_NTD),
+            lambda: again(given_NTD["real"], train_NTD),
+        )
+        if samples is not None and samples.worth is not None:
+            found |= moved
+            noticed, worth = samples.seen, samples.worth
+            notes.append(
+                f"The real data have moved: in {len(moved)} figures the training data differ from "
+                "them as much as the generated data do, and these are as close to the training "
+                "data as those are to themselves. They are not called different for that."
+            )
     return Report(
         metrics={name: found[name] for name in CATALOGUE if name in found},
         statistics=statistics,
@@ -221,6 +264,8 @@ def analyze(
         classes=of_classes,
         areas=areas,
         absent=of_absent,
+        seen=noticed,
+        worth=worth,
         names=labels,
         counts=counts,
         real_NTD=real_NTD,
@@ -382,7 +427,7 @@ def _average_metrics(
     z_real: Array,
     z_generated: Array,
     groups: tuple[dict[str, Array], dict[str, Array]],
-    labels: tuple[str, ...],
+    worth: Worth,
 ) -> tuple[dict[str, Metric], dict[str, Array]]:
     """Everything in `averages.figures`, with floors, intervals and verdicts; and curves to plot."""
     real, generated = (
@@ -391,11 +436,16 @@ def _average_metrics(
     )
     both = [
         metrics.ks_and_wasserstein(*(metrics.there(z[..., d]) for z in (z_real, z_generated)))
-        for d in range(len(labels))
+        for d in range(len(worth.names))
     ]
     exact = dict(zip(("ks", "wasserstein"), np.array(both).T[:, None], strict=True))
     found = resampling.verdicts(
-        lambda p, q: averages.figures(bins, p, q), real, generated, lambda _: labels, exact
+        lambda p, q: averages.figures(bins, p, q),
+        real,
+        generated,
+        lambda _: worth.names,
+        exact,
+        worth,
     )
     return found, _curves({"real": real, "generated": generated})
 

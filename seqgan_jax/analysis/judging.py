@@ -11,6 +11,7 @@ from seqgan_jax.analysis import resampling
 from seqgan_jax.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from seqgan_jax.analysis.independent import Worth
     from seqgan_jax.analysis.judge import Areas
     from seqgan_jax.analysis.report import Metric
 
@@ -94,7 +95,7 @@ def parts(ids_N: Array) -> tuple[Array, Array]:
     return np.flatnonzero(run_N % 2 == 0), np.flatnonzero(held_N)
 
 
-def metric(found: "Areas", labels: Sequence[str]) -> "Metric":
+def metric(found: "Areas", labels: Sequence[str], worth: "Worth") -> "Metric":
     """The area of all columns with its floor, interval and verdict.
 
     Seen is what is above 0.5 by 4 of its errors and above the floor by 2 of the floor's: that is
@@ -107,7 +108,7 @@ def metric(found: "Areas", labels: Sequence[str]) -> "Metric":
     floor, value = max(0.5, found.floor), np.array([found.together])
     arrays = (floor + found.floor_error / 2 * normal, floor + chance * normal)
     boots = found.together + found.error * normal
-    own = resampling.with_verdict("judge", value, value, *arrays, boots)
+    own = resampling.with_verdict("judge", value, value, *arrays, boots, worth)
     columns = dict(zip(labels, found.columns_D.tolist(), strict=True)) if len(labels) > 1 else {}
     return own.replace(floor=found.floor, per_feature=columns)
 

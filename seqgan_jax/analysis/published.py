@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqgan_jax.analysis import absent, bykind, resampling
+from seqgan_jax.analysis.independent import Worth
 from seqgan_jax.analysis.report import Metric
 from seqgan_jax.analysis.resampling import FAR_SAMPLE, Halves
 
@@ -31,6 +32,7 @@ def metrics(
     names: Sequence[str],
     *,
     halves: list[Halves],
+    worth: Worth,
     repeats: int,
     seed: int,
     progress: Progress,
@@ -39,7 +41,8 @@ def metrics(
 ) -> dict[str, Metric]:
     """The chosen scores, each with a floor from halves of the real data, as `Metric`s.
 
-    `halves` are random splits of the real data; repeat r uses split r for its floor. Missing cells
+    `halves` are random splits of the real data, `worth` is what these are worth; repeat r uses
+    split r for its floor. Missing cells
     are filled on both sides alike; networks are told the lengths of sequences that end (`ends`).
     """
     lengths = [absent.lengths(x) for x in (real_NTD, generated_NTD)]
@@ -66,7 +69,7 @@ def metrics(
         scaled = [of_lengths(x, each) for x, each in zip(scaled, lengths, strict=True)]
     splits = [halves[r % len(halves)] for r in range(repeats)]
     rng = np.random.default_rng(seed)
-    case = _Case(rng, scaled[0], scaled[1], splits, seed, progress, ends)
+    case = _Case(rng, scaled[0], scaled[1], splits, worth, seed, progress, ends)
     if "predictive" in names and real_NTD.shape[2] == 1:
         notes.append(
             "The predictive score is not defined for one feature: here the series predicts its own "
@@ -86,6 +89,7 @@ class _Case:
     real: Array
     generated: Array
     splits: list[Halves]
+    worth: Worth
     seed: int
     progress: Progress
     ends: bool
@@ -125,7 +129,7 @@ def _discriminative(case: _Case) -> Metric:
     tested = int(0.2 * count) + int(0.2 * len(case.generated))
     noise = rng.normal(scale=0.5 / np.sqrt(max(tested, 1)), size=BOOTSTRAPS)
     boots = rng.choice(own, (BOOTSTRAPS, repeats)).mean(axis=1) + noise
-    return resampling.with_verdict("discriminative", own, own, floors, small, boots)
+    return resampling.with_verdict("discriminative", own, own, floors, small, boots, case.worth)
 
 
 def _predictive(case: _Case) -> Metric:
@@ -149,7 +153,7 @@ def _predictive(case: _Case) -> Metric:
     small = of_halves[0][drawn].mean(axis=1)
     boots = rng.choice(of_generated.mean(axis=0), (BOOTSTRAPS, count)).mean(axis=1)
     boots = boots + rng.choice(own, (BOOTSTRAPS, repeats)).mean(axis=1) - own.mean()
-    return resampling.with_verdict("predictive", own, matched, floors, small, boots)
+    return resampling.with_verdict("predictive", own, matched, floors, small, boots, case.worth)
 
 
 def _context_fid(case: _Case) -> Metric:
@@ -172,4 +176,4 @@ def _context_fid(case: _Case) -> Metric:
             # About the repeat's own value: encoders differ in scale, which is no noise of the data.
             boots.append(distance(*drawn) - own[-1])
     case.progress("Context-FID", 1.0)
-    return resampling.with_verdict("context_fid", own, matched, floors, small, boots)
+    return resampling.with_verdict("context_fid", own, matched, floors, small, boots, case.worth)

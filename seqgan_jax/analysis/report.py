@@ -10,18 +10,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqgan_jax.analysis.catalogue import CATALOGUE, CLOSE, DIFFERENT, FAR, GROUPS, WORDS
+from seqgan_jax.analysis.catalogue import (
+    CATALOGUE,
+    CLOSE,
+    DIFFERENT,
+    FAR,
+    GROUPS,
+    INCONCLUSIVE,
+    WORDS,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from seqgan_jax.analysis.independent import Worth
     from seqgan_jax.analysis.judge import Areas
+    from seqgan_jax.analysis.seen import Seen
     from seqgan_jax.data.kind import Kind
 
 Array = NDArray[Any]
 
 SCHEMA = "seqgan-analysis"
 SCHEMA_VERSION = 1
+MOST_NAMED = 3  # columns, or figures, in the headline
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,10 @@ class Metric:
 
     `excess` is how far the figure (at the floor's sample size) lies above the floor, in standard
     deviations of the floor; negative when below. `per_feature` is empty where there is one feature.
+    `found_in` has the columns in which alone it is not close, the worst first: value, floor, excess
+    and verdict; the worst where only the mean over columns is not. `noticed` is the figure of a
+    column that would be noticed 4 times of 5. `moved`: it differs, but the training part itself
+    differs as much, see `yardstick`.
     """
 
     name: str
@@ -41,6 +56,13 @@ class Metric:
     excess: float = 0.0
     p_value: float | None = None
     per_feature: Mapping[str, float] = field(default_factory=dict)
+    found_in: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    noticed: Mapping[str, float] = field(default_factory=dict)
+    moved: bool = False
+
+    def brief(self) -> dict[str, Any]:
+        """What another figure's `found_in` says of it."""
+        return {key: getattr(self, key) for key in ("value", "floor", "excess", "verdict")}
 
     def replace(self, **changes: Any) -> "Metric":
         """A copy with some fields changed."""
@@ -76,21 +98,109 @@ class Report:
     areas: "Areas | None" = None
     classes: Mapping[str, Any] = field(default_factory=dict)  # `classes.table`
     absent: Mapping[str, Any] = field(default_factory=dict)  # `absent.table`
+    seen: "Mapping[str, Seen]" = field(default_factory=dict)  # of each column that varies
+    worth: "Worth | None" = None  # the real data, in independent observations
 
     @property
     def verdict(self) -> str:
-        """The worst of the figures' verdicts: "close", "different" or "far"."""
+        """The worst of the figures' verdicts: "close", "different" or "far".
+
+        "inconclusive" where none differs, and a spoiling of a column that matters would not have
+        been noticed, see `seen`.
+        """
         verdicts = {metric.verdict for metric in self.metrics.values()}
-        return next((v for v in (FAR, DIFFERENT) if v in verdicts), CLOSE)
+        unseen = any(each.ratio > 1 for each in self.seen.values())
+        return next(
+            (v for v in (FAR, DIFFERENT) if v in verdicts), INCONCLUSIVE if unseen else CLOSE
+        )
 
     @property
     def headline(self) -> str:
-        """The verdict in one sentence."""
-        return {
-            CLOSE: "The generated data are as close to the real data as real data is to itself.",
-            DIFFERENT: "The generated data are detectably different from the real data.",
-            FAR: "The generated data are far from the real data.",
+        """The verdict in a sentence: where it shows, or what would have passed unnoticed."""
+        start = {
+            CLOSE: "The generated data are as close to the real data as real data is to itself",
+            DIFFERENT: "The generated data are detectably different from the real data",
+            FAR: "The generated data are far from the real data",
+            INCONCLUSIVE: "There are too few data to tell",
         }[self.verdict]
+        moved = any(m.moved for m in self.metrics.values())
+        if self.verdict == CLOSE:
+            own = "The generated data are as close to the real data as the training data are"
+            return f"{own if moved else start}."
+        if self.verdict == INCONCLUSIVE:
+            beyond = " more than of the training data" * moved
+            unnoticed = f"{self.unnoticed} would have passed unnoticed"
+            return f"{start}: no figure differs{beyond}, but {unnoticed}. {self.needed}"
+        places, columns = self.places(), len(self.names) > 1
+        shown = [
+            (f"{column}, " if column and columns else "")
+            + f"{CATALOGUE[name].label} {number(value)} (real data against itself {number(floor)})"
+            for column, name, value, floor in places[:MOST_NAMED]
+        ]
+        if more := len(places) - len(shown):
+            shown.append(f"{more} more {'column' if columns else 'figure'}{'s' * (more > 1)}")
+        return f"{start}: {'; '.join(shown)}."
+
+    def places(self) -> list[tuple[str, str, float, float]]:
+        """Column, figure, value and floor of what differs, the largest first.
+
+        Each column once, by its worst figure, and each figure that is of no one column ("").
+        """
+        found: list[tuple[bool, float, tuple[str, str, float, float]]] = []
+        for m in self.metrics.values():
+            for column, own in m.found_in.items():
+                place = (column, m.name, own["value"], own["floor"])
+                found.append((own["verdict"] != FAR, -own["excess"], place))
+            if m.verdict != CLOSE and not m.found_in:
+                place = ("", m.name, m.value, m.floor)
+                found.append((m.verdict != FAR, -m.excess, place))
+        each: dict[str, tuple[str, str, float, float]] = {}
+        for _, _, place in sorted(found):
+            each.setdefault((len(self.names) > 1 and place[0]) or place[1], place)
+        return list(each.values())
+
+    @property
+    def least_seen(self) -> str:
+        """The column in which least would have been noticed; "" where all are constant."""
+        return max(self.seen, key=lambda name: self.seen[name].ratio, default="")
+
+    @property
+    def unnoticed(self) -> str:
+        """What passes unnoticed 1 time of 5 in the column where it is most, in words."""
+        name = self.least_seen
+        if not name:
+            return ""
+        own, said = self.seen[name], []
+        if own.share is not None:
+            unit = " of the values in another category"
+            said.append(_or_any(own.share, "", "any shares of categories", unit))
+        if own.shift is not None and own.deviations is not None:
+            unit = f" ({own.deviations:.2g} standard deviations)"
+            said.append(_or_any(own.shift, "a shift of ", "any shift", unit))
+        if own.spread is not None:
+            said.append(_or_any(own.spread, "a spread ", "any spread", " times too small"))
+        if own.autocorrelation is not None:
+            words = "a change of autocorrelation by ", "any change of autocorrelation"
+            said.append(_or_any(own.autocorrelation, *words, ""))
+        where = f" in {name}" if len(self.names) > 1 else ""
+        listed = " or ".join(filter(None, [", ".join(said[:-1]), *said[-1:]]))
+        return f"{listed}{where}"
+
+    @property
+    def needed(self) -> str:
+        """How many more data a verdict would need, in words; "" where there are enough."""
+        if self.verdict != INCONCLUSIVE or self.worth is None:
+            return ""
+        ratio = self.seen[self.least_seen].ratio
+        times = self.worth.times(ratio)
+        if self.counts[1] < self.counts[0] // 2:
+            return f"First generate more: {self.counts[0]:,} sequences, as many as are real."
+        worth = max(1.0, self.worth.least)
+        rounded = float(f"{max(times, 1.5):.2g}")
+        return (
+            f"About {rounded:g} times as many real data would do; these are worth {worth:.0f} "
+            f"independent sequence{'s' * (worth >= 1.5)}."
+        )
 
     @property
     def steps(self) -> dict[str, str]:
@@ -117,7 +227,10 @@ class Report:
         judged = [self.judged] if self.judged else []
         if not bad:
             every = f"All {len(self.metrics)} figures are within what real data show of themselves."
-            return [every, *judged]
+            noticed = []
+            if self.verdict == CLOSE and self.seen:
+                noticed = [f"What is smaller than {self.unnoticed} could pass unnoticed."]
+            return [every, *noticed, *judged]
         out = judged + self._diagnoses()
         bad.sort(key=lambda m: (m.verdict != FAR, -m.excess))
         for metric in bad[:most]:
@@ -176,6 +289,9 @@ class Report:
             "statistics": self.statistics,
             "diversity": self.diversity,
             "memorisation": self.extra,
+            "seen": {name: each.to_dict() for name, each in self.seen.items()},
+            "needed": self.needed,
+            "independent": self._independent(),
             "kinds": self.of_kinds,
             "judge": self._judge_to_dict(),
             "classes": self.classes,
@@ -192,6 +308,13 @@ class Report:
             "seed": self.seed,
             "seconds": self.seconds,
         }
+
+    def _independent(self) -> dict[str, dict[str, float]]:
+        """What the real data are worth in each column, in independent observations."""
+        if self.worth is None:
+            return {}
+        each = zip(self.worth.names, self.worth.level_D, self.worth.change_D, strict=True)
+        return {name: {"values": float(a), "steps": float(b)} for name, a, b in each}
 
     def _judge_to_dict(self) -> dict[str, Any] | None:
         """Areas, errors and floors, together and of each column; None where no judge was asked."""
@@ -239,6 +362,10 @@ class Report:
         from seqgan_jax.analysis.html import render
 
         return render(self, self.pngs() if pngs is None else pngs, map_by)
+
+
+def _or_any(x: float, words: str, without_end: str, unit: str) -> str:
+    return f"{words}{x:.3g}{unit}" if math.isfinite(x) else without_end
 
 
 def number(x: float) -> str:

@@ -13,21 +13,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seqgan_jax.analysis.catalogue import CATALOGUE, CLOSE, DIFFERENT, FAR
+from seqgan_jax.analysis.independent import DETECTION_SDS, Worth
 from seqgan_jax.analysis.report import Metric
 
 Array = NDArray[Any]
 Index = NDArray[Any]
 
-# A figure is "detectably different" this many standard deviations above its floor. There are about
-# 30 figures and the upper tail of most is heavier than a Gaussian's: 4 keeps the chance that a
-# perfect generator is called different by any of them at a few per cent (docs/analysis.md).
-DETECTION_SDS = 4.0
 # "far": it would be detected just so with no more than this many sequences of each kind.
 FAR_SAMPLE = 100
 SPLITS = 20
 BOOTSTRAPS = 100
 SMALL_PAIRS = 40
 PERMUTATIONS = 199
+# What is above its limit 4 times of 5 lies above it by .84 standard deviations, and that of a
+# distance between equal samples, |Gaussian|, is .6 of the Gaussian's.
+POWER_SDS = 1.4
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,11 @@ def verdict_of(
     high: float,
     noise: float = 0.0,
     higher_is_better: bool = False,
+    sds: float = DETECTION_SDS,
 ) -> str:
     """close, different or far, from a figure, its floors and its interval.
 
-    - close: not above the floors by DETECTION_SDS of their standard deviations (or of `noise`, the
+    - close: not above the floors by `sds` of their standard deviations (or of `noise`, the
       figure's own under the bootstrap, where that is larger: one outlier in the generated data
       moves a kurtosis more than halves of the real data show), or an interval [low, high] that
       reaches the floor;
@@ -128,15 +129,18 @@ def verdict_of(
     """
     sign = -1.0 if higher_is_better else 1.0
     floors, small, nearest = sign * floors_R, sign * small_floors_R, min(sign * low, sign * high)
-    # The factor widens the limit for the noise in a standard deviation from few splits.
-    spread = _spread(floors) * (1 + 2 / len(floors))
-    limit = float(floors.mean()) + DETECTION_SDS * max(spread, noise)
+    limit = float(floors.mean()) + sds * _noise(floors, noise)
     tolerance = 1e-9 + 1e-6 * abs(limit)
     if sign * matched <= limit + tolerance or nearest <= float(floors.mean()):
         return CLOSE
     if sign * matched > float(small.mean()) + DETECTION_SDS * float(small.std()) + tolerance:
         return FAR
     return DIFFERENT
+
+
+def _noise(floors_R: Array, noise: float) -> float:
+    """What a limit is counted in: widened for the noise in a standard deviation of few splits."""
+    return max(_spread(floors_R) * (1 + 2 / len(floors_R)), noise)
 
 
 def _spread(floors_R: Array) -> float:
@@ -172,10 +176,12 @@ def verdicts(
     generated: Mapping[str, Any],
     labels: Callable[[str], Sequence[str]],
     exact: Mapping[str, Array],
+    worth: Worth,
 ) -> dict[str, Metric]:
     """A Metric of each figure of two sets of means, by the groups of `groups_of`.
 
-    `labels` are the columns of a figure; `exact` are values that are not made of means.
+    `labels` are the columns of a figure; `exact` are values that are not made of means; `worth` is
+    what the real data are worth.
     """
     rows = [
         {**figures(real["all"], generated["all"]), **exact},
@@ -187,7 +193,7 @@ def verdicts(
     found = {}
     for name in rows[0]:
         value, matched, floors, small, boots = (row[name] for row in rows)
-        found[name] = with_verdict(name, value, matched, floors, small, boots, labels(name))
+        found[name] = with_verdict(name, value, matched, floors, small, boots, worth, labels(name))
     return found
 
 
@@ -198,9 +204,10 @@ def with_verdict(
     floors: ArrayLike,
     small: ArrayLike,
     boots: ArrayLike,
+    worth: Worth,
     labels: Sequence[str] = (),
 ) -> Metric:
-    """A Metric from its arrays, [R, D] or [R] each (averaged over features here).
+    """A Metric from its arrays, [R, D] or [R] each: of the mean over columns, and of each column.
 
     Args:
         name: in the catalogue.
@@ -208,27 +215,49 @@ def with_verdict(
         matched: the same at the floors' sample size, one row for each split.
         floors, small: between halves, and between small samples, of the real data.
         boots: bootstrap values, for the interval.
-        labels: feature names, to keep the figure of each feature.
+        worth: how many independent observations the real data are worth.
+        labels: names of the D columns. The verdict is the worst of the mean's and the columns'.
     """
     arrays = [np.asarray(x) for x in (value, matched, floors, small, boots)]
-    per_feature = {}
-    if arrays[0].ndim == 2 and len(labels) > 1:
-        per_feature = dict(zip(labels, arrays[0][0].tolist(), strict=True))
-    own_R, matched_R, floors_R, small_R, boots_R = (
-        x.mean(axis=1) if x.ndim == 2 else x for x in arrays
+    sds, sds_D = worth.sds(name, labels)
+    mean, _ = _judged(name, [x.mean(axis=1) if x.ndim == 2 else x for x in arrays], sds)
+    if arrays[0].ndim < 2 or not labels:
+        return mean
+    columns, noticed = {}, {}
+    for d, label in enumerate(labels):
+        columns[label], noticed[label] = _judged(name, [x[:, d] for x in arrays], sds_D[d])
+    off = {label: each for label, each in columns.items() if each.verdict != CLOSE}
+    if mean.verdict != CLOSE and not off:
+        worst_one = max(columns, key=lambda label: columns[label].excess)
+        off = {worst_one: columns[worst_one].replace(verdict=mean.verdict)}
+    order = sorted(off, key=lambda label: (off[label].verdict != FAR, -off[label].excess))
+    worst = [FAR, DIFFERENT, CLOSE]
+    return mean.replace(
+        verdict=min([mean.verdict, *(each.verdict for each in off.values())], key=worst.index),
+        excess=max([mean.excess, *(each.excess for each in off.values())]),
+        per_feature={k: each.value for k, each in columns.items()} if len(labels) > 1 else {},
+        found_in={label: off[label].brief() for label in order},
+        noticed=noticed,
     )
+
+
+def _judged(name: str, arrays: Sequence[Array], sds: float) -> tuple[Metric, float]:
+    """A Metric of arrays [R], as in `with_verdict`; and what would be noticed 4 times of 5."""
+    own_R, matched_R, floors_R, small_R, boots_R = arrays
     entry = CATALOGUE[name]
     own, matching, floor = (float(x.mean()) for x in (own_R, matched_R, floors_R))
     low, high = interval(own, boots_R, entry.lower, entry.upper)
+    noise, sign = float(boots_R.std()), -1 if entry.higher_is_better else 1
     verdict = verdict_of(
         matching,
         floors_R,
         small_R,
         low=low,
         high=high,
-        noise=float(boots_R.std()),
+        noise=noise,
         higher_is_better=entry.higher_is_better,
+        sds=sds,
     )
-    sign = -1 if entry.higher_is_better else 1
     excess = sign * (matching - floor) / (_spread(floors_R) + 1e-9)
-    return Metric(name, own, floor, low, high, verdict, excess, per_feature=per_feature)
+    noticed = floor + sign * (sds + POWER_SDS) * _noise(floors_R, noise)
+    return Metric(name, own, floor, low, high, verdict, excess), noticed

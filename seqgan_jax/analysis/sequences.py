@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqgan_jax.analysis import pairwise, resampling
+from seqgan_jax.analysis.catalogue import FAR
+from seqgan_jax.analysis.independent import Worth
 from seqgan_jax.analysis.report import Metric
 from seqgan_jax.analysis.resampling import BOOTSTRAPS, PERMUTATIONS, SMALL_PAIRS, Halves
 
@@ -17,6 +19,8 @@ PAIR_ROWS = 800
 CLASSIFIER_ROWS = 2000
 MEMORY_ROWS = 2000
 MEMORY_SPLITS = 20
+SAME = 1e-3  # text files round values: a thousandth of a standard deviation counts as equal
+COPIED = 0.2  # share of copies that is no chance, however few sequences are held out
 
 
 class _Pair:
@@ -51,6 +55,7 @@ def pair_metrics(
     z_generated: Array,
     ids_N: NDArray[Any],
     halves: list[Halves],
+    worth: Worth,
 ) -> dict[str, Metric]:
     """Kernel test, neighbours, diversity and classifier, each at the same number of rows."""
     points, inputs = (
@@ -113,7 +118,7 @@ def pair_metrics(
     }
     return {
         name: resampling.with_verdict(
-            name, values, values, floors[name], small[name], boots[name]
+            name, values, values, floors[name], small[name], boots[name], worth
         ).replace(p_value=p_values.get(name))
         for name, values in matched.items()
     }
@@ -154,8 +159,14 @@ def memorisation(
     z_generated: Array,
     z_train: Array | None,
     half: Halves,
+    worth: Worth,
 ) -> tuple[Metric, dict[str, float]]:
-    """Nearest-neighbour distances to the training data: samples' against held-out sequences'."""
+    """Nearest-neighbour distances to the training data: samples' against held-out sequences'.
+
+    Copies are far, however few sequences are held out: more than COPIED of the samples, and 4 times
+    the share of held-out sequences, that repeat a training sequence which is there once (a week
+    without rain is no copy of another).
+    """
     if z_train is None:
         references, held_rows = z_real[half.first], half.second
     else:
@@ -178,13 +189,19 @@ def memorisation(
         order = rng.permutation(near_held)
         small.append(share(order[:few], order[-few:]))
     own = [share(near_probes, near_held)]
-    metric = resampling.with_verdict("memorisation", own, matched, floors, small, boots)
+    metric = resampling.with_verdict("memorisation", own, matched, floors, small, boots, worth)
+    if float(np.mean(near_probes < SAME)) > COPIED:
+        _, first, counts = np.unique(points, axis=0, return_index=True, return_counts=True)
+        alone = points[first[counts == 1]]
+        near = [pairwise.nearest(x, alone) < SAME for x in (probes, held) if len(alone)]
+        copies, chance = (float(x.mean()) for x in near or np.zeros((2, 1)))
+        if copies > max(COPIED, 4 * chance):
+            metric = metric.replace(verdict=FAR)
     extra = {
         "nearest_distance_generated": float(np.median(near_probes)),
         "nearest_distance_held_out": float(np.median(near_held)),
-        # Text files round values: a thousandth of a standard deviation counts as equal.
-        "copies": float(np.mean(near_probes < 1e-3)),
-        "copies_held_out": float(np.mean(near_held < 1e-3)),
+        "copies": float(np.mean(near_probes < SAME)),
+        "copies_held_out": float(np.mean(near_held < SAME)),
     }
     return metric, extra
 

@@ -22,14 +22,14 @@ TEMPORAL = ("autocorr_lag1", "autocorr_lag1_pooled", "volatility", "mean_trend",
 def render(report: Report) -> str:
     """Verdict and reasons first, then every figure, then the statistics of each feature."""
     features = report.real_NTD.shape[2]
-    lines = ["DISTRIBUTION ANALYSIS", "=" * WIDTH, ""]
+    lines = textwrap.wrap(f"VERDICT: {report.verdict.upper()}. {report.headline}", WIDTH)
+    lines += ["", "DISTRIBUTION ANALYSIS", "=" * WIDTH, ""]
     for kind, source, count in zip(
         ("real", "generated"), report.sources, report.counts, strict=True
     ):
         lines.append(
             f"{kind:<10} {count:>9,} sequences of {report.steps[kind]} x {features}  ({source})"
         )
-    lines += ["", f"VERDICT: {report.verdict.upper()}. {report.headline}"]
     for mark, items in (("- ", report.reasons()), ("note: ", report.notes)):
         for item in items:
             indent = " " * (2 + len(mark))
@@ -41,7 +41,9 @@ def render(report: Report) -> str:
         "'floor' is the same figure between random halves of the real data; [low, high] is a 95%",
         "bootstrap interval over sequences. Figures are means over features. Verdicts:",
         *(f"  {verdict:<10}{words}" for verdict, words in WORDS.items()),
+        "The whole is the worst of these; inconclusive: none differs, and too little is noticed.",
     ]
+    lines += _seen(report)
     for title, members in grouped(report).items():
         lines += ["", title.upper(), "-" * WIDTH]
         lines.append(f"{'':<46}{'value':>9}{'floor':>9}  {'[low, high]':<18} verdict")
@@ -88,6 +90,21 @@ def render(report: Report) -> str:
 
 def _row(name: str, real: float, generated: float) -> str:
     return f"{name[:23]:<24}{real:>15.6g}{generated:>15.6g}{generated - real:>15.6g}"
+
+
+def _seen(report: Report) -> list[str]:
+    """The smallest spoiling of each column that would have been noticed 4 times of 5."""
+    if not report.seen:
+        return []
+    lines = ["", "WHAT WOULD HAVE BEEN NOTICED, 4 TIMES OF 5", "-" * WIDTH]
+    lines.append(
+        f"{'':<24}{'shift':>15}{'in real std':>15}{'spread':>15}{'autocorr.':>15}{'share':>15}"
+    )
+    worst = sorted(report.seen, key=lambda name: -report.seen[name].ratio)
+    for name in worst[:MOST_AREAS]:
+        cells = ("-" if x is None else number(x) for x in report.seen[name].to_dict().values())
+        lines.append(f"{name[:23]:<24}" + "".join(f"{cell:>15}" for cell in cells))
+    return lines
 
 
 def _statistics(report: Report, feature: str) -> list[str]:

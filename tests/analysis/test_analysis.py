@@ -228,7 +228,7 @@ def test_columns_without_names_are_called_as_in_a_run(tmp_path, features, names)
 def test_json_has_the_documented_schema(honest):
     found = json.loads(honest.to_json())
     assert next(iter(found)) == "verdict"
-    assert found["verdict"] in ("close", "different", "far")
+    assert found["verdict"] in ("close", "different", "far", "inconclusive")
     assert (found["schema"], found["schema_version"]) == ("seqgan-analysis", 1)
     for name, metric in found["metrics"].items():
         assert name in CATALOGUE
@@ -269,8 +269,8 @@ def test_a_poor_sample_is_not_taken_for_other_units():
         rng.normal(size=real.shape) * 3,
     ):
         assert analyze(real, poor).verdict == "far"
-    small = rng.normal(size=real.shape)  # standardised data of its own
-    assert analyze(small, rng.normal(size=real.shape)).verdict == "close"
+    small = rng.normal(size=(400, 6, 2))  # standardised data of its own
+    assert analyze(small, rng.normal(size=small.shape)).verdict == "close"
     for scaled, words in ((real / 100, "0.01 times"), ((real - 50) / 5, "still scaled")):
         with pytest.raises(DataError, match=words):
             analyze(real, scaled)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from seqgan_jax.analysis import analyze, bykind, judge, judging, sequences
+from seqgan_jax.analysis import analyze, bykind, independent, judge, judging, sequences
 from seqgan_jax.data import overlap
 from seqgan_jax.data.kind import Kind
 from seqgan_jax.errors import UsageError
@@ -238,10 +238,12 @@ def test_without_training_data_no_held_out_window_shares_a_step_with_a_training_
 
 
 def test_verdicts_of_the_judge():
+    worth = independent.worth(("x", "y"), np.zeros((10_000, 1, 2)), 10_000, None)
+
     def found(area, error, floor=0.5, floor_error=0.01):
         rows = [np.full(2, x) for x in (area, error, floor, floor_error)]
         areas = judge.Areas(area, error, *rows[:2], floor, floor_error, *rows[2:])
-        verdict = judging.metric(areas, ("x", "y")).verdict
+        verdict = judging.metric(areas, ("x", "y"), worth).verdict
         assert ("x and y give" in judging.sentence(areas, ("x", "y"))) == (verdict != "close")
         return verdict
 

@@ -14,8 +14,8 @@ piecewise linear between KNOTS quantiles of z: nearly the map back, and all that
 Shapes: V steps, S sources of a step, J knots.
 """
 
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,9 @@ NUMBERS = ("start", "knots", "bends", "weights", "offsets", "increments")
 OWN, ABOVE, SUMMED, TOTAL = "own", "above", "summed", "total"
 
 
-class Step(NamedTuple):
+@jax.tree_util.register_static  # so that programs may return it
+@dataclass(frozen=True)
+class Step:
     """How one column is put back."""
 
     column: int  # of the data: the units of the result
@@ -100,7 +102,8 @@ def _needed(steps: list[Step], place: dict[int, int]) -> tuple[Step, ...]:
             needed |= set(steps[v].sources)
     new = {v: i for i, v in enumerate(sorted(needed))}
     return tuple(
-        step._replace(
+        replace(
+            step,
             sources=tuple(new[source] for source in step.sources),
             shown=place.get(step.column) == v,
         )

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 
 from seqgan_jax.config import Config
+from seqgan_jax.core import sampling
 
 LONG = 600.0  # seconds: a longer run is told how it would be shorter
 LEAST = 0.1  # of its units are left to a phase by the advice
@@ -51,7 +52,9 @@ def work(config: Config, size: Size) -> dict[str, float]:
     discriminator_epoch = discriminator.num_negatives * (DRAWN + passes * 2 * BACKWARD * judged)
     update = DRAWN + 2 * LEARNED
     if adversarial.gradient == "reinforce":
-        rollouts = adversarial.rollout_num * math.ceil(length / adversarial.rollout_every)
+        rollouts = adversarial.rollout_num * math.ceil(
+            length / sampling.spacing(adversarial.rollout_every, length)
+        )
         update += rollouts * (DRAWN / 2 + judged)
     else:
         update += BACKWARD * judged

@@ -20,12 +20,22 @@ from seqgan_jax.core import outer, parallel, selection
 from seqgan_jax.core.baseline import Baseline
 from seqgan_jax.core.batch import Params, Parts, TrainState, run_of
 from seqgan_jax.core.networks import Networks
+from seqgan_jax.core.refining import Refiner
 from seqgan_jax.data import layout, lengths, overlap, writing
 from seqgan_jax.data.history import History
 from seqgan_jax.data.layout import Sequences, Split, as_sequences  # noqa: F401
 from seqgan_jax.data.shards import Shards, StreamSplit
 from seqgan_jax.errors import CheckpointError, NotFittedError, UsageError
-from seqgan_jax.run import checkpoint, directory, evaluating, loop, places, preparing, showing
+from seqgan_jax.run import (
+    checkpoint,
+    directory,
+    evaluating,
+    loop,
+    places,
+    preparing,
+    refined,
+    showing,
+)
 from seqgan_jax.run.description import Description
 from seqgan_jax.run.drawing import Trained
 from seqgan_jax.run.loader import AllData, BatchLoader, StreamedData, on_device, scaled
@@ -76,6 +86,7 @@ class SeqGAN:
         self.rows: list[Row] = []  # of metrics, as in metrics.jsonl
         self.seconds: float | None = None  # that `fit` took
         self._parts: Split | StreamSplit | None = None
+        self._refiners: dict[int | None, Refiner] = {}
         self._folder: Path | None = None  # from which it was loaded
         self._begun: float | None = None  # when it was last prepared
 
@@ -180,7 +191,7 @@ class SeqGAN:
         `calendar` says whether it is read, where that was decided before. Of streamed data, scaling
         and frame are fitted on a random sample of them.
         """
-        self._begun = clock.monotonic()
+        self._begun, self._refiners = clock.monotonic(), {}
         found = preparing.prepare(sequences, self.config, self.data_seed, calendar)
         self._description, parts, constants, self.calendar = found
         if self.config.generator.policy == "auto":
@@ -376,6 +387,7 @@ class SeqGAN:
         start: Any = None,
         known: Any = None,
         with_gaps: bool = False,
+        refine: int | None = None,
     ) -> Any:
         """`n` new sequences in data units; the first m of n are those of `sample(m)`.
 
@@ -412,6 +424,11 @@ class SeqGAN:
         Samples are complete, also where the data miss values: drawn given that none is missing.
         `with_gaps` draws gaps like the data's, too, NaN.
 
+        `refine` candidates are drawn for each sample, and discriminators choose one: trained for it
+        on the training part, and each only as sure as it is right about a fold that it has not
+        seen. What the policy got wrong is made up for in part, at `refine` times the cost; where
+        discriminators find nothing, nothing is changed.
+
         Raises NotFittedError before `fit`, UsageError on impossible arguments, DataError where
         `after` cannot be what the model was fitted on or what is given is too rare.
         """
@@ -419,6 +436,8 @@ class SeqGAN:
         trained = self._trained(run)
         trained.check_gaps(with_gaps, after)
         if after is not None:
+            if refine is not None:
+                refined.check(description, refine, after=after)
             if start is not None or known is not None:
                 raise UsageError(
                     "start and known have no meaning with after, which says where it ends. Leave "
@@ -435,9 +454,8 @@ class SeqGAN:
         assert number is not None
         ends = description.scaler.ends
         placed = self.places(number, seed, start, known, length)
-        x_NTD = trained.sequences(
-            n, seed, temperature, given, length, placed=placed, with_gaps=with_gaps
-        )
+        how: dict[str, Any] = {"places": placed, "with_gaps": with_gaps, "refine": refine}
+        x_NTD = self.sample_array(n, seed, temperature, run, given, length, **how)
         if description.form is None or description.form.source != "frame":
             return lengths.cut(x_NTD) if ends else x_NTD
         rows = description.as_written(x_NTD)
@@ -465,15 +483,30 @@ class SeqGAN:
         say: Callable[[str], None] = warnings.warn,
         places: Places | None = None,
         with_gaps: bool = False,
+        refine: int | None = None,
     ) -> NDArray[np.float64]:
         """`sample` as an array [n, T, D] float64 as drawn, whatever the model was fitted on.
 
         With `after` an array [N, n, length, D]. NaN after the ends of sequences. `say` is told what
         the user should know.
         """
-        return self._trained(run).sequences(
-            n, seed, temperature, given, length, after, say, places, with_gaps
-        )
+        trained = self._trained(run)
+        if refine is None:
+            return trained.sequences(
+                n, seed, temperature, given, length, after, say, places, with_gaps
+            )
+        about = self.description
+        other = None if temperature == 1 else temperature
+        refine = refined.check(about, refine, temperature=other, length=length, after=after)
+        number = len(given) if n is None and hasattr(given, "iloc") else n
+        check_draw(number, seed)
+        assert number is not None
+        placed = places or self.places(number, seed)
+        if run not in self._refiners:
+            train = refined.learned(about, self._parts, self._folder)
+            self._refiners[run] = refined.fit(trained, train, self.config.run.seed)
+        drawing = int(number), refine, int(seed), given, placed, say
+        return refined.sequences(trained, self._refiners[run], *drawing)
 
     def check_gaps(self, with_gaps: bool, after: Any) -> None:
         """Raise UsageError where gaps are asked for that there are not."""

@@ -49,7 +49,7 @@ ORDER = [
     "core.outer",
     *("core.discriminator", "core.reference_discriminator", "core.networks"),
     "core.token_networks",
-    *("core.selection", "core.gradients", "core.likelihood", "core.adversarial"),
+    *("core.selection", "core.refining", "core.gradients", "core.likelihood", "core.adversarial"),
     *("run.description", "run.places", "run.preparing"),
     *(
         "run.health",
@@ -65,6 +65,7 @@ ORDER = [
         "run.terminal",
         "run.showing",
         "run.evaluating",
+        "run.refined",
         "model",
         "run.train",
         "run.doctor",

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 # What the numbers are for.
 LIKELIHOOD, DISCRIMINATOR, POLICY, SAMPLE, EVALUATE, INIT, SELECTION, ADVERSARY = range(8)
 FUTURE = 8  # of given sequences, and sequences longer than training
+REFINING = 9
 
 
 def unit_key(key: jax.Array, purpose: int | jax.Array, unit: jax.Array) -> jax.Array:

@@ -33,7 +33,7 @@ How much there is to win at least, before anything is done for it, say the same 
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -59,13 +59,14 @@ from seqgan_jax.core.discriminator import Discriminator
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import adam, apply, over_seeds
 from seqgan_jax.core.outer import Outer, Step
-from seqgan_jax.core.policy import LSTMPolicy, bind
+from seqgan_jax.core.policy import Definition, LSTMPolicy, bind
 
 LEVEL = 0.05  # chance that a run of no gain keeps anything, over all its looks
 REPEATS = 6  # pairs of discriminators at most
 STEPS, HALF, RATE, KEEP_PROB = 300, 64, 2e-3, 0.75  # of training one of them
 TESTED = 2000  # samples that each is asked about; of long sequences fewer (`batch.fewer`)
-FOLDS, EDGE = 4, 0.1  # of the training part; share of a fold at each end that is not asked about
+FOLDS, TURNS = 4, 8  # of the training part; stretches of a fold at most, in turn
+EDGES = 0.1, 0.25  # share of a fold, of each of its stretches, at each end that is not asked about
 SCALES = np.concatenate([[0.0], np.geomspace(0.02, 1.0, 30)])  # of logits, see `kl_bound`
 SHIFT = 0.1  # by which shares may be off, in standard deviations between sequences
 ALLOWED = 0.5  # of a column's range in the training part, beyond its ends
@@ -261,6 +262,17 @@ def error_by_blocks(values_N: jax.Array, blocks_N: jax.Array) -> tuple[jax.Array
     return jnp.sqrt(groups / (groups - 1.0) * jnp.sum(sums**2)) / number, blocks
 
 
+def scale_of(real_N: jax.Array, fake_M: jax.Array) -> jax.Array:
+    """The `a` of `kl_bound`, []: what logits of unseen real and generated sequences are worth."""
+    scales_K = jnp.asarray(SCALES, jnp.float32)
+    return scales_K[jnp.argmax(_bound(scales_K, real_N, fake_M))]
+
+
+def _bound(a_K: jax.Array, real_N: jax.Array, fake_M: jax.Array) -> jax.Array:
+    exponents = a_K[:, None] * fake_M[None]
+    return a_K * real_N.mean() - jax.nn.logsumexp(exponents, axis=1) + np.log(len(fake_M))
+
+
 def kl_bound(
     real: tuple[jax.Array, jax.Array], fake: tuple[jax.Array, jax.Array], blocks_N: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -272,17 +284,25 @@ def kl_bound(
     has seen little is too sure, is chosen on the first of each pair, and the bound is taken on the
     second. Its error is of means over the independent blocks of the second real ones, [N].
     """
-    scales_K = jnp.asarray(SCALES, jnp.float32)
-
-    def bound(a_K: jax.Array, real_N: jax.Array, fake_M: jax.Array) -> jax.Array:
-        exponents = a_K[:, None] * fake_M[None]
-        return a_K * real_N.mean() - jax.nn.logsumexp(exponents, axis=1) + np.log(len(fake_M))
-
-    a = scales_K[jnp.argmax(bound(scales_K, real[0], fake[0]))]
+    a = scale_of(real[0], fake[0])
     of_real, _ = error_by_blocks(a * real[1], blocks_N)
     weights_M = jnp.exp(a * (fake[1] - fake[1].max()))
     of_fake = weights_M.std() / weights_M.mean() / np.sqrt(len(fake[1]))
-    return bound(a[None], real[1], fake[1])[0], jnp.sqrt(of_real**2 + of_fake**2)
+    return _bound(a[None], real[1], fake[1])[0], jnp.sqrt(of_real**2 + of_fake**2)
+
+
+class Separator(NamedTuple):
+    """A discriminator of a policy's samples and all but a fold of the data."""
+
+    definition: Definition
+    params: Params
+    constants: Params
+    left_out: Batch  # of the fold
+    samples: Batch  # that it was not trained on
+
+    def __call__(self, batch: Batch) -> jax.Array:
+        """Its logits, [N]."""
+        return in_blocks(bind(self.definition, self.params, self.constants), batch)
 
 
 def logit_gap(
@@ -295,33 +315,60 @@ def logit_gap(
 ) -> tuple[jax.Array, ...]:
     """How well a new discriminator separates a policy's samples from data; consumes `key`.
 
-    It learns on the training part but one fold, against one draw of samples, and is asked about
-    others. Folds are stretches of the order in which the sequences came, so that windows of one
-    series share steps with another fold at their ends alone, which are not asked about.
-
     Returns:
       Its logits of the validation part, [N]; the logit gap to it and to the fold, []; the shift of
       the samples and the share of them outside, []; the bound of `kl_bound` and its error, [].
     """
+    separator = separate(policy, parts.train, key, state, fold, steps)
+    left_out, test, columns = separator.left_out, separator.samples, policy.columns
+    # One pass for all: each shape would be compiled.
+    logits = separator(join(join(parts.validation, left_out), test))
+    real_N, left_M, fake_M = jnp.split(logits, [len(parts.validation), -len(test)])
+    gaps = real_N.mean() - fake_M.mean(), left_M.mean() - fake_M.mean()
+    shift = share_shift(test.x, parts.train.x, columns)
+    outside = share_outside(_filled(test, columns).x, _filled(parts.train, columns))
+    halves = fake_M[::2], fake_M[1::2]
+    return real_N, *gaps, shift, outside, *kl_bound((left_M, real_N), halves, parts.blocks)
+
+
+def separate(
+    policy: LSTMPolicy,
+    train: Batch,
+    key: jax.Array,
+    state: TrainState,
+    fold: jax.Array,
+    steps: tuple[Step, ...] = (),
+) -> Separator:
+    """A discriminator of a policy's samples and the training part but one fold; consumes `key`.
+
+    Folds are stretches of the order in which the sequences came, so that windows of one series
+    share steps with another fold at their ends alone, which are not asked about. Where there are
+    enough sequences, the stretches of several folds come in turn (`turns`): of a series whose level
+    moves, a quarter that lies apart is told from the rest by that alone, and a discriminator that
+    is asked about it seems to know nothing.
+    """
     optimiser = adam(RATE)
-    size, length = len(parts.train), parts.train.length
+    size, length = len(train), train.length
     half, tested = fewer(HALF, length), fewer(TESTED, length)
-    number, width = STEPS * half // 4, size // FOLDS
-    first = fold * width
+    number, groups = STEPS * half // 4, turns(size, length)
+    width, edge = size // (FOLDS * groups), EDGES[groups > 1]
+    learned = size - groups * width
+
+    outside_fold = partial(outside, fold=fold, width=width, groups=groups)
     init_key, fake_key, batch_key = jax.random.split(key, 3)
     known = None
     if policy.num_known:
         # What is known of the samples to learn on: of sequences outside the fold; of the others: of
         # all.
-        spread = jnp.asarray(np.linspace(0, size - width, number, endpoint=False), jnp.int32)
-        spread = jnp.where(spread < first, spread, spread + width)
+        spread = jnp.asarray(np.linspace(0, learned, number, endpoint=False), jnp.int32)
+        spread = outside_fold(spread)
         others = jnp.asarray(np.linspace(0, size, tested, endpoint=False), jnp.int32)
-        known = parts.train.known[jnp.concatenate([spread, others])]
+        known = train.known[jnp.concatenate([spread, others])]
     x_NTD = sampling.sample(policy, fake_key, number + tested, length, known_BTW=known)
     drawn = Batch.of(x_NTD, known, policy.end)
     fake, test = drawn.take(slice(number)), drawn.take(slice(number, None))
     columns = policy.columns
-    filled = _filled(parts.train, columns)
+    filled = _filled(train, columns)
     scale = _increment_scale(filled, state, policy.end is not None)
     numbers = state.discriminator_constants.get("of_data", {})
     of_data = Outer(**numbers, steps=steps) if steps else None
@@ -332,8 +379,8 @@ def logit_gap(
     def update(carry: Any, key: jax.Array) -> tuple[Any, None]:
         params, opt = carry
         real_key, fake_key, dropout_key = jax.random.split(key, 3)
-        rows_B = jax.random.randint(real_key, (half,), 0, size - width)
-        real_B = parts.train.take(jnp.where(rows_B < first, rows_B, rows_B + width))
+        rows_B = jax.random.randint(real_key, (half,), 0, learned)
+        real_B = train.take(outside_fold(rows_B))
         fake_B = fake.take(jax.random.randint(fake_key, (half,), 0, number))
 
         def loss(params: Params) -> jax.Array:
@@ -344,17 +391,32 @@ def logit_gap(
 
     carry = (params, optimiser.init(params))
     (params, _), _ = lax.scan(update, carry, jax.random.split(batch_key, STEPS))
-    inner = np.linspace(EDGE * width, (1 - EDGE) * max(width, 1), tested, endpoint=False)
-    left_out = parts.train.take(first + jnp.asarray(inner, jnp.int32))
-    # One pass for all: each shape would be compiled.
-    asked = join(join(parts.validation, left_out), test)
-    logits = in_blocks(bind(definition, params, constants), asked)
-    real_N, left_M, fake_M = jnp.split(logits, [len(asked) - 2 * tested, len(asked) - tested])
-    gaps = real_N.mean() - fake_M.mean(), left_M.mean() - fake_M.mean()
-    shift = share_shift(test.x, parts.train.x, columns)
-    outside = share_outside(_filled(test, columns).x, filled)
-    halves = fake_M[::2], fake_M[1::2]
-    return real_N, *gaps, shift, outside, *kl_bound((left_M, real_N), halves, parts.blocks)
+    group, share = np.divmod(np.linspace(0, groups, tested, endpoint=False), 1.0)
+    inner = (
+        group * FOLDS * width + edge * width + share * ((1 - edge) * max(width, 1) - edge * width)
+    )
+    left_out = train.take(fold * width + jnp.asarray(inner, jnp.int32))
+    return Separator(definition, params, constants, left_out, test)
+
+
+def outside(numbers: jax.Array, fold: jax.Array, width: int, groups: int) -> jax.Array:
+    """Rows of the sequences that are not in the fold, by their number from 0.
+
+    >>> outside(jnp.arange(4), jnp.array(1), 1, 1).tolist()  # of 5 rows
+    [0, 2, 3, 4]
+    """
+    group = jnp.minimum(numbers // max(1, (FOLDS - 1) * width), groups - 1)
+    within = numbers - group * (FOLDS - 1) * width
+    return group * FOLDS * width + within + jnp.where(within < fold * width, 0, width)
+
+
+def turns(size: int, length: int) -> int:
+    """Stretches of each fold: four lengths of a sequence long at least, for windows of one series.
+
+    >>> turns(3_000, 24), turns(300, 24), turns(1_000_000, 24)
+    (7, 1, 8)
+    """
+    return max(1, min(TURNS, size // (FOLDS * 4 * length)))
 
 
 def _filled(batch: Batch, columns: Columns | None) -> Batch:

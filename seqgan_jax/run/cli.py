@@ -114,6 +114,9 @@ class Sample:
     an id for each sequence, regular times), .txt (a sequence a line) or .npy."""
     with_gaps: bool = False
     """With gaps like the data's, where these miss values. Default: complete samples."""
+    refine: int | None = None
+    """Draw so many candidates for each sequence, of which discriminators choose one; they are
+    trained for it on the run's data. 16 is a start."""
     step: int | None = None
     """Checkpoint to use. Default: the last."""
     start: str = ""
@@ -408,13 +411,15 @@ def _sample(options: Sample) -> int:
             ".parquet: -o quantiles.csv."
         )
     from seqgan_jax.model import SeqGAN
-    from seqgan_jax.run import device
+    from seqgan_jax.run import device, refined
     from seqgan_jax.run.terminal import warn
 
     device.choose(options.gpu)
     device.use_cache()
     model = SeqGAN.load(options.run, step=options.step, say=warn)
     if options.after is not None:
+        if options.refine is not None:
+            refined.check(model.description, options.refine, after=options.after)
         return _futures(model, options, out)
     known = tables.read(Path(options.known_file)) if options.known_file else None
     number = options.n
@@ -429,6 +434,7 @@ def _sample(options: Sample) -> int:
         say=warn,
         places=places,
         with_gaps=options.with_gaps,
+        refine=options.refine,
     )
     model.description.save_sequences(out, x_NTD, places.starts_N, options.with_gaps)
     print(f"wrote {options.n:,} sequences to {printable(out)}")

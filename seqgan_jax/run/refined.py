@@ -1,0 +1,125 @@
+"""Samples that discriminators choose among candidates, see `core.refining`.
+
+Shapes: N sequences, T steps, D columns, W inputs that are known.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from seqgan_jax.core import keys, refining
+from seqgan_jax.core.batch import Batch
+from seqgan_jax.core.refining import Refiner
+from seqgan_jax.data.layout import Split
+from seqgan_jax.data.shards import StreamSplit
+from seqgan_jax.errors import UsageError
+from seqgan_jax.run import evaluating, preparing
+from seqgan_jax.run.description import Description
+from seqgan_jax.run.drawing import Trained
+from seqgan_jax.run.loader import on_device, scaled
+from seqgan_jax.run.places import Places
+
+MOST_CANDIDATES = 10_000
+MOST_NUMBERS = 200_000_000  # of all candidates
+FLAG = "--refine (refine=)"
+
+
+def check(about: Description, refine: Any, **others: Any) -> int:
+    """The number of candidates; raises UsageError where it has no meaning.
+
+    `others` are arguments of `sample`: their names, and None where they are not given.
+    """
+    if isinstance(refine, bool) or not isinstance(refine, int | np.integer):
+        raise UsageError(f"{FLAG} {refine!r} is no number of candidates. Write 16, say.")
+    if not 1 < refine <= MOST_CANDIDATES:
+        raise UsageError(
+            f"{FLAG} {refine}: one of so many candidates is taken for each sample; choose 2 to "
+            f"{MOST_CANDIDATES:,}. 16 is a start."
+        )
+    for name, value in others.items():
+        if value is not None:
+            raise UsageError(
+                f"{FLAG} is for whole sequences as in training, not together with {name}. Leave "
+                "one out."
+            )
+    if about.has_gaps:
+        raise UsageError(
+            f"{FLAG} is not yet for data with missing values: complete samples are told by that "
+            "alone. Leave it out, or train with --missing interpolate."
+        )
+    return int(refine)
+
+
+def learned(about: Description, parts: Split | StreamSplit | None, folder: Path | None) -> Batch:
+    """The training part that `fit` had, or that of a run, read again; raises UsageError."""
+    if isinstance(parts, Split):
+        known = preparing.known_of(parts)
+        return _on_device(about, parts.train_NTD, None if known is None else known[0])
+    if parts is not None:
+        raise UsageError(f"{FLAG} is for data in memory, and these are streamed. Leave it out.")
+    if about.known is not None:
+        raise UsageError(
+            f"{FLAG}: this model reads what is known of each step ({about.known.in_words}), which "
+            "a folder does not keep of its training part. Call fit and sample(refine=) in one "
+            "Python program, or leave it out."
+        )
+    train = evaluating.of_folder(about, folder).train
+    if train is None:
+        raise UsageError(
+            f"{FLAG} trains discriminators on the training part, and the data of {folder} are "
+            "there no more, or are others. Bring them back, or leave it out."
+        )
+    return _on_device(about, train.x_NTD, None)
+
+
+def fit(trained: Trained, train: Batch, seed: int) -> Refiner:
+    """Discriminators of a run's samples and what it was trained on."""
+    key = jax.random.fold_in(jax.random.key(seed), keys.REFINING)
+    return refining.fit(trained.state, train, key, trained.nets)
+
+
+def sequences(
+    trained: Trained,
+    refiner: Refiner,
+    n: int,
+    refine: int,
+    seed: int,
+    given: Any,
+    placed: Places,
+    say: Callable[[str], None],
+) -> NDArray[np.float64]:
+    """`n` samples, each one of `refine` candidates, [n, T, D] float64 as drawn.
+
+    Raises UsageError where there would be too many candidates for memory.
+    """
+    about = trained.description
+    number = n * refine
+    if number * about.length * len(about.names) > MOST_NUMBERS:
+        most = MOST_NUMBERS // (about.length * len(about.names))
+        raise UsageError(
+            f"{FLAG} {refine}: {n:,} samples have {number:,} candidates, and memory is for "
+            f"{most:,}. Ask for fewer, with several seeds."
+        )
+    if not np.any(refiner.scales_E):
+        say("refine: discriminators find nothing on unseen sequences: there is nothing to choose")
+    known_NTW = placed.known_NTW
+    repeated = None if known_NTW is None else np.repeat(known_NTW, refine, axis=0)
+    if hasattr(given, "iloc"):
+        given = given.iloc[np.repeat(np.arange(len(given)), refine)]
+    placed = Places(None, repeated)
+    x_NTD = trained.sequences(number, seed, given=given, say=say, placed=placed)
+    candidates = _on_device(about, x_NTD, repeated)
+    return x_NTD[refiner.choose(candidates, refine, np.random.default_rng([seed, refine]))]
+
+
+def _on_device(
+    about: Description, x_NTD: NDArray[np.float64], known_NTW: NDArray[np.float32] | None
+) -> Batch:
+    rows = scaled(about.scaler, x_NTD, "samples")
+    found = on_device(rows, None, None, known_NTW, about.scaler.end)
+    return jax.tree.map(jnp.asarray, found)

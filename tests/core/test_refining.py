@@ -1,0 +1,113 @@
+"""Choosing among candidates: against the softmax, and where a policy cannot hold the data's law."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqgan_jax import SeqGAN
+from seqgan_jax.core import selection
+from seqgan_jax.core.batch import Batch
+from seqgan_jax.core.refining import Refiner
+from seqgan_jax.errors import UsageError
+
+FEW = {"hidden_dim": 4, "pre_epoch_num": 20, "skip_dis_pretrain": True, "skip_adversarial": True}
+
+
+class Known(Refiner):
+    """Log ratios that are the first values themselves."""
+
+    def __init__(self):
+        pass
+
+    def log_ratio(self, batch):
+        return np.asarray(batch.x[:, 0, 0], np.float64)
+
+
+def test_a_candidate_is_taken_with_its_share_of_the_weights():
+    log_weights = np.log([1.0, 3.0, 4.0])
+    x_NTD = np.tile(log_weights, 4000).reshape(-1, 1, 1)
+    rows = Known().choose(Batch.complete(jnp.asarray(x_NTD)), 3, np.random.default_rng(0))
+    assert np.array_equal(rows // 3, np.arange(4000))  # one of each three
+    shares = np.bincount(rows % 3) / 4000
+    assert np.abs(shares - [1 / 8, 3 / 8, 4 / 8]).max() < 4 * np.sqrt(0.25 / 4000)
+
+
+@pytest.mark.parametrize(("size", "groups"), [(32, 2), (35, 2), (4, 1), (7, 1)])
+@pytest.mark.parametrize("fold", range(selection.FOLDS))
+def test_what_is_learned_is_all_but_the_fold(size, groups, fold):
+    width = size // (selection.FOLDS * groups)
+    left_out = {
+        (group * selection.FOLDS + fold) * width + i
+        for group in range(groups)
+        for i in range(width)
+    }
+    numbers = jnp.arange(size - groups * width)
+    rows = np.asarray(selection.outside(numbers, jnp.array(fold), width, groups))
+    assert sorted(rows) == sorted(set(range(size)) - left_out)
+
+
+def steps_of_one(number: int, seed: int) -> np.ndarray:
+    """A walk whose increments are 1 or -1 but for a little noise: no Gaussian step is like that."""
+    rng = np.random.default_rng(seed)
+    jumps = rng.choice([-1.0, 1.0], (number, 8)) + 0.1 * rng.normal(size=(number, 8))
+    return jumps.cumsum(axis=1)
+
+
+@pytest.fixture(scope="module")
+def walk():
+    return SeqGAN(policy="gaussian", **FEW).fit(steps_of_one(2000, 0))
+
+
+def small_increments(x_NTD: np.ndarray) -> float:
+    return float(np.mean(np.abs(np.diff(x_NTD[..., 0], axis=1)) < 0.5))
+
+
+def test_refined_samples_are_nearer_to_what_a_policy_cannot_hold(walk):
+    plain, refined = walk.sample(500), walk.sample(500, refine=16)
+    assert small_increments(steps_of_one(500, 1)[..., None]) == 0
+    assert small_increments(plain) > 0.3  # .38 of a standard normal number are
+    assert small_increments(refined) < 0.8 * small_increments(plain)
+
+
+def test_the_first_of_many_are_those_of_few(walk):
+    few, many = walk.sample(3, seed=5, refine=4), walk.sample(5, seed=5, refine=4)
+    assert np.array_equal(few, many[:3])
+    assert not np.array_equal(few, walk.sample(3, seed=6, refine=4))
+
+
+def test_nothing_is_chosen_where_discriminators_know_nothing():
+    x = np.random.default_rng(0).normal(size=(600, 8))
+    model = SeqGAN(policy="gaussian", **FEW).fit(x)
+    plain, refined = model.sample(500), model.sample(500, refine=8)
+    assert abs(refined.mean() - plain.mean()) < 0.1
+    assert abs(refined.std() - plain.std()) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"refine": 1}, "one of so many candidates"),
+        ({"refine": 2.5}, "no number of candidates"),
+        ({"refine": 4, "temperature": 0.5}, "not together with temperature"),
+        ({"refine": 4, "length": 4}, "not together with length"),
+        ({"refine": 4, "after": np.zeros((1, 3))}, "not together with after"),
+        ({"refine": 10_000, "n": 1_000_000}, "memory is for"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(walk, arguments, words):
+    with pytest.raises(UsageError, match=words):
+        walk.sample(**{"n": 2} | arguments)
+
+
+def test_a_folder_without_its_data_says_so(walk, tmp_path):
+    walk.save(tmp_path / "model")
+    with pytest.raises(UsageError, match="keeps no data"):
+        SeqGAN.load(tmp_path / "model").sample(2, refine=4)
+
+
+def test_discriminators_of_several_folds_are_told_apart(walk):
+    walk.sample(1, refine=2)
+    params_E = jax.tree.leaves(walk._refiners[None].params_E)
+    assert all(leaf.shape[0] == 2 * selection.FOLDS for leaf in params_E)
+    assert not np.array_equal(params_E[0][0], params_E[0][1])

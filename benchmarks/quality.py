@@ -3,13 +3,15 @@
     python benchmarks/quality.py --data DIR          sines, DIR/stock_data.csv, DIR/ETTh1.csv
     python benchmarks/quality.py --data DIR --sets stocks --seeds 5 --repeats 5 --json FILE
     python benchmarks/quality.py --data DIR --sets energy --settings hidden_dim=64 --likelihood
+    python benchmarks/quality.py --data DIR --sets stocks --likelihood --refine 16
     python benchmarks/quality.py --quick             1,000 sines, a few epochs and rounds
 
 Windows of 24 with stride 1 (TimeGAN, Yoon et al. 2019). For the scores each column is min-max
 scaled by the whole series; sines stay as they are, in [0.5, 1]. A tenth of a series, in blocks of
 60 steps, is never trained on; windows that touch a block are left out of training. Each figure is
 the mean over training seeds with a 95% interval of that mean (t); the likelihood row is the same
-runs before adversarial training, and `paired` their difference.
+runs before adversarial training, and `paired` their difference; `refined` are samples chosen by
+discriminators among --refine candidates each.
   disc       discriminative score against all real windows, as published; lower is better
   held-out   the same against the windows inside the held-out blocks (as many generated)
   floor      the same between held-out real windows and real windows that were trained on
@@ -84,12 +86,13 @@ def figures_of(
     held: np.ndarray,
     repeats: int,
     encoder: Any,
+    refine: int | None,
     **steps: int,
 ) -> dict[str, np.ndarray]:
-    """Every figure of each run, `[S]`."""
+    """Every figure of each run, `[S]`; of samples chosen among `refine` candidates each."""
     runs = range(model.config.run.num_seeds)
     made = [
-        model.description.as_written(model.sample_array(len(every), seed=1, run=run))
+        model.description.as_written(model.sample_array(len(every), seed=1, run=run, refine=refine))
         for run in runs
     ]
     everything = (every, train, held, *made)
@@ -109,8 +112,9 @@ def figures_of(
     near_held = pairwise.nearest(pairwise.flatten(few), points)
     near = [pairwise.nearest(pairwise.flatten(x[: len(few)]), points) for x in samples]
     found["copies"] = np.array([pairwise.copy_share(x, near_held) for x in near])
-    log_q = [model.log_prob(held, run=run) for run in runs]
-    found["nats"] = np.array([-x[np.isfinite(x)].mean() / WINDOW for x in log_q])
+    if refine is None:  # what is chosen has another law, of no density
+        log_q = [model.log_prob(held, run=run) for run in runs]
+        found["nats"] = np.array([-x[np.isfinite(x)].mean() / WINDOW for x in log_q])
     areas = [judge.areas(train, held, x, 0) for x in made]
     found["auc"] = np.array([each.together for each in areas])
     found["single"] = np.array([np.median(each.columns_D) for each in areas])
@@ -123,6 +127,12 @@ def with_interval(values: np.ndarray) -> str:
         return f"{values.mean():.4f}"
     half = scipy.stats.t.ppf(0.975, len(values) - 1) * scipy.stats.sem(values)
     return f"{values.mean():.4f} +-{half:.4f}"
+
+
+def paired(name: str, after: dict[str, np.ndarray], before: dict[str, np.ndarray]) -> list[str]:
+    """A row of differences, of those figures that both have."""
+    cells = [with_interval(after[f] - before[f]) if f in after else "" for f in FIGURES]
+    return [name, *cells]
 
 
 def floors(
@@ -148,6 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--settings", nargs="+", default=[], metavar="NAME=VALUE", help="of training"
     )
     flags.add_argument("--likelihood", action="store_true", help="no adversarial training")
+    flags.add_argument("--refine", type=int, help="also with samples chosen of so many each")
     flags.add_argument("--repeats", type=int, default=5, help="of the discriminative score")
     options = measure.parse(flags, arguments)
     if options.quick:
@@ -174,17 +185,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             models["adversarial"], _, second = trained(sequences, shared, before)
         began = time.monotonic()
         encoder = ts2vec.train(in_score_units(name, every, every), 1, 0, **steps)
+        shared_by_all = every, train, held, options.repeats, encoder
         rows = {
-            row: figures_of(name, model, every, train, held, options.repeats, encoder, **steps)
+            row: figures_of(name, model, *shared_by_all, None, **steps)
             for row, model in models.items()
         }
+        if options.refine:
+            last = list(models.values())[-1]
+            rows["refined"] = figures_of(name, last, *shared_by_all, options.refine, **steps)
         floor = floors(name, every, train, held, options.repeats, **steps)
         cells = [
-            [row, *(with_interval(values[f]) for f in FIGURES)] for row, values in rows.items()
+            [row, *(with_interval(values[f]) if f in values else "" for f in FIGURES)]
+            for row, values in rows.items()
         ]
         if not options.likelihood:
-            changes = {f: rows["adversarial"][f] - rows["likelihood"][f] for f in FIGURES}
-            cells.append(["paired", *(with_interval(changes[f]) for f in FIGURES)])
+            cells.append(paired("paired", rows["adversarial"], rows["likelihood"]))
+        if options.refine:
+            before = rows["likelihood" if options.likelihood else "adversarial"]
+            cells.append(paired("refined, paired", rows["refined"], before))
         cells.append(["real", *(f"{floor[f]:.4f}" if f in floor else "" for f in FIGURES)])
         kept = [run["kept_round"] for run in list(models.values())[-1].runs()]
         measure.show(

@@ -173,10 +173,10 @@ class SeqGAN:
             sequences = layout.from_python(x, self.config.data, self._given, id, time)
         self._set(self._asked, self._given)  # --policy auto chooses anew
         started = clock.monotonic()
-        self._parts = self.prepare(sequences)
+        parts = self.prepare(sequences)
         shown = listener or showing.listener(verbose)
         try:
-            self.train(self._parts, shown)
+            self.train(parts, shown)
         finally:
             if isinstance(shown, showing.Shown):
                 shown.display.close()
@@ -197,6 +197,7 @@ class SeqGAN:
         if self.config.generator.policy == "auto":
             self.config = self._with_likeliest_policy(constants, parts)
         self._initialise(constants)
+        self._parts = parts
         return parts
 
     def _initialise(self, constants: Constants) -> None:

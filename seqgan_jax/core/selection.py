@@ -323,7 +323,8 @@ def logit_gap(
     left_out, test, columns = separator.left_out, separator.samples, policy.columns
     # One pass for all: each shape would be compiled.
     logits = separator(join(join(parts.validation, left_out), test))
-    real_N, left_M, fake_M = jnp.split(logits, [len(parts.validation), -len(test)])
+    number = len(parts.validation)
+    real_N, left_M, fake_M = jnp.split(logits, [number, number + len(left_out)])
     gaps = real_N.mean() - fake_M.mean(), left_M.mean() - fake_M.mean()
     shift = share_shift(test.x, parts.train.x, columns)
     outside = share_outside(_filled(test, columns).x, _filled(parts.train, columns))

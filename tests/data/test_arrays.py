@@ -85,9 +85,9 @@ def test_tables_of_sequences_are_no_series(x):
     [
         {"data": "x.csv"},
         {"columns": ("a",)},
-        {"features": 1},
+        {"features": 2},
         {"num_sequences": 100},
-        {"memory": 2.0},
+        {"memory": 4.0},
         {"buffer": 512},
         {"id": ("a",)},
         {"time": ("a",)},

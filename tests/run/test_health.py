@@ -127,7 +127,7 @@ def test_in_a_sample(monkeypatch):
         return samples
 
     monkeypatch.setattr(loop, "evaluation_samples", bad)
-    breaks("generator pretraining, epoch (2 to )?3: 1 of 1000 samples not finite")
+    breaks("generator pretraining, epoch (2 to )?3: 1 of 1024 samples not finite")
 
 
 @pytest.mark.parametrize(

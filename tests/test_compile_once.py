@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seqgan_jax import SeqGAN, model
-from seqgan_jax.run import loop
+from seqgan_jax import SeqGAN
+from seqgan_jax.run import drawing, loop
 
 TINY = {
     "hidden_dim": 2,
@@ -67,4 +67,4 @@ def test_a_second_fit_of_the_same_shapes_compiles_nothing(compiled, data):
 
 
 def test_evaluations_and_samples_are_drawn_by_one_program():
-    assert loop.EVALUATION_SIZE == model.BLOCK
+    assert loop.EVALUATION_SIZE == drawing.BLOCK

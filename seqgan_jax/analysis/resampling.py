@@ -25,6 +25,7 @@ SPLITS = 20
 BOOTSTRAPS = 100
 SMALL_PAIRS = 40
 PERMUTATIONS = 199
+ROUNDING = 1e-5  # of figures that are made of float32 means, all without a unit
 # What is above its limit 4 times of 5 lies above it by .84 standard deviations, and that of a
 # distance between equal samples, |Gaussian|, is .6 of the Gaussian's.
 POWER_SDS = 1.4
@@ -130,7 +131,7 @@ def verdict_of(
     sign = -1.0 if higher_is_better else 1.0
     floors, small, nearest = sign * floors_R, sign * small_floors_R, min(sign * low, sign * high)
     limit = float(floors.mean()) + sds * _noise(floors, noise)
-    tolerance = 1e-9 + 1e-6 * abs(limit)
+    tolerance = ROUNDING * (1 + abs(limit))
     if sign * matched <= limit + tolerance or nearest <= float(floors.mean()):
         return CLOSE
     if sign * matched > float(small.mean()) + DETECTION_SDS * float(small.std()) + tolerance:

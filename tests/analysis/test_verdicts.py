@@ -8,7 +8,7 @@ import verdicts
 from scipy import stats
 from scipy.signal import lfilter
 
-from seqgan_jax.analysis import analyze, independent, seen, sequences
+from seqgan_jax.analysis import analyze, independent, resampling, seen, sequences
 from seqgan_jax.data import layout, overlap
 from seqgan_jax.data.kind import Kind
 
@@ -262,3 +262,11 @@ def test_spoiled_samples_of_the_benchmark_are_spoiled():
     assert days.real.shape == (verdicts.STRETCH - verdicts.STEPS + 1, verdicts.STEPS, 5)
     assert not {x.tobytes() for x in days.train} & {x.tobytes() for x in days.generated}
     assert len(verdicts.days()) == 1461
+
+
+def test_rounding_of_means_is_no_difference():
+    """A column that never changes has increments of 0, but for the last bits of float32 means."""
+    floors, small = np.full(20, 1e-8), np.full(40, 2e-8)
+    shared = {"low": 8e-7, "high": 1e-6}
+    assert resampling.verdict_of(9e-7, floors, small, **shared) == "close"
+    assert resampling.verdict_of(9e-4, floors, small, low=8e-4, high=1e-3) == "far"

@@ -65,19 +65,19 @@ def state_bytes(state: Any, seeds: int = 1) -> dict[str, int]:
 
 def temporary_bytes(problem: work.Problem, seeds: int) -> dict[str, int]:
     """What XLA reserves for intermediate values of each phase's program with so many seeds."""
-    state, key = problem.state(), problem.key
-    if seeds > 1:
-        state = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], seeds, axis=0), state)
-        key = keys.seed_keys(0, seeds)
+    one = jax.eval_shape(problem.state)  # shapes alone: 16 seeds of the reference's D are 30 GB
+    lead = (seeds,) if seeds > 1 else ()
+    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(lead + leaf.shape, leaf.dtype), one)
+    key = jax.eval_shape(lambda: keys.seed_keys(0, seeds))
     shared = {"nets": problem.nets, "batch_size": problem.sizes.batch, "seeds": seeds}
-    one, zero = jnp.array(1), jnp.array(0)
+    count, zero = jnp.array(1), jnp.array(0)
     epochs = partial(likelihood.epochs, config=problem.generator, **shared)
     updates = partial(adversarial.policy_updates, config=problem.adversarial, **shared)
     refresh = partial(adversarial.discriminator_epochs, config=problem.discriminator, **shared)
     programs = {
-        "likelihood": (epochs, (one,)),
-        "policy update": (updates, (one,)),
-        "discriminator": (refresh, (jnp.array(keys.ADVERSARY), zero, one)),
+        "likelihood": (epochs, (count,)),
+        "policy update": (updates, (count,)),
+        "discriminator": (refresh, (jnp.array(keys.ADVERSARY), zero, count)),
     }
     found = {}
     for name, (program, more) in programs.items():

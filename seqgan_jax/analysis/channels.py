@@ -61,7 +61,7 @@ def _fill(x_NTC: Array, real_NT: Array, once_NT: NDArray[Any], x_NT: Array) -> N
     """The channels of one column, written into x_NTC."""
     readings = metrics.there(real_NT[once_NT] + 0.0)
     levels, counts = grids.counted(readings)
-    spread = spread_of(readings)
+    spread = grids.spread_of(readings)
     same = SAME * spread
     x_NTC[..., 0] = np.arcsinh((x_NT - np.median(readings)) / spread)
     x_NTC[..., 2] = _ranks(levels, counts, x_NT)
@@ -73,15 +73,9 @@ def _fill(x_NTC: Array, real_NT: Array, once_NT: NDArray[Any], x_NT: Array) -> N
         return
     change = np.diff(x_NT, axis=1)
     changes = metrics.there(np.diff(real_NT, axis=1).ravel())
-    x_NTC[:, 1:, 1] = np.arcsinh(change / (spread_of(changes) if changes.size else 1.0))
+    x_NTC[:, 1:, 1] = np.arcsinh(change / (grids.spread_of(changes) if changes.size else 1.0))
     x_NTC[:, 1:, 3] = change == 0
     x_NTC[:, 2:, 4] = np.abs(np.diff(change, axis=1)) <= same
-
-
-def spread_of(x_K: Array) -> float:
-    """About the standard deviation, whatever outliers there are; above 0."""
-    low, high = np.quantile(x_K, [0.05, 0.95])
-    return float((high - low) / 3.29 or x_K.std() or 1.0)
 
 
 def _ranks(levels_K: Array, counts_K: NDArray[Any], x: Array) -> Array:

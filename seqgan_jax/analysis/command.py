@@ -20,7 +20,6 @@ from seqgan_jax.run import directory
 if TYPE_CHECKING:
     from seqgan_jax.analysis.report import Report
     from seqgan_jax.data.layout import Sequences
-    from seqgan_jax.data.rules import Rules
 
 READING = (  # flags of how a file is read
     *("window", "stride", "features", "layout", "id", "time"),
@@ -51,6 +50,7 @@ def compare(
     Raises CheckpointError where the run is asked for and not there, DataError.
     """
     from seqgan_jax.analysis import exact
+    from seqgan_jax.analysis.compare import analyze
     from seqgan_jax.data import arrays
     from seqgan_jax.data.layout import Sequences, default_names
 
@@ -99,29 +99,13 @@ def compare(
         train = training_part(run_dir, real)
     ends = directory.ends_of(run_dir) if description else None
     label, ends = how.pop("label", "") or label, how.pop("ends", ends)
-    report = judged(real, generated, train, rules, label, ends, **how)
+    report = analyze(real, generated, train=train, rules=rules, label=label, ends=ends, **how)
     found = dict(report.metrics)
     complete = not np.isnan(real.x_NTD).any()  # densities are of whole sequences
     if real_path is None and generated_path is None and complete:
         source = str(description.get("source", ""))
         found |= exact.metrics(run_dir, source, real.x_NTD, how["seed"])
     return dataclasses.replace(report, metrics=found, sources=sources)
-
-
-def judged(
-    real: "Sequences",
-    generated: "Sequences",
-    train: "Sequences | None",
-    rules: "Rules | None",
-    label: str,
-    ends: bool | None,
-    **how: Any,
-) -> "Report":
-    """The report on samples of a model, by what it knows: its rules, its classes, whether its
-    sequences end. `how` as of `analyze`."""
-    from seqgan_jax.analysis.compare import analyze
-
-    return analyze(real, generated, train=train, rules=rules, label=label, ends=ends, **how)
 
 
 def check_held_out(real: "Sequences", where: str, all_data: str) -> None:

@@ -21,14 +21,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seqgan_jax.data import grids
 from seqgan_jax.data.kind import GAP, GRID
 from seqgan_jax.data.rule_texts import Sum
+from seqgan_jax.data.rules import ABOVE, OWN, SUMMED, TOTAL
 from seqgan_jax.data.scaling import Scaler
 
 KNOTS = (0.001, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999)
 BEYOND = 0.5  # of the range between the outermost of them, on each side
 NUMBERS = ("start", "knots", "bends", "weights", "offsets", "increments")
-OWN, ABOVE, SUMMED, TOTAL = "own", "above", "summed", "total"
 
 
 @jax.tree_util.register_static  # so that programs may return it
@@ -37,7 +38,7 @@ class Step:
     """How one column is put back."""
 
     column: int  # of the data: the units of the result
-    how: str  # OWN; ABOVE the highest of its sources; SUMMED from a start; TOTAL of its sources
+    how: str  # see `rules.Made`; of increases the start is a source
     inner: int  # the scaled column, -1 where there is none
     sources: tuple[int, ...] = ()  # earlier steps
     shown: bool = False
@@ -206,13 +207,9 @@ def seen(outer: Outer, z_BTK: jax.Array) -> list[jax.Array]:
 
 def _units(x_NT: np.ndarray) -> tuple[float, float, float]:
     """Median, spread and spread of first differences of what is there; spreads above 0."""
-    return float(np.nanmedian(x_NT)), _spread(x_NT), _spread(np.diff(x_NT, axis=1))
-
-
-def _spread(x: np.ndarray) -> float:
-    """About the standard deviation, whatever outliers there are."""
-    low, high = np.nanquantile(x, [0.05, 0.95])
-    return float((high - low) / 3.29 or np.nanstd(x) or 1.0)
+    values, changes = (x[~np.isnan(x)] for x in (x_NT, np.diff(x_NT, axis=1)))
+    spread = grids.spread_of(values)
+    return float(np.median(values)), spread, grids.spread_of(changes) if changes.size else 1.0
 
 
 def _knots(z_NT: np.ndarray) -> np.ndarray:

@@ -22,6 +22,12 @@ ROUNDS = 40
 LARGEST = 1e38  # of float32
 
 
+def spread_of(x_K: np.ndarray) -> float:
+    """About the standard deviation, whatever outliers there are; above 0."""
+    low, high = np.quantile(x_K, [0.05, 0.95])
+    return float((high - low) / 3.29 or x_K.std() or 1.0)
+
+
 def lattice_of(levels_L: np.ndarray, most: float) -> tuple[float, float] | None:
     """(origin, step) where all levels are origin + n step, None where no step gives `most` cells.
 

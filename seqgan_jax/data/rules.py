@@ -32,11 +32,14 @@ class _Plan:
     touched: frozenset[int]  # those that any rule is about
 
 
+OWN, ABOVE, SUMMED, TOTAL = "own", "above", "summed", "total"
+
+
 class Made(NamedTuple):
     """How a column is put back from inner columns and from columns that were put back before."""
 
     column: int
-    how: str  # "own"; "above" the highest source; "summed" from a start; "total" of its sources
+    how: str  # OWN; ABOVE the highest of its sources; SUMMED from a start; TOTAL of its sources
     inner: tuple[int, ...]  # of a sum of increases these, and the start
     sources: tuple[int, ...]
 
@@ -179,14 +182,14 @@ class Rules:
         for d in plan.order:
             if isinstance(rule := plan.computed.get(d), Sum):
                 sources = tuple(self.names.index(name) for _, name in rule.terms)
-                found.append(Made(d, "total", (), sources))
+                found.append(Made(d, TOTAL, (), sources))
             elif d in plan.bounds:
-                found.append(Made(d, "above", (place[d],), plan.bounds[d]))
+                found.append(Made(d, ABOVE, (place[d],), plan.bounds[d]))
             elif d in self._starts:
                 start = self._first_start + self._starts.index(d)
-                found.append(Made(d, "summed", (place[d], start), ()))
+                found.append(Made(d, SUMMED, (place[d], start), ()))
             elif d not in plan.computed and d not in plan.rising:
-                found.append(Made(d, "own", (place[d],), ()))
+                found.append(Made(d, OWN, (place[d],), ()))
         return found
 
     def holds(self, x_NTD: np.ndarray) -> np.ndarray:

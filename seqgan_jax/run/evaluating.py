@@ -104,18 +104,19 @@ def report(
 ) -> "Report":
     """The report on samples in data units; `how` as of `analyze`."""
     from seqgan_jax.analysis import command
+    from seqgan_jax.analysis.compare import analyze
 
     drawn = _of_model(description, description.as_written(drawn_NTD), "samples")
     if found.is_held_out:
         command.check_held_out(found.real, description.source, "evaluate(x)")
     with stages(quiet=not verbose) as progress:
-        made = command.judged(
+        made = analyze(
             found.real,
             drawn,
-            found.train,
-            description.scaler.rules,
-            label if label in description.names else "",
-            description.scaler.ends,
+            train=found.train,
+            rules=description.scaler.rules,
+            label=label if label in description.names else "",
+            ends=description.scaler.ends,
             progress=progress,
             **how,
         )

@@ -1,6 +1,7 @@
 """One command on a machine with a GPU: is it right, how fast is it, how far from what is possible?
 
     python benchmarks/gpu.py --json gpu.jsonl     under eight minutes
+    python benchmarks/gpu.py --parts units seeds  not all of it
     python benchmarks/gpu.py --cpu --quick        tries the script where there is none
 
 Every row is printed, and added to the file, as soon as it is known: a run that is cut says
@@ -9,13 +10,19 @@ samples, logits and rewards beside those of the CPU. Then each unit of work besi
 largest of its FLOPs by what products reach here, its bytes by what memory reaches, and its
 dependent steps by what the shortest one takes; all three are measured in the same run. Then whole
 runs. The reference's schedule takes long: two rounds of it are measured, and the rest is computed
-from them. A part begins only where time is left (--minutes); what is left out is said.
+from them. Compiling takes most of the time on a GPU: first a process for each part compiles it, all
+side by side, into a cache that the measurements read (--no-ahead: each when it is needed). A part
+begins only where time is left (--minutes); what is left out is said.
 """
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from argparse import BooleanOptionalAction
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +43,20 @@ from seqgan_jax.core.policy import nll
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 1000  # dependent steps of which the shortest is timed
+PARTS = (
+    "tests",
+    "differences",
+    "ceilings",
+    "default",
+    "units",
+    "reference",
+    "seeds",
+    "wider",
+    "precisions",
+    "memory",
+)
+COMPILED = ("differences", "default", "units", "reference", "seeds", "wider", "precisions")
+AHEAD = 150  # seconds of compiling ahead at most
 TOLERANCE = 2e-3  # of float32 on two devices, relative to the largest number
 Rows = Iterator[dict[str, Any]]
 
@@ -220,7 +241,9 @@ def all_units(ceilings: Ceilings, quick: bool, repeats: int) -> Rows:
     for batch in (4, 8) if quick else (64, 512, 8192):
         # Of 8,192 sequences two rollouts in one go: all 16 would need some 40 GB to be scored.
         how = {"negatives": max(1000, batch), "at_once": max(2, 8192 // batch)}
-        sizes = work.Sizes(batch=batch, number=2 * batch, **how, **tiny)
+        # Enough steps that an epoch is its steps: its start and its validation weigh little.
+        steps = max(16, 6400 // batch) if not quick else 2
+        sizes = work.Sizes(batch=batch, number=steps * batch, **how, **tiny)
         yield from units(sizes, ceilings, repeats, every)
         if batch == 64:
             sizes = work.Sizes(dis_size="reference", number=128)
@@ -313,6 +336,44 @@ def reference_schedule(quick: bool) -> Rows:
 # ------------------------------------------------------------------ all of it
 
 
+def compile_ahead(parts: Sequence[str], more: Sequence[str], seconds: float) -> Rows:
+    """A process for each part runs it for its programs alone, all at the same time.
+
+    What they print is not looked at but for the default run: its compiling, cold.
+    """
+    folder = tempfile.mkdtemp(prefix="seqgan-xla-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    settings = {
+        "JAX_COMPILATION_CACHE_DIR": folder,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    os.environ.update(settings)  # of the tests' process
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    script = str(Path(__file__).resolve())
+    started = time.perf_counter()
+    running = {
+        part: subprocess.Popen(
+            [sys.executable, script, "--no-ahead", "--parts", part, *more],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for part in parts
+    }
+    for child in running.values():
+        try:
+            said, _ = child.communicate(timeout=seconds - (time.perf_counter() - started))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            said = child.communicate()[0]
+        for line in said.splitlines():
+            if line.startswith("default run"):
+                note = " ".join(line.split("compiling")[-1:]).split(",")[0].strip()
+                yield {"row": "default run, cold", "note": f"compiling {note}, beside all others"}
+    yield {"row": "compiling ahead", "seconds": time.perf_counter() - started}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print and write; 1 where a figure is not right."""
     # Two processes share the device, and its peak is what was used, not what was reserved.
@@ -321,6 +382,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = measure.parser(__doc__, "repeats", lines=True)
     flags.add_argument("--cpu", dest="gpu", action="store_false", help="try it without a GPU")
     flags.add_argument("--minutes", type=float, default=7.5, help="no part begins after so many")
+    flags.add_argument(
+        "--ahead", action=BooleanOptionalAction, help="see above (default: on a GPU)"
+    )
+    flags.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="not all of them")
     options = measure.parse(flags, arguments)
     quick, repeats = options.quick, options.repeats
     about = measure.machine()
@@ -332,21 +397,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         yield from found[0].rows()
 
     # What matters most comes first; beside each the seconds that it needs on a GPU, roughly.
-    parts: list[tuple[str, Callable[[], Rows], float]] = [
-        ("CPU against GPU", lambda: differences(quick), 40),
-        ("ceilings", ceilings, 15),
-        ("default run", lambda: default_run(quick), 60),
-        ("units of work", lambda: all_units(found[0], quick, repeats), 90),
-        ("reference schedule", lambda: reference_schedule(quick), 60),
-        ("many seeds", lambda: many_seeds(quick), 90),
-        ("T = 256, D = 28", lambda: wider(found[0], quick, repeats), 60),
-        ("float32 and TF32", lambda: precisions(quick, repeats), 30),
-        ("memory", memory, 0),
-    ]
-    if options.gpu:
-        parts.insert(0, ("tests", gpu_tests, 30))
+    parts: dict[str, tuple[Callable[[], Rows], float]] = {
+        "tests": (gpu_tests, 50),
+        "differences": (lambda: differences(quick), 90),
+        "ceilings": (ceilings, 10),
+        "default": (lambda: default_run(quick), 90),
+        "units": (lambda: all_units(found[0], quick, repeats), 120),
+        "reference": (lambda: reference_schedule(quick), 60),
+        "seeds": (lambda: many_seeds(quick), 90),
+        "wider": (lambda: wider(found[0], quick, repeats), 60),
+        "precisions": (lambda: precisions(quick, repeats), 60),
+        "memory": (memory, 0),
+    }
+    wanted = [name for name in PARTS if name in options.parts]
+    if not options.gpu:
+        wanted = [name for name in wanted if name != "tests"]
+    if {"units", "wider"} & set(wanted) and "ceilings" not in wanted:
+        wanted.insert(0, "ceilings")  # a floor beside each
+    if options.gpu if options.ahead is None else options.ahead:
+        more = ["--quick"] * quick + ["--cpu"] * (not options.gpu)
+        compiled = [name for name in wanted if name in COMPILED]
+        parts["ahead"] = (lambda: compile_ahead(compiled, more, AHEAD), 0)
+        wanted = ["ahead", *wanted]
     wrong = 0
-    for name, part, needed in parts:
+    for name in wanted:
+        part, needed = parts[name]
         left = 60 * options.minutes - (time.perf_counter() - started)
         if left < needed:
             note = f"left out: {left:.0f} s are left"

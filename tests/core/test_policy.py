@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from seqgan_jax.core import baseline, batch, policy
+from seqgan_jax.core import baseline, batch, parallel, policy
 from seqgan_jax.core.batch import Batch
 
 
@@ -265,4 +265,22 @@ def test_the_gradient_of_the_gates_that_is_written_out_is_autodiffs():
     found = jax.value_and_grad(total, argnums=(1, 2, 3))(policy._gates, *arguments)
     wanted = jax.value_and_grad(total, argnums=(1, 2, 3))(plain, *arguments)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "mixture"])
+def test_steps_written_out_as_on_a_gpu_give_the_same_likelihood_and_gradient(kind, monkeypatch):
+    definition, params, constants = helpers.small_policy(2, policy=kind)
+    params = helpers.random_params(params, 1)
+    x = helpers.batch(helpers.series(3, 40, 2, seed=4))
+
+    def gradient():
+        def loss(params):
+            return policy.nll(policy.bind(definition, params, constants), x)
+
+        return jax.jit(jax.value_and_grad(loss))(params)
+
+    expected = gradient()
+    monkeypatch.setattr(parallel, "on_cpu", lambda: False)
+    for a, b in zip(jax.tree.leaves(gradient()), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

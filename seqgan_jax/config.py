@@ -254,8 +254,9 @@ class RunConfig:
     """Skip pretraining of the discriminator."""
     skip_adversarial: bool = False
     """Skip adversarial training."""
-    generated_num: Annotated[int, Range(1, 1e9)] = 10_000
-    """Sequences in final_samples.txt."""
+    generated_num: Annotated[int, Range(1, 1e9)] | None = None
+    """Sequences in final_samples.txt. Default: 10,000; of large ones as many as hold 10 million
+    numbers, 1,000 at least."""
     checkpoint_every: Annotated[float, Range(0, math.inf)] = 60.0
     """Seconds between checkpoints; one is always written at the end of a phase."""
     keep: Annotated[int, Range(1, 1e6)] = 3

@@ -142,8 +142,9 @@ class GeneratorConfig:
     validation part."""
     components: Annotated[int, Range(1, 1000)] = 5
     """Gaussians of a mixture."""
-    covariance: Literal["full", "diagonal"] = "full"
-    """Covariance of one step's features: full by a Cholesky factor, or diagonal."""
+    covariance: Literal["full", "factors", "diagonal"] = "full"
+    """Covariance of one step's features, of --policy gaussian: full by a Cholesky factor; four
+    common factors and a variance of each, faster of many columns; or diagonal."""
     frame: Literal["var", "increments", "levels"] = "var"
     """The linear baseline, from which the policy predicts the distance: a VAR(1) fitted by ridge
     regression, the value before, or the mean."""
@@ -405,6 +406,11 @@ def validate(config: Config) -> None:
         raise UsageError(
             f"--held-out {data.held_out:g} and --validation {data.validation:g} leave less than a "
             "fifth of the data to train on. Make one smaller."
+        )
+    if config.generator.covariance == "factors" and config.generator.policy != "gaussian":
+        raise UsageError(
+            f"--covariance factors is not possible with --policy {config.generator.policy}: only "
+            "Gaussians add up. Leave it out, or use --policy gaussian."
         )
     if config.adversarial.entropy_bonus and config.generator.policy != "gaussian":
         raise UsageError(

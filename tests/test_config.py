@@ -201,7 +201,7 @@ def test_what_is_just_right():
     ("name", "choices"),
     [
         ("missing", ["model", "error", "drop", "interpolate"]),
-        ("covariance", ["full", "diagonal"]),
+        ("covariance", ["full", "factors", "diagonal"]),
         ("dis_size", ["small", "reference"]),
         ("gradient", ["reinforce", "pathwise"]),
         ("reward", ["probability", "logit"]),
@@ -210,7 +210,8 @@ def test_what_is_just_right():
 )
 def test_every_choice_can_be_made(name, choices):
     for choice in choices:
-        assert config.flat(config.from_flat({name: choice}))[name] == choice
+        given = {name: choice} | ({"policy": "gaussian"} if choice == "factors" else {})
+        assert config.flat(config.from_flat(given))[name] == choice
     assert refusal(**{name: "other"}).endswith(f"Choose {' or '.join(choices)}.")
 
 

@@ -184,6 +184,7 @@ def _refuse_what_needs_densities(settings: Config) -> None:
     wrong = {
         "--gradient pathwise": settings.adversarial.gradient == "pathwise",
         "--policy student": settings.generator.policy == "student",
+        "--covariance factors": settings.generator.covariance == "factors",
         "--entropy-bonus": settings.adversarial.entropy_bonus > 0,
     }
     for flag, is_asked in wrong.items():

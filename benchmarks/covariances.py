@@ -23,7 +23,7 @@ from seqgan_jax.run import loop
 
 LAWS = ("factors", "full", "moving")
 POLICIES = {
-    "Cholesky": {"policy": "gaussian"},
+    "Cholesky": {"policy": "gaussian", "covariance": "full"},
     "factors": {"policy": "gaussian", "covariance": "factors"},
     "mixture": {},
 }

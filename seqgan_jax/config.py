@@ -142,9 +142,9 @@ class GeneratorConfig:
     validation part."""
     components: Annotated[int, Range(1, 1000)] = 5
     """Gaussians of a mixture."""
-    covariance: Literal["full", "factors", "diagonal"] = "full"
+    covariance: Literal["auto", "full", "factors", "diagonal"] = "auto"
     """Covariance of one step's features, of --policy gaussian: full by a Cholesky factor; four
-    common factors and a variance of each, faster of many columns; or diagonal."""
+    common factors and a variance of each; or diagonal. auto: factors of more than 16."""
     frame: Literal["var", "increments", "levels"] = "var"
     """The linear baseline, from which the policy predicts the distance: a VAR(1) fitted by ridge
     regression, the value before, or the mean."""
@@ -377,6 +377,7 @@ FORMER = {
     "look_first": False,
     "dis_sees": "scaled",
     "rollout_every": 2,
+    "covariance": "full",
 }  # defaults of earlier versions, whose runs must stay what they are
 
 

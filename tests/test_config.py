@@ -201,7 +201,7 @@ def test_what_is_just_right():
     ("name", "choices"),
     [
         ("missing", ["model", "error", "drop", "interpolate"]),
-        ("covariance", ["full", "factors", "diagonal"]),
+        ("covariance", ["auto", "full", "factors", "diagonal"]),
         ("dis_size", ["small", "reference"]),
         ("gradient", ["reinforce", "pathwise"]),
         ("reward", ["probability", "logit"]),
@@ -213,6 +213,11 @@ def test_every_choice_can_be_made(name, choices):
         given = {name: choice} | ({"policy": "gaussian"} if choice == "factors" else {})
         assert config.flat(config.from_flat(given))[name] == choice
     assert refusal(**{name: "other"}).endswith(f"Choose {' or '.join(choices)}.")
+
+
+def test_factors_are_of_gaussians():
+    said = refusal(covariance="factors")
+    assert said.startswith("--covariance factors is not possible with --policy mixture")
 
 
 def test_each_setting_has_its_default_limits_and_choices_in_one_place():

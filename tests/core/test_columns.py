@@ -364,6 +364,9 @@ def test_an_untrained_step_is_nearly_standard_normal(policy, features):
 def test_one_column_has_no_coupling_whatever_is_asked_for():
     assert by_name("gaussian", "full", 5, 1) == Chain((Gaussian(),), "none")
     assert by_name("gaussian", "factors", 5, 1) == Chain((Gaussian(),), "none")
+    assert by_name("gaussian", "auto", 5, 16) == by_name("gaussian", "full", 5, 16)
+    assert by_name("gaussian", "auto", 5, 17) == Chain((Gaussian(),) * 17, "factors")
+    assert by_name("student", "auto", 5, 17) == Chain((StudentT(),) * 17, "linear")
     assert by_name("gaussian", "full", 5, 2) == Chain((Gaussian(),) * 2, "linear")
     assert by_name("gaussian", "diagonal", 5, 2) == Chain((Gaussian(),) * 2, "none")
     assert by_name("student", "diagonal", 5, 2) == Chain((StudentT(),) * 2, "linear")

@@ -19,6 +19,7 @@ from jax.scipy.linalg import solve_triangular
 from seqgan_jax.core.batch import Params
 from seqgan_jax.core.columns.continuous import Gaussian, Mixture, StudentT
 
+MOST_FULL = 16  # columns with a Cholesky factor by default: beyond, factors are as likely
 FACTORS = 4  # common ones of a covariance of low rank plus diagonal
 FIRST_LOADING = 0.1  # before training
 HIDDEN = 32  # units between the earlier columns and a mixture's numbers
@@ -165,6 +166,8 @@ def by_name(policy: str, covariance: str, components: int, features: int) -> Cha
     kind = StudentT() if policy == "student" else Gaussian()
     if features == 1:
         return Chain((kind,), "none")
+    if covariance == "auto":
+        covariance = "full" if features <= MOST_FULL else "factors"
     couplings: dict[str, Coupling] = {"full": "linear", "factors": "factors", "diagonal": "none"}
     return Chain((kind,) * features, "linear" if policy == "student" else couplings[covariance])
 
@@ -313,20 +316,22 @@ class Step:
             mean_d = l m,  variance_d = 1 + l P l^T,  g = P l^T / variance_d
             m <- m + g (z_d - mean_d),  P <- P - g l P
         """
+        # Factors first: the lanes of a processor are then steps and sequences, not four numbers.
         loadings = jnp.broadcast_to(self._loadings(), (*z.shape, FACTORS))
+        loadings = jnp.moveaxis(loadings, (-2, -1), (0, 1))
 
         def body(carry: tuple[jax.Array, jax.Array], inputs: Any) -> Any:
             m, p = carry
             row, value = inputs
-            said = jnp.einsum("...rs,...s->...r", p, row)
-            middle, variance = jnp.sum(row * m, axis=-1), 1.0 + jnp.sum(row * said, axis=-1)
-            gain = said / variance[..., None]
-            m = m + gain * (value - middle)[..., None]
-            return (m, p - gain[..., None] * said[..., None, :]), (middle, variance)
+            said = jnp.sum(p * row[None], axis=1)
+            middle, variance = jnp.sum(row * m, axis=0), 1.0 + jnp.sum(row * said, axis=0)
+            gain = said / variance[None]
+            m = m + gain * (value - middle)[None]
+            return (m, p - gain[:, None] * said[None]), (middle, variance)
 
-        nothing = jnp.zeros((*z.shape[:-1], FACTORS))
-        start = nothing, jnp.broadcast_to(jnp.eye(FACTORS), (*nothing.shape, FACTORS))
-        _, found = lax.scan(body, start, (jnp.moveaxis(loadings, -2, 0), jnp.moveaxis(z, -1, 0)))
+        nothing = jnp.zeros((FACTORS, *z.shape[:-1]))
+        start = nothing, jnp.zeros((FACTORS, *nothing.shape)).at[np.diag_indices(FACTORS)].set(1.0)
+        _, found = lax.scan(body, start, (loadings, jnp.moveaxis(z, -1, 0)))
         middle, variance = (jnp.moveaxis(each, 0, -1) for each in found)
         return middle, variance
 

@@ -125,9 +125,14 @@ def prepare(
     if blind is not None:
         about = dataclasses.replace(description, known=blind[0])
         others = _linear(about, both_scaled, blind[1], generator)
-        width = known_of(parts)[1].shape[2]
-        how: dict[str, Any] = {"generator": generator, "end": scaler.end, "width": width}
-        score = partial(_log_prob_of_baseline, both_scaled, **how)
+        in_both = known_of(parts)
+        score = partial(
+            _log_prob_of_baseline,
+            both_scaled,
+            generator=generator,
+            end=scaler.end,
+            width=0 if in_both is None else in_both[1].shape[2],
+        )
         gain_N = score(linear, columns, parts) - score(others[0], others[2], blind[1])
         gain = _gain(gain_N, parts.validation_NTD)
         if not gain.is_taken:

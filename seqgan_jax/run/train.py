@@ -81,7 +81,7 @@ class _Listener(Shown):
         step = loop.step_number(state)
         model = self._model
         length, seed = model.description.length, model.config.run.seed
-        known = model.places(loop.EVALUATION_SIZE, seed).known_NTW
+        known = model.places(loop.evaluation_size(length), seed).known_NTW
         samples = loop.evaluation_samples(model.nets, state, seed, length, known)
         # Before the checkpoint: what goes with an acknowledged step is on the disk with it.
         self._write("generator_sample.txt", samples)

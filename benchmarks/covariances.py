@@ -1,7 +1,7 @@
 """Two covariances of the Gaussian policy, a Cholesky factor and common factors: cost, likelihood.
 
     python benchmarks/covariances.py                  three laws of 24 columns, steps of 64
-    python benchmarks/covariances.py --quick          small sizes, a few epochs
+    python benchmarks/covariances.py --quick          small sizes, one law
 
 The laws are x_t = 0.7 x_{t-1} + e_t, x_0 = 0, where e_t is Gaussian given the past: of three common
 factors and noise; of a full covariance (a sample covariance of 2 D normal vectors); and of one
@@ -84,11 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train, print and write."""
     flags = measure.parser(__doc__)
     flags.add_argument("--only", nargs="+", choices=POLICIES, default=list(POLICIES))
-    flags.add_argument("--laws", nargs="+", choices=LAWS, default=LAWS)
+    flags.add_argument("--laws", nargs="+", choices=LAWS, help="default: all")
     options = measure.parse(flags, arguments)
     number, steps, features, most = (200, 6, 18, 3) if options.quick else (1000, 24, 24, 60)
     rows = []
-    for name in options.laws:
+    for name in options.laws or (LAWS[:1] if options.quick else LAWS):
         x_NTD, log_p_NT = law(name, number, steps, features)
         for policy in options.only:
             settings = POLICIES[policy] | {"pre_epoch_num": most}

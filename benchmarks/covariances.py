@@ -55,7 +55,7 @@ def law(name: str, number: int, steps: int, features: int) -> tuple[np.ndarray, 
 
 
 class Clock(loop.Silent):
-    """Processor seconds of the epochs, but for compiling."""
+    """Processor seconds of the first epoch, after compiling and before anything is drawn."""
 
     def __init__(self) -> None:
         self.started, self.seconds, self.epochs = 0.0, 0.0, 0
@@ -63,8 +63,11 @@ class Clock(loop.Silent):
     def compiled(self, phase: str, seconds: float) -> None:  # noqa: ARG002
         self.started = time.process_time()
 
+    def estimated(self, phase: str, estimate: Any) -> None:  # noqa: ARG002
+        self.seconds = time.process_time() - self.started
+
     def progress(self, phase: str, done: int, total: int, rows: list[Any]) -> None:  # noqa: ARG002
-        self.seconds, self.epochs = time.process_time() - self.started, done
+        self.epochs = done
 
 
 def fitted(settings: dict[str, Any], x_NTD: np.ndarray, log_p_NT: np.ndarray) -> dict[str, float]:
@@ -75,7 +78,7 @@ def fitted(settings: dict[str, Any], x_NTD: np.ndarray, log_p_NT: np.ndarray) ->
     found = model.log_prob(x_NTD[-unseen:])
     return {
         "above": float(np.mean(log_p_NT[-unseen:]) - found.mean() / x_NTD.shape[1]),
-        "epoch_seconds": clock.seconds / max(clock.epochs, 1),
+        "epoch_seconds": clock.seconds,
         "epochs": clock.epochs,
     }
 

@@ -142,8 +142,9 @@ class GeneratorConfig:
     validation part."""
     components: Annotated[int, Range(1, 1000)] = 5
     """Gaussians of a mixture."""
-    covariance: Literal["full", "diagonal"] = "full"
-    """Covariance of one step's features: full by a Cholesky factor, or diagonal."""
+    covariance: Literal["auto", "full", "factors", "diagonal"] = "auto"
+    """Covariance of one step's features, of --policy gaussian: full by a Cholesky factor; four
+    common factors and a variance of each; or diagonal. auto: factors of more than 16."""
     frame: Literal["var", "increments", "levels"] = "var"
     """The linear baseline, from which the policy predicts the distance: a VAR(1) fitted by ridge
     regression, the value before, or the mean."""
@@ -254,8 +255,9 @@ class RunConfig:
     """Skip pretraining of the discriminator."""
     skip_adversarial: bool = False
     """Skip adversarial training."""
-    generated_num: Annotated[int, Range(1, 1e9)] = 10_000
-    """Sequences in final_samples.txt."""
+    generated_num: Annotated[int, Range(1, 1e9)] | None = None
+    """Sequences in final_samples.txt. Default: 10,000; of large ones as many as hold 10 million
+    numbers, 1,000 at least."""
     checkpoint_every: Annotated[float, Range(0, math.inf)] = 60.0
     """Seconds between checkpoints; one is always written at the end of a phase."""
     keep: Annotated[int, Range(1, 1e6)] = 3
@@ -375,6 +377,7 @@ FORMER = {
     "look_first": False,
     "dis_sees": "scaled",
     "rollout_every": 2,
+    "covariance": "full",
 }  # defaults of earlier versions, whose runs must stay what they are
 
 
@@ -404,6 +407,11 @@ def validate(config: Config) -> None:
         raise UsageError(
             f"--held-out {data.held_out:g} and --validation {data.validation:g} leave less than a "
             "fifth of the data to train on. Make one smaller."
+        )
+    if config.generator.covariance == "factors" and config.generator.policy != "gaussian":
+        raise UsageError(
+            f"--covariance factors is not possible with --policy {config.generator.policy}: only "
+            "Gaussians add up. Leave it out, or use --policy gaussian."
         )
     if config.adversarial.entropy_bonus and config.generator.policy != "gaussian":
         raise UsageError(

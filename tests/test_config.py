@@ -30,7 +30,7 @@ def test_a_run_of_an_earlier_version_has_the_same_settings_today():
         assert config.flat(old)[name] in (default[name], config.FORMER.get(name)), name
     later = {"num_seeds": 1, "devices": 1, "memory": 2.0, "buffer": 65_536}
     later |= {"pre_epoch_num": 120, "dis_pre_refreshes": 30, "total_batch": 200, "patience": 10}
-    later |= {"run_dir": "save", "generated_num": 10_000, "checkpoint_every": 60.0, "keep": 3}
+    later |= {"run_dir": "save", "generated_num": None, "checkpoint_every": 60.0, "keep": 3}
     later |= dict.fromkeys(("skip_gen_pretrain", "skip_dis_pretrain", "skip_adversarial"), False)
     assert {name: default[name] for name in later} == later
 
@@ -128,7 +128,7 @@ LAST = [  # name, the last values that are allowed, the first that are not
 ]
 
 
-OPTIONAL = {"data_seed", "window", "limit"}  # numbers that are None by default
+OPTIONAL = {"data_seed", "window", "limit", "generated_num"}  # numbers that are None by default
 
 
 @pytest.mark.parametrize(("name", "allowed", "refused"), LAST, ids=[row[0] for row in LAST])
@@ -201,7 +201,7 @@ def test_what_is_just_right():
     ("name", "choices"),
     [
         ("missing", ["model", "error", "drop", "interpolate"]),
-        ("covariance", ["full", "diagonal"]),
+        ("covariance", ["auto", "full", "factors", "diagonal"]),
         ("dis_size", ["small", "reference"]),
         ("gradient", ["reinforce", "pathwise"]),
         ("reward", ["probability", "logit"]),
@@ -210,8 +210,14 @@ def test_what_is_just_right():
 )
 def test_every_choice_can_be_made(name, choices):
     for choice in choices:
-        assert config.flat(config.from_flat({name: choice}))[name] == choice
+        given = {name: choice} | ({"policy": "gaussian"} if choice == "factors" else {})
+        assert config.flat(config.from_flat(given))[name] == choice
     assert refusal(**{name: "other"}).endswith(f"Choose {' or '.join(choices)}.")
+
+
+def test_factors_are_of_gaussians():
+    said = refusal(covariance="factors")
+    assert said.startswith("--covariance factors is not possible with --policy mixture")
 
 
 def test_each_setting_has_its_default_limits_and_choices_in_one_place():

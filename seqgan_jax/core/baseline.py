@@ -77,7 +77,7 @@ def fit(
     Args:
       train_NTD: scaled sequences to fit.
       validation_NTD: scaled sequences that choose.
-      covariance: "full" or "diagonal".
+      covariance: "diagonal", or with correlations.
       kind: "var"; with "increments" A is the identity, with "levels" zero.
       known: what is known in advance [N, T, W] of both, partialled out of x_t and x_{t-1} first
         (Frisch & Waugh 1933): x_t = A x_{t-1} + B k_t + c with B = B_t - A B_{t-1}.
@@ -105,7 +105,7 @@ def fit(
     before, after = before.reshape(-1, features), after.reshape(-1, features)
     # The floor keeps exactly dependent columns invertible: 1e-4 of a column's standard deviation.
     floor = 1e-8 * (before.var(axis=0) + 1e-8)
-    shrinkages = SHRINKAGES if covariance == "full" and features > 1 else (0.0,)
+    shrinkages = SHRINKAGES if covariance != "diagonal" and features > 1 else (0.0,)
 
     identity, none = np.eye(features), np.zeros((features, features))
 

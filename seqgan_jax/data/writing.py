@@ -536,9 +536,13 @@ def _lines(x_NTD: np.ndarray, form: Form, ends: bool) -> Iterator[str]:
     there_NT, x_NTD = _cut(x_NTD, ends)
     numbers = iter((there_NT.sum(axis=1) * x_NTD.shape[2]).tolist())
     texts = _texts_of(x_NTD, _numeric(form))
+    steps = x_NTD.shape[1]
     for block_NTD in _blocks(x_NTD):
-        columns = [texts[d](block_NTD[:, t, d]) for t, d in np.ndindex(*x_NTD.shape[1:])]
-        for cells in zip(*columns, strict=True):
+        # A call for each column, not for each of its steps: of wide sequences a block holds few.
+        columns = [texts[d](block_NTD[..., d].ravel()) for d in range(x_NTD.shape[2])]
+        rows = zip(*columns, strict=True)
+        for _ in block_NTD:
+            cells = list(itertools.chain.from_iterable(itertools.islice(rows, steps)))
             yield " ".join(cells[: next(numbers)]) + "\n"
 
 

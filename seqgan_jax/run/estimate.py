@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from seqgan_jax.config import Config
 from seqgan_jax.core import sampling
+from seqgan_jax.core.batch import fewer
 
 LONG = 600.0  # seconds: a longer run is told how it would be shorter
 LEAST = 0.1  # of its units are left to a phase by the advice
@@ -43,13 +44,15 @@ def work(config: Config, size: Size) -> dict[str, float]:
 
     An epoch of pretraining passes over the training part and back, and over the validation part;
     one of the discriminator draws sequences and passes over them; a round updates the policy by
-    rollouts of every K-th prefix of T steps, T / K rollouts of T / 2 steps on average.
+    rollouts of every K-th prefix of T steps, T / K rollouts of T / 2 steps on average. Of long
+    sequences both take fewer.
     """
     adversarial, discriminator = config.adversarial, config.discriminator
     length, passes = size.length, discriminator.dis_passes
     epoch = LEARNED * size.train + SCORED * size.validation
     judged = JUDGED[discriminator.dis_size]
-    discriminator_epoch = discriminator.num_negatives * (DRAWN + passes * 2 * BACKWARD * judged)
+    number = fewer(discriminator.num_negatives, length)
+    discriminator_epoch = number * (DRAWN + passes * 2 * BACKWARD * judged)
     update = DRAWN + 2 * LEARNED
     if adversarial.gradient == "reinforce":
         rollouts = adversarial.rollout_num * math.ceil(
@@ -58,7 +61,8 @@ def work(config: Config, size: Size) -> dict[str, float]:
         update += rollouts * (DRAWN / 2 + judged)
     else:
         update += BACKWARD * judged
-    round_ = adversarial.gen_updates * config.run.batch_size * update + SCORED * size.validation
+    batch = fewer(config.run.batch_size, length)
+    round_ = adversarial.gen_updates * batch * update + SCORED * size.validation
     round_ += discriminator.dis_refreshes * discriminator_epoch
     units = {"gen_pretrain": epoch, "dis_pretrain": discriminator_epoch, "adversarial": round_}
     return {name: length * steps for name, steps in units.items()}

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from seqgan_jax.analysis import bykind, metrics
 from seqgan_jax.config import Config
 from seqgan_jax.core import adversarial, keys, likelihood, parallel, sampling, selection
-from seqgan_jax.core.batch import Batch, Params, Parts, TrainState
+from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, fewer
 from seqgan_jax.core.columns.mixed import Given
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import MAX_CHUNK, Metrics
@@ -473,7 +473,8 @@ def _evaluate(
     real_part = problem.loader.validation
     real_NTD, known = np.asarray(real_part.x), None
     if real_part.known_if_any is not None:  # the same is known of the samples
-        rows = np.arange(EVALUATION_SIZE) * len(real_NTD) // EVALUATION_SIZE
+        number = evaluation_size(real_NTD.shape[1])
+        rows = np.arange(number) * len(real_NTD) // number
         known = np.asarray(real_part.known)[rows]
     seed, length = problem.config.run.seed, real_NTD.shape[1]
     samples_NTD = evaluation_samples(problem.nets, here, seed, length, known)
@@ -578,6 +579,15 @@ def first_steps(
     return sampling.first_steps(policy, key, given, temperature, known_BW)
 
 
+def evaluation_size(length: int) -> int:
+    """Samples of an evaluation and of a checkpoint: of long sequences fewer.
+
+    >>> evaluation_size(24), evaluation_size(2000)
+    (1024, 131)
+    """
+    return fewer(EVALUATION_SIZE, length)
+
+
 def evaluation_samples(
     nets: Networks,
     state: TrainState,
@@ -589,7 +599,7 @@ def evaluation_samples(
     """Samples of the policy that would be kept now, in scaled units; fixed by seed and state."""
     key = keys.unit_key(jax.random.key(seed), keys.EVALUATE, jnp.array(step_number(state)))
     best = selection.best_run(state)
-    shape: dict[str, Any] = {"nets": nets, "number": EVALUATION_SIZE, "length": length}
+    shape: dict[str, Any] = {"nets": nets, "number": evaluation_size(length), "length": length}
     shape["complete"] = complete
     known = None if known_BTW is None else jnp.asarray(known_BTW)
     # Arguments as `model` passes them: by name or by place are different programs to JAX.

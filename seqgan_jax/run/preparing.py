@@ -125,7 +125,14 @@ def prepare(
     if blind is not None:
         about = dataclasses.replace(description, known=blind[0])
         others = _linear(about, both_scaled, blind[1], generator)
-        score = partial(_log_prob_of_baseline, both_scaled, generator=generator, end=scaler.end)
+        in_both = known_of(parts)
+        score = partial(
+            _log_prob_of_baseline,
+            both_scaled,
+            generator=generator,
+            end=scaler.end,
+            width=0 if in_both is None else in_both[1].shape[2],
+        )
         gain_N = score(linear, columns, parts) - score(others[0], others[2], blind[1])
         gain = _gain(gain_N, parts.validation_NTD)
         if not gain.is_taken:
@@ -168,15 +175,38 @@ def _log_prob_of_baseline(
     *,
     generator: GeneratorConfig,
     end: int | None,
+    width: int,
 ) -> Array:
-    """log p of each scaled validation sequence by a policy that is not trained, [N] nats."""
+    """log p of each scaled validation sequence by a policy that is not trained, [N] nats.
+
+    What is known is filled up with zeros to `width` numbers: one program with a calendar and
+    without, which takes seconds to compile.
+    """
     both = known_of(parts)
-    known = None if both is None else jnp.asarray(both[1])
+    own_NTW = np.zeros((*scaled_NTD[1].shape[:2], 0), np.float32) if both is None else both[1]
+    missing = width - own_NTW.shape[2]
+    known = jnp.asarray(np.pad(own_NTW, ((0, 0), (0, 0), (0, missing))))
     batch = Batch.of(jnp.asarray(scaled_NTD[1], jnp.float32), known, end)
     if columns is not None:
         columns = regressions.fit(columns, linear, *scaled_NTD, both, quick=True)
+        empty = (columns.layout.features, 0, columns.support.later_seen.shape[2])
+        support = _filled_up(columns.support, ("first_given", "later_given"), empty, missing)
+        columns = dataclasses.replace(columns, support=support)
+    features = linear.offset.shape[0]
+    linear = _filled_up(linear, ("first_known", "known"), (features, 0), missing)
     plain = dataclasses.replace(generator, policy="gaussian")
     return np.asarray(_log_prob_untrained(linear, columns, batch, generator=plain), np.float64)
+
+
+def _filled_up(found: Any, names: tuple[str, ...], empty: tuple[int, ...], missing: int) -> Any:
+    """A dataclass whose slopes [D, W, ..] of what is known have `missing` more numbers, zeros."""
+    padding = ((0, 0), (0, missing), *((0, 0),) * (len(empty) - 2))
+    slopes = {name: getattr(found, name) for name in names}
+    filled = {
+        name: jnp.pad(jnp.zeros(empty) if each is None else each, padding)
+        for name, each in slopes.items()
+    }
+    return dataclasses.replace(found, **filled)
 
 
 def _refuse_what_needs_densities(settings: Config) -> None:
@@ -184,6 +214,7 @@ def _refuse_what_needs_densities(settings: Config) -> None:
     wrong = {
         "--gradient pathwise": settings.adversarial.gradient == "pathwise",
         "--policy student": settings.generator.policy == "student",
+        "--covariance factors": settings.generator.covariance == "factors",
         "--entropy-bonus": settings.adversarial.entropy_bonus > 0,
     }
     for flag, is_asked in wrong.items():

@@ -22,7 +22,8 @@ from seqgan_jax.run.preparing import ERRORS
 from seqgan_jax.run.showing import Shown
 from seqgan_jax.run.terminal import Display, warn
 
-SAMPLES_SHOWN = 1000  # sequences in generator_sample.txt
+SAMPLES_SHOWN, NUMBERS_SHOWN = 1000, 500_000  # in generator_sample.txt: sequences, numbers at most
+WRITTEN, LEAST_WRITTEN, NUMBERS_WRITTEN = 10_000, 1000, 10_000_000  # the same of final_samples.txt
 Say = Callable[[str], None]
 Source = layout.Sequences | shards.Shards
 
@@ -80,10 +81,10 @@ class _Listener(Shown):
         step = loop.step_number(state)
         model = self._model
         length, seed = model.description.length, model.config.run.seed
-        known = model.places(loop.EVALUATION_SIZE, seed).known_NTW
+        known = model.places(loop.evaluation_size(length), seed).known_NTW
         samples = loop.evaluation_samples(model.nets, state, seed, length, known)
         # Before the checkpoint: what goes with an acknowledged step is on the disk with it.
-        self._write("generator_sample.txt", samples[:SAMPLES_SHOWN])
+        self._write("generator_sample.txt", samples)
         directory.sync_metrics(self._run_dir)
         self._store.save(step, state)
         self._saved = time.monotonic()
@@ -91,7 +92,8 @@ class _Listener(Shown):
 
     def _write(self, name: str, samples_NTD: np.ndarray) -> None:
         description = self._model.description
-        x_NTD = description.scaler.inverse(samples_NTD.astype(np.float64))
+        some_NTD = samples_NTD[: shown(samples_NTD[0].size)]
+        x_NTD = description.scaler.inverse(some_NTD.astype(np.float64))
         description.save_sequences(self._run_dir / name, x_NTD)
 
 
@@ -166,6 +168,24 @@ def follow(settings: Config) -> None:
     """Take part in a run whose files another process writes, from the state that it sends."""
     model = SeqGAN(settings)
     model.train(model.prepare(_read(settings, model.data_seed)), _Follower())
+
+
+def shown(numbers: int) -> int:
+    """Sequences of so many numbers in the samples written while a run goes on.
+
+    >>> shown(24), shown(24 * 165)
+    (1000, 126)
+    """
+    return max(1, min(SAMPLES_SHOWN, NUMBERS_SHOWN // numbers))
+
+
+def written(asked: int | None, numbers: int) -> int:
+    """Sequences of so many numbers in final_samples.txt: writing is never most of a run by default.
+
+    >>> written(None, 24), written(None, 24 * 165), written(20_000, 24 * 165)
+    (10000, 2525, 20000)
+    """
+    return asked or min(WRITTEN, max(LEAST_WRITTEN, NUMBERS_WRITTEN // numbers))
 
 
 # ------------------------------------------------------------------ before the training
@@ -252,14 +272,14 @@ def check_space(run_dir: Path, model: SeqGAN, held_out_NTD: np.ndarray) -> None:
     settings, description = model.config.run, model.description
     kept = settings.keep + 1  # the new one is written before the oldest is removed
     saved = kept * (checkpoint.num_bytes(model.state) + 200_000)
-    numbers = (settings.generated_num + 2 * SAMPLES_SHOWN) * description.length
-    written = 25 * numbers * len(description.names) * (1 + description.is_table)
-    written += held_out_NTD.nbytes
-    needed, free = saved + written, shutil.disk_usage(run_dir).free
+    size = description.length * len(description.names)
+    number = written(settings.generated_num, size) + 2 * shown(size)
+    samples = 25 * number * size * (1 + description.is_table) + held_out_NTD.nbytes
+    needed, free = saved + samples, shutil.disk_usage(run_dir).free
     if needed > free:
         raise DiskError(
             f"{run_dir}: about {needed / 1e6:.1f} MB are needed ({kept} checkpoints "
-            f"{saved / 1e6:.1f} MB, samples {written / 1e6:.1f} MB) and {free / 1e6:.1f} MB are "
+            f"{saved / 1e6:.1f} MB, samples {samples / 1e6:.1f} MB) and {free / 1e6:.1f} MB are "
             "free there. Free some space, name another --run-dir, or make --keep or "
             "--generated-num smaller."
         )
@@ -312,11 +332,18 @@ def _finish(model: SeqGAN, parts: Split | shards.StreamSplit, run_dir: Path, say
     say(f"held-out negative log-likelihood: {nll:.4f} nats a step, in data units{of}")
     if settings.num_seeds > 1:
         _report_runs(model, inside, steps, log_prob, run_dir, say)
-    places = model.places(settings.generated_num, settings.seed)
-    x_NTD = model.sample_array(settings.generated_num, seed=settings.seed, places=places)
+    size = description.length * len(description.names)
+    number = written(settings.generated_num, size)
+    places = model.places(number, settings.seed)
+    x_NTD = model.sample_array(number, seed=settings.seed, places=places)
+    fewer = (
+        f" (of {size:,} numbers each; --generated-num: more)"
+        if number < (settings.generated_num or WRITTEN)
+        else ""
+    )
     for name in ("final_samples.txt", *["final_samples.csv"] * description.is_table):
         description.save_sequences(run_dir / name, x_NTD, places.starts_N)
-        say(f"wrote {settings.generated_num:,} sequences to {run_dir / name}")
+        say(f"wrote {number:,} sequences to {run_dir / name}{fewer}")
     from seqgan_jax.analysis import command  # matplotlib: half a second, wanted only here
 
     for path in command.training_picture(run_dir, run_dir):

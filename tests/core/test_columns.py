@@ -47,7 +47,7 @@ def linear_part(seed, features):
 
 
 def moments(step):
-    """Mean, F diag(scale) U of a location-scale step, float64, by plain loops."""
+    """Mean, F diag(scale) U or F diag(scale) [I, L] of a location-scale step, by plain loops."""
     raw, coupling = np.asarray(step.raw, np.float64), np.asarray(step.coupling, np.float64)
     factor, features = np.asarray(step.context.factor, np.float64), len(raw)
     lower, k = np.eye(features), 0
@@ -55,6 +55,8 @@ def moments(step):
         for column in range(row if step.chain.coupling == "linear" else 0):
             lower[row, column] = coupling[k]
             k += 1
+    if step.chain.coupling == "factors":
+        lower = np.concatenate([lower, coupling.reshape(features, -1)], axis=1)
     scale = step.temperature * np.exp(0.5 * raw[:, 1])
     mean = np.asarray(step.context.offset, np.float64) + factor @ raw[:, 0]
     return mean, factor @ np.diag(scale) @ lower
@@ -69,7 +71,7 @@ def point(seed, features):
     st.integers(0, 10_000),
     st.integers(1, 5),
     st.floats(0.3, 2.0),
-    st.sampled_from(["full", "diagonal"]),
+    st.sampled_from(["full", "factors", "diagonal"]),
 )
 def test_a_gaussian_steps_columns_sum_to_scipys_joint_density(seed, features, warm, covariance):
     part = dict(zip(("offset", "factor"), linear_part(seed, features), strict=True))
@@ -84,10 +86,10 @@ def test_a_gaussian_steps_columns_sum_to_scipys_joint_density(seed, features, wa
 
 
 @settings(deadline=None, max_examples=15)
-@given(st.integers(0, 10_000), st.integers(2, 5))
-def test_each_column_is_the_conditional_normal_given_the_earlier_ones(seed, features):
+@given(st.integers(0, 10_000), st.integers(2, 5), st.sampled_from(["full", "factors"]))
+def test_each_column_is_the_conditional_normal_given_the_earlier_ones(seed, features, covariance):
     part = dict(zip(("offset", "factor"), linear_part(seed, features), strict=True))
-    step = step_of("gaussian", features, seed, **part)
+    step = step_of("gaussian", features, seed, covariance=covariance, **part)
     mean, total = moments(step)
     covariance, x = total @ total.T, point(seed, features)
     log_p, entropy = step.log_prob(jnp.asarray(x, jnp.float32)), step.entropy()
@@ -97,6 +99,24 @@ def test_each_column_is_the_conditional_normal_given_the_earlier_ones(seed, feat
         normal = scipy.stats.norm(given_mean, np.sqrt(covariance[d, d] - slope @ covariance[:d, d]))
         assert float(log_p[d]) == pytest.approx(normal.logpdf(x[d]), rel=1e-3, abs=5e-3)
         assert float(entropy[d]) == pytest.approx(normal.entropy(), rel=1e-4, abs=1e-3)
+
+
+def test_common_factors_of_an_untrained_policy_can_be_learned_and_hardly_move_it():
+    """At L = 0 the slope of the likelihood is 0 whatever the data; the columns' sizes stay."""
+    chain = by_name("gaussian", "factors", 1, 24)
+    step = chain.step(jnp.asarray(chain.start()), {}, 1.0, Context.of(jnp.zeros(24), jnp.eye(24)))
+    loadings = step.coupling.reshape(24, -1)
+    assert np.linalg.matrix_rank(loadings) == loadings.shape[1]
+    own = np.linalg.slogdet(np.eye(24) + loadings @ loadings.T)[1]
+    assert 0 < own < 0.5
+    x = jnp.ones(24)  # all columns at once: more than independent ones would be
+
+    def loss(coupling):
+        raw = jnp.concatenate([jnp.zeros(48), coupling])
+        return -chain.step(raw, {}, 1.0, step.context).log_prob(x).sum()
+
+    assert np.abs(jax.grad(loss)(jnp.zeros(24 * loadings.shape[1]))).max() == 0
+    assert np.abs(jax.grad(loss)(step.coupling)).max() > 1e-3
 
 
 def test_the_couplings_numbers_fill_the_lower_triangle_row_by_row():
@@ -109,21 +129,21 @@ def test_the_couplings_numbers_fill_the_lower_triangle_row_by_row():
     assert np.allclose(by_noise, expected)
 
 
-@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+@pytest.mark.parametrize("covariance", ["diagonal", "full", "factors"])
 def test_temperature_multiplies_the_standard_deviation(covariance):
     cold, warm = (step_of("gaussian", 3, 3, t, covariance) for t in (1.0, 1.7))
-    noise, mean = jnp.array([0.3, -1.0, 0.5]), cold.raw[:, 0]
+    noise, mean = jnp.linspace(-1.0, 1.3, cold.chain.num_noise), cold.raw[:, 0]
     moved = [np.asarray(step.sample(noise)[0] - mean) for step in (cold, warm)]
     assert np.allclose(moved[1], 1.7 * moved[0], atol=1e-6)
     assert np.allclose(warm.entropy() - cold.entropy(), np.log(1.7), atol=1e-5)
 
 
-@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+@pytest.mark.parametrize("covariance", ["diagonal", "full", "factors"])
 def test_sample_moments_are_within_standard_errors(covariance):
     features, n = 3, 40_000
     part = dict(zip(("offset", "factor"), linear_part(2, features), strict=True))
     step = step_of("gaussian", features, 5, covariance=covariance, **part)
-    noise = jax.random.normal(jax.random.key(0), (n, features))
+    noise = jax.random.normal(jax.random.key(0), (n, step.chain.num_noise))
     x, read = jax.vmap(step.sample)(noise)
     e = read[..., x.shape[-1] :]
     assert np.allclose(jax.vmap(step.context.innovation)(x), e, atol=1e-4)
@@ -343,6 +363,10 @@ def test_an_untrained_step_is_nearly_standard_normal(policy, features):
 
 def test_one_column_has_no_coupling_whatever_is_asked_for():
     assert by_name("gaussian", "full", 5, 1) == Chain((Gaussian(),), "none")
+    assert by_name("gaussian", "factors", 5, 1) == Chain((Gaussian(),), "none")
+    assert by_name("gaussian", "auto", 5, 16) == by_name("gaussian", "full", 5, 16)
+    assert by_name("gaussian", "auto", 5, 17) == Chain((Gaussian(),) * 17, "factors")
+    assert by_name("student", "auto", 5, 17) == Chain((StudentT(),) * 17, "linear")
     assert by_name("gaussian", "full", 5, 2) == Chain((Gaussian(),) * 2, "linear")
     assert by_name("gaussian", "diagonal", 5, 2) == Chain((Gaussian(),) * 2, "none")
     assert by_name("student", "diagonal", 5, 2) == Chain((StudentT(),) * 2, "linear")

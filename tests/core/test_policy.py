@@ -9,6 +9,7 @@ import scipy.stats
 
 from seqgan_jax.core import baseline, batch, parallel, policy
 from seqgan_jax.core.batch import Batch
+from seqgan_jax.core.columns.chain import FACTORS
 
 
 def sigmoid(x):
@@ -41,7 +42,10 @@ def numpy_policy(params, constants, x_BTD):
             factor = linear["factor"]
         lower = np.tile(np.eye(features), (batch, 1, 1))
         k = 2 * features
-        if raw.shape[-1] > 2 * features:
+        if raw.shape[-1] == (2 + FACTORS) * features:
+            loadings = raw[:, k:].reshape(batch, features, FACTORS)
+            lower = np.concatenate([lower, loadings], axis=-1)
+        elif raw.shape[-1] > 2 * features:
             for row in range(1, features):
                 for column in range(row):
                     lower[:, row, column] = raw[:, k]
@@ -56,7 +60,9 @@ def numpy_policy(params, constants, x_BTD):
     return np.stack(means, 1), np.stack(covariances, 1)
 
 
-@pytest.mark.parametrize(("features", "covariance"), [(1, "full"), (3, "full"), (3, "diagonal")])
+@pytest.mark.parametrize(
+    ("features", "covariance"), [(1, "full"), (3, "full"), (3, "factors"), (3, "diagonal")]
+)
 def test_teacher_forced_log_prob_is_a_plain_loop_with_scipys_density(features, covariance):
     definition, params, constants = helpers.small_policy(features, covariance=covariance)
     x = helpers.series(4, 6, features, seed=9)

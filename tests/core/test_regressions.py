@@ -13,6 +13,8 @@ from seqgan_jax.core import baseline, policy, sampling
 from seqgan_jax.core.batch import Batch
 from seqgan_jax.core.columns import mixed, regressions, support
 from seqgan_jax.data.kind import Kind
+from seqgan_jax.data.sequences import Split
+from seqgan_jax.run import preparing
 
 WORDS = Kind("categorical", levels=(0.0, 1.0, 2.0), words=True)
 RAIN = Kind("continuous", atoms=(0.0,), sentinel=(False,))
@@ -124,3 +126,20 @@ def test_slow_levels_beside_quick_changes_are_in_the_baseline():
     assert second[0, 1:].sum() > 0.6
     assert float(found.factor[0, 0]) < 0.6
     assert dataclasses.is_dataclass(found)
+
+
+def test_numbers_that_are_known_and_always_zero_change_no_likelihood():
+    """What a calendar gains is asked of one program, with and without it."""
+    x_NTD = weather(120, 6, np.random.default_rng(5))
+    columns = support.of([RAIN, WORDS], lambda _, x: x, lambda _, x: x)
+    both = x_NTD[:60], x_NTD[60:]
+    linear, _ = regressions.fit_linear(columns, *both)
+    parts = Split(*both, x_NTD[:0])
+    found = [
+        preparing._log_prob_of_baseline(
+            both, linear, columns, parts, generator=GeneratorConfig(), end=None, width=width
+        )
+        for width in (0, 3)
+    ]
+    assert np.isfinite(found[0]).all()
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5, atol=1e-4)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from seqgan_jax.data import writing
 from seqgan_jax.data.form import ColumnForm, Form, IdForm, TimeForm
 from seqgan_jax.data.layout import load, save_sequences
 from seqgan_jax.data.writing import plain_form, rounded, times, to_frame
@@ -44,6 +45,18 @@ def test_the_written_text(tmp_path):
     assert (tmp_path / "a.csv").read_text() == (
         "sequence,step_,a,step\n0,0,0,0.25\n0,1,0.5,0.75\n1,0,1,1.25\n1,1,1.5,1.75\n"
     )
+
+
+def test_blocks_of_few_sequences_are_written_step_by_step_in_the_order_of_the_columns(
+    tmp_path, monkeypatch
+):
+    x = np.arange(5 * 3 * 4.0).reshape(5, 3, 4)
+    x[1, 2:] = x[3, 1:] = np.nan  # these two end early
+    monkeypatch.setattr(writing, "BLOCK", 2 * x[0].size)
+    save_sequences(tmp_path / "a.txt", x, list("abcd"), ends=True)
+    lines = (tmp_path / "a.txt").read_text().splitlines()
+    found = [[float(cell) for cell in line.split(" ")] for line in lines]
+    assert found == [[v for v in one.ravel().tolist() if v == v] for one in x]
 
 
 def test_columns_of_the_long_format(tmp_path):

@@ -260,6 +260,18 @@ def test_the_space_that_a_run_needs_is_counted(tmp_path, monkeypatch):
         run.check_space(tmp_path, model, held_out)
 
 
+def test_of_wide_sequences_as_many_are_written_as_hold_ten_million_numbers(tmp_path, monkeypatch):
+    made = SimpleNamespace(length=1000, names=("a",) * 5, is_table=True)
+    model = SimpleNamespace(config=config.from_flat({"keep": 1}), description=made, state={})
+    # 2,000 in two files, and two times 100 at checkpoints and evaluations, 25 bytes a number.
+    needed = 2 * 200_000 + 25 * 5000 * (2000 + 2 * 100) * 2
+    monkeypatch.setattr(run.shutil, "disk_usage", lambda _: SimpleNamespace(free=needed))
+    run.check_space(tmp_path, model, np.zeros(0))
+    monkeypatch.setattr(run.shutil, "disk_usage", lambda _: SimpleNamespace(free=needed - 1))
+    with pytest.raises(run.DiskError):
+        run.check_space(tmp_path, model, np.zeros(0))
+
+
 def test_real_sequences_and_samples_are_compared_with_the_same_gaps():
     """By hand: each gap has the last value before it, the first after it where none was."""
     gap = float(GAP)

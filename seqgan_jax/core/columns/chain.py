@@ -19,11 +19,14 @@ from jax.scipy.linalg import solve_triangular
 from seqgan_jax.core.batch import Params
 from seqgan_jax.core.columns.continuous import Gaussian, Mixture, StudentT
 
+MOST_FULL = 16  # columns with a Cholesky factor by default: beyond, factors are as likely
+FACTORS = 4  # common ones of a covariance of low rank plus diagonal
+FIRST_LOADING = 0.1  # before training
 HIDDEN = 32  # units between the earlier columns and a mixture's numbers
 MANY = 32  # columns whose earlier ones are summed by one product; more by blocks of BLOCK
 BLOCK = 16
 Weights = Mapping[str, jax.Array]
-Coupling = Literal["none", "linear", "network"]
+Coupling = Literal["none", "linear", "factors", "network"]
 
 
 class Memoryless:
@@ -55,6 +58,8 @@ class Chain(Memoryless):
         linear: z = U e with U unit lower triangular, of location-scale kinds: for Gaussians a full
           covariance by its Cholesky factor, row d in units of that column's scale, so that a
           column's correlations do not change when its scale does.
+        factors: z = e + L w, w of FACTORS standard normal numbers, of Gaussians: a covariance
+          I + L L^T by D FACTORS numbers instead of D (D - 1) / 2, in units of each column's scale.
         network: raw_d + tanh(context + sum_{j<d} x_j A_j) W_d, as RNADE (Uria et al. 2013) with one
           step of the LSTM as its context: K^D modes, and any column may depend on the others.
     """
@@ -80,7 +85,9 @@ class Chain(Memoryless):
     @property
     def num_coupling(self) -> int:
         """Numbers that the network gives beside the columns' own, E."""
-        sizes = {"none": 0, "linear": self.features * (self.features - 1) // 2, "network": HIDDEN}
+        pairs = self.features * (self.features - 1) // 2
+        of_factors = self.features * FACTORS
+        sizes = {"none": 0, "linear": pairs, "factors": of_factors, "network": HIDDEN}
         return sizes[self.coupling]
 
     @property
@@ -91,7 +98,8 @@ class Chain(Memoryless):
     @property
     def num_noise(self) -> int:
         """Standard normal numbers that one sample takes."""
-        return sum(column.num_noise for column in self.columns)
+        common = FACTORS if self.coupling == "factors" else 0
+        return sum(column.num_noise for column in self.columns) + common
 
     @property
     def num_read(self) -> int:
@@ -121,7 +129,12 @@ class Chain(Memoryless):
     def start(self) -> np.ndarray:
         """Numbers of an untrained policy: independent standard columns, [D P + E]."""
         own = [column.start() for column in self.columns]
-        return np.concatenate([*own, np.zeros(self.num_coupling, np.float32)])
+        coupling = np.zeros(self.num_coupling, np.float32)
+        if self.coupling == "factors":  # not at 0, which is a saddle of L L^T
+            columns, factors = np.ogrid[: self.features, 1 : FACTORS + 1]
+            waves = np.cos(np.pi * (columns + 0.5) * factors / self.features)
+            coupling = (FIRST_LOADING * waves).astype(np.float32).ravel()
+        return np.concatenate([*own, coupling])
 
     def weights(self, key: jax.Array) -> dict[str, jax.Array]:
         """Weights that all steps share: columns are independent until trained. Consumes `key`."""
@@ -151,8 +164,12 @@ def by_name(policy: str, covariance: str, components: int, features: int) -> Cha
         coupling: Coupling = "network" if features > 1 else "none"
         return Chain((Mixture(components),) * features, coupling)
     kind = StudentT() if policy == "student" else Gaussian()
-    full = features > 1 and (covariance == "full" or policy == "student")
-    return Chain((kind,) * features, "linear" if full else "none")
+    if features == 1:
+        return Chain((kind,), "none")
+    if covariance == "auto":
+        covariance = "full" if features <= MOST_FULL else "factors"
+    couplings: dict[str, Coupling] = {"full": "linear", "factors": "factors", "diagonal": "none"}
+    return Chain((kind,) * features, "linear" if policy == "student" else couplings[covariance])
 
 
 @jax.tree_util.register_dataclass
@@ -217,6 +234,9 @@ class Step:
                 # Substitution unrolled over columns wins a little at D = 3, loses 26-fold at 28.
                 z = solve_triangular(self._unit(), z[..., None], lower=True, unit_diagonal=True)
                 z = z[..., 0]
+            if self.chain.coupling == "factors":
+                middle, variance = self._given_earlier(z)
+                z, scale = (z - middle) / jnp.sqrt(variance), scale * jnp.sqrt(variance)
             log_p = kind.standard_log_prob(self.raw, z) - jnp.log(scale)
         return log_p - self._log_scale(log_p.ndim)
 
@@ -241,6 +261,8 @@ class Step:
     def sample(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
         """x [..., D] and what the policy reads of it, from standard normal `noise`."""
         kind = self.chain.kind
+        own = kind.num_noise * self.chain.features
+        noise, common = noise[..., :own], noise[..., own:]
         parts = tuple(jnp.split(noise, kind.num_noise, axis=-1))
         if self.chain.coupling == "network":
             e = self._sample_network(parts)
@@ -251,6 +273,8 @@ class Step:
             z = kind.standard_sample(self.raw, parts)
             if self.chain.coupling == "linear":
                 z = jnp.einsum("...de,...e->...d", self._unit(), z)
+            if self.chain.coupling == "factors":
+                z = z + jnp.einsum("...dr,...r->...d", self._loadings(), common)
             e = mean + scale * z
         x = self.context.offset + e @ self.context.factor.T
         return x, jnp.concatenate([x, e], axis=-1)
@@ -260,6 +284,8 @@ class Step:
         if not self.chain.closed_entropy:
             raise TypeError(f"the entropy of {type(self.chain.kind).__name__} has no closed form")
         entropy = self.chain.kind.entropy(self.raw, self.temperature)
+        if self.chain.coupling == "factors":
+            entropy = entropy + 0.5 * jnp.log(self._given_earlier(jnp.zeros_like(entropy))[1])
         return entropy + self._log_scale(entropy.ndim)
 
     def _log_scale(self, ndim: int) -> jax.Array:
@@ -276,6 +302,38 @@ class Step:
         one = jnp.ones_like(self.coupling[..., :1])
         flat = jnp.concatenate([one, self.coupling, jnp.zeros_like(one)], axis=-1)
         return flat[..., jnp.array(index)]
+
+    def _loadings(self) -> jax.Array:
+        """L `[..., D, FACTORS]`."""
+        return self.coupling.reshape(*self.coupling.shape[:-1], self.chain.features, FACTORS)
+
+    def _given_earlier(self, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean and variance of each column of z ~ N(0, I + L L^T) given the earlier ones, [..., D].
+
+        By what the earlier ones say of the factors w ~ N(m, P), one column after the other (a
+        Kalman filter): the matrix determinant lemma and Woodbury's formula, of one row a time.
+
+            mean_d = l m,  variance_d = 1 + l P l^T,  g = P l^T / variance_d
+            m <- m + g (z_d - mean_d),  P <- P - g l P
+        """
+        # Factors first: the lanes of a processor are then steps and sequences, not four numbers.
+        loadings = jnp.broadcast_to(self._loadings(), (*z.shape, FACTORS))
+        loadings = jnp.moveaxis(loadings, (-2, -1), (0, 1))
+
+        def body(carry: tuple[jax.Array, jax.Array], inputs: Any) -> Any:
+            m, p = carry
+            row, value = inputs
+            said = jnp.sum(p * row[None], axis=1)
+            middle, variance = jnp.sum(row * m, axis=0), 1.0 + jnp.sum(row * said, axis=0)
+            gain = said / variance[None]
+            m = m + gain * (value - middle)[None]
+            return (m, p - gain[:, None] * said[None]), (middle, variance)
+
+        nothing = jnp.zeros((FACTORS, *z.shape[:-1]))
+        start = nothing, jnp.zeros((FACTORS, *nothing.shape)).at[np.diag_indices(FACTORS)].set(1.0)
+        _, found = lax.scan(body, start, (loadings, jnp.moveaxis(z, -1, 0)))
+        middle, variance = (jnp.moveaxis(each, 0, -1) for each in found)
+        return middle, variance
 
     def _coupled(self, e: jax.Array) -> jax.Array:
         """Numbers of each column's distribution `[..., D, P]`, given the earlier columns."""

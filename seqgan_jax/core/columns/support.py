@@ -464,15 +464,20 @@ def sizes_and_rest(columns: Columns, x_NTD: np.ndarray) -> tuple[np.ndarray, np.
     """Values as sizes [N, T, D], and which are of the rest [N, T, D] bool; some at a time."""
     sizes, rest = [], []
     for first in range(0, len(x_NTD), BLOCK):
-        x = jnp.asarray(x_NTD[first : first + BLOCK], jnp.float32)
-        found = of_sequences(columns.support, columns.layout, x).any(axis=-1)
-        is_free = columns.support.later[:, 0][None, None]
-        sizes.append(np.asarray(size_of(columns.support, columns.layout, x), np.float64))
-        is_rest = ~found & is_free
-        if columns.layout.end is not None:
-            is_rest &= still_there(x, columns.layout.end)[..., None]
-        rest.append(np.asarray(is_rest))
+        block = jnp.asarray(x_NTD[first : first + BLOCK], jnp.float32)
+        size_NTD, rest_NTD = _size_and_rest(columns, block)
+        sizes.append(np.asarray(size_NTD, np.float64))
+        rest.append(np.asarray(rest_NTD))
     return np.concatenate(sizes), np.concatenate(rest)
+
+
+@jax.jit  # by itself each operation would be compiled apart
+def _size_and_rest(columns: Columns, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    found = of_sequences(columns.support, columns.layout, x).any(axis=-1)
+    is_rest = ~found & columns.support.later[:, 0][None, None]
+    if columns.layout.end is not None:
+        is_rest &= still_there(x, columns.layout.end)[..., None]
+    return size_of(columns.support, columns.layout, x), is_rest
 
 
 def shown(layout: Layout, matched: jax.Array) -> jax.Array:

@@ -287,3 +287,19 @@ def test_names_cannot_disturb_the_terminal(capsys):
     assert max(map(len, capsys.readouterr().out.splitlines())) < 250
     with pytest.raises(DataError, match="control characters"):
         inspect(frame.rename(columns={"b": "\x1b[31m"}))
+
+
+def test_an_empty_column_is_no_question_and_good_cells_are_not_blamed(tmp_path):
+    days = [f"2021-{1 + i // 28:02d}-{1 + i % 28:02d}" for i in range(200)]
+    path = tmp_path / "x.csv"
+    lines = [f"{day},{i % 7 + i % 11}%,{(i * 37) % 101},," for i, day in enumerate(days)]
+    path.write_text("\n".join(["day,fill,x,note,", *lines]))
+    found = inspect(path)
+    assert found.questions == ()
+    assert "left out column 'note': it is empty" in found.notes
+    lines[9] = lines[9].replace(f",{9 * 37 % 101},", ",1.2.3,")
+    path.write_text("\n".join(["day,fill,x,note,", *lines]))
+    [question] = inspect(path, missing="model").questions
+    assert ":11:" in question
+    assert "'1.2.3' is not a number" in question
+    assert "%" not in question

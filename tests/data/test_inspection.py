@@ -303,3 +303,17 @@ def test_an_empty_column_is_no_question_and_good_cells_are_not_blamed(tmp_path):
     assert ":11:" in question
     assert "'1.2.3' is not a number" in question
     assert "%" not in question
+
+
+def test_columns_that_repeat_the_calendar_are_said():
+    date = pd.date_range("2021-01-01", periods=2000, freq="h")
+    parts = {"h": date.hour, "wd": date.day_of_week, "m": date.month, "doy": date.day_of_year}
+    noise = np.random.default_rng(0).normal(size=2000)
+    frame = pd.DataFrame({"date": date, **parts, "x": noise, "off": (date.hour + 1) % 24})
+    notes = [each for each in inspect(frame).notes if "only repeats" in each]
+    assert [each.split(":")[0] for each in notes] == [
+        "'h' only repeats the hour of 'date'",
+        "'wd' only repeats the day of week of 'date'",
+        "'m' only repeats the month of 'date'",
+        "'doy' only repeats the day of year of 'date'",
+    ]

@@ -4,6 +4,7 @@ Shapes: L rows of a table.
 """
 
 import dataclasses
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 SEEN = 5  # times that a word is there, on average
 SEQUENCES = 2  # that have it, on average, where a column stays in each
 SHOWN = 4  # words in a message
+
+_CLOCK = re.compile(r"\d{1,3}:[0-5]\d(:[0-5]\d(\.\d+)?)?")
 
 Like = tuple[tuple[str, tuple[str, ...]], ...]  # (column, its categories)
 
@@ -68,6 +71,8 @@ def why_not(column: Column, sequence_L: np.ndarray | None = None, is_asked: bool
         return "dates, or other things that are no words"
     if column.kind == "words" and _are_dates(column.name, there[:MOST_CATEGORIES]):
         return "dates, which are no categories"
+    if number > MOST_CATEGORIES and all(map(_CLOCK.fullmatch, words_of(column))):
+        return f"times such as {there[0]}: write them as numbers, in seconds or hours"
     if number > MOST_CATEGORIES:
         return f"{about}: at most {MOST_CATEGORIES} are learned, group them for that"
     if any(len(word) > LONGEST_NAME or _has_control(word) for word in words_of(column)):

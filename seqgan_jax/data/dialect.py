@@ -20,7 +20,9 @@ _TIME = r"[\d:., +Z-]*([AaPp][Mm]|[A-Z]{3,4})?"  # no words: "22:00:00,fog" is t
 _LIKE_DATE = re.compile(
     rf"\d{{1,4}}[-/.]\d{{1,2}}([-/.]\d{{1,4}})?([T ]{_TIME})?|\d{{1,2}}[:.]\d\d([:.]\d\d{_TIME})?"
 )
-_AMOUNT = re.compile(r"[$€£]?[+-]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?[KMBkmb%]?")
+_AMOUNT = re.compile(
+    r"\(?[+-]?[$€£¥]? ?[+-]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)? ?[KMBkmb%]? ?[$€£¥]?\)?"
+)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _NAMED_NUMBER = re.compile(r"\D{0,20}?\d+")
@@ -70,7 +72,8 @@ def find(path: Path, data: bytes) -> Dialect:
                 f"{shown}:{at + 1}:1: there is only a header. Put a line for each step."
             )
         if all(map(_is_number, filter(None, header[1:]))) and len(header) > 2:
-            notes.append(f"line {at + 1} ({header[1]}, {header[2]}, ...) is taken as a header")
+            first = [name for name in header if name][:2] if _is_number(header[0]) else header[1:3]
+            notes.append(f"line {at + 1} ({', '.join(first)}, ...) is taken as a header")
         elif separator == BLANK:
             notes.append(f"line {at + 1} is taken as a header")
         skip(1)

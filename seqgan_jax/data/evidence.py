@@ -220,6 +220,15 @@ def _finish(table: Table, wanted: Wanted, found: _Found, layout: str) -> Reading
         for d in learned
         for note in table.columns[d].notes
     ]
+    if found.times is not None and layout != "rows":
+        for d in learned:
+            column = table.columns[d]
+            part = clock.repeated_by(found.times, column.values) if column.kind == "number" else ""
+            if part:
+                notes.append(
+                    f"{quote(column.name)} only repeats the {part} of {quote(found.times.name)}: "
+                    f"--known {column.name} reads it, so that samples cannot contradict their dates"
+                )
     return Reading(
         layout,
         found.ids,

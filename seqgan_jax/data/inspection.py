@@ -286,7 +286,11 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
     table = categories.with_codes(table, reading.categories)
     questions = []
     # Whatever the window is: sequences of unequal length are no question here.
-    may_miss = dataclasses.replace(cut, missing="drop", window=cut.window or windows.WINDOW)
+    may_miss = dataclasses.replace(
+        cut,
+        missing="model" if cut.missing == "error" else cut.missing,
+        window=cut.window or windows.WINDOW,
+    )
     try:
         x_LD = windows.numbers(table, reading, may_miss)
     except DataError as error:

@@ -21,6 +21,7 @@ LEAST_LEVELS = 9  # of a lattice: the divisor of fewer may be chance
 FINEST = 2e-5  # step of a lattice as share of the spread: float32 must tell cells apart
 ATOM, ATOM_TIMES, ATOM_RATIO, NEAR = 0.02, 20, 4, 0.1
 ATOM_OF_GRID = 0.05
+VISITS = 5  # of a value between the ends: fewer long ones are a sensor that is stuck, not an atom
 HELD, SLOPED, EXPLAINED, LEAST_RUNS = 0.05, 0.2, (2, 3), 10
 FARTHEST = 9  # levels that a move is compared with
 STRAIGHT = 1e-5  # of the spread: rounding in the file
@@ -81,24 +82,40 @@ def of_numbers(
         table = np.array(kind.levels)
         places = grids.nearest(table, levels)
         counts, fresh = (np.bincount(places, each, len(table)) for each in (counts, fresh))
-    atoms = _atoms(table, counts, total, bool(kind.levels))[: MOST_ATOMS - len(sentinels)]
-    masses = sorted(
-        [(v, True) for v in sentinels.tolist()] + [(v, False) for v in table[atoms].tolist()]
-    )
-    kind = dataclasses.replace(
-        kind,
-        atoms=tuple(value for value, _ in masses),
-        sentinel=tuple(is_far for _, is_far in masses),
-        static=static,
-    )
-    if not static:
-        held, sloped = _runs(x_NT, once_NT, kind, spread)
-        kind = dataclasses.replace(kind, held=held, sloped=sloped)
+    atoms = _atoms(table, counts, total, bool(kind.levels))
+    is_inner = (table[atoms] > table[0]) & (table[atoms] < table[-1]) & (table[atoms] != 0)
+    is_stuck = is_inner & (fresh[atoms] < VISITS) & (not static)
+    grid = dataclasses.replace(kind, static=static)
+    kind = _with_atoms(grid, table[atoms[~is_stuck]], sentinels, x_NT, once_NT, spread)
+    if is_stuck.any() and not kind.held:
+        kind = _with_atoms(grid, table[atoms], sentinels, x_NT, once_NT, spread)
     if not kind.levels:
         return kind
     came = np.where(np.isin(table, kind.atoms), 0.0, fresh if kind.held else counts)
     weights = grids.weights_of(came)
     return dataclasses.replace(kind, weights=tuple(weights.tolist()))
+
+
+def _with_atoms(
+    kind: Kind,
+    atoms: np.ndarray,
+    sentinels: np.ndarray,
+    x_NT: np.ndarray,
+    once_NT: np.ndarray,
+    spread: float,
+) -> Kind:
+    """With the first of these atoms, beside sentinels; held and sloped as what is left shows."""
+    atoms = atoms[: MOST_ATOMS - len(sentinels)]
+    masses = sorted([(v, True) for v in sentinels.tolist()] + [(v, False) for v in atoms.tolist()])
+    kind = dataclasses.replace(
+        kind,
+        atoms=tuple(value for value, _ in masses),
+        sentinel=tuple(is_far for _, is_far in masses),
+    )
+    if kind.static:
+        return kind
+    held, sloped = _runs(x_NT, once_NT, kind, spread)
+    return dataclasses.replace(kind, held=held, sloped=sloped)
 
 
 def categories(levels: np.ndarray, counts: np.ndarray, static: bool, words: bool = False) -> Kind:

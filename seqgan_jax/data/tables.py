@@ -33,8 +33,12 @@ CHUNK_BYTES = 1 << 23
 BLOCK_BYTES = 1 << 22
 EXTRA = "pip install 'seqgan-jax[tables]'"
 YES_NO = ({"true": 1.0, "false": 0.0}, {"yes": 1.0, "no": 0.0})
-SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "%": 1.0}
-_AMOUNT = re.compile(r"[$€£]?([+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?\.\d+) ?([KMBkmb%]?)")
+POWERS = {"": 0, "k": 3, "m": 6, "b": 9, "%": 0}
+_AMOUNT = re.compile(
+    r"(?P<open>\()?(?P<sign>[+-]?)(?P<before>[$€£¥]?) ?(?P<inner>[+-]?)"
+    r"(?P<digits>(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)"
+    r" ?(?P<scale>[KMBkmb%]?) ?(?P<after>[$€£¥]?)(?P<close>\))?"
+)
 _LIKE_NUMBER = re.compile(  # a number, if perhaps a bad one
     r"[+-]?(?:[\d_,]+\.?[\d_,]*|\.[\d_,]+)(?:[eE][+-]?\d+)?|[+-]?(?:inf|infinity|nan|null)",
     re.ASCII | re.IGNORECASE,
@@ -479,7 +483,8 @@ def _of_words(name: str, read: "pd.Series", declared: frozenset[str], decimal: s
             kept = [pair.get(token.lower(), 0.0) for token in tokens]
             values = spread(kept, np.nan, float)
             return Column(name, "yes/no", values, str(read.dtype), categories=_spelled(words))
-    read_as, notes = _amounts(tokens, gone, decimal)
+    times = np.bincount(codes[codes >= 0], minlength=len(tokens)).tolist()
+    read_as, notes = _amounts(tokens, times, gone, decimal)
     if read_as is not None:
         return Column(name, "number", spread(read_as, np.nan, float), "float64", None, notes)
     mixed = any(map(_LIKE_NUMBER.fullmatch, words))
@@ -549,29 +554,35 @@ def factorise(found: np.ndarray) -> tuple[np.ndarray, list[Any]]:
 
 
 def _amounts(
-    tokens: list[str], gone: list[bool], decimal: str
+    tokens: list[str], times: list[int], gone: list[bool], decimal: str
 ) -> tuple[list[float] | None, tuple[str, ...]]:
-    """Numbers with thousands separators, K, M, B or %, and a note; None where they are not."""
-    values, marks = [], set()
-    for written, is_gone in zip(tokens, gone, strict=True):
+    """Numbers with thousands separators, a currency, K, M, B, % or in brackets for below 0, and a
+    note; None where they are not."""
+    values, marks, marked, plain = [], set(), 0, 0
+    for written, count, is_gone in zip(tokens, times, gone, strict=True):
         token = written.translate(_MARKS) if decimal == "," else written
         match = None if is_gone else _AMOUNT.fullmatch(token)
-        if not is_gone and not match:
+        if is_gone:
+            values.append(0.0)
+            continue
+        if not match or bool(match["open"]) != bool(match["close"]):
             return None, ()
-        if match:
-            mark = match[2].lower()
-            marks |= {mark} if mark else set()
-            marks |= {","} if "," in match[1] else set()
-        values.append(float(match[1].replace(",", "")) * SCALES[match[2].lower()] if match else 0.0)
-    if not marks or ("%" in marks and len(marks - {","}) > 1):
+        signs = match["sign"] + match["inner"] + "-" * bool(match["open"])
+        if len(signs) > 1:
+            return None, ()
+        scale, digits = match["scale"].lower(), match["digits"].replace(",", "")
+        is_marked = bool(scale or match["before"] or match["after"])
+        marked, plain = marked + is_marked * count, plain + (not is_marked) * count
+        marks |= {scale, match["before"] or match["after"], "(" if match["open"] else ""} - {""}
+        marks |= {","} if "," in match["digits"] else set()
+        values.append(float(f"{signs}{digits}e{POWERS[scale]}"))  # 1.15M is exact
+    if not marks or ("%" in marks and len(marks - {",", "("}) > 1):
         return None, ()
-    suffixed = sum(
-        bool(not g and t[-1:].lower() in SCALES) for t, g in zip(tokens, gone, strict=True)
-    )
-    if marks - {","} and 2 * suffixed < len(tokens) - sum(gone):
+    if marks - {",", "("} and marked < plain:
         return None, ()  # a few odd cells
     words = {",": "thousands separators", "k": "K", "m": "M", "b": "B", "%": "% (in percent)"}
-    return values, (f"read with {', '.join(words[mark] for mark in sorted(marks))}",)
+    words["("] = "brackets for below 0"
+    return values, (f"read with {', '.join(words.get(mark, mark) for mark in sorted(marks))}",)
 
 
 def _without_empty_end(columns: list[Column], form: Dialect) -> list[Column]:

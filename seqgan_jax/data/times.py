@@ -3,6 +3,7 @@
 Times are whole numbers of ticks, `per_second` of them a second; plain numbers are float64.
 """
 
+import dataclasses
 import datetime
 import itertools
 import re
@@ -313,6 +314,36 @@ def local_seconds(seconds: np.ndarray, timezone: str) -> np.ndarray:
 def seconds_of(times: Times) -> np.ndarray:
     """Seconds since 1970 UTC of a time index that is no plain number, [L] float64."""
     return times.ticks / times.per_second
+
+
+def repeated_by(times: Times, values_L: np.ndarray) -> str:
+    """What numbers repeat of their dates, in words, "" where they are nothing of the calendar.
+
+    >>> times = Times("day", "datetime", np.arange(0, 86_400 * 90, 86_400), 1)  # from a Thursday
+    >>> repeated_by(times, (np.arange(90) + 3) % 7), repeated_by(times, np.arange(90) % 8)
+    ('day of week', '')
+    """
+    if times.kind == "number" or len(values_L) < 2 or np.all(values_L == values_L[0]):
+        return ""
+    every = 1 + len(values_L) // 200  # a few rows tell most columns
+    some = dataclasses.replace(times, ticks=times.ticks[::every])
+    if every > 1 and not repeated_by(some, values_L[::every]):
+        return ""
+    date = np.floor(seconds_of(times)).astype("datetime64[s]")
+    day, month, year = (date.astype(f"datetime64[{unit}]") for unit in "DMY")
+    weekday, second = day.astype(int) % 7, (date - day).astype(int)
+    parts = {
+        "minute": [second // 60 % 60],
+        "hour": [second // 3600],
+        "day of week": [(weekday + 3) % 7, (weekday + 3) % 7 + 1, (weekday + 4) % 7],
+        "day of month": [(day - month).astype(int) + 1],
+        "day of year": [(day - year).astype(int) + 1],
+        "month": [month.astype(int) % 12 + 1],
+        "year": [year.astype(int) + 1970],
+    }
+    return next(
+        (name for name, each in parts.items() if any(np.array_equal(p, values_L) for p in each)), ""
+    )
 
 
 def alias(seconds: float) -> str:

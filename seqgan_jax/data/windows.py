@@ -181,7 +181,7 @@ def numbers(table: Table, reading: Reading, cut: Cut) -> np.ndarray:
         really = [d for d in bad if _is_bad(table.columns[d], may_miss)]
         padded = reading.layout == "rows" and _is_padded(table, reading, cut)
         if really and not padded:
-            others = [d for d in reading.learned if table.columns[d].kind not in HELD]
+            others = [d for d in really if table.columns[d].kind not in HELD]
             if table.check is not None and others:
                 table.check(others, may_miss)
             column = table.columns[really[0]]

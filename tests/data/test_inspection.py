@@ -287,3 +287,33 @@ def test_names_cannot_disturb_the_terminal(capsys):
     assert max(map(len, capsys.readouterr().out.splitlines())) < 250
     with pytest.raises(DataError, match="control characters"):
         inspect(frame.rename(columns={"b": "\x1b[31m"}))
+
+
+def test_an_empty_column_is_no_question_and_good_cells_are_not_blamed(tmp_path):
+    days = [f"2021-{1 + i // 28:02d}-{1 + i % 28:02d}" for i in range(200)]
+    path = tmp_path / "x.csv"
+    lines = [f"{day},{i % 7 + i % 11}%,{(i * 37) % 101},," for i, day in enumerate(days)]
+    path.write_text("\n".join(["day,fill,x,note,", *lines]))
+    found = inspect(path)
+    assert found.questions == ()
+    assert "left out column 'note': it is empty" in found.notes
+    lines[9] = lines[9].replace(f",{9 * 37 % 101},", ",1.2.3,")
+    path.write_text("\n".join(["day,fill,x,note,", *lines]))
+    [question] = inspect(path, missing="model").questions
+    assert ":11:" in question
+    assert "'1.2.3' is not a number" in question
+    assert "%" not in question
+
+
+def test_columns_that_repeat_the_calendar_are_said():
+    date = pd.date_range("2021-01-01", periods=2000, freq="h")
+    parts = {"h": date.hour, "wd": date.day_of_week, "m": date.month, "doy": date.day_of_year}
+    noise = np.random.default_rng(0).normal(size=2000)
+    frame = pd.DataFrame({"date": date, **parts, "x": noise, "off": (date.hour + 1) % 24})
+    notes = [each for each in inspect(frame).notes if "only repeats" in each]
+    assert [each.split(":")[0] for each in notes] == [
+        "'h' only repeats the hour of 'date'",
+        "'wd' only repeats the day of week of 'date'",
+        "'m' only repeats the month of 'date'",
+        "'doy' only repeats the day of year of 'date'",
+    ]

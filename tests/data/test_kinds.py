@@ -127,6 +127,19 @@ def test_sentinels_are_told_from_other_atoms():
         assert one(LAWS[law][0]).sentinel == expected, law
 
 
+def test_a_sensor_that_is_stuck_is_as_before():
+    x = (20 + 0.1 * np.random.default_rng(3).normal(size=(1, 1500)).cumsum(axis=1)).round(3)
+    x[0, 300:420], x[0, 900:1000] = x[0, 300], x[0, 900]
+    stuck = one(x)
+    assert stuck.held
+    assert stuck.atoms == ()
+    again = x.copy()
+    again[0, 7::50] = x[0, 300]  # and comes back to one value
+    assert one(again).atoms == (x[0, 300],)
+    dry = np.maximum(x - x[0, 300], 0)
+    assert one(dry).atoms == (0.0,)
+
+
 def test_a_copy_is_left_to_the_scaling():
     x = np.stack([RNG.poisson(9.0, (N, T))] * 2, axis=-1).astype(float)
     first, second = kinds.find(x)

@@ -511,6 +511,31 @@ def test_a_rounded_total_and_totals_of_totals():
     assert found(rounded, ("total", "a", "b")) == ["total = a + b"]
 
 
+def test_ranges_and_averages_beside_each_other():
+    rng = np.random.default_rng(15)
+    low = rng.normal(10, 2, (60, 24)).round(1)
+    high = (low + rng.gamma(1, 1, (60, 24))).round(1)
+    x = np.stack([low, high, (low + high) / 2, high - low], axis=-1).round(2)
+    names = ("low", "high", "mean", "range")
+    texts = found(x, names)
+    assert texts == ["high = low + range", "mean = low + 0.5 * range"]
+    assert found(x[..., :3].round(2), names[:3]) == ["mean = 0.5 * low + 0.5 * high"]
+    four = rng.gamma(4, 20, (60, 24, 4)).round(1)
+    x = np.concatenate([four, four.mean(axis=-1, keepdims=True).round(2)], axis=-1)
+    texts = found(x, "abcde")
+    assert texts == ["e = 0.25 * a + 0.25 * b + 0.25 * c + 0.25 * d"]
+
+
+def test_other_units_and_what_is_rounded_are_computed():
+    rng = np.random.default_rng(16)
+    t = (15 + rng.normal(0, 0.4, (60, 24)).cumsum(axis=1)).round(2)
+    names = ("t", "fahrenheit", "whole", "share", "noisy")
+    columns = [t, (1.8 * t + 32).round(2), np.rint(t), t / 100, (t + rng.normal(0, 0.02, t.shape))]
+    x = np.stack(columns, axis=-1).round(4)
+    texts = found(x, names)
+    assert set(texts) == {"fahrenheit = 32 + 1.8 * t", "whole = t", "t = 100 * share"}
+
+
 def test_the_total_is_the_one_that_is_computed():
     rng = np.random.default_rng(20)
     base, more = 1000 + rng.normal(size=(50, 24)), rng.gamma(2, 100, (50, 24))

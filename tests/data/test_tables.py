@@ -470,6 +470,10 @@ def test_what_was_skipped_is_said():
     [
         (("1.5K", "2M", "3"), [1500, 2e6, 3], "read with K, M"),
         (("0.5%", "-12%"), [0.5, -12], "read with % (in percent)"),
+        (("1.15M", "1.02M"), [1_150_000, 1_020_000], "read with M"),
+        (("$7.50", "-$1.25"), [7.5, -1.25], "read with $"),
+        (("7.50 €", "0.1 €"), [7.5, 0.1], "read with €"),
+        (("(7.50)", "0.10"), [-7.5, 0.1], "read with brackets for below 0"),
         (("True", "false", "TRUE"), [1, 0, 1], None),
         (("yes", "no", "Yes"), [1, 0, 1], None),
         (("9" * 30, "1"), [1e30, 1], None),

@@ -134,7 +134,8 @@ def analyze(
             f"Of the real data, {windows}: they are split and resampled in {ids_N[-1] + 1} blocks "
             "of neighbouring windows, since single windows depend on each other."
         )
-    worth = independent.worth(labels, real_NTD, int(ids_N[-1]) + 1, windows)
+    earlier = independent.series_of(train_NTD) if windows is not None else []
+    worth = independent.worth(labels, real_NTD, int(ids_N[-1]) + 1, windows, earlier)
     own_windows = overlap.find(generated_NTD)
     if own_windows is not None:
         notes.append(

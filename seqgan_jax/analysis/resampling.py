@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
 
 from seqgan_jax.analysis.catalogue import CATALOGUE, CLOSE, DIFFERENT, FAR
 from seqgan_jax.analysis.independent import DETECTION_SDS, Worth
@@ -25,6 +26,7 @@ SPLITS = 20
 BOOTSTRAPS = 100
 SMALL_PAIRS = 40
 PERMUTATIONS = 199
+OF_SEQUENCES = ("precision", "recall", "coverage", "memorisation")  # shares of them
 ROUNDING = 1e-5  # of figures that are made of float32 means, all without a unit
 # What is above its limit 4 times of 5 lies above it by .84 standard deviations, and that of a
 # distance between equal samples, |Gaussian|, is .6 of the Gaussian's.
@@ -220,6 +222,8 @@ def with_verdict(
         labels: names of the D columns. The verdict is the worst of the mean's and the columns'.
     """
     arrays = [np.asarray(x) for x in (value, matched, floors, small, boots)]
+    if name in OF_SEQUENCES:
+        arrays[4] = _with_chance(arrays[4], float(arrays[2].mean()), worth.blocks / 2)
     sds, sds_D = worth.sds(name, labels)
     mean, _ = _judged(name, [x.mean(axis=1) if x.ndim == 2 else x for x in arrays], sds)
     if arrays[0].ndim < 2 or not labels:
@@ -240,6 +244,20 @@ def with_verdict(
         found_in={label: off[label].brief() for label in order},
         noticed=noticed,
     )
+
+
+def _with_chance(boots_R: Array, share: float, number: float) -> Array:
+    """Bootstrap values of a share of `number` observations, at least as wide as chance.
+
+    Halves of which all agree show no noise: the standard deviation is that of (n p + 1) / (n + 2).
+    """
+    expected = (number * share + 1) / (number + 2)
+    chance = np.sqrt(expected * (1 - expected) / number)
+    centre, own = boots_R.mean(), boots_R.std()
+    if own >= chance:
+        return boots_R
+    normal = norm.ppf((np.arange(len(boots_R)) + 0.5) / len(boots_R))
+    return np.asarray(centre + chance * normal / normal.std())
 
 
 def _judged(name: str, arrays: Sequence[Array], sds: float) -> tuple[Metric, float]:

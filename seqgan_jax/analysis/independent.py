@@ -186,7 +186,8 @@ def _number(series: Sequence[Array], earlier: Sequence[Array]) -> float:
     pooled, many = np.concatenate(series), len(series)
     steps = np.count_nonzero(~np.isnan(pooled))
     each = [(_within(x), correlation_time(x)) for x in (series, earlier) if x]
-    of_mean, most = max(variance * time for variance, time in each) / steps, float("inf")
+    of_mean: float = max(variance * time for variance, time in each) / steps
+    most: float = np.inf
     if many > 1:
         by_means = float(np.var([np.nanmean(x_R) for x_R in series], ddof=1)) / many
         of_freedom = max(steps / max(time for _, time in each) - many, 1.0)

@@ -218,7 +218,9 @@ class Report:
             return ""
         from seqgan_jax.analysis import judging
 
-        said = judging.sentence(self.areas, self.names), judging.to_win(self.areas)
+        own = self.metrics["judge"]
+        to_win = "" if own.verdict == CLOSE else judging.to_win(self.areas)
+        said = judging.sentence(self.areas, self.names, own), to_win
         return " ".join(filter(None, said))
 
     def reasons(self, most: int = 5) -> list[str]:

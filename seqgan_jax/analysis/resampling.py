@@ -225,24 +225,28 @@ def with_verdict(
     if name in OF_SEQUENCES:
         arrays[4] = _with_chance(arrays[4], float(arrays[2].mean()), worth.blocks / 2)
     sds, sds_D = worth.sds(name, labels)
-    mean, _ = _judged(name, [x.mean(axis=1) if x.ndim == 2 else x for x in arrays], sds)
+    mean, _ = judged(name, [x.mean(axis=1) if x.ndim == 2 else x for x in arrays], sds)
     if arrays[0].ndim < 2 or not labels:
         return mean
     columns, noticed = {}, {}
     for d, label in enumerate(labels):
-        columns[label], noticed[label] = _judged(name, [x[:, d] for x in arrays], sds_D[d])
-    off = {label: each for label, each in columns.items() if each.verdict != CLOSE}
-    if mean.verdict != CLOSE and not off:
+        columns[label], noticed[label] = judged(name, [x[:, d] for x in arrays], sds_D[d])
+    if mean.verdict != CLOSE and all(each.verdict == CLOSE for each in columns.values()):
         worst_one = max(columns, key=lambda label: columns[label].excess)
-        off = {worst_one: columns[worst_one].replace(verdict=mean.verdict)}
+        columns[worst_one] = columns[worst_one].replace(verdict=mean.verdict)
+    return together(mean, columns).replace(noticed=noticed)
+
+
+def together(whole: Metric, columns: Mapping[str, Metric]) -> Metric:
+    """The Metric of all columns with those of each: the verdict is the worst of all."""
+    off = {label: each for label, each in columns.items() if each.verdict != CLOSE}
     order = sorted(off, key=lambda label: (off[label].verdict != FAR, -off[label].excess))
     worst = [FAR, DIFFERENT, CLOSE]
-    return mean.replace(
-        verdict=min([mean.verdict, *(each.verdict for each in off.values())], key=worst.index),
-        excess=max([mean.excess, *(each.excess for each in off.values())]),
-        per_feature={k: each.value for k, each in columns.items()} if len(labels) > 1 else {},
+    return whole.replace(
+        verdict=min([whole.verdict, *(each.verdict for each in off.values())], key=worst.index),
+        excess=max([whole.excess, *(each.excess for each in off.values())]),
+        per_feature={k: each.value for k, each in columns.items()} if len(columns) > 1 else {},
         found_in={label: off[label].brief() for label in order},
-        noticed=noticed,
     )
 
 
@@ -260,7 +264,7 @@ def _with_chance(boots_R: Array, share: float, number: float) -> Array:
     return np.asarray(centre + chance * normal / normal.std())
 
 
-def _judged(name: str, arrays: Sequence[Array], sds: float) -> tuple[Metric, float]:
+def judged(name: str, arrays: Sequence[Array], sds: float) -> tuple[Metric, float]:
     """A Metric of arrays [R], as in `with_verdict`; and what would be noticed 4 times of 5."""
     own_R, matched_R, floors_R, small_R, boots_R = arrays
     entry = CATALOGUE[name]

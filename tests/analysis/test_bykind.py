@@ -141,8 +141,8 @@ def test_each_defect_is_seen_by_its_figure(real, defect, figure, column):
 class Ordered:
     """The first column is never above the second."""
 
-    def holds(self, x_NTD):
-        return x_NTD[..., 0] <= x_NTD[..., 1]
+    def kept(self, x_NTD):
+        return {"x1 <= x2": x_NTD[..., 0] <= x_NTD[..., 1]}
 
 
 def test_broken_rules_are_counted_by_sequence():
@@ -151,8 +151,13 @@ def test_broken_rules_are_counted_by_sequence():
     found = analyze(real, other, rules=Ordered(), judge="never").metrics["broken_rules"]
     assert (found.value, found.verdict) == (0, "close")
     other[7, 2:4] = other[7, 2:4, ::-1]
-    found = analyze(real, other, rules=Ordered(), judge="never").metrics["broken_rules"]
+    report = analyze(real, other, rules=Ordered(), judge="never")
+    found = report.metrics["broken_rules"]
     assert (found.value, found.verdict) == (pytest.approx(1 / 300), "different")
+    broken = {"x1 <= x2": pytest.approx(1 / 300)}
+    assert json.loads(report.to_json())["rules"] == {"real": {"x1 <= x2": 0}, "generated": broken}
+    assert "x1 <= x2: real 0.0%, generated 0.3%" in report.to_text()
+    assert '<td>x1 &lt;= x2</td><td class="n">0%</td><td class="n">0.3%</td>' in report.to_html({})
 
 
 def test_given_kinds_are_used_and_new_values_are_others():

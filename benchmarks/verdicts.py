@@ -1,13 +1,19 @@
-"""How often is a verdict wrong? Honest and spoiled generators of six kinds; none is trained.
+"""How often is a verdict wrong? Honest and spoiled generators of eleven kinds; none is trained.
 
-    python benchmarks/verdicts.py                  204 honest and 204 spoiled generators, minutes
-    python benchmarks/verdicts.py --quick          18 of each, less than a minute
+    python benchmarks/verdicts.py                  374 honest and 374 spoiled generators, minutes
+    python benchmarks/verdicts.py --quick          33 of each, about a minute
+    python benchmarks/verdicts.py --kinds chain volatility    those whose names hold these words
     python benchmarks/verdicts.py --json FILE      also every single verdict
 
 Real data, training data and samples are drawn from the same simulator, 40, 160 or 640 sequences in
 turn; samples are then left as they are, or spoiled. Windows are of one series, training data of the
 same series before them. Of weather the real data are a stretch of 146 days in a row, the training
 data and the samples are of the other days, in turns of 60: of other seasons and years.
+
+Five kinds are made to mislead: a volatility that wanders (AR(1) of .98 in its logarithm, half a
+standard deviation of it, noise of Student's t(4)); a level that stays at 0 or 2 for 150 steps on
+average; four series with a level and a spread each of its own; sequences with tails of Student's
+t(2.5), whose kurtosis is infinite; and sequences with a size each of its own, which varies tenfold.
 
 An honest generator must never be `far`, a spoiled one never `close`; `inconclusive` is right where
 data are few. Spoiled is by
@@ -31,12 +37,15 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 from measure import parse, parser, show, write
+from scipy.signal import lfilter
 
 from seqgan_jax.analysis import analyze
 from seqgan_jax.data.layout import load
 from seqgan_jax.processes.counts import SeasonalCounts
 from seqgan_jax.processes.linear import AR1, VAR1
 from seqgan_jax.processes.simulators import Simulator
+
+Series = Callable[[np.random.Generator, int], np.ndarray]  # steps of a series [R]
 
 VERDICTS = ("close", "inconclusive", "different", "far")
 SIZES = (40, 160, 640)
@@ -80,6 +89,65 @@ def windows(phi: float, seed: int, size: int) -> Case:
     )
 
 
+def of_series(draw: Series, many: int, seed: int, size: int) -> Case:
+    """All windows of stretches of series; samples are windows that each come from its own series.
+
+    Training data are of the same series before, or, of several, from as many others.
+    """
+    rng = np.random.default_rng(seed)
+    steps = max(size // many, 2) + STEPS - 1
+    if many == 1:
+        series = draw(rng, BEFORE + STEPS + steps)
+        train, real = [series[:BEFORE]], [series[BEFORE + STEPS :]]
+    else:
+        train, real = ([draw(rng, steps) for _ in range(many)] for _ in range(2))
+    generated = [draw(rng, STEPS) for _ in range(max(SIZES))]
+    parts = (np.concatenate([cut(y_R[:, None]) for y_R in each]) for each in (train, real))
+    return Case(*parts, np.stack(generated)[..., None], (0,))
+
+
+def volatile(rng: np.random.Generator, steps: int) -> np.ndarray:
+    """Noise of Student's t(4) times a volatility whose logarithm is an AR(1) of .98."""
+    log_volatility = 0.5 * wandering(rng, 0.98, steps)
+    return np.exp(log_volatility) * rng.standard_t(4, steps)
+
+
+def switching(rng: np.random.Generator, steps: int) -> np.ndarray:
+    """A level of 0 or 2 that changes once in 150 steps, and noise."""
+    changes = np.cumsum(rng.random(steps) < 1 / 150) + rng.integers(2)
+    return 2.0 * (changes % 2) + 0.5 * rng.normal(size=steps)
+
+
+def levelled(rng: np.random.Generator, steps: int) -> np.ndarray:
+    """An AR(1) of .5 with a level and a spread that the whole series keeps."""
+    level, spread = rng.normal(), np.exp(0.4 * rng.normal())
+    return level + spread * wandering(rng, 0.5, steps)
+
+
+def heavy(rng: np.random.Generator, steps: int) -> np.ndarray:
+    """An AR(1) of .6 with noise of Student's t(2.5)."""
+    return lfilter([1.0], [1.0, -0.6], rng.standard_t(2.5, steps + 50))[50:]
+
+
+def sized(rng: np.random.Generator, steps: int) -> np.ndarray:
+    """An AR(1) of .6 times a size that is log-normal, of a sequence."""
+    return np.exp(0.8 * rng.normal()) * wandering(rng, 0.6, steps)
+
+
+def wandering(rng: np.random.Generator, phi: float, steps: int) -> np.ndarray:
+    """A stationary Gaussian AR(1) of standard deviation 1."""
+    noise = np.sqrt(1 - phi**2) * rng.normal(size=steps)
+    noise[0] = rng.normal()
+    return lfilter([1.0], [1.0, -phi], noise)
+
+
+def alone(draw: Series, seed: int, size: int) -> Case:
+    """Independent sequences."""
+    rng = np.random.default_rng(seed)
+    x_NTD = np.stack([draw(rng, STEPS) for _ in range(3 * max(SIZES))])[..., None]
+    return Case(*(x[:size] for x in np.split(x_NTD, 3)), (0,))
+
+
 def cut(series_RD: np.ndarray) -> np.ndarray:
     """Every window of STEPS steps."""
     return np.stack([series_RD[i : i + STEPS] for i in range(len(series_RD) - STEPS + 1)])
@@ -113,6 +181,11 @@ KINDS: dict[str, Callable[[int, int], Case]] = {
     "counts": functools.partial(rows, SeasonalCounts(length=STEPS), STEPS, 0),
     "weather, a stretch": weather,
     "rows of a table": functools.partial(rows, VAR1(length=2), 1, None),
+    "windows, volatility that wanders": functools.partial(of_series, volatile, 1),
+    "windows, levels that stay": functools.partial(of_series, switching, 1),
+    "windows of four series": functools.partial(of_series, levelled, 4),
+    "sequences, t(2.5)": functools.partial(alone, heavy),
+    "sequences, sizes of their own": functools.partial(alone, sized),
 }
 
 
@@ -169,15 +242,19 @@ def counted(found: Sequence[dict[str, object]]) -> list[str]:
 
 def main() -> int:
     """All kinds; 0."""
-    options = parse(parser(__doc__ or ""))
-    each = QUICK_EACH if options.quick else EACH
+    options_of = parser(__doc__ or "")
+    options_of.add_argument("--kinds", nargs="+", default=[""], help="words in names of kinds")
+    options_of.add_argument("--each", type=int, default=EACH, help="generators of each kind")
+    options = parse(options_of)
+    kinds = [kind for kind in KINDS if any(word in kind for word in options.kinds)]
+    each = QUICK_EACH if options.quick else options.each
     found: list[dict[str, object]] = []
-    for kind in KINDS:
+    for kind in kinds:
         for number in range(each):
             found += judged(kind, number)
         print(f"{kind}: {each} done", file=sys.stderr)
     table = []
-    for kind in (*KINDS, "all"):
+    for kind in (*kinds, "all"):
         own = [one for one in found if kind in (one["kind"], "all")]
         honest = [one for one in own if one["generator"] == "honest"]
         worse = [one for one in own if one["generator"] != "honest"]

@@ -33,8 +33,8 @@ NEVER = ("off_grid", "varying", "broken_rules")  # what real data do not do: any
 class Holding(Protocol):
     """Rules between columns, as `data.rules.Rules`."""
 
-    def holds(self, x_NTD: Array) -> Array:
-        """Which steps keep every rule, bool [N, T]."""
+    def kept(self, x_NTD: Array) -> Mapping[str, Array]:
+        """Which steps keep each rule, bool [N, T], by its text."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,20 @@ def parts(
         own = words[d] if words else ()
         found += _of_column(d, kind, np.ascontiguousarray(x_NTD[..., d]), own)
     if rules is not None:
-        there_NT = ~np.isnan(x_NTD).any(axis=2)
-        whole_NTD = x_NTD if there_NT.all() else filled(x_NTD)
-        broken_N = np.any(~rules.holds(whole_NTD) & there_NT, axis=1)
+        none_N = np.zeros(len(x_NTD), bool)
+        broken_N = np.logical_or.reduce([none_N, *broken(rules, x_NTD).values()])
         found.append(Part("broken_rules", -1, (RULES,), broken_N[:, None]))
     return found
+
+
+def broken(rules: Holding | None, x_NTD: Array) -> dict[str, Array]:
+    """Which sequences break each rule, bool [N], by its text; steps with absent values keep it."""
+    if rules is None:
+        return {}
+    there_NT = ~np.isnan(x_NTD).any(axis=2)
+    whole_NTD = x_NTD if there_NT.all() else filled(x_NTD)
+    kept = rules.kept(whole_NTD)
+    return {text: np.any(~kept_NT & there_NT, axis=1) for text, kept_NT in kept.items()}
 
 
 def filled(x_NTD: Array) -> Array:

@@ -27,6 +27,7 @@ from seqgan_jax.analysis.bykind import Holding
 from seqgan_jax.analysis.catalogue import CATALOGUE
 from seqgan_jax.analysis.independent import Worth
 from seqgan_jax.analysis.report import Metric, Report
+from seqgan_jax.analysis.text import SIDES
 from seqgan_jax.config import DataConfig
 from seqgan_jax.data import kinds as of_data
 from seqgan_jax.data import layout, lengths, overlap
@@ -134,7 +135,8 @@ def analyze(
             f"Of the real data, {windows}: they are split and resampled in {ids_N[-1] + 1} blocks "
             "of neighbouring windows, since single windows depend on each other."
         )
-    worth = independent.worth(labels, real_NTD, int(ids_N[-1]) + 1, windows)
+    earlier = independent.series_of(train_NTD) if windows is not None else []
+    worth = independent.worth(labels, real_NTD, int(ids_N[-1]) + 1, windows, earlier)
     own_windows = overlap.find(generated_NTD)
     if own_windows is not None:
         notes.append(
@@ -174,6 +176,10 @@ def analyze(
     more = absent.parts(real_NTD, ends, gaps), absent.parts(generated_NTD, ends, gaps)
     own, of_kinds = bykind.metrics(kinds, both, groups, labels, rules, worth, words, more)
     found |= own
+    of_rules = {
+        side: {text: float(is_N.mean()) for text, is_N in bykind.broken(rules, x_NTD).items()}
+        for side, x_NTD in zip(SIDES, both, strict=True)
+    }
     of_classes = {}
     if label:
         each = words[labels.index(label)] if label in labels else ()
@@ -261,6 +267,7 @@ def analyze(
         extra=extra,
         kinds=kinds,
         of_kinds=of_kinds,
+        of_rules=of_rules,
         classes=of_classes,
         areas=areas,
         absent=of_absent,

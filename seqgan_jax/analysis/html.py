@@ -18,11 +18,13 @@ from seqgan_jax.analysis.text import (
     BASIC,
     CLASS_HEAD,
     MOST_FEATURES,
+    RULES_TITLE,
     TEMPORAL,
     absent_rows,
     areas_of,
     class_rows,
     kind_rows,
+    rule_rows,
 )
 
 SYMBOLS = {"close": "✓", "different": "≠", "far": "✗", "inconclusive": "?"}
@@ -175,19 +177,13 @@ def _columns(report: Report) -> Iterator[str]:
 
 
 def _in_words(report: Report, name: str) -> str:
-    """Mean and spread of a column, and which figures are worst in it."""
+    """Mean and spread of a column, and the figures in which it differs."""
     real, generated = (report.statistics[name][kind] for kind in ("real", "generated"))
     said = [f"{key} {real[key]:.4g} → {generated[key]:.4g}" for key in ("mean", "std")]
     said = [] if name in [report.names[d] for d in bars.categories(report)] else said
-    worst = [
-        CATALOGUE[m.name].label
-        for m in report.metrics.values()
-        if m.verdict != CLOSE
-        and m.per_feature
-        and max(m.per_feature, key=lambda each: m.per_feature[each]) == name
-    ]
+    off = [CATALOGUE[m.name].label for m in report.metrics.values() if name in m.found_in]
     out = f"Real → generated: {', '.join(said)}." if said else ""
-    return out + (f" Worst column of: {'; '.join(worst)}." if worst else "")
+    return out + (f" Differs in: {'; '.join(off)}." if off else "")
 
 
 def _shares(report: Report, name: str, *, high: bool = False) -> Iterator[str]:
@@ -234,12 +230,10 @@ def _percent(share: float) -> str:
 
 
 def _rules(report: Report) -> Iterator[str]:
-    rules = report.metrics.get("broken_rules")
-    if rules is None:
-        return
-    yield "<h2>Rules between columns</h2>"
-    bars_of = _bars("sequences that break a rule", rules.floor, rules.value)
-    yield f'<div class="shares">{bars_of}</div>'
+    if rows := rule_rows(report):
+        yield f"<h2>{RULES_TITLE}</h2>"
+        shown = [(rule, *map(_percent, shares)) for rule, *shares in rows]
+        yield _table(("", "real", "generated"), shown)
 
 
 MAPS = {

@@ -3,7 +3,8 @@
 Rows that are no windows of a long series count as one each. Of a series of n steps the mean has
 the variance of n / tau independent values, with tau = 1 + 2 sum_k rho_k its correlation time
 (Priestley, Spectral Analysis and Time Series, 1981, section 5.3). A short stretch of a slow series
-wanders, and halves of it wander alike: they do not show how far another stretch would lie.
+wanders, and halves of it wander alike: they do not show how far another stretch would lie. A longer
+stretch of the same series, that of training, shows how slow it is.
 
 Shapes: N rows, T steps of a row, D columns, R steps of a long series.
 """
@@ -14,8 +15,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
+from scipy.signal import correlate
+from scipy.stats import f, norm, t
 
+from seqgan_jax.data import overlap
 from seqgan_jax.data.overlap import Windows
 
 Array = NDArray[Any]
@@ -28,6 +31,7 @@ DETECTION_SDS = 4.0
 # s = 2 / sqrt(300) that of the difference of two halves' means, (.8 + (4.1 + 1.4) * .6) s = .5.
 ENOUGH = 300
 BEYOND_CHANCE = 3.0  # standard errors of a correlation
+BY_CHANCE = 0.01  # how often series of one level are taken for series of several
 SOFT = 0.1  # of the spread, under the logarithm: a value at the mean is no outlier
 LEAST_FREEDOM = 0.25  # degrees of freedom of what is worth less than two observations
 # Figures of steps and of what is about a sequence's own mean: a level that wanders leaves them.
@@ -109,8 +113,21 @@ def detection_sds(independent: float, blocks: float, columns: int = 1) -> float:
     return float(t.isf(chance, freedom) * np.sqrt(max(1.0, blocks / independent)))
 
 
-def worth(names: Sequence[str], x_NTD: Array, blocks: int, windows: Windows | None) -> Worth:
-    """What rows [N, T, D] are worth, of which `blocks` are drawn; `windows`: where they are cut."""
+def worth(
+    names: Sequence[str],
+    x_NTD: Array,
+    blocks: int,
+    windows: Windows | None,
+    earlier: Sequence[Array] = (),
+) -> Worth:
+    """What rows [N, T, D] are worth.
+
+    Args:
+      names: of the D columns.
+      x_NTD: the rows, of which `blocks` are drawn.
+      windows: where they are cut from long series, if they are.
+      earlier: stretches [R, D] of the same series that show how slow they are.
+    """
     features = x_NTD.shape[2]
     if windows is None:
         alone_D = np.full(features, float(blocks))
@@ -119,11 +136,17 @@ def worth(names: Sequence[str], x_NTD: Array, blocks: int, windows: Windows | No
     alone = len(np.unique(windows.series_N)) - len(series)
     level_D, change_D = np.full((2, features), float(alone))
     for d in range(features):
-        columns = [y_RD[:, d] for y_RD in series]
-        level_D[d] += number(columns)
-        change_D[d] += number([np.diff(y_R) for y_R in columns])
+        columns, before = ([y_RD[:, d] for y_RD in each] for each in (series, earlier))
+        level_D[d] += number(columns, before)
+        change_D[d] += number(*([np.diff(y_R) for y_R in each] for each in (columns, before)))
     # One number a block is what a bootstrap draws: no more than these are seen.
     return Worth(tuple(names), blocks, *(np.minimum(each, blocks) for each in (level_D, change_D)))
+
+
+def series_of(x_NTD: Array | None) -> list[Array]:
+    """The series that rows were cut from, [R, D] each; none where they are no windows."""
+    windows = None if x_NTD is None else overlap.find(x_NTD)
+    return [] if x_NTD is None or windows is None else long_series(x_NTD, windows)
 
 
 def long_series(x_NTD: Array, windows: Windows) -> list[Array]:
@@ -139,62 +162,95 @@ def long_series(x_NTD: Array, windows: Windows) -> list[Array]:
     return found
 
 
-def number(series: Sequence[Array]) -> float:
+def number(series: Sequence[Array], earlier: Sequence[Array] = ()) -> float:
     """How many independent values series [R] of one column are worth: their mean, spread and size.
 
     var(x) / var(mean of x), the least for x = y, (y - mean)^2 and log |y - mean|: a volatility that
-    comes and goes is in the latter. The variance of the mean is what the correlation time says, or
-    what the means of several series show, where that is more: their levels may differ.
+    comes and goes is in the latter. The variance of the mean is the most of what variance and
+    correlation time say, of these series and of `earlier` ones, and of what the means of several
+    series show. Where these differ beyond chance there are no more than there are series.
     """
-    mean = np.nanmean(np.concatenate(series))
-    sizes = [np.abs(y_R - mean) for y_R in series]
-    soft = SOFT * np.sqrt(np.nanmean(np.concatenate(sizes) ** 2)) or 1.0
-    squares, logs = [x_R**2 for x_R in sizes], [np.log(x_R + soft) for x_R in sizes]
-    return min(_number(x) for x in (series, squares, logs))
+    longer = _parts(earlier) if earlier else [()] * 3
+    return min(_number(x, more) for x, more in zip(_parts(series), longer, strict=True))
 
 
-def _number(series: Sequence[Array]) -> float:
+def _parts(series: Sequence[Array]) -> list[list[Array]]:
+    """Values, squares and logarithms of the distance from the mean."""
     pooled = np.concatenate(series)
-    means = np.array([np.nanmean(x_R) for x_R in series])
+    sizes = [np.abs(y_R - np.nanmean(pooled)) for y_R in series]
+    soft = SOFT * np.sqrt(np.nanmean(np.concatenate(sizes) ** 2)) or 1.0
+    return [list(series), [x_R**2 for x_R in sizes], [np.log(x_R + soft) for x_R in sizes]]
+
+
+def _number(series: Sequence[Array], earlier: Sequence[Array]) -> float:
+    pooled, many = np.concatenate(series), len(series)
     steps = np.count_nonzero(~np.isnan(pooled))
-    within = sum(np.nansum((x_R - m) ** 2) for x_R, m in zip(series, means, strict=True)) / steps
-    of_mean = within * correlation_time(series) / steps
-    if len(series) > 1:
-        of_mean = max(of_mean, float(means.var(ddof=1)) / len(series))
-    return float(np.nanvar(pooled) / of_mean) if of_mean > 0 else 1.0
+    each = [(_within(x), correlation_time(x)) for x in (series, earlier) if x]
+    of_mean: float = max(variance * time for variance, time in each) / steps
+    most: float = np.inf
+    if many > 1:
+        by_means = float(np.var([np.nanmean(x_R) for x_R in series], ddof=1)) / many
+        of_freedom = max(steps / max(time for _, time in each) - many, 1.0)
+        if by_means > of_mean * f.isf(BY_CHANCE, many - 1, of_freedom):
+            most = many
+        of_mean = max(of_mean, by_means)
+    return min(float(np.nanvar(pooled) / of_mean), most) if of_mean > 0 else 1.0
+
+
+def _within(series: Sequence[Array]) -> float:
+    """Variance about each series' own mean."""
+    squares = np.concatenate([(x_R - np.nanmean(x_R)) ** 2 for x_R in series])
+    return float(np.nanmean(squares))
 
 
 def correlation_time(series: Sequence[Array]) -> float:
     """Steps of series [R] for each independent one, at least 1.
 
-    The largest (1 + phi) / (1 - phi) with phi = rho_k^(1/k), over lags k = 1, 2, 4, ... at which
-    the correlation rho_k, about each series' own mean, is beyond chance. A short series shows too
-    little of what is slow: rho_1 is raised by its bias (1 + 3 rho) / R (Kendall 1954) and by one
-    standard error. A series of one value counts as one step.
+    (1 + phi) / (1 - phi) with the largest phi by which means of k = 1, 2, 4, ... steps have the
+    correlation with the next k that they show, about each series' own mean: where noise hides what
+    is slow, means show it. Beyond k = 1 a correlation counts that is BEYOND_CHANCE above that of
+    the phi so far. A short series shows too little of what is slow: correlations are raised by
+    their bias (1 + 3 r) k / R (Kendall 1954), and the first by one standard error. A series of one
+    value counts as one step.
 
     >>> rng = np.random.default_rng(0)
     >>> 1.0 <= correlation_time([rng.normal(size=4000)]) < 1.2
     True
     """
     centred = [y_R - np.nanmean(y_R) for y_R in series]
-    present = [~np.isnan(y_R) for y_R in centred]
-    filled = [np.where(is_R, y_R, 0.0) for y_R, is_R in zip(centred, present, strict=True)]
-    steps = sum(int(is_R.sum()) for is_R in present)
-    variance = sum(float(y_R @ y_R) for y_R in filled) / max(steps, 1)
-    if variance <= 0:
+    present = [(~np.isnan(y_R)).astype(float) for y_R in centred]
+    steps, longest = int(sum(map(np.sum, present))), max(map(len, series))
+    filled = [np.nan_to_num(y_R) for y_R in centred]
+    products, pairs = (
+        np.sum([_of_lags(y_R, longest) for y_R in each], axis=0) for each in (filled, present)
+    )
+    if steps == 0 or products[0] <= 0:
         return float(max(steps, 1))
-    longest, lag, largest = max(map(len, filled)), 1, 0.0
-    while 4 * lag <= longest:
-        product = sum(float(y_R[:-lag] @ y_R[lag:]) for y_R in filled)
-        pairs = sum(int((i_R[:-lag] & i_R[lag:]).sum()) for i_R in present)
-        rho = product / max(pairs, 1) / variance
-        # Bartlett (1946): sum_k rho_k^2 / R is the variance of what is past the correlation.
-        chance = np.sqrt((1 + largest**2) / max(1 - largest**2, 1 / steps) / max(pairs, 1))
-        if lag == 1 or rho > BEYOND_CHANCE * chance:
-            rho += (1 + 3 * rho) / steps
-            if lag == 1:
-                rho += np.sqrt(max(1 - rho**2, 0) / steps)
-            largest = max(largest, float(np.clip(rho, 0, 1)) ** (1 / lag))
-        lag *= 2
-    phi = min(largest, 1 - 1 / steps)
-    return max(1.0, (1 + phi) / (1 - phi))
+    covariance = products / np.maximum(np.rint(pairs), 1)
+    phis = 1 - np.geomspace(1, 1 / steps, 200)
+    largest, k = 0.0, 1
+    while 4 * k <= longest:
+        of_phis = phis * (1 - phis**k) ** 2 / (k * (1 - phis**2) - 2 * phis * (1 - phis**k))
+        own = _neighbours(covariance, k)
+        chance = np.sqrt(k / steps)
+        if k == 1 or own > np.interp(largest, phis, of_phis) + BEYOND_CHANCE * chance:
+            own += (1 + 3 * own) * k / steps
+            if k == 1:
+                own += np.sqrt(max(1 - own**2, 0)) * chance
+            largest = max(largest, float(np.interp(own, of_phis, phis)))
+        k *= 2
+    return max(1.0, (1 + largest) / (1 - largest))
+
+
+def _of_lags(y_R: Array, most: int) -> Array:
+    """sum_t y_t y_(t+k) of lags k = 0 to most - 1."""
+    found = correlate(y_R, y_R)[len(y_R) - 1 :]
+    return np.pad(found, (0, most - len(found)))
+
+
+def _neighbours(covariance_K: Array, k: int) -> float:
+    """Correlation of means of k steps with the next, from covariances [K] of lags 0, 1, ..."""
+    lags = np.arange(-k + 1, k)
+    weights = k - np.abs(lags)
+    of_itself = float(covariance_K[np.abs(lags)] @ weights)
+    return float(covariance_K[k + lags] @ weights) / of_itself if of_itself > 0 else 0.0

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from seqgan_jax.analysis import resampling
+from seqgan_jax.analysis.catalogue import CLOSE
 from seqgan_jax.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -96,27 +97,31 @@ def parts(ids_N: Array) -> tuple[Array, Array]:
 
 
 def metric(found: "Areas", labels: Sequence[str], worth: "Worth") -> "Metric":
-    """The area of all columns with its floor, interval and verdict.
+    """The area of all columns with its floor, interval and verdict, and those of each column alone.
 
-    Seen is what is above 0.5 by 4 of its errors and above the floor by 2 of the floor's: that is
-    one draw, and says whether the real data drift. Small samples are FAR_SAMPLE of each kind, where
-    the area of equal laws has the variance (2 n + 1) / (12 n^2) (Mann and Whitney 1947).
+    Seen is what is above 0.5 by as many of its errors as `worth` asks for (4 of many sequences) and
+    above the floor by half as many of the floor's: that is one draw, and says whether the real data
+    drift. Small samples are FAR_SAMPLE of each kind, where the area of equal laws has the variance
+    (2 n + 1) / (12 n^2) (Mann and Whitney 1947).
     """
     normal = ndtri((np.arange(100) + 0.5) / 100)
     few = resampling.FAR_SAMPLE
     chance = np.sqrt((2 * few + 1) / (12 * few**2))
-    floor, value = max(0.5, found.floor), np.array([found.together])
-    arrays = (floor + found.floor_error / 2 * normal, floor + chance * normal)
-    boots = found.together + found.error * normal
-    own = resampling.with_verdict("judge", value, value, *arrays, boots, worth)
-    columns = dict(zip(labels, found.columns_D.tolist(), strict=True)) if len(labels) > 1 else {}
-    return own.replace(floor=found.floor, per_feature=columns)
 
+    def judged(area: float, error: float, floor: float, of_floor: float, sds: float) -> "Metric":
+        own, least = np.array([area]), max(0.5, floor)
+        arrays = (least + of_floor / 2 * normal, least + chance * normal, area + error * normal)
+        return resampling.judged("judge", [own, own, *arrays], sds)[0].replace(floor=floor)
 
-def _limit(error: Any, floor: Any, floor_error: Any) -> Any:
-    """What an area must be above to be seen."""
-    above = 0.5 + resampling.DETECTION_SDS * error
-    return np.maximum(above, floor + 2 * np.hypot(error, floor_error))
+    sds, sds_D = worth.sds("judge", labels)
+    whole = judged(found.together, found.error, found.floor, found.floor_error, sds)
+    if len(labels) == 1:
+        return whole
+    each = zip(
+        found.columns_D, found.errors_D, found.floors_D, found.floor_errors_D, sds_D, strict=True
+    )
+    columns = (judged(*map(float, own)) for own in each)
+    return resampling.together(whole, dict(zip(labels, columns, strict=True)))
 
 
 def to_win(found: "Areas") -> str:
@@ -135,28 +140,29 @@ def to_win(found: "Areas") -> str:
     )
 
 
-def sentence(found: "Areas", labels: Sequence[str]) -> str:
-    """Which columns give the samples away, in words, as in `metric`; "" where there is one column.
+def sentence(found: "Areas", labels: Sequence[str], own: "Metric") -> str:
+    """Which columns give the samples away, in words, by `own`, see `metric`; "" of one column.
 
     >>> from seqgan_jax.analysis.judge import Areas
+    >>> from seqgan_jax.analysis.report import Metric
     >>> alone, none = np.array([0.93, 0.48, 0.61]), np.full(3, 0.5)
-    >>> sentence(Areas(0.9, 0.03, alone, none / 10, 0.5, 0.04, none, none / 10), ("a", "b", "c"))
+    >>> own = Metric("judge", 0.9, 0.5, 0.8, 1.0, "far", found_in={"a": {}})
+    >>> sentence(Areas(0.9, 0.03, alone, none / 10, 0.5, 0.04, none, none / 10), "abc", own)
     'a gives the samples away (area 0.93 alone; the others 0.48 to 0.61).'
     """
     if len(labels) == 1:
         return ""
-    limit_D = _limit(found.errors_D, found.floors_D, found.floor_errors_D)
     order = np.argsort(-found.columns_D, kind="stable")
-    seen = [d for d in order if found.columns_D[d] > limit_D[d]]
+    seen = [d for d in order if labels[d] in own.found_in]
     others = [f"{found.columns_D[d]:.2f}" for d in order if d not in seen]
     rest = " to ".join(dict.fromkeys([others[-1], others[0]])) if others else ""
-    if not seen and found.together > _limit(found.error, found.floor, found.floor_error):
+    if not seen and own.verdict != CLOSE:
         return (
             f"Columns give the samples away together (area {found.together:.2f}), none alone "
             f"({rest})."
         )
     if not seen:
-        return f"No column gives the samples away (areas {rest} alone)."
+        return f"No column gives the samples away beyond chance (areas {rest} alone)."
     most = MOST_NAMED if len(seen) > MOST_NAMED + 1 else len(seen)
     named = [labels[d] for d in seen[:most]]
     shown = [f"{found.columns_D[d]:.2f}" for d in seen[:most]]

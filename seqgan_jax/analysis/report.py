@@ -95,6 +95,8 @@ class Report:
     sources: tuple[str, str] = ("real data", "generated data")
     kinds: "Sequence[Kind]" = ()
     of_kinds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # `bykind.table`
+    # "real" and "generated" -> rule -> share of sequences that break it
+    of_rules: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     areas: "Areas | None" = None
     classes: Mapping[str, Any] = field(default_factory=dict)  # `classes.table`
     absent: Mapping[str, Any] = field(default_factory=dict)  # `absent.table`
@@ -218,7 +220,9 @@ class Report:
             return ""
         from seqgan_jax.analysis import judging
 
-        said = judging.sentence(self.areas, self.names), judging.to_win(self.areas)
+        own = self.metrics["judge"]
+        to_win = "" if own.verdict == CLOSE else judging.to_win(self.areas)
+        said = judging.sentence(self.areas, self.names, own), to_win
         return " ".join(filter(None, said))
 
     def reasons(self, most: int = 5) -> list[str]:
@@ -293,6 +297,7 @@ class Report:
             "needed": self.needed,
             "independent": self._independent(),
             "kinds": self.of_kinds,
+            "rules": self.of_rules,
             "judge": self._judge_to_dict(),
             "classes": self.classes,
             "absent": self.absent,

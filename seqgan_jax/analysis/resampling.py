@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
 
 from seqgan_jax.analysis.catalogue import CATALOGUE, CLOSE, DIFFERENT, FAR
 from seqgan_jax.analysis.independent import DETECTION_SDS, Worth
@@ -25,6 +26,7 @@ SPLITS = 20
 BOOTSTRAPS = 100
 SMALL_PAIRS = 40
 PERMUTATIONS = 199
+OF_SEQUENCES = ("precision", "recall", "coverage", "memorisation")  # shares of them
 ROUNDING = 1e-5  # of figures that are made of float32 means, all without a unit
 # What is above its limit 4 times of 5 lies above it by .84 standard deviations, and that of a
 # distance between equal samples, |Gaussian|, is .6 of the Gaussian's.
@@ -220,29 +222,49 @@ def with_verdict(
         labels: names of the D columns. The verdict is the worst of the mean's and the columns'.
     """
     arrays = [np.asarray(x) for x in (value, matched, floors, small, boots)]
+    if name in OF_SEQUENCES:
+        arrays[4] = _with_chance(arrays[4], float(arrays[2].mean()), worth.blocks / 2)
     sds, sds_D = worth.sds(name, labels)
-    mean, _ = _judged(name, [x.mean(axis=1) if x.ndim == 2 else x for x in arrays], sds)
+    mean, _ = judged(name, [x.mean(axis=1) if x.ndim == 2 else x for x in arrays], sds)
     if arrays[0].ndim < 2 or not labels:
         return mean
     columns, noticed = {}, {}
     for d, label in enumerate(labels):
-        columns[label], noticed[label] = _judged(name, [x[:, d] for x in arrays], sds_D[d])
-    off = {label: each for label, each in columns.items() if each.verdict != CLOSE}
-    if mean.verdict != CLOSE and not off:
+        columns[label], noticed[label] = judged(name, [x[:, d] for x in arrays], sds_D[d])
+    if mean.verdict != CLOSE and all(each.verdict == CLOSE for each in columns.values()):
         worst_one = max(columns, key=lambda label: columns[label].excess)
-        off = {worst_one: columns[worst_one].replace(verdict=mean.verdict)}
+        columns[worst_one] = columns[worst_one].replace(verdict=mean.verdict)
+    return together(mean, columns).replace(noticed=noticed)
+
+
+def together(whole: Metric, columns: Mapping[str, Metric]) -> Metric:
+    """The Metric of all columns with those of each: the verdict is the worst of all."""
+    off = {label: each for label, each in columns.items() if each.verdict != CLOSE}
     order = sorted(off, key=lambda label: (off[label].verdict != FAR, -off[label].excess))
     worst = [FAR, DIFFERENT, CLOSE]
-    return mean.replace(
-        verdict=min([mean.verdict, *(each.verdict for each in off.values())], key=worst.index),
-        excess=max([mean.excess, *(each.excess for each in off.values())]),
-        per_feature={k: each.value for k, each in columns.items()} if len(labels) > 1 else {},
+    return whole.replace(
+        verdict=min([whole.verdict, *(each.verdict for each in off.values())], key=worst.index),
+        excess=max([whole.excess, *(each.excess for each in off.values())]),
+        per_feature={k: each.value for k, each in columns.items()} if len(columns) > 1 else {},
         found_in={label: off[label].brief() for label in order},
-        noticed=noticed,
     )
 
 
-def _judged(name: str, arrays: Sequence[Array], sds: float) -> tuple[Metric, float]:
+def _with_chance(boots_R: Array, share: float, number: float) -> Array:
+    """Bootstrap values of a share of `number` observations, at least as wide as chance.
+
+    Halves of which all agree show no noise: the standard deviation is that of (n p + 1) / (n + 2).
+    """
+    expected = (number * share + 1) / (number + 2)
+    chance = np.sqrt(expected * (1 - expected) / number)
+    centre, own = boots_R.mean(), boots_R.std()
+    if own >= chance:
+        return boots_R
+    normal = norm.ppf((np.arange(len(boots_R)) + 0.5) / len(boots_R))
+    return np.asarray(centre + chance * normal / normal.std())
+
+
+def judged(name: str, arrays: Sequence[Array], sds: float) -> tuple[Metric, float]:
     """A Metric of arrays [R], as in `with_verdict`; and what would be noticed 4 times of 5."""
     own_R, matched_R, floors_R, small_R, boots_R = arrays
     entry = CATALOGUE[name]

@@ -15,6 +15,7 @@ MOST_ROWS, MOST_STEPS = 16, 4  # shares and transitions of a column, the most di
 SIDES = ("real", "generated")
 CLASS_FIGURES = ("ks", "wasserstein", "autocorrelation_error")
 CLASS_HEAD = ("class", "real", "generated", "KS (floor)", "W1 (floor)", "acf (floor)")
+RULES_TITLE = "Rules between columns: share of sequences that break each"
 BASIC = ("mean", "std", "min", "max", "median", "q25", "q75", "skewness", "kurtosis")
 TEMPORAL = ("autocorr_lag1", "autocorr_lag1_pooled", "volatility", "mean_trend", "std_trend")
 
@@ -69,6 +70,11 @@ def render(report: Report) -> str:
             f"{name[:23]:<24}" + "".join(f"{cell:>15}" for cell in cells)
             for name, *cells in class_rows(report)
         ]
+    if rows := rule_rows(report):
+        lines += ["", RULES_TITLE.upper(), "-" * WIDTH]
+        for rule, *broken in rows:
+            line = "{}: real {:.1%}, generated {:.1%}".format(rule, *broken)
+            lines += textwrap.wrap(line, WIDTH, subsequent_indent="    ")
     for title, rows in absent_rows(report).items():
         lines += ["", title.upper(), "-" * WIDTH, HEADER, *(_row(*row) for row in rows)]
     for feature in report.names[:MOST_FEATURES]:
@@ -157,6 +163,12 @@ def absent_rows(report: Report) -> dict[str, list[tuple[str, float, float]]]:
             rows = [(name, *(each[side][key] for side in SIDES)) for name, each in found.items()]
             out[title] = rows[:MOST_AREAS]
     return out
+
+
+def rule_rows(report: Report) -> list[tuple[str, float, float]]:
+    """Each rule with the shares of real and of generated sequences that break it."""
+    found = [report.of_rules.get(side, {}) for side in SIDES]
+    return [(rule, share, found[1][rule]) for rule, share in found[0].items()]
 
 
 def kind_rows(report: Report, feature: str) -> list[tuple[str, float, float]]:

@@ -315,7 +315,10 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
             found, window = _proposed(table, reading, seen, dataclasses.replace(cut, **changes))
             learned = _learned(found, settings)
             seen = dataclasses.replace(seen, notes=(*seen.notes, *_of_ends(found)))
-            known = ", ".join((*found.given.cycles, *found.given.names)) if found.given else ""
+            if found.given:
+                tried = " (tried; kept only where it helps)" * (settings.calendar == "auto")
+                cycles = [", ".join(found.given.cycles) + tried] if found.given.cycles else []
+                known = ", ".join([*cycles, *found.given.names])
             changes |= {} if window is None else {"window": window}
         except DataError as error:
             questions.append(str(error))

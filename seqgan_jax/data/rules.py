@@ -194,10 +194,13 @@ class Rules:
 
     def holds(self, x_NTD: np.ndarray) -> np.ndarray:
         """Which steps keep every rule, bool [N, T]. A sum is kept when it is so after rounding."""
-        good = np.ones(x_NTD.shape[:2], bool)
-        for rule in self.rules:
-            good &= self._keeps(rule, np.asarray(x_NTD, np.float64))
-        return good
+        kept = self.kept(x_NTD).values()
+        return np.logical_and.reduce([np.ones(x_NTD.shape[:2], bool), *kept])
+
+    def kept(self, x_NTD: np.ndarray) -> dict[str, np.ndarray]:
+        """Which steps keep each rule, bool [N, T], by its text."""
+        x_NTD = np.asarray(x_NTD, np.float64)
+        return {str(rule): self._keeps(rule, x_NTD) for rule in self.rules}
 
     def check(self, x_NTD: np.ndarray) -> None:
         """Refuse data that break a rule.

@@ -486,6 +486,14 @@ def from_frame(frame: "pd.DataFrame", form: Form, steps: int, ends: bool = False
     names = wide or [column.name for column in form.columns]
     needed = [*names, *(each.name for each in ids)]
     missing = [name for name in needed if name not in frame.columns]
+    if missing and missing == [each.name for each in ids][:1] and form.layout == "series":
+        if len(frame) != steps:
+            raise DataError(
+                f"the frame is a series of {len(frame):,} rows and does not say which {steps} are "
+                f"one sequence. Number them: frame.assign({missing[0]}=np.arange(len(frame)) // "
+                f"{steps}), without rows at the end that make no whole one."
+            )
+        frame, missing = frame.assign(**{missing[0]: 0}), []
     if missing:
         raise DataError(
             f"the frame has no column {missing[0]!r} (there are {', '.join(map(str, frame))}). "

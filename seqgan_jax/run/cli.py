@@ -383,7 +383,7 @@ def _train(words: Sequence[str], prog: str, again: str, stop: list[int]) -> int:
         print(f"{stopped}; go on with: {again}", file=sys.stderr)
         return stopped.exit_code
     if not options.quiet:
-        tail = "" if settings.run.run_dir == "save" else f" --run {settings.run.run_dir}"
+        tail = "" if settings.run.run_dir == "save" else f" --run-dir {settings.run.run_dir}"
         how = "python analyze.py" if prog == "train.py" else "seqgan analyze"
         print(f"how good are they: {how}{tail}")
     return 0

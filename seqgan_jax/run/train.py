@@ -329,7 +329,8 @@ def _finish(model: SeqGAN, parts: Split | shards.StreamSplit, run_dir: Path, say
     steps = description.steps(held_out_NTD[counted])
     nll = -log_prob(counted).mean() / steps
     of = ", of the values that are there" * description.has_gaps
-    say(f"held-out negative log-likelihood: {nll:.4f} nats a step, in data units{of}")
+    better = "less is better, among models of the same data"
+    say(f"held-out negative log-likelihood: {nll:.4f} nats a step, in data units{of} ({better})")
     if settings.num_seeds > 1:
         _report_runs(model, inside, steps, log_prob, run_dir, say)
     size = description.length * len(description.names)

@@ -360,9 +360,9 @@ def test_complete_data_take_no_new_path(pair, monkeypatch):
 
 def test_rules_are_of_steps_that_are_whole(pair):
     class Order:
-        def holds(self, x_NTD):
+        def kept(self, x_NTD):
             assert np.isfinite(x_NTD).all()
-            return x_NTD[..., 0] <= x_NTD[..., 1]
+            return {"x1 <= x2": x_NTD[..., 0] <= x_NTD[..., 1]}
 
     rng = np.random.default_rng(18)
     real, other = (np.sort(x, axis=2) for x in pair)

@@ -141,8 +141,8 @@ def test_each_defect_is_seen_by_its_figure(real, defect, figure, column):
 class Ordered:
     """The first column is never above the second."""
 
-    def holds(self, x_NTD):
-        return x_NTD[..., 0] <= x_NTD[..., 1]
+    def kept(self, x_NTD):
+        return {"x1 <= x2": x_NTD[..., 0] <= x_NTD[..., 1]}
 
 
 def test_broken_rules_are_counted_by_sequence():
@@ -151,8 +151,13 @@ def test_broken_rules_are_counted_by_sequence():
     found = analyze(real, other, rules=Ordered(), judge="never").metrics["broken_rules"]
     assert (found.value, found.verdict) == (0, "close")
     other[7, 2:4] = other[7, 2:4, ::-1]
-    found = analyze(real, other, rules=Ordered(), judge="never").metrics["broken_rules"]
+    report = analyze(real, other, rules=Ordered(), judge="never")
+    found = report.metrics["broken_rules"]
     assert (found.value, found.verdict) == (pytest.approx(1 / 300), "different")
+    broken = {"x1 <= x2": pytest.approx(1 / 300)}
+    assert json.loads(report.to_json())["rules"] == {"real": {"x1 <= x2": 0}, "generated": broken}
+    assert "x1 <= x2: real 0.0%, generated 0.3%" in report.to_text()
+    assert '<td>x1 &lt;= x2</td><td class="n">0%</td><td class="n">0.3%</td>' in report.to_html({})
 
 
 def test_given_kinds_are_used_and_new_values_are_others():
@@ -243,9 +248,14 @@ def test_verdicts_of_the_judge():
     def found(area, error, floor=0.5, floor_error=0.01):
         rows = [np.full(2, x) for x in (area, error, floor, floor_error)]
         areas = judge.Areas(area, error, *rows[:2], floor, floor_error, *rows[2:])
-        verdict = judging.metric(areas, ("x", "y"), worth).verdict
-        assert ("x and y give" in judging.sentence(areas, ("x", "y"))) == (verdict != "close")
-        return verdict
+        own = judging.metric(areas, ("x", "y"), worth)
+        said = judging.sentence(areas, ("x", "y"), own)
+        assert (
+            ("x and y give" in said)
+            == (own.verdict != "close")
+            == (set(own.found_in) == {"x", "y"})
+        )
+        return own.verdict
 
     assert found(0.52, 0.01) == "close"
     assert found(0.6, 0.01) == "different"
@@ -257,12 +267,16 @@ def test_verdicts_of_the_judge():
 
 
 def test_the_judge_in_words():
-    def said(together, *alone):
+    def said(together, *alone, size=10_000):
         rows = [np.array(alone), np.full(len(alone), 0.01), np.full(len(alone), 0.5)]
         areas = judge.Areas(together, 0.01, *rows[:2], 0.5, 0.01, rows[2], rows[1])
-        return judging.sentence(areas, [f"c{d}" for d in range(len(alone))])
+        names = [f"c{d}" for d in range(len(alone))]
+        worth = independent.worth(names, np.zeros((size, 1, len(alone))), size, None)
+        return judging.sentence(areas, names, judging.metric(areas, names, worth))
 
-    assert said(0.5, 0.51, 0.49) == "No column gives the samples away (areas 0.49 to 0.51 alone)."
+    of_chance = "No column gives the samples away beyond chance (areas 0.49 to {} alone)."
+    assert said(0.5, 0.51, 0.49) == of_chance.format("0.51")
+    assert said(0.5, 0.78, 0.49, size=2) == of_chance.format("0.78")  # worth two sequences
     assert said(0.9, 0.51, 0.51) == (
         "Columns give the samples away together (area 0.90), none alone (0.51)."
     )

@@ -42,7 +42,7 @@ def test_every_column_has_its_pictures_and_shares(page):
     real, generated = re.findall(r"<b>([\d.]+)% (?:real|generated)</b>", rain)[:2]
     assert 55 < float(real) < 65
     assert float(generated) == 0
-    assert "Worst column of: Kolmogorov-Smirnov" in rain
+    assert "Differs in: Kolmogorov-Smirnov" in rain
     assert "share of 2" in page[page.index("<h3>state") : page.index("<h3>level")]
 
 

@@ -69,6 +69,28 @@ def test_what_comes_and_goes_counts_as_slow():
     assert independent.number(levels) < 10
 
 
+def test_what_noise_hides_shows_in_means_of_steps_and_in_earlier_ones():
+    """An AR(1) of .98 under three times its variance of noise: var(mean) by many series."""
+    rng = np.random.default_rng(13)
+    x = autoregression(rng, 0.98, 300, 2000) + np.sqrt(3) * rng.normal(size=(300, 2000))
+    by_means = x.var() / x.mean(axis=1).var()
+    found = [independent.correlation_time([series]) for series in x[:20]]
+    assert np.median(found) > 0.7 * 2000 / by_means
+    # 180 steps at one of two levels, and the 2,000 steps before.
+    before = verdicts.switching(np.random.default_rng(1), 2000)
+    still = 0.5 * rng.normal(size=180)
+    assert independent.number([still]) > 50
+    assert independent.number([still], [before]) < 5
+
+
+def test_shares_of_which_all_agree_have_the_noise_of_chance():
+    boots = resampling._with_chance(np.ones(100), 1.0, 3)
+    assert boots.mean() == pytest.approx(1)
+    assert boots.std() == pytest.approx(np.sqrt(0.8 * 0.2 / 3))  # (3 + 1) / (3 + 2)
+    wide = np.linspace(0, 1, 100)
+    assert resampling._with_chance(wide, 1.0, 3) is wide
+
+
 def test_windows_are_put_together_again():
     rng = np.random.default_rng(3)
     series = rng.normal(size=(2, 60, 2))

@@ -340,7 +340,8 @@ def test_flags_that_cannot_be_are_refused():
 
 def test_inspect_says_what_is_known_and_the_command_keeps_it():
     found = inspect(hourly(40, price=1.5), known=("price",), window=12)
-    assert found.known == "hour of day, day of week, price"
+    tried = "(tried; kept only where it helps)"
+    assert found.known == f"hour of day, day of week {tried}, price"
     assert "known in advance\n  hour of day" in str(found)
     assert "known=('price',)" in found.command
     assert inspect(hourly(40), calendar="none").known == ""

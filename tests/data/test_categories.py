@@ -235,6 +235,19 @@ def test_samples_have_the_dtype_and_the_words_of_the_frame(column):
     assert np.array_equal(from_frame(made, found.form, 4), found.x_NTD)
 
 
+def test_a_series_without_numbers_is_one_sequence_or_is_told_how_to_number_them():
+    frame = series()
+    found = read(frame, window=4, stride=4)
+    assert np.array_equal(from_frame(frame[:4], found.form, 4), found.x_NTD[:1])
+    with pytest.raises(
+        DataError, match=r"frame\.assign\(sequence=np\.arange\(len\(frame\)\) // 4\)"
+    ):
+        from_frame(frame, found.form, 4)
+    whole = frame[: 4 * len(found.x_NTD)]
+    numbered = whole.assign(sequence=np.arange(len(whole)) // 4)
+    assert np.array_equal(from_frame(numbered, found.form, 4), found.x_NTD)
+
+
 def test_values_between_codes_become_words_and_new_words_are_refused():
     found = read(series(), window=4, stride=4)
     x_NTD = found.x_NTD + RNG.uniform(-0.49, 0.49, found.x_NTD.shape)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from seqgan_jax import SeqGAN
-from seqgan_jax.core import selection
+from seqgan_jax.core import refining, sampling, selection
 from seqgan_jax.core.batch import Batch
 from seqgan_jax.core.refining import Refiner
 from seqgan_jax.data import layout
@@ -170,6 +170,51 @@ def test_where_values_are_missing_samples_with_gaps_are_chosen():
     assert 0.05 < np.isnan(refined_NTD).mean() < 0.15
     rows = {row.tobytes() for row in model.sample(1200, with_gaps=True)}
     assert all(row.tobytes() in rows for row in refined_NTD)  # each is one of its candidates
+
+
+def test_weights_have_mean_one_and_no_sequence_more_than_clip():
+    l_N = np.random.default_rng(0).normal(size=1000) * 4
+    for s in (0.25, 1.0):
+        weights_N = np.asarray(refining._weights(jnp.asarray(l_N, jnp.float32), jnp.array(s)))
+        plain_N = np.exp(s * l_N) / np.exp(s * l_N).mean()
+        assert np.allclose(weights_N, np.minimum(plain_N, refining.CLIP), rtol=1e-4)
+    assert plain_N.max() > refining.CLIP
+
+
+def test_a_policy_comes_to_the_tilted_law_and_data_half_each():
+    """Weights exp(a sum x) of N(0, 1) are N(a, 1); the best Gaussian for both has mean a / 2."""
+    tilt, x = 0.3, np.random.default_rng(0).normal(size=(1000, 2))
+    model = SeqGAN(policy="gaussian", **FEW | {"pre_epoch_num": 2}).fit(x)
+    train = refined.learned(model.description, model._parts, None)
+
+    @jax.jit
+    def moved(state, key):
+        pool_key, train_key, *keys_2 = jax.random.split(key, 4)
+        pool = refining._pool(state, train, pool_key, model.nets)
+        log_w_N = tilt * pool.x.sum(axis=(1, 2))
+        after = refining._trained(state, train, pool, log_w_N, train_key, model.nets, 128)
+        means = []
+        for params, own in ((state.best, keys_2[0]), (after, keys_2[1])):
+            policy = model.nets.bind_policy(params, state)
+            means.append(sampling.sample(policy, own, 20_000, 2).mean())
+        return means
+
+    before, after = moved(model.state, jax.random.key(1))
+    assert after - before == pytest.approx(tilt / 2, abs=0.05)
+
+
+@pytest.mark.slow
+def test_refined_targets_are_kept_or_not_before_the_first_round(capsys):
+    few = {"skip_dis_pretrain": False, "skip_adversarial": False, "look_first": False}
+    few |= {"total_batch": 1, "dis_pre_refreshes": 1, "num_negatives": 64, "rollout_num": 1}
+    model = SeqGAN(policy="gaussian", refine_first=True, **FEW | few | {"pre_epoch_num": 3})
+    model.fit(steps_of_one(400, 0), verbose=True)
+    found = next(row for row in model.rows if "effective" in row)
+    assert found["step"] == 0
+    assert 0 < found["effective"] <= 1
+    assert "refined targets" in capsys.readouterr().out
+    cost = float(model.state.best_nll - model.state.pretrained_nll)
+    assert cost <= model.config.adversarial.tolerance
 
 
 def test_gaps_that_there_are_not_are_refused(walk):

@@ -3,6 +3,7 @@
     python benchmarks/robustness.py                  bundled weather, simulators, awkward sets
     python benchmarks/robustness.py --data DIR       also the series in DIR that quality.py knows
     python benchmarks/robustness.py --sets outliers constant --json FILE
+    python benchmarks/robustness.py --discriminator --settings dis_r1=0.03
     python benchmarks/robustness.py --quick          two sets, a few epochs and rounds
 
 A tenth is held out (of a series, its end) and all figures are on it. Each is shown for generated
@@ -15,6 +16,8 @@ differ from all before it, and that is no fault of the generator.
   spread     standard deviation of values over that of the held-out ones, least over features
   copies     share by which samples lie nearer to training sequences than held-out ones do
   kept       the round that was kept of those run; 0: the pretrained policy
+--discriminator: instead how much of what D learns holds: its accuracy in training / on sequences
+that it has not seen, after --refreshes of its pretraining; no adversarial training.
 """
 
 import sys
@@ -25,13 +28,16 @@ from typing import Any
 
 import measure
 import numpy as np
+from experiments import settings_of
 from main_job import QUICK, train
 from quality import FILES
 
+from seqgan_jax import SeqGAN
 from seqgan_jax.analysis import analyze
 from seqgan_jax.data.layout import Sequences, default_names, load
 from seqgan_jax.errors import DivergedError
 from seqgan_jax.processes import simulators
+from seqgan_jax.run.loop import Silent
 
 COLUMNS = ("nats", "ks", "coverage", "precision", "spread", "copies", "kept", "seconds")
 
@@ -98,6 +104,18 @@ def row_of(sequences: Sequences, **settings: Any) -> dict[str, object]:
     }
 
 
+def of_discriminator(
+    sequences: Sequences, refreshes: Sequence[int], **settings: Any
+) -> dict[str, list[float]]:
+    """D's accuracy in training and on unseen sequences, after so many refreshes, tens each."""
+    own = {"total_batch": 0, "look_first": False, "dis_pre_refreshes": max(refreshes)}
+    model = SeqGAN(**own | settings)
+    model.train(model.prepare(sequences), Silent())
+    rows = {row["step"]: row for row in model.rows if row["phase"] == "dis_pretrain"}
+    names = ("dis_accuracy", "dis_validation_accuracy")
+    return {f"{n}": [rows[n][name] for name in names] for n in refreshes}
+
+
 def cell(name: str, value: object) -> str:
     """A figure as it stands in the table."""
     if name == "nats":
@@ -115,6 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags.add_argument("--data", type=Path, help="folder with the series of quality.py")
     flags.add_argument("--sets", nargs="+", choices=[*SETS, *FILES])
     flags.add_argument("--seed", type=int, default=88)
+    flags.add_argument("--discriminator", action="store_true", help="what D learns, see above")
+    flags.add_argument("--refreshes", type=int, nargs="+", default=[30, 100])
+    flags.add_argument("--settings", nargs="+", default=[], metavar="NAME=VALUE")
     options = measure.parse(flags, arguments)
     sets = dict(SETS)
     if options.data:
@@ -125,7 +146,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags.error(f"{', '.join(sorted(missing))}: needs --data, the folder with the file")
     rows = []
     settings = {"seed": options.seed} | (QUICK if options.quick else {})
+    settings |= settings_of(" ".join(options.settings))
     for name in options.sets or (["weather", "200"] if options.quick else sets):
+        if options.discriminator:
+            accuracies = of_discriminator(sets[name](), options.refreshes, **settings)
+            rows.append([name, *(cell(n, accuracies[n]) for n in accuracies)])
+            print("  ".join(rows[-1]), flush=True)
+            measure.append(options.json, {"set": name, "settings": settings} | accuracies)
+            continue
         row = row_of(sets[name](), **settings)
         if "diverged" in row:
             cells = [name, f"diverged: {row['diverged']}", *[""] * (len(COLUMNS) - 1)]
@@ -134,6 +162,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows.append(cells)
         print("  ".join(cells), flush=True)
         measure.append(options.json, {"set": name} | row)
+    if options.discriminator:
+        heads = [f"{n} refreshes" for n in options.refreshes]
+        measure.show("D's accuracy, in training / on unseen sequences", ("", *heads), rows)
+        return 0
     measure.show("Default settings on every set", ("", *COLUMNS), rows)
     return 0
 

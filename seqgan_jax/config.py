@@ -193,6 +193,10 @@ class AdversarialConfig:
     look_first: bool = True
     """Before adversarial training, look how much there is to win; where discriminators find next
     to nothing, leave it out."""
+    refine_first: bool = False
+    """Before adversarial training, train the policy by the likelihood of those of its own samples
+    that discriminators choose, as `seqgan sample --refine` does, and of data. What comes of it is
+    kept by the same rule as a round."""
     total_batch: Annotated[int, Range(0, 1e9)] = 200
     """Rounds, each of gen_updates policy updates and dis_refreshes discriminator trainings."""
     gradient: Literal["reinforce", "pathwise"] = "reinforce"

@@ -498,7 +498,9 @@ class SeqGAN:
             )
         about = self.description
         other = None if temperature == 1 else temperature
-        refine = refined.check(about, refine, temperature=other, length=length, after=after)
+        trained.check_gaps(with_gaps, after)
+        others = {"temperature": other, "length": length, "after": after}
+        refine = refined.check(about, refine, with_gaps, **others)
         number = len(given) if n is None and hasattr(given, "iloc") else n
         check_draw(number, seed)
         assert number is not None
@@ -506,7 +508,7 @@ class SeqGAN:
         if run not in self._refiners:
             train = refined.learned(about, self._parts, self._folder)
             self._refiners[run] = refined.fit(trained, train, self.config.run.seed)
-        drawing = int(number), refine, int(seed), given, placed, say
+        drawing = int(number), refine, int(seed), given, placed, say, with_gaps
         return refined.sequences(trained, self._refiners[run], *drawing)
 
     def check_gaps(self, with_gaps: bool, after: Any) -> None:

@@ -279,7 +279,7 @@ def test_a_seasonal_forecast_repeats_the_last_day():
     [
         *("throughput", "rollout_schedules", "scaling", "roofline", "streaming"),
         *("main_job", "experiments", "gradients", "robustness", "quality", "forecast"),
-        *("oracle", "long", "whole", "covariances"),
+        *("oracle", "long", "whole", "covariances", "targets"),
     ],
 )
 def test_every_script_has_a_quick_run(script, tmp_path):

@@ -130,6 +130,7 @@ def training_part(run_dir: Path, held_out: "Sequences") -> "Sequences | None":
     """
     from seqgan_jax import config
     from seqgan_jax.data import layout, lengths
+    from seqgan_jax.data.sequences import rows_of
 
     try:
         settings = config.from_flat(directory.read_config(run_dir)["settings"])
@@ -138,14 +139,16 @@ def training_part(run_dir: Path, held_out: "Sequences") -> "Sequences | None":
             return None
         seed = seed if data.data_seed is None else data.data_seed
         sequences = layout.of_settings(data, seed)
-        parts = layout.split(sequences, data.held_out, data.validation, seed)
+        rows = rows_of(sequences, data.held_out, data.validation, seed)
     except (SeqGANError, OSError, KeyError, TypeError, ValueError):  # moved, changed, or damaged
         return None
-    own_NTD = parts.held_out_NTD
+    own_NTD = sequences.x_NTD[rows[2]]
     own_NTD = lengths.trimmed(own_NTD) if sequences.ends else own_NTD
     if not np.array_equal(own_NTD, held_out.x_NTD, equal_nan=True):
         return None
-    return dataclasses.replace(held_out, x_NTD=parts.train_NTD, windows=None, starts_N=None)
+    given = sequences.given and sequences.given[rows[0]]
+    x_NTD = sequences.x_NTD[rows[0]]
+    return dataclasses.replace(held_out, x_NTD=x_NTD, windows=None, starts_N=None, given=given)
 
 
 def _run_file(run_dir: Path, name: str, flag: str) -> str:

@@ -5,25 +5,34 @@ residual energy-based models, equation 2). A draw from it is nearly one of K dra
 taken with probability exp l(x_k) / sum_j exp l(x_j) (sampling importance resampling, Rubin 1988):
 exact for K to infinity, and never farther from the data than l is wrong.
 
+`toward` trains the policy itself by the likelihood of draws of it in the share of exp(s l), and of
+data: of KL(q || policy) the best policy of its kind, where there is one that is nearer.
+
 l is the mean of several discriminators' logits, a_e l_e. Each is trained without a fold of the data
 and scaled by what its logits are worth there (`selection.scale_of`): one that knows the training
 part by heart gets an a_e near 0, and then nothing is chosen.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from seqgan_jax.core import selection
-from seqgan_jax.core.batch import Batch, Params, TrainState, in_blocks
+from seqgan_jax.core import keys, parallel, sampling, selection
+from seqgan_jax.core.batch import Batch, Params, TrainState, fewer, in_blocks
 from seqgan_jax.core.networks import Networks
-from seqgan_jax.core.policy import Definition, bind
+from seqgan_jax.core.optimiser import Metrics, adam, apply, copy, ema, over_seeds
+from seqgan_jax.core.policy import Definition, bind, nll
 
 EACH = 2  # discriminators of each fold
 AT_ONCE = 4096
+POOL, UPDATES, RATE, DECAY = 8192, 300, 1e-3, 0.99  # of `toward`
+SHARPNESS = (1.0, 0.5, 0.25, 0.125)  # s; the first that leaves EFFECTIVE
+EFFECTIVE = 0.1  # of the pool, sum(w)^2 / (N sum(w^2)), at least
+CLIP = 100.0  # of weights, in their mean
 
 
 class Refiner:
@@ -79,6 +88,91 @@ def _separators(
 def fit(state: TrainState, train: Batch, key: jax.Array, nets: Networks) -> Refiner:
     """Discriminators of the samples of `state.best` and the training part. Consumes `key`."""
     return Refiner(*_separators(state, train, key, nets=nets))
+
+
+@partial(jax.jit, static_argnames=("nets", "batch_size", "seeds"))
+def toward(
+    state: TrainState,
+    train: Batch,
+    key: jax.Array,
+    *,
+    nets: Networks,
+    batch_size: int,
+    seeds: int = 1,
+) -> tuple[Params, Metrics]:
+    """`state.best` after UPDATES of likelihood toward p_0 exp(s l) / Z, half of it of data.
+
+    Returns:
+      A moving average of its weights; `sharpness`, s, and `effective`, the pool's share.
+    """
+
+    def run(state: TrainState, key: jax.Array) -> tuple[Params, Metrics]:
+        own = keys.unit_key(key, keys.REFINING, jnp.array(0))
+        fit_key, pool_key, train_key = jax.random.split(own, 3)
+        definition, params_E, constants, scales_E = _separators(state, train, fit_key, nets=nets)
+        pool = _pool(state, train, pool_key, nets)
+        how: dict[str, Any] = {"definition": definition}
+        log_ratio_N = _log_ratio(params_E, constants, scales_E, pool, **how)
+        weights_SN = jax.vmap(partial(_weights, log_ratio_N))(jnp.asarray(SHARPNESS, jnp.float32))
+        share_S = weights_SN.sum(axis=1) ** 2 / (weights_SN**2).sum(axis=1) / len(pool)
+        # The last one where none leaves as many.
+        chosen = jnp.argmax((share_S >= EFFECTIVE).at[-1].set(True))
+        found = {"sharpness": jnp.asarray(SHARPNESS)[chosen], "effective": share_S[chosen]}
+        log_weights_N = jnp.log(weights_SN[chosen])
+        return _trained(state, train, pool, log_weights_N, train_key, nets, batch_size), found
+
+    return over_seeds(run, seeds, 0, 0)(state, key)
+
+
+def _pool(state: TrainState, train: Batch, key: jax.Array, nets: Networks) -> Batch:
+    """Draws of `state.best`; of them the same is known as of the training part."""
+    policy, number = nets.bind_policy(state.best, state), fewer(POOL, train.length)
+    known = None
+    if policy.num_known:
+        rows = np.linspace(0, len(train), number, endpoint=False).astype(np.int32)
+        known = train.known[rows]
+    x_NTD = sampling.sample(policy, key, number, train.length, known_BTW=known)
+    return Batch.of(x_NTD, known, policy.end)
+
+
+def _weights(log_ratio_N: jax.Array, sharpness: jax.Array) -> jax.Array:
+    """exp(s l), mean 1 before they are clipped, [N]."""
+    log_w_N = sharpness * log_ratio_N
+    log_mean = jax.nn.logsumexp(log_w_N) - np.log(len(log_w_N))
+    return jnp.minimum(jnp.exp(log_w_N - log_mean), CLIP)
+
+
+def _trained(
+    state: TrainState,
+    train: Batch,
+    pool: Batch,
+    log_weights_N: jax.Array,
+    key: jax.Array,
+    nets: Networks,
+    batch_size: int,
+) -> Params:
+    optimiser, size = adam(RATE), fewer(batch_size, train.length)
+
+    def update(carry: Any, key: jax.Array) -> tuple[Any, None]:
+        params, opt, average = carry
+        pool_key, real_key = jax.random.split(key)
+        chosen_B = jax.random.categorical(pool_key, log_weights_N, shape=(size,))
+        real_B = jax.random.randint(real_key, (size,), 0, len(train))
+        drawn, real = (
+            parallel.shard_rows(part.take(rows))
+            for part, rows in ((pool, chosen_B), (train, real_B))
+        )
+
+        def loss(params: Params) -> jax.Array:
+            policy = nets.bind_policy(params, state)
+            return 0.5 * nll(policy, drawn) + 0.5 * nll(policy, real)
+
+        params, opt = apply(optimiser, jax.grad(loss)(params), opt, params)
+        return (params, opt, ema(average, params, DECAY)), None
+
+    start = state.best, optimiser.init(state.best), copy(state.best)
+    (_, _, average), _ = lax.scan(update, start, jax.random.split(key, UPDATES))
+    return average
 
 
 def _padded(batch: Batch) -> Batch:

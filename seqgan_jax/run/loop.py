@@ -17,12 +17,20 @@ from jax.sharding import Mesh
 
 from seqgan_jax.analysis import bykind, metrics
 from seqgan_jax.config import Config
-from seqgan_jax.core import adversarial, keys, likelihood, parallel, sampling, selection
+from seqgan_jax.core import (
+    adversarial,
+    keys,
+    likelihood,
+    parallel,
+    refining,
+    sampling,
+    selection,
+)
 from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, fewer
 from seqgan_jax.core.columns.mixed import Given
 from seqgan_jax.core.networks import Networks
-from seqgan_jax.core.optimiser import MAX_CHUNK, Metrics
-from seqgan_jax.core.policy import bind
+from seqgan_jax.core.optimiser import MAX_CHUNK, Metrics, over_seeds
+from seqgan_jax.core.policy import bind, validation_nll
 from seqgan_jax.data.kind import GAP
 from seqgan_jax.run import estimate, health
 from seqgan_jax.run.estimate import Estimate
@@ -33,6 +41,7 @@ TITLES = {
     "dis_pretrain": "discriminator pretraining",
     "adversarial": "adversarial training",
     "look": "a look at what there is to win",
+    "refine_first": "training toward refined targets",
 }
 PHASES = ("gen_pretrain", "dis_pretrain", "adversarial")
 UNITS = {"gen_pretrain": "epoch", "dis_pretrain": "epoch", "adversarial": "round"}
@@ -148,6 +157,8 @@ def train(problem: Problem, state: TrainState, listener: Listener) -> TrainState
                 state, is_little = _look(problem, state, listener)
                 if is_little:
                     break
+            if config.adversarial.refine_first and wanted and not finished["dis_pretrain"]:
+                state = _refine_first(problem, state, listener)
         if not phase.stop(state):
             totals = {each.name: each.total for each in phases if not skip[each.name]}
             told = partial(_tell, problem, listener, begun, measured, totals)
@@ -360,6 +371,46 @@ def _look(problem: Problem, state: TrainState, listener: Listener) -> tuple[Trai
     row = {"phase": "adversarial", "step": 0, "kl_bound": bound, "kl_bound_error": error}
     listener.looked(row, note)
     return state, is_little
+
+
+def _refine_first(problem: Problem, state: TrainState, listener: Listener) -> TrainState:
+    """The state after `refining.toward`, where `selection` keeps what came of it."""
+    parts, config = problem.loader.parts("adversarial", 0), problem.config
+    listener.compiling("refine_first")
+    started = problem.clock()
+    with parallel.context(problem.mesh):
+        candidate, about = refining.toward(state, parts.train, problem.key, **_shared(problem))
+        nll = _validation_nll(candidate, state, parts, **_shared(problem))
+    listener.compiled("refine_first", problem.clock() - started)
+    before = jnp.copy(state.pretrained_nll)  # a state is donated
+    losses = np.asarray(parallel.all_gather(nll))
+    state = replace(state, ema=candidate)
+    state, row = _compare(problem, state, parts, losses, selection.REPEATS)
+    # Rounds go on from it, and may cost no more likelihood for that.
+    state = adversarial.begin(state, config.adversarial, config.run.num_seeds)
+    state = replace(state, pretrained_nll=before)
+    share = float(np.mean(parallel.all_gather(about)["effective"]))
+    gaps = f"{row['logit_gap']:.2f} nats a sequence, before {row['logit_gap_best']:.2f}"
+    kept = "kept" if row["kept"] else "not kept: not beyond doubt, or not within --tolerance"
+    note = f"refined targets (effective share {share:.2f}): logit gap {gaps}; {kept}"
+    listener.looked({"phase": "adversarial", "step": 0, "effective": share} | row, note)
+    return state
+
+
+@partial(jax.jit, static_argnames=("nets", "batch_size", "seeds"))
+def _validation_nll(
+    params: Params,
+    state: TrainState,
+    parts: Parts,
+    *,
+    nets: Networks,
+    batch_size: int,  # noqa: ARG001
+    seeds: int,
+) -> jax.Array:
+    def one(params: Params, state: TrainState) -> jax.Array:
+        return validation_nll(nets.bind_policy(params, state), parts.validation)
+
+    return over_seeds(one, seeds, 0, 0)(params, state)
 
 
 # ------------------------------------------------------------------ the host loop

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from seqgan_jax.core import keys, refining
 from seqgan_jax.core.batch import Batch
 from seqgan_jax.core.refining import Refiner
+from seqgan_jax.data.known import nothing
 from seqgan_jax.data.layout import Split
 from seqgan_jax.data.shards import StreamSplit
 from seqgan_jax.errors import UsageError
@@ -29,7 +30,7 @@ MOST_NUMBERS = 200_000_000  # of all candidates
 FLAG = "--refine (refine=)"
 
 
-def check(about: Description, refine: Any, **others: Any) -> int:
+def check(about: Description, refine: Any, with_gaps: bool = False, **others: Any) -> int:
     """The number of candidates; raises UsageError where it has no meaning.
 
     `others` are arguments of `sample`: their names, and None where they are not given.
@@ -47,10 +48,11 @@ def check(about: Description, refine: Any, **others: Any) -> int:
                 f"{FLAG} is for whole sequences as in training, not together with {name}. Leave "
                 "one out."
             )
-    if about.has_gaps:
+    if about.has_gaps and not with_gaps:
         raise UsageError(
-            f"{FLAG} is not yet for data with missing values: complete samples are told by that "
-            "alone. Leave it out, or train with --missing interpolate."
+            f"{FLAG}: values are missing where this model learned, so that complete samples are "
+            "told from its data by that alone. Add --with-gaps (with_gaps=True), for samples with "
+            "gaps like the data's, or train with --missing interpolate."
         )
     return int(refine)
 
@@ -62,19 +64,16 @@ def learned(about: Description, parts: Split | StreamSplit | None, folder: Path 
         return _on_device(about, parts.train_NTD, None if known is None else known[0])
     if parts is not None:
         raise UsageError(f"{FLAG} is for data in memory, and these are streamed. Leave it out.")
-    if about.known is not None:
-        raise UsageError(
-            f"{FLAG}: this model reads what is known of each step ({about.known.in_words}), which "
-            "a folder does not keep of its training part. Call fit and sample(refine=) in one "
-            "Python program, or leave it out."
-        )
     train = evaluating.of_folder(about, folder).train
     if train is None:
         raise UsageError(
             f"{FLAG} trains discriminators on the training part, and the data of {folder} are "
             "there no more, or are others. Bring them back, or leave it out."
         )
-    return _on_device(about, train.x_NTD, None)
+    known_NTW = None
+    if about.known is not None:
+        known_NTW = about.known.of(train.given or nothing(*train.x_NTD.shape[:2]))
+    return _on_device(about, train.x_NTD, known_NTW)
 
 
 def fit(trained: Trained, train: Batch, seed: int) -> Refiner:
@@ -92,6 +91,7 @@ def sequences(
     given: Any,
     placed: Places,
     say: Callable[[str], None],
+    with_gaps: bool,
 ) -> NDArray[np.float64]:
     """`n` samples, each one of `refine` candidates, [n, T, D] float64 as drawn.
 
@@ -112,7 +112,8 @@ def sequences(
     if hasattr(given, "iloc"):
         given = given.iloc[np.repeat(np.arange(len(given)), refine)]
     placed = Places(None, repeated)
-    x_NTD = trained.sequences(number, seed, given=given, say=say, placed=placed)
+    how: dict[str, Any] = {"placed": placed, "with_gaps": with_gaps}
+    x_NTD = trained.sequences(number, seed, given=given, say=say, **how)
     candidates = _on_device(about, x_NTD, repeated)
     return x_NTD[refiner.choose(candidates, refine, np.random.default_rng([seed, refine]))]
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.stats
+import targets
 
 from seqgan_jax.data.layout import Sequences, load
 from seqgan_jax.processes import simulators
@@ -81,3 +82,24 @@ def test_controls_gain_nothing(pretrained, sequences, control):
     half = scipy.stats.t.ppf(0.975, SEEDS - 1) * gain.std(ddof=1) / np.sqrt(SEEDS)
     assert gain.mean() + half >= 0
     assert np.mean(quality) > 0.85 * np.mean(before_quality)
+
+
+@pytest.fixture(scope="module")
+def gains(pretrained):
+    """Of what refiners sample from, true and with shuffled labels, of one of the policies."""
+    model, parts, _ = pretrained
+    train = targets.rows_of(model, parts.train_NTD)
+    return targets.controlled(model, train, parts.held_out_NTD, 2)
+
+
+def test_choosing_among_candidates_wins_what_the_policy_cannot(gains, pretrained):
+    """Half of what the policy lacks, KL(p || p_0), and no more than there is."""
+    coverage = LENGTH * pretrained[2][0].mean()  # nats a sequence
+    gain, error = gains["true"].T
+    assert np.all(gain > 0.5 * coverage)
+    assert np.all(gain < coverage + 4 * error)
+
+
+def test_choosing_by_discriminators_of_shuffled_labels_wins_nothing(gains):
+    gain, error = gains["shuffled"].T
+    assert np.all(gain < 2 * error + 0.02)

@@ -1,15 +1,19 @@
 """Choosing among candidates: against the softmax, and where a policy cannot hold the data's law."""
 
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 from seqgan_jax import SeqGAN
-from seqgan_jax.core import selection
+from seqgan_jax.core import refining, sampling, selection
 from seqgan_jax.core.batch import Batch
 from seqgan_jax.core.refining import Refiner
+from seqgan_jax.data import layout
 from seqgan_jax.errors import UsageError
+from seqgan_jax.run import cli, refined
 
 FEW = {"hidden_dim": 4, "pre_epoch_num": 20, "skip_dis_pretrain": True, "skip_adversarial": True}
 
@@ -104,6 +108,118 @@ def test_a_folder_without_its_data_says_so(walk, tmp_path):
     walk.save(tmp_path / "model")
     with pytest.raises(UsageError, match="keeps no data"):
         SeqGAN.load(tmp_path / "model").sample(2, refine=4)
+
+
+def hourly(folder):
+    """A rhythm of days, in windows of a series with dates; what the flags are."""
+    rng = np.random.default_rng(0)
+    hours = np.arange(1200)
+    x = 3 * np.sin(2 * np.pi * hours / 24) + rng.normal(size=1200)
+    at = pd.date_range("2024-01-01", periods=1200, freq="h")
+    pd.DataFrame({"at": at, "x": x.round(3)}).to_csv(folder / "x.csv", index=False)
+    return "--time at --window 8"
+
+
+def promoted(folder):
+    """A value that follows a column which is known."""
+    rng = np.random.default_rng(0)
+    known = rng.normal(size=900).round(2)
+    x = (known + 0.3 * rng.normal(size=900)).round(3)
+    pd.DataFrame({"x": x, "price": known}).to_csv(folder / "x.csv", index=False)
+    return "--window 8 --known price"
+
+
+def lives(folder):
+    """Sequences of unequal length."""
+    rng = np.random.default_rng(0)
+    parts = [
+        pd.DataFrame({"unit": n, "x": rng.normal(size=rng.integers(4, 9)).round(3)})
+        for n in range(150)
+    ]
+    pd.concat(parts).to_csv(folder / "x.csv", index=False)
+    return "--id unit"
+
+
+@pytest.mark.parametrize("case", [hourly, promoted, lives])
+def test_a_folder_reads_again_what_is_known_of_its_training_part(case, tmp_path):
+    flags = f"--data {tmp_path / 'x.csv'} {case(tmp_path)}"
+    run, out = tmp_path / "run", tmp_path / "out.csv"
+    few = "--hidden-dim 4 --policy gaussian --pre-epoch-num 1 --generated-num 20"
+    skipped = "--skip-dis-pretrain --skip-adversarial"
+    assert cli.main(f"train {flags} {few} {skipped} --run-dir {run}".split()) == 0
+    model = SeqGAN.load(run)
+    found = refined.learned(model.description, None, run)
+    assert found.known_if_any is not None
+    # Against the training part of a run on the same data, which was not read from its folder.
+    again = SeqGAN(model.config)
+    given = refined.learned(
+        model.description, again.prepare(layout.of_settings(again.config.data, 88)), None
+    )
+    assert helpers.same(found, given)
+    assert cli.main(f"sample {run} --refine 2 -n 5 -o {out}".split()) == 0
+    assert len(pd.read_csv(out)) >= 5
+
+
+def test_where_values_are_missing_samples_with_gaps_are_chosen():
+    x = steps_of_one(600, 0)
+    x[np.random.default_rng(1).random(x.shape) < 0.1] = np.nan
+    model = SeqGAN(policy="gaussian", **FEW | {"pre_epoch_num": 3}).fit(x)
+    with pytest.raises(UsageError, match="Add --with-gaps"):
+        model.sample(2, refine=4)
+    refined_NTD = model.sample(300, refine=4, with_gaps=True)
+    assert 0.05 < np.isnan(refined_NTD).mean() < 0.15
+    rows = {row.tobytes() for row in model.sample(1200, with_gaps=True)}
+    assert all(row.tobytes() in rows for row in refined_NTD)  # each is one of its candidates
+
+
+def test_weights_have_mean_one_and_no_sequence_more_than_clip():
+    l_N = np.random.default_rng(0).normal(size=1000) * 4
+    for s in (0.25, 1.0):
+        weights_N = np.asarray(refining._weights(jnp.asarray(l_N, jnp.float32), jnp.array(s)))
+        plain_N = np.exp(s * l_N) / np.exp(s * l_N).mean()
+        assert np.allclose(weights_N, np.minimum(plain_N, refining.CLIP), rtol=1e-4)
+    assert plain_N.max() > refining.CLIP
+
+
+def test_a_policy_comes_to_the_tilted_law_and_data_half_each():
+    """Weights exp(a sum x) of N(0, 1) are N(a, 1); the best Gaussian for both has mean a / 2."""
+    tilt, x = 0.3, np.random.default_rng(0).normal(size=(1000, 2))
+    model = SeqGAN(policy="gaussian", **FEW | {"pre_epoch_num": 2}).fit(x)
+    train = refined.learned(model.description, model._parts, None)
+
+    @jax.jit
+    def moved(state, key):
+        pool_key, train_key, *keys_2 = jax.random.split(key, 4)
+        pool = refining._pool(state, train, pool_key, model.nets)
+        log_w_N = tilt * pool.x.sum(axis=(1, 2))
+        after = refining._trained(state, train, pool, log_w_N, train_key, model.nets, 128)
+        means = []
+        for params, own in ((state.best, keys_2[0]), (after, keys_2[1])):
+            policy = model.nets.bind_policy(params, state)
+            means.append(sampling.sample(policy, own, 20_000, 2).mean())
+        return means
+
+    before, after = moved(model.state, jax.random.key(1))
+    assert after - before == pytest.approx(tilt / 2, abs=0.05)
+
+
+@pytest.mark.slow
+def test_refined_targets_are_kept_or_not_before_the_first_round(capsys):
+    few = {"skip_dis_pretrain": False, "skip_adversarial": False, "look_first": False}
+    few |= {"total_batch": 1, "dis_pre_refreshes": 1, "num_negatives": 64, "rollout_num": 1}
+    model = SeqGAN(policy="gaussian", refine_first=True, **FEW | few | {"pre_epoch_num": 3})
+    model.fit(steps_of_one(400, 0), verbose=True)
+    found = next(row for row in model.rows if "effective" in row)
+    assert found["step"] == 0
+    assert 0 < found["effective"] <= 1
+    assert "refined targets" in capsys.readouterr().out
+    cost = float(model.state.best_nll - model.state.pretrained_nll)
+    assert cost <= model.config.adversarial.tolerance
+
+
+def test_gaps_that_there_are_not_are_refused(walk):
+    with pytest.raises(UsageError, match="no value was missing"):
+        walk.sample(2, refine=4, with_gaps=True)
 
 
 def test_discriminators_of_several_folds_are_told_apart(walk):

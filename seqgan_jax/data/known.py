@@ -179,7 +179,7 @@ class Known:
         """R."""
         return max(len(self.starts), len(self.rows))
 
-    def of_table(self, table: Table, length: int) -> np.ndarray:
+    def of_table(self, table: Table, length: int | None = None) -> np.ndarray:
         """Values of the columns [T, C] from a table with a row for each step.
 
         Raises:
@@ -190,6 +190,7 @@ class Known:
                 f"{table.shown}: has no column {gone[0]!r}, which is known in advance. Give all of "
                 f"{', '.join(self.names)}."
             )
+        length = len(table) if length is None else length
         if len(table) != length:
             raise DataError(
                 f"{table.shown}: has {len(table):,} rows, and samples have {length:,} steps. Give "

@@ -641,7 +641,7 @@ class SeqGAN:
         vector: Any = jax.ShapeDtypeStruct((features,), jnp.float32)  # no memory yet
         matrix: Any = jax.ShapeDtypeStruct((features, features), jnp.float32)
         columns = model._description.columns
-        means = 0 if columns is None else len(columns.layout.rates)
+        means = 0 if columns is None else columns.layout.num_slow
         wide: Any = jax.ShapeDtypeStruct((features, (1 + means) * features), jnp.float32)
         second = None if columns is None else wide
         of_known: Any = None

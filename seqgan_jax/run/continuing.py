@@ -145,6 +145,7 @@ def drift(
     form: Form | None,
     x_LTD: np.ndarray,
     rates: tuple[float, ...] = baseline.SLOW,
+    season: int = 0,
 ) -> str:
     """What to say of samples longer than training that leave its data; "" where nothing is.
 
@@ -167,7 +168,7 @@ def drift(
                 f"training, by more than half of it in {left:.0%} of them"
             )
     linear = state.policy_constants["baseline"]
-    radius = baseline.growth(linear["matrix"], linear.get("second"), rates)
+    radius = baseline.growth(linear["matrix"], linear.get("second"), rates, season)
     if radius > 1 + GROWING:
         said.append(f"the linear part of the model grows by {radius - 1:.2%} a step")
     if not said:

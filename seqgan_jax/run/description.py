@@ -184,4 +184,5 @@ class Description:
         scaler, known = self.scaler, self.known
         width = known.width if known is not None and known.in_choices else 0
         kinds, rates = scaler.inner_kinds, self.rates
-        return support.of(kinds, scaler.scaled, scaler.affine, scaler.ends, width, rates)
+        season = self.known.season if self.known is not None else 0
+        return support.of(kinds, scaler.scaled, scaler.affine, scaler.ends, width, rates, season)

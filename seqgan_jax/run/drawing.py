@@ -262,11 +262,11 @@ class Trained:
 
     def _say_drift(self, x_LTD: Array, steps: int, say: Callable[[str], None]) -> None:
         description = self.description
-        if steps > description.length and (
-            words := continuing.drift(
-                self.state, description.scaler, description.form, x_LTD, description.rates
-            )
-        ):
+        if steps <= description.length:
+            return
+        columns = description.columns
+        how = () if columns is None else (columns.layout.rates, columns.layout.season)
+        if words := continuing.drift(self.state, description.scaler, description.form, x_LTD, *how):
             say(words)
 
     def _asked(self, given: Any, n: int | None) -> list[tuple[statics.Condition, ...]]:

@@ -65,8 +65,8 @@ def fit_linear(
     """
     parts = [sizes_and_rest(columns, part) for part in (train_NTD, validation_NTD)]
     steps = None if columns.layout.end is None else train_NTD.shape[1]
-    rates = columns.layout.rates
-    linear = baseline.fit_rest(parts[0], parts[1], kind, known, rates, steps)
+    how = columns.layout.rates, steps, columns.layout.season
+    linear = baseline.fit_rest(parts[0], parts[1], kind, known, *how)
     for _ in range(FILLINGS if columns.layout.gaps else 0):
         given = (None, None) if known is None else known
         parts = [
@@ -75,7 +75,7 @@ def fit_linear(
                 (train_NTD, validation_NTD), given, parts, strict=True
             )
         ]
-        linear = baseline.fit_rest(parts[0], parts[1], kind, known, rates, steps)
+        linear = baseline.fit_rest(parts[0], parts[1], kind, known, *how)
     return linear, parts[0][0]
 
 

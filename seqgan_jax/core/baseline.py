@@ -23,6 +23,7 @@ SHRINKAGES = (0.0, 0.1, 0.5, 1.0)  # of correlations towards none
 STEPS = 50_000  # of all sequences that regressions of mixed columns see
 ROWS = 2000  # validation sequences that decide
 SLOW = (1 / 4, 1 / 16)  # rates of the moving means of mixed columns
+LEVEL = 1.0  # of the ridge that keeps a level, of data of unit variance
 LEAST_RIDGE = 1e-5  # of slopes of what is known in advance, in units of its variance
 
 
@@ -212,8 +213,9 @@ def fit_rest(
       steps: T over which the free-running mean may grow e-fold and no more, see `_held_back`.
       rates: of the moving means.
       season: S of what moves again a season later; 0 without. It is read where the validation part
-        is likelier by it. Of one step ahead ridges are hardly told apart, which far ahead are: with
-        a season the ridge is that of the least error of free-running means, `_far`.
+        is likelier by it. One step ahead hardly tells ridges apart, nor whether levels are kept,
+        which decides far ahead: with a season both are those of the least error of free-running
+        means, `_far`.
     """
     every = 1 + len(train[0]) * train[0].shape[1] // STEPS
     size_NTD, rest_NTD = (part[::every] for part in train)
@@ -262,13 +264,17 @@ def fit_rest(
     best: Sequence[_Row] = min(zip(*later, strict=True), key=loss)
     if season and fixed is None:
         other = min(zip(*blind, strict=True), key=loss)
-        some = later if loss(best) < loss(other) else blind
+        is_read = loss(best) < loss(other)
+        some = list(zip(*(later if is_read else blind), strict=True))
+        read, blocks = past if is_read else without, 2 + len(rates)
+        level = [_regress(read, now, rest, d, RIDGES, None, blocks) for d in range(features)]
+        some += zip(*level, strict=True)
         of_known = None if known is None else known[1][:ROWS]
 
         def error(candidate: Sequence[_Row]) -> float:
             return _far(_assemble(candidate), unseen, counts, of_known, rates, season)
 
-        best = min(zip(*some, strict=True), key=error)
+        best = min(some, key=error)
     if steps is not None:
         best = _held_back(best, past, now, rest, np.exp(1 / steps), rates)
     begin, after = _assemble(start), _assemble(best)
@@ -389,11 +395,19 @@ def moving_mean(x_NTD: Array, rate: float) -> Array:
 
 
 def _regress(
-    past: Array, now: Array, rest: Array, d: int, ridges: Iterable[float], fixed: Array | None
+    past: Array,
+    now: Array,
+    rest: Array,
+    d: int,
+    ridges: Iterable[float],
+    fixed: Array | None,
+    blocks: int = 0,
 ) -> list[_Row]:
     """The regression of column d with each ridge; without enough of a rest, of unit scale.
 
-    `fixed` is the row of the past where it is given.
+    `fixed` is the row of the past where it is given. With `blocks` the ridge is towards the random
+    walk, and a second one keeps levels: where all of the first blocks of the past, and the earlier
+    columns, are c, it is towards x_d = c_d.
     """
     features = now.shape[2]
     is_rest = rest[..., d]
@@ -406,10 +420,19 @@ def _regress(
         x = np.concatenate([past[is_rest], x], axis=1)
     else:
         y = y - past[is_rest] @ fixed
+    if blocks:
+        y = y - past[is_rest][:, d]
     mean, level = x.mean(0), y.mean()
     spread = np.maximum(x.std(0), 1e-6)
     x = (x - mean) / spread
     gram, cross = x.T @ x / len(x), x.T @ (y - level) / len(x)
+    if blocks:
+        of_level = np.zeros((features, len(gram)))
+        for b in range(blocks):
+            of_level[:, b * features : (b + 1) * features] = np.eye(features)
+        of_level[:d, len(gram) - d :] = np.eye(d)
+        of_level /= spread
+        gram = gram + LEVEL * of_level.T @ of_level
     rows = []
     for ridge in ridges:
         slope = np.linalg.solve(gram + (ridge + 1e-9) * np.eye(len(gram)), cross)
@@ -418,6 +441,8 @@ def _regress(
         split, earlier = len(slope) - d, nothing.copy()
         earlier[:d] = slope[split:]
         of_past = slope[:split] if fixed is None else fixed
+        if blocks:
+            of_past = of_past + np.eye(1, split, d)[0]
         rows.append(_Row(of_past, earlier, float(level - mean @ slope), scale))
     return rows
 

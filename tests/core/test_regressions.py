@@ -169,6 +169,24 @@ def test_what_moves_again_a_season_later_is_in_the_baseline(again):
     assert found == pytest.approx(np.log(error), rel=1e-4)
 
 
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_level_that_the_validation_part_leaves_is_kept(moves):
+    """Two columns about levels of their own, those of the validation part elsewhere; or noise."""
+    rng = np.random.default_rng(7)
+    levels = 0.3 * moves * rng.normal(size=(400, 1, 2))
+    levels[300:] += 2.0 * moves
+    x = levels + 0.3 * rng.normal(size=(400, 30, 2))
+    x[:, :, 1] += x[:, :, 0] - levels[:, :, 0]
+    everything = np.ones(x.shape, bool)
+    parts = [(x[part], everything[part]) for part in (slice(300), slice(300, 400))]
+    found = baseline.fit_rest(*parts, season=5)
+    total = np.asarray(found.matrix) + np.asarray(found.second)[:, :-2].reshape(2, 3, 2).sum(axis=1)
+    if moves:
+        np.testing.assert_allclose(total, np.eye(2), atol=0.05)
+    else:
+        assert np.abs(total).max() < 0.3
+
+
 def test_slow_levels_beside_quick_changes_are_in_the_baseline():
     """A level that stays and white noise on it: means predict, the last value no."""
     rng = np.random.default_rng(5)

@@ -134,6 +134,7 @@ def fit(
 
     how = train_NTD.shape[1], columns.layout.rates
     held_back = columns.layout.end is not None and baseline.is_held_back(linear, *how)
+    held_back |= columns.layout.season > 0  # what keeps a level far ahead, one step would undo
     some = of_part(train_NTD, given[0])
     unseen = of_part(validation_NTD, given[1])
     ridges = () if quick else RIDGES_OF_REST
@@ -305,6 +306,7 @@ def _rest(
 
     Where the baseline is held back, the past does not move the location: slopes on it would bring
     back within the data what was held back, and samples would reach the ends of these and stay.
+    Nor where a season is read, of which the baseline is chosen far ahead.
     """
 
     def table(part: _Steps) -> tuple[Array, Array]:

@@ -126,7 +126,13 @@ def prepare(
         about = dataclasses.replace(description, known=blind[0])
         others = _linear(about, both_scaled, blind[1], generator)
         score = partial(_log_prob_of_baseline, both_scaled, generator=generator, end=scaler.end)
-        gain_N = score(linear, columns, parts) - score(others[0], others[2], blind[1])
+        # A baseline that is chosen far ahead is not the likeliest: the calendar's gain is without.
+        own = linear, sizes, columns
+        if in_advance is not None and in_advance.season:
+            seasonless = dataclasses.replace(in_advance, season=0)
+            plain = dataclasses.replace(description, known=seasonless)
+            own = _linear(plain, both_scaled, parts, generator)
+        gain_N = score(own[0], own[2], parts) - score(others[0], others[2], blind[1])
         gain = _gain(gain_N, parts.validation_NTD)
         if not gain.is_taken:
             description, parts = about, blind[1]

@@ -416,7 +416,8 @@ class SeqGAN:
         conditional law. An array [N, P, D] ([N, P] or [P] where D = 1, [P, D] where it is more; a
         list of arrays [P, D]) gives an array [N, n, length, D]. A DataFrame in the form of these
         samples gives one with the ids of its sequences, a column `sample` from 0 and times that go
-        on from the last of each.
+        on from the last of each. A model that reads `known` needs it in the DataFrame, and from its
+        end on in `known`: a table with a row for each step, of each sequence where it has the ids.
 
         `start` is the date at which all begin; without it starts are drawn from those of the
         training part, where a calendar was learned. `known` are the values of the columns of that
@@ -435,21 +436,24 @@ class SeqGAN:
         """
         description = self.description
         trained = self._trained(run)
-        trained.check_gaps(with_gaps, after)
+        trained.check_gaps(with_gaps)
         if after is not None:
             if refine is not None:
                 refined.check(description, refine, after=after)
-            if start is not None or known is not None:
+            if start is not None:
                 raise UsageError(
-                    "start and known have no meaning with after, which says where it ends. Leave "
-                    "them out."
+                    "start (--start) has no meaning with after, which says where it ends. Leave it "
+                    "out."
                 )
             gone_on_from = trained.read_history(after, given)
-            x_NMTD = trained.futures(n, gone_on_from, length, seed, temperature)
+            drawing = n, gone_on_from, length, seed, temperature, warnings.warn, known, with_gaps
+            x_NMTD = trained.futures(*drawing)
             if layout.frame_of(after) is None:
                 return x_NMTD
             x_NMTD = description.futures_as_written(x_NMTD)
-            return writing.futures_frame(x_NMTD, description.written_form, gone_on_from.ends)
+            can_end = description.scaler.ends
+            form, last = description.written_form, gone_on_from.ends
+            return writing.futures_frame(x_NMTD, form, last, can_end=can_end)
         number = len(given) if n is None and hasattr(given, "iloc") else n
         check_draw(number, seed, length, description.scaler.ends)
         assert number is not None
@@ -485,6 +489,7 @@ class SeqGAN:
         places: Places | None = None,
         with_gaps: bool = False,
         refine: int | None = None,
+        known: Any = None,
     ) -> NDArray[np.float64]:
         """`sample` as an array [n, T, D] float64 as drawn, whatever the model was fitted on.
 
@@ -493,9 +498,8 @@ class SeqGAN:
         """
         trained = self._trained(run)
         if refine is None:
-            return trained.sequences(
-                n, seed, temperature, given, length, after, say, places, with_gaps
-            )
+            how = n, seed, temperature, given, length, after, say, places, with_gaps, known
+            return trained.sequences(*how)
         about = self.description
         other = None if temperature == 1 else temperature
         trained.check_gaps(with_gaps, after)
@@ -504,16 +508,16 @@ class SeqGAN:
         number = len(given) if n is None and hasattr(given, "iloc") else n
         check_draw(number, seed)
         assert number is not None
-        placed = places or self.places(number, seed)
+        placed = places or self.places(number, seed, known=known)
         if run not in self._refiners:
             train = refined.learned(about, self._parts, self._folder)
             self._refiners[run] = refined.fit(trained, train, self.config.run.seed)
         drawing = int(number), refine, int(seed), given, placed, say, with_gaps
         return refined.sequences(trained, self._refiners[run], *drawing)
 
-    def check_gaps(self, with_gaps: bool, after: Any) -> None:
+    def check_gaps(self, with_gaps: bool) -> None:
         """Raise UsageError where gaps are asked for that there are not."""
-        self._trained(None).check_gaps(with_gaps, after)
+        self._trained(None).check_gaps(with_gaps)
 
     def futures(
         self,
@@ -524,12 +528,15 @@ class SeqGAN:
         temperature: float = 1.0,
         run: int | None = None,
         say: Callable[[str], None] = warnings.warn,
+        known: Any = None,
+        with_gaps: bool = False,
     ) -> NDArray[np.float64]:
         """`n` futures of each sequence of a history that is read, [N, n, length, D] float64.
 
         See `sample`. Raises UsageError, and DataError where the history breaks what was learned.
         """
-        return self._trained(run).futures(n, given, length, seed, temperature, say)
+        drawing = n, given, length, seed, temperature, say, known, with_gaps
+        return self._trained(run).futures(*drawing)
 
     def log_prob(
         self,
@@ -636,7 +643,7 @@ class SeqGAN:
         vector: Any = jax.ShapeDtypeStruct((features,), jnp.float32)  # no memory yet
         matrix: Any = jax.ShapeDtypeStruct((features, features), jnp.float32)
         columns = model._description.columns
-        means = 0 if columns is None else len(columns.layout.rates)
+        means = 0 if columns is None else columns.layout.num_slow
         wide: Any = jax.ShapeDtypeStruct((features, (1 + means) * features), jnp.float32)
         second = None if columns is None else wide
         of_known: Any = None

@@ -127,6 +127,26 @@ def test_what_training_never_had_is_said(model):
     model.sample(2, given={"site": 7})
 
 
+def test_another_length_of_what_is_given(model):
+    drawn = model.sample(300, given={"sex": "f", "age": (30, 40)}, length=3, seed=2)
+    assert (drawn.groupby("patient").size() == 3).all()
+    assert set(drawn["sex"]) == {"f"}
+    assert drawn["age"].between(30, 40).all()
+    both = pd.DataFrame({"sex": ["m", "f"] * 500})
+    apart = []
+    for length, seed in ((3, 3), (6, 4)):
+        x = model.sample(given=both, length=length, seed=seed)
+        pulse = x[x["hour"] < 3].groupby("sex")["pulse"].mean()
+        apart.append(pulse["f"] - pulse["m"])
+    assert min(apart) > 2
+    assert apart[0] == pytest.approx(apart[1], abs=1.5)  # 3 standard errors
+    pd.testing.assert_frame_equal(
+        model.sample(5, given={"sex": "f", "age": (30, 40)}, length=3, seed=2),
+        drawn[drawn["patient"] < 5],
+        rtol=1e-4,
+    )
+
+
 def test_what_is_too_rare_is_given_up_with_the_share(model, monkeypatch):
     monkeypatch.setattr(conditions, "MOST", (1 << 14, 64))
     rare = pytest.raises(DataError, match=r"height=900:901: 0 of 17,408 draws meet it")

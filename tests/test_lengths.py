@@ -247,3 +247,50 @@ def test_lists_and_a_hole():
         layout.from_python(padded, DataConfig(missing="error"))
     with pytest.raises(DataError, match="sequence 1 has 1 step"):
         layout.as_sequences([data[0][:1], *data[1:]])
+
+
+# ------------------------------------------------------------------ beside what is given or known
+
+
+@pytest.fixture(scope="module")
+def wards():
+    """Stays of 2 to 4 steps in ward a, 5 to 8 in b; heat is higher by 3 where there is a fire."""
+    rng = np.random.default_rng(2)
+    rows = []
+    for patient in range(300):
+        ward = "ab"[patient % 2]
+        steps = int(rng.integers(2, 5) if ward == "a" else rng.integers(5, 9))
+        fire = rng.random(steps) < 0.4
+        heat = (3 * fire + rng.normal(size=steps)).round(2)
+        rows += [(patient, t, ward, heat[t], fire[t]) for t in range(steps)]
+    frame = pd.DataFrame(rows, columns=["patient", "day", "ward", "heat", "fire"])
+    asked = {"id": "patient", "time": "day"}
+    settings = TINY | {"hidden_dim": 4, "pre_epoch_num": 2}
+    return SeqGAN(static=["ward"], known=["fire"], **settings).fit(frame, **asked)
+
+
+def test_a_length_and_what_is_given(wards):
+    drawn = wards.sample(40, given={"ward": "b"}, length=(2, 6), seed=1)
+    sizes = drawn.groupby("patient").size()
+    assert len(sizes) == 40
+    assert sizes.between(2, 6).all()
+    assert (sizes >= 5).mean() > 0.8
+    assert set(drawn["ward"]) == {"b"}
+    few = wards.sample(7, given={"ward": "b"}, length=(2, 6), seed=1)
+    pd.testing.assert_frame_equal(few, drawn[drawn["patient"] < 7])
+    wanted = pd.DataFrame({"ward": ["b", "a", "b"]})
+    drawn = wards.sample(given=wanted, length=(3, 5))
+    assert drawn.groupby("patient")["ward"].first().tolist() == ["b", "a", "b"]
+    assert drawn.groupby("patient").size().between(3, 5).all()
+
+
+def test_a_length_and_what_is_known(wards):
+    """Given, it is that of all samples; drawn, each sample has its own."""
+    fire = np.arange(8) % 2 == 0
+    drawn = wards.sample_array(200, length=(5, 8), known=fire)[
+        ..., wards.description.names.index("heat")
+    ]
+    mean = np.nanmean(drawn, axis=0)
+    assert mean[fire].mean() - mean[~fire].mean() == pytest.approx(3, abs=0.5)
+    own = wards.sample_array(200, length=(5, 8))[:, :5, wards.description.names.index("heat")]
+    assert own.std(axis=0).min() > 1.4  # sqrt(1 + 9 * 0.24) = 1.8, of one fire for all 1

@@ -78,8 +78,43 @@ def test_what_is_there_has_its_likelihood_and_is_gone_on_from(learned, tmp_path)
     assert futures.groupby("sample").size().nunique() > 1
     given = model.sample(30, after=[until[[*SHARES]].to_numpy()])
     assert np.array_equal(lengths.of(given[0]), futures.groupby("sample").size())
-    with pytest.raises(UsageError, match="not yet for futures"):
-        model.sample(1, after=until, with_gaps=True)
+    # With gaps as often as in the data, and the same lengths of life.
+    gaps = model.sample(256, after=until, with_gaps=True)
+    for name, share in SHARES.items():
+        assert gaps[name].isna().mean() == pytest.approx(share, abs=0.04)
+    sizes = [part.groupby("sample").size() for part in (gaps, model.sample(256, after=until))]
+    assert ks_2samp(*sizes).pvalue > 1e-3
+
+
+def test_futures_with_gaps_are_those_of_whole_sequences_with_the_same_beginning(tmp_path):
+    """A column is missing in runs, and its value says when: against draws that begin alike."""
+    rng = np.random.default_rng(3)
+    gone = np.zeros((400, 5), bool)
+    for t in range(5):
+        chance = np.where(gone[:, t - 1], 0.8, 0.1) if t else np.full(400, 0.3)
+        gone[:, t] = rng.random(400) < chance
+    x = np.where(gone, NAN, rng.integers(0, 3, (400, 5)))[..., None]
+    model = SeqGAN(**TINY | {"hidden_dim": 4}).fit(x)
+    whole = np.isnan(model.sample(4096, seed=1, with_gaps=True)[..., 0])
+    for before in ([0.0, NAN], [NAN, 1.0]):
+        alike = whole[(np.isnan(before) == whole[:, :2]).all(axis=1)]
+        after = np.reshape([before] * 2, (2, 2, 1))
+        futures = model.sample(512, after=after, length=3, with_gaps=True)
+        found = np.isnan(futures).reshape(-1, 3)
+        error = np.sqrt(0.25 / len(alike) + 0.25 / len(found))
+        # What the value was, 0 or 1, says nothing here; whole sequences are of all values.
+        assert np.abs(found.mean(axis=0) - alike[:, 2:5].mean(axis=0)).max() < 4 * error + 0.03
+    from seqgan_jax.data import writing
+
+    form = writing.plain_form(["x1"])
+    ends = writing.Ends({}, np.array([2, 2]), None)
+    for name in ("f.csv", "f.npy", "f.txt"):
+        with pytest.raises(DataError, match="not finite"):
+            writing.save_futures(tmp_path / name, futures, form, ends)
+        writing.save_futures(tmp_path / name, futures, form, ends, with_gaps=True)
+    again = pd.read_csv(tmp_path / "f.csv")["x1"].to_numpy().reshape(futures.shape[:3])
+    assert np.array_equal(again, futures[..., 0], equal_nan=True)
+    assert np.array_equal(np.load(tmp_path / "f.npy"), futures, equal_nan=True)
 
 
 def test_gaps_are_refused_where_there_are_none():

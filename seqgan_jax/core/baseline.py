@@ -23,6 +23,7 @@ SHRINKAGES = (0.0, 0.1, 0.5, 1.0)  # of correlations towards none
 STEPS = 50_000  # of all sequences that regressions of mixed columns see
 ROWS = 2000  # validation sequences that decide
 SLOW = (1 / 4, 1 / 16)  # rates of the moving means of mixed columns
+LEVEL = 1.0  # of the ridge that keeps a level, of data of unit variance
 LEAST_RIDGE = 1e-5  # of slopes of what is known in advance, in units of its variance
 
 
@@ -33,7 +34,8 @@ class Baseline:
 
     Of mixed columns also + second [x_{t-2}, m_{t-1}, n_{t-1}], where x_0 is x_1, and m and n are
     moving means by the rates SLOW: a level beside quick changes, which no order of 1 or 2 can tell.
-    There may be a third, of days where the hour is known, which a level by the hour cannot be.
+    There may be a third, of days where the hour is known, which a level by the hour cannot be, and
+    x_{t-S} - x_{t-S-1}, what it moved by at the same hour S steps ago, 0 in the first season.
     Where something is known in advance + known k_t, + first_known k_1 at the first step.
     """
 
@@ -194,6 +196,7 @@ def fit_rest(
     known: tuple[Array, Array] | None = None,
     rates: tuple[float, ...] = SLOW,
     steps: int | None = None,
+    season: int = 0,
 ) -> Baseline:
     """The same of columns of which some values are options: each row is fitted on the rest only.
 
@@ -209,32 +212,43 @@ def fit_rest(
       known: what is known in advance [N, T, W] of both parts; read beside the past.
       steps: T over which the free-running mean may grow e-fold and no more, see `_held_back`.
       rates: of the moving means.
+      season: S of what moves again a season later; 0 without. It is read where the validation part
+        is likelier by it. One step ahead hardly tells ridges apart, nor whether levels are kept,
+        which decides far ahead: with a season both are those of the least error of free-running
+        means, `_far`.
     """
     every = 1 + len(train[0]) * train[0].shape[1] // STEPS
     size_NTD, rest_NTD = (part[::every] for part in train)
     features = size_NTD.shape[2]
-    width = (2 + len(rates)) * features
+    width = (2 + len(rates) + (season > 0)) * features
     none = np.zeros((features, width))
     fixed = {"increments": np.eye(features, width), "levels": none}.get(kind)
     now, rest = size_NTD[:, 1:], rest_NTD[:, 1:]
-    first, no_past = (size_NTD[:, :1], rest_NTD[:, :1]), _past_of(0 * size_NTD[:, :2], rates)
-    past = _past_of(size_NTD, rates)
+    first, no_past = (
+        (size_NTD[:, :1], rest_NTD[:, :1]),
+        _past_of(0 * size_NTD[:, :2], rates, season),
+    )
+    past = _past_of(size_NTD, rates, season)
     given = None
     if known is not None:
         given = known[0][::every]
         past = np.concatenate([past, given[:, 1:]], axis=2)
         fixed = None if fixed is None else np.pad(fixed, ((0, 0), (0, given.shape[2])))
-    later, start = [], []
+    later, start, blind = [], [], list[list[_Row]]()
+    without = np.array(past)
+    without[..., width - features : width] = 0.0
     for d in range(features):
         a = None if fixed is None else fixed[d]
         later.append(_regress(past, now, rest, d, (1e-6, *RIDGES), a))
+        if season and fixed is None:
+            blind.append(_regress(without, now, rest, d, (1e-6, *RIDGES), a))
         if given is None:
             start.append(_regress(no_past, *first, d, RIDGES[1:2], none[0])[0])
         else:
             start.append(_regress(given[:, :1], *first, d, RIDGES[1:2], None)[0])
 
     unseen, counts = (part[:ROWS] for part in validation)
-    unseen_past = _past_of(unseen, rates)
+    unseen_past = _past_of(unseen, rates, season)
     if known is not None:
         unseen_past = np.concatenate([unseen_past, known[1][:ROWS, 1:]], axis=2)
 
@@ -248,15 +262,57 @@ def fit_rest(
         return total
 
     best: Sequence[_Row] = min(zip(*later, strict=True), key=loss)
+    if season and fixed is None:
+        other = min(zip(*blind, strict=True), key=loss)
+        is_read = loss(best) < loss(other)
+        some = list(zip(*(later if is_read else blind), strict=True))
+        read, blocks = past if is_read else without, 2 + len(rates)
+        level = [_regress(read, now, rest, d, RIDGES, None, blocks) for d in range(features)]
+        some += zip(*level, strict=True)
+        of_known = None if known is None else known[1][:ROWS]
+
+        def error(candidate: Sequence[_Row]) -> float:
+            return _far(_assemble(candidate), unseen, counts, of_known, rates, season)
+
+        best = min(some, key=error)
     if steps is not None:
         best = _held_back(best, past, now, rest, np.exp(1 / steps), rates)
     begin, after = _assemble(start), _assemble(best)
-    matrix, second, of_known = np.split(after.matrix, [features, width], axis=1)
+    matrix, second, slopes = np.split(after.matrix, [features, width], axis=1)
     values = (begin.offset, begin.factor, matrix, after.offset, after.factor)
     arrays = dict(zip(_PLAIN, values, strict=True)) | {"second": second}
     if known is not None:
-        arrays |= {"first_known": begin.matrix, "known": of_known}
+        arrays |= {"first_known": begin.matrix, "known": slopes}
     return _baseline(arrays)
+
+
+def _far(
+    law: _Candidate,
+    x_NTD: Array,
+    counts_NTD: Array,
+    known_NTW: Array | None,
+    rates: tuple[float, ...],
+    season: int,
+) -> float:
+    """Mean over columns of the log mean squared error of the free-running mean of the second half
+    of sequences, after the first."""
+    features, length = x_NTD.shape[2], x_NTD.shape[1]
+    start = length // 2
+    means = [moving_mean(x_NTD[:, :start], rate)[:, -1] for rate in rates]
+    found = np.array(x_NTD, float)
+    for t in range(start, length):
+        parts = [found[:, t - 1], found[:, t - 2], *means]
+        move = found[:, t - season] - found[:, max(t - season - 1, 0)] if t > season else None
+        parts.append(0.0 * parts[0] if move is None else move)
+        parts += [] if known_NTW is None else [known_NTW[:, t]]
+        found[:, t] = np.concatenate(parts, axis=1) @ law.matrix.T + law.offset
+        means = [
+            mean + max(rate, 1 / (t + 1)) * (found[:, t] - mean)
+            for mean, rate in zip(means, rates, strict=True)
+        ]
+    error = np.where(counts_NTD, found - x_NTD, 0.0)[:, start:].reshape(-1, features) ** 2
+    number = np.maximum(counts_NTD[:, start:].reshape(-1, features).sum(axis=0), 1)
+    return float(np.mean(np.log(error.sum(axis=0) / number + 1e-12)))
 
 
 def _held_back(
@@ -313,13 +369,17 @@ def _scale(residual: Array) -> float:
     return max(min(root, 6.0 * float(np.median(residual)) + 1e-3), 1e-4)
 
 
-def _past_of(x_NTD: Array, rates: tuple[float, ...]) -> Array:
+def _past_of(x_NTD: Array, rates: tuple[float, ...], season: int = 0) -> Array:
     """x_{t-1}, x_{t-2}, m_{t-1}, n_{t-1} of the steps from the second on, [N, T - 1, 4 D]; or more
-    where there are more means."""
+    where there are more means; x_{t-S} - x_{t-S-1} where there is a season."""
     before = x_NTD[:, :-1]
     earlier = np.concatenate([before[:, :1], before[:, :-1]], axis=1)
     means = [moving_mean(before, rate) for rate in rates]
-    return np.concatenate([before, earlier, *means], axis=2)
+    again: list[Array] = []
+    if season:
+        moved = np.pad(before - earlier, ((0, 0), (season - 1, 0), (0, 0)))
+        again = [moved[:, : before.shape[1]]]
+    return np.concatenate([before, earlier, *means, *again], axis=2)
 
 
 def moving_mean(x_NTD: Array, rate: float) -> Array:
@@ -335,11 +395,19 @@ def moving_mean(x_NTD: Array, rate: float) -> Array:
 
 
 def _regress(
-    past: Array, now: Array, rest: Array, d: int, ridges: Iterable[float], fixed: Array | None
+    past: Array,
+    now: Array,
+    rest: Array,
+    d: int,
+    ridges: Iterable[float],
+    fixed: Array | None,
+    blocks: int = 0,
 ) -> list[_Row]:
     """The regression of column d with each ridge; without enough of a rest, of unit scale.
 
-    `fixed` is the row of the past where it is given.
+    `fixed` is the row of the past where it is given. With `blocks` the ridge is towards the random
+    walk, and a second one keeps levels: where all of the first blocks of the past, and the earlier
+    columns, are c, it is towards x_d = c_d.
     """
     features = now.shape[2]
     is_rest = rest[..., d]
@@ -352,10 +420,19 @@ def _regress(
         x = np.concatenate([past[is_rest], x], axis=1)
     else:
         y = y - past[is_rest] @ fixed
+    if blocks:
+        y = y - past[is_rest][:, d]
     mean, level = x.mean(0), y.mean()
     spread = np.maximum(x.std(0), 1e-6)
     x = (x - mean) / spread
     gram, cross = x.T @ x / len(x), x.T @ (y - level) / len(x)
+    if blocks:
+        of_level = np.zeros((features, len(gram)))
+        for b in range(blocks):
+            of_level[:, b * features : (b + 1) * features] = np.eye(features)
+        of_level[:d, len(gram) - d :] = np.eye(d)
+        of_level /= spread
+        gram = gram + LEVEL * of_level.T @ of_level
     rows = []
     for ridge in ridges:
         slope = np.linalg.solve(gram + (ridge + 1e-9) * np.eye(len(gram)), cross)
@@ -364,6 +441,8 @@ def _regress(
         split, earlier = len(slope) - d, nothing.copy()
         earlier[:d] = slope[split:]
         of_past = slope[:split] if fixed is None else fixed
+        if blocks:
+            of_past = of_past + np.eye(1, split, d)[0]
         rows.append(_Row(of_past, earlier, float(level - mean @ slope), scale))
     return rows
 
@@ -434,11 +513,13 @@ def _log_likelihood(candidate: _Candidate, before_NTD: Array, after_NTD: Array) 
     return -0.5 * (e**2).sum(axis=(1, 2)) - e.shape[1] * log_det
 
 
-def growth(matrix: Any, second: Any = None, rates: tuple[float, ...] = SLOW) -> float:
+def growth(
+    matrix: Any, second: Any = None, rates: tuple[float, ...] = SLOW, season: int = 0
+) -> float:
     """Spectral radius of the baseline: above 1 its free-running mean grows without end.
 
     Of x_t = matrix x_{t-1} alone, or with `second` of the state [x_t, x_{t-1}, m_t, n_t], where
-    m_t = m_{t-1} + rate (x_t - m_{t-1}).
+    m_t = m_{t-1} + rate (x_t - m_{t-1}); with a season also x_{t-S+1} - x_{t-S}, .., x_t - x_{t-1}.
 
     >>> growth(np.array([[0.5, 9.0], [0.0, -1.25]]))
     1.25
@@ -446,13 +527,23 @@ def growth(matrix: Any, second: Any = None, rates: tuple[float, ...] = SLOW) -> 
     step = np.asarray(matrix, np.float64)
     if second is not None:
         one, none = np.eye(len(step)), np.zeros_like(step)
+        blocks = 2 + len(rates) + season
         now = np.concatenate([step, np.asarray(second, np.float64)], axis=1)
-        rows = [now, np.concatenate([one, *[none] * (1 + len(rates))], axis=1)]
+        now = np.pad(now, ((0, 0), (0, blocks * len(step) - now.shape[1])))
+        rows = [now, np.concatenate([one, *[none] * (blocks - 1)], axis=1)]
         for i, rate in enumerate(rates):
             mean = rate * now
             own = slice((2 + i) * len(step), (3 + i) * len(step))
             mean[:, own] += (1 - rate) * one
             rows.append(mean)
+        for i in range(season):  # the oldest first
+            moved = now.copy() if i == season - 1 else np.zeros_like(now)
+            if i == season - 1:
+                moved[:, : len(step)] -= one
+            else:
+                at = (2 + len(rates) + i + 1) * len(step)
+                moved[:, at : at + len(step)] = one
+            rows.append(moved)
         step = np.concatenate(rows)
     return float(np.abs(np.linalg.eigvals(step)).max())
 

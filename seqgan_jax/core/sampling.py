@@ -115,11 +115,12 @@ def sample_apart(
     keys_B: jax.Array,
     length: int,
     temperature: float | jax.Array = 1.0,
+    given: Given | None = None,
     known_BTW: jax.Array | None = None,
 ) -> jax.Array:
     """Free-running sequences `x_BTD`, each from its own key. Consumes `keys_B`."""
     noise_TBP = _own_noise(policy, keys_B, length)
-    return sample_from_noise(policy, noise_TBP, temperature, known_BTW=known_BTW)
+    return sample_from_noise(policy, noise_TBP, temperature, given, known_BTW)
 
 
 def continuations(

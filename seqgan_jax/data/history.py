@@ -28,6 +28,7 @@ from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.evidence import Wanted
 from seqgan_jax.data.files import printable
 from seqgan_jax.data.form import Form, TimeForm
+from seqgan_jax.data.known import Known
 from seqgan_jax.data.rules import Rules
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.data.tables import Table
@@ -45,12 +46,14 @@ class History:
       ends: ids, lengths and last times.
       shown: where they are from, for messages.
       notes: what the user should know.
+      known_NPC: the columns of --known of a model that reads some.
     """
 
     x_NPD: np.ndarray
     ends: Ends
     shown: str
     notes: tuple[str, ...] = ()
+    known_NPC: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.x_NPD)
@@ -77,6 +80,7 @@ def of_python(
     settings: DataConfig,
     ends: bool = False,
     gaps: bool = False,
+    known: Known | None = None,
 ) -> History:
     """What `sample(after=x)` takes.
 
@@ -88,6 +92,7 @@ def of_python(
       settings: how they were read.
       ends, gaps: whether the sequences of training had ends, and missed values. With gaps alone
         steps without a value at the end of an array or line are missing; else there are none.
+      known: what the model reads: columns of it must be there, too.
 
     Raises:
       DataError: it is none of these, or has other columns, time steps or words.
@@ -102,7 +107,12 @@ def of_python(
         from seqgan_jax.data import tables
 
         table = tables.of_frame(frame, "frame", "after", tuple(settings.missing_values))
-        return of_table(table, names, form, settings, ends, gaps)
+        return of_table(table, names, form, settings, ends, gaps, known)
+    if known is not None and known.names:
+        raise DataError(
+            f"after is no table, and this model reads {', '.join(known.names)} of each step "
+            "(--known). Give a DataFrame with these columns."
+        )
     may_miss = ends or gaps
     is_list = isinstance(x, list | tuple) and len(x) > 0 and np.ndim(x[0]) > 0
     if is_list and len({np.shape(each)[1:] for each in x}) == 1 and np.ndim(x[0]) == 2:
@@ -119,6 +129,7 @@ def of_file(
     settings: DataConfig,
     ends: bool = False,
     gaps: bool = False,
+    known: Known | None = None,
 ) -> History:
     """A file that is read as that of training was; columns by their names.
 
@@ -129,12 +140,17 @@ def of_file(
     path = Path(source)
     suffix = path.suffix.lower()
     if suffix in (".npy", ".npz"):
+        if known is not None and known.names:
+            raise DataError(
+                f"{printable(source)}: is no table, and this model reads {', '.join(known.names)} "
+                "of each step (--known). Give a table with these columns."
+            )
         x_NTD = arrays.read_array(path, ends or gaps)
         return of_array(x_NTD, names, printable(source), ends or not gaps)
     texts.refuse_by_name(path)
     reader = tables.READERS.get(suffix, tables.read_text)
     table = reader(path, tuple(settings.missing_values))
-    return of_table(table, names, form, settings, ends, gaps)
+    return of_table(table, names, form, settings, ends, gaps, known)
 
 
 def of_array(x: np.ndarray, names: Sequence[str], shown: str, cut: bool = True) -> History:
@@ -181,6 +197,7 @@ def of_table(
     settings: DataConfig,
     ends: bool = False,
     gaps: bool = False,
+    known: Known | None = None,
 ) -> History:
     """Of a table that is read as that of training was; see `of_file`."""
     cut = dataclasses.replace(Cut.of(settings), missing="interpolate", window=None)
@@ -213,6 +230,7 @@ def of_table(
     reading = evidence.read(table, wanted)
     if form.time is None:
         reading = dataclasses.replace(reading, times=None)
+    known_LC = None if known is None or not known.names else known.of_table(table)
     table = categories.with_codes(table, reading.categories)
     x_LD = windows.numbers(table, reading, cut)
     ordered = windows.in_order(table, reading, cut, x_LD)
@@ -224,6 +242,7 @@ def of_table(
         who[column.name] = np.asarray(column.values if column.exact is None else column.exact)[rows]
     starts = np.flatnonzero(np.r_[True, np.diff(ordered.code_L) != 0])
     parts = np.split(ordered.x_LD, starts[1:])
+    beside = None if known_LC is None else np.split(known_LC[ordered.rows_L], starts[1:])
     last_N, notes = None, list[str]()
     if reading.times is not None and form.time is not None:
         if reading.times.kind != form.time.kind:
@@ -242,9 +261,15 @@ def of_table(
                 "what is after the last gap is read"
             )
         parts = [x[begin:] for x, begin in zip(parts, first, strict=True)]
+        if beside is not None:
+            beside = [each[begin:] for each, begin in zip(beside, first, strict=True)]
         per = reading.times.per_second if form.time.kind == "datetime" else 1
         last_N = np.array([each[-1] for each in ticks]) / per
     found = of_arrays(parts, names, table.shown, who, last_N, notes)
+    if beside is not None:
+        steps = np.minimum(np.arange(found.x_NPD.shape[1]), found.ends.lengths_N[:, None] - 1)
+        known_NPC = np.stack([each[at] for each, at in zip(beside, steps, strict=True)])
+        found = dataclasses.replace(found, known_NPC=known_NPC)
     return _complete(found, names, settings, ordered.held_D)
 
 

@@ -21,6 +21,8 @@ YEAR = 365.2425 * DAY
 MOST_KEPT = 1000  # sequences that a model keeps of the training part, to draw from
 MOST_NUMBERS = 100_000  # of their columns
 MOST_CYCLES = 3
+LATER = ("hazard", "in_choices", "level", "season")  # not in models of version 1
+SEASONS = {"hour of day": DAY, "day of week": 7 * DAY}  # the first that is known is read again
 LEVEL_DAYS = 3  # which a mean of days weighs, by 1 / e after these
 
 
@@ -123,6 +125,7 @@ class Known:
       hazard: of an end at each age [T], see `lengths.hazard`; () where sequences have none.
       in_choices: the linear part of choices reads it, too; not in models of version 1.
       level: rate, a step, of a moving mean of days beside the shorter ones; 0 where there is none.
+      season: steps of a day or a week, of which the baseline reads the last; 0 where it does not.
     """
 
     cycles: tuple[str, ...]
@@ -137,6 +140,7 @@ class Known:
     hazard: tuple[float, ...] = ()
     in_choices: bool = False
     level: float = 0.0
+    season: int = 0
 
     @classmethod
     def fit(cls, train: Given, hazard: tuple[float, ...] = ()) -> Self:
@@ -161,6 +165,7 @@ class Known:
             hazard,
             True,
             _level(train.cycles, train.step, length),
+            _season(train.cycles, train.step, length),
         )
 
     @property
@@ -179,7 +184,7 @@ class Known:
         """R."""
         return max(len(self.starts), len(self.rows))
 
-    def of_table(self, table: Table, length: int) -> np.ndarray:
+    def of_table(self, table: Table, length: int | None = None) -> np.ndarray:
         """Values of the columns [T, C] from a table with a row for each step.
 
         Raises:
@@ -190,6 +195,7 @@ class Known:
                 f"{table.shown}: has no column {gone[0]!r}, which is known in advance. Give all of "
                 f"{', '.join(self.names)}."
             )
+        length = len(table) if length is None else length
         if len(table) != length:
             raise DataError(
                 f"{table.shown}: has {len(table):,} rows, and samples have {length:,} steps. Give "
@@ -246,7 +252,7 @@ class Known:
     def to_json(self) -> dict[str, Any]:
         """Plain lists, numbers and texts; what a model of version 1 has, where it has no more."""
         stored = dataclasses.asdict(self)
-        return {k: v for k, v in stored.items() if k not in ("hazard", "in_choices", "level") or v}
+        return {k: v for k, v in stored.items() if k not in LATER or v}
 
     @classmethod
     def from_json(cls, stored: Any) -> Self:
@@ -270,6 +276,7 @@ class Known:
                 tuple(map(float, stored.get("hazard", ()))),
                 stored.get("in_choices", False) is True,
                 float(stored.get("level", 0.0)),
+                int(stored.get("season", 0)),
             )
             columns = {len(found.names), len(found.words), len(found.mean), len(found.scale)}
             right = (
@@ -280,6 +287,7 @@ class Known:
                 len({np.shape(row) for row in found.rows}) <= 1,
                 len(found.hazard) <= LONGEST and all(0 < h < 1 for h in found.hazard),
                 0 <= found.level < 1,
+                0 <= found.season <= LONGEST,
                 all(np.isfinite(value) for value in (*found.mean, *found.starts, found.step)),
                 all(np.isfinite(value) and value > 0 for value in found.scale),
             )
@@ -298,6 +306,18 @@ def _level(cycles: Sequence[str], step: float, length: int) -> float:
     if "hour of day" not in cycles or length * step < LEVEL_DAYS * DAY:
         return 0.0
     return step / (LEVEL_DAYS * DAY)
+
+
+def _season(cycles: Sequence[str], step: float, length: int) -> int:
+    """Steps of the shortest season, where it has whole ones and a window holds three of it.
+
+    >>> _season(("hour of day", "day of week"), 3600.0, 96), _season(("day of week",), DAY, 14)
+    (24, 0)
+    """
+    period = next((SEASONS[name] for name in SEASONS if name in cycles), 0.0)
+    return (
+        round(period / step) if period and period % step == 0 and length * step >= 3 * period else 0
+    )
 
 
 def nothing(number: int, length: int) -> Given:

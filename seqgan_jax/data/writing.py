@@ -313,22 +313,33 @@ def starts_of(frame: "pd.DataFrame", form: Form, steps: int) -> np.ndarray | Non
 
     None where its times are not in one column.
     """
-    import pandas as pd
-
     if any(frame.index.names):
         frame = frame.reset_index()
     ids, time = index_columns(form)
     if time.kind == "number" or time.name not in frame.columns:
         return None
-    values = frame[time.name]
-    if time.kind == "datetime":
-        dates = pd.DatetimeIndex(pd.to_datetime(values, format=time.format or None))
-        dates = dates.tz_localize(time.timezone or "UTC") if dates.tz is None else dates
-        at = dates.tz_convert("UTC").tz_localize(None).as_unit("us").asi8 / 1e6
-    else:
-        at = values.to_numpy(np.float64) / EPOCHS[time.kind]
+    at = read_seconds(frame[time.name], time)
     number_L = frame.groupby([each.name for each in ids], sort=False).ngroup().to_numpy()
     return at[np.lexsort([at, number_L])].reshape(-1, steps)[:, 0]
+
+
+def read_seconds(values: Any, time: TimeForm) -> np.ndarray:
+    """Times of a column as seconds since 1970 UTC; numbers as they are. Raises ValueError."""
+    import pandas as pd
+
+    if time.kind != "datetime":
+        return np.asarray(values, np.float64) / EPOCHS.get(time.kind, 1)
+    dates = pd.DatetimeIndex(pd.to_datetime(values, format=time.format or None))
+    dates = dates.tz_localize(time.timezone or "UTC") if dates.tz is None else dates
+    return np.asarray(dates.tz_convert("UTC").tz_localize(None).as_unit("us").asi8 / 1e6)
+
+
+def after(time: TimeForm, last: float) -> float:
+    """The regular time after `last`, a time as `TimeForm.start`; as `read_seconds`."""
+    index = times(dataclasses.replace(time, start=float(last)), 2)[1:]
+    if time.kind == "datetime":
+        return float(index.as_unit("us").asi8[0] / 1e6)
+    return float(index[0]) / EPOCHS.get(time.kind, 1)
 
 
 def _time_columns(form: Form, time: TimeForm, steps: int) -> dict[str, Any]:
@@ -712,7 +723,9 @@ def _times_after(form: Form, time: TimeForm, ends: Ends, n: int, steps: int) -> 
     return _in_columns(form, time, index)
 
 
-def futures_frame(x_NMTD: np.ndarray, form: Form, ends: Ends, numbered: bool = True) -> Any:
+def futures_frame(
+    x_NMTD: np.ndarray, form: Form, ends: Ends, numbered: bool = True, can_end: bool = False
+) -> Any:
     """Futures as a DataFrame: ids, a column `sample` from 0, times that go on, the columns.
 
     Args:
@@ -720,12 +733,12 @@ def futures_frame(x_NMTD: np.ndarray, form: Form, ends: Ends, numbered: bool = T
       form: of the data.
       ends: of the sequences that they go on from.
       numbered: whether there is a column `sample`.
+      can_end: there are no rows after the last value of a future; else what is NaN is missing.
     """
     import pandas as pd
 
     n, number, steps, features = x_NMTD.shape
-    there_NMT = _there(x_NMTD)
-    x_NMTD = lengths.filled(x_NMTD.reshape(-1, steps, features)).reshape(x_NMTD.shape)
+    there_NMT, x_NMTD = _cut_futures(x_NMTD, can_end)
     ids, sample, time = _index_of_futures(form, ends)
     made = {name: pd.Series(np.repeat(values, number * steps)) for name, values in ids.items()}
     dtypes = {each.name: each.dtype for each in form.ids}
@@ -751,10 +764,10 @@ def futures_frame(x_NMTD: np.ndarray, form: Form, ends: Ends, numbered: bool = T
     return frame.set_index(index) if index else frame
 
 
-def _there(x_NMTD: np.ndarray) -> np.ndarray:
-    """Which steps of futures are not after their end, bool [N, M, T]."""
-    flat = x_NMTD.reshape(-1, *x_NMTD.shape[2:])
-    return lengths.there(flat).reshape(x_NMTD.shape[:3])
+def _cut_futures(x_NMTD: np.ndarray, can_end: bool) -> tuple[np.ndarray, np.ndarray]:
+    """`_cut` of futures."""
+    there_LT, x_LTD = _cut(x_NMTD.reshape(-1, *x_NMTD.shape[2:]), can_end)
+    return there_LT.reshape(x_NMTD.shape[:3]), x_LTD.reshape(x_NMTD.shape)
 
 
 def save_futures(
@@ -764,8 +777,10 @@ def save_futures(
     ends: Ends,
     numbered: bool = True,
     can_end: bool = False,
+    with_gaps: bool = False,
 ) -> None:
-    """Write futures in the format that the suffix of `path` names; with `can_end` NaN after ends.
+    """Write futures in the format that the suffix of `path` names; with `can_end` NaN after ends,
+    `with_gaps` where values are missing.
 
     .csv, .tsv, .parquet: as `futures_frame`. .txt: a future a line, all of the first sequence
     first. .npy: float64 [N, M, T, D]. Raises UsageError, DataError and DiskError as
@@ -775,9 +790,10 @@ def save_futures(
     flat_LTD = x_NMTD.reshape(-1, *x_NMTD.shape[2:])
     if suffix == ".txt":
         names = [column.name for column in form.columns]
-        save_sequences(path, flat_LTD, names, form, ends=can_end)
+        save_sequences(path, flat_LTD, names, form, with_gaps=with_gaps, ends=can_end)
         return
-    if count := np.count_nonzero(~np.isfinite(lengths.filled(flat_LTD) if can_end else flat_LTD)):
+    shown = lengths.filled(flat_LTD) if can_end else flat_LTD
+    if count := np.count_nonzero(np.isinf(shown) if with_gaps else ~np.isfinite(shown)):
         raise DataError(
             f"{printable(path)}: not written: {count} of {x_NMTD.size} values are not finite."
         )
@@ -785,22 +801,21 @@ def save_futures(
         with atomic_write(path, "wb") as file:
             np.save(file, rounded(flat_LTD, form).reshape(x_NMTD.shape), allow_pickle=False)
     elif suffix == ".parquet":
-        frame = futures_frame(x_NMTD, form, ends, numbered)
+        frame = futures_frame(x_NMTD, form, ends, numbered, can_end)
         with atomic_write(path, "wb") as file:
             (frame.reset_index() if any(frame.index.names) else frame).to_parquet(file, index=False)
     else:
         with atomic_write(path) as file:
-            file.writelines(_futures_table(x_NMTD, form, ends, numbered, suffix))
+            file.writelines(_futures_table(x_NMTD, form, ends, numbered, suffix, can_end))
 
 
 def _futures_table(
-    x_NMTD: np.ndarray, form: Form, ends: Ends, numbered: bool, suffix: str
+    x_NMTD: np.ndarray, form: Form, ends: Ends, numbered: bool, suffix: str, can_end: bool
 ) -> Iterator[str]:
     """The lines of a .csv or .tsv of futures."""
     separator, decimal = _dialect(form, suffix)
     _, number, steps, _ = x_NMTD.shape
-    there_NMT = _there(x_NMTD)
-    x_NMTD = lengths.filled(x_NMTD.reshape(-1, *x_NMTD.shape[2:])).reshape(x_NMTD.shape)
+    there_NMT, x_NMTD = _cut_futures(x_NMTD, can_end)
     ids, sample, time = _index_of_futures(form, ends)
     texts = _texts_of(x_NMTD, form, decimal, separator)
     clock = list(_times_after(form, time, ends, 0, 1))

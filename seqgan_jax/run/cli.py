@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
@@ -124,7 +124,7 @@ class Sample:
     from the starts of the training part."""
     known_file: str = ""
     """Table of the columns of --known, a row for each step. Default: those of sequences of the
-    training part."""
+    training part. With --after those of the steps after its end; of each sequence by its ids."""
     gpu: bool = False
     """Compute on a GPU; stops where there is none."""
     overwrite: bool = False
@@ -424,6 +424,12 @@ def _sample(options: Sample) -> int:
     device.use_cache()
     model = SeqGAN.load(options.run, step=options.step, say=warn)
     if options.after is not None:
+        for flag, is_given in (("--given", options.given), ("--start", options.start)):
+            if is_given:
+                raise UsageError(
+                    f"{flag} has no meaning with --after, which says it: where its sequences end, "
+                    "and what is constant in them. Leave it out."
+                )
         if options.refine is not None:
             refined.check(model.description, options.refine, after=options.after)
         return _futures(model, options, out)
@@ -458,25 +464,26 @@ def _length(text: str | None) -> "int | tuple[int, int] | None":
 
 
 def _futures(model: "SeqGAN", options: Sample, out: Path) -> int:
-    from seqgan_jax.data import history, writing
+    from seqgan_jax.data import history, tables, writing
     from seqgan_jax.run.terminal import warn
 
     description = model.description
-    model.check_gaps(options.with_gaps, options.after)
-    given = history.of_file(
-        options.after or "",
-        description.names,
-        description.form,
-        model.config.data,
-        description.scaler.ends,
-        description.has_gaps,
-    )
+    model.check_gaps(options.with_gaps)
+    if options.with_gaps and options.quantiles:
+        raise UsageError(
+            "--with-gaps has no meaning with --quantiles, which are of values. Leave one out."
+        )
+    form, data = description.form, model.config.data
+    given = history.of_file(options.after or "", description.names, form, data, *description.absent)
+    known = tables.read(Path(options.known_file)) if options.known_file else None
     length = _length(options.length)
     if description.scaler.ends and options.quantiles:
         raise UsageError(
             "--quantiles have no meaning where futures end at steps of their own. Leave it out."
         )
-    x_NMTD = model.futures(options.n, given, length, options.seed, options.temperature, say=warn)
+    drawing = options.n, given, length, options.seed, options.temperature
+    more: dict[str, Any] = {"known": known, "with_gaps": options.with_gaps}
+    x_NMTD = model.futures(*drawing, say=warn, **more)
     x_NMTD, form = description.futures_as_written(x_NMTD), description.written_form
     steps = x_NMTD.shape[2]
     most = "at most " * description.scaler.ends
@@ -488,7 +495,8 @@ def _futures(model: "SeqGAN", options: Sample, out: Path) -> int:
             warn(f"note: {note}")
         done = f"quantiles of {done}"
     ends = description.scaler.ends
-    writing.save_futures(out, x_NMTD, form, given.ends, not options.quantiles, ends)
+    how = not options.quantiles, ends, options.with_gaps
+    writing.save_futures(out, x_NMTD, form, given.ends, *how)
     print(f"wrote {done} to {printable(out)}")
     return 0
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from seqgan_jax.core import baseline, keys, sampling
 from seqgan_jax.core.batch import Params, TrainState
+from seqgan_jax.core.columns.mixed import Given
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.policy import bind
 from seqgan_jax.data import texts
@@ -24,6 +25,7 @@ from seqgan_jax.data.history import History
 from seqgan_jax.data.rule_texts import Increase
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.errors import DataError, UsageError
+from seqgan_jax.run import conditions
 
 LANES = 1024  # drawn in one call
 NUMBERS = 1 << 24  # of noise, or of states, in one call
@@ -41,9 +43,10 @@ def longer(
     temperature: float,
     known_NTW: np.ndarray | None = None,
     complete: bool = True,
+    fixed: Given | None = None,
 ) -> np.ndarray:
     """`n` sequences of any length [N, T, D] float64, in units of the data; with gaps like theirs
-    where they are not `complete`."""
+    where they are not `complete`. `fixed`: values of their first steps, [N, K]."""
     features = scaler.num_columns
     _fits(n * length * features)
     lanes = _lanes(n, length * 2 * features)
@@ -57,6 +60,7 @@ def longer(
                 _key(seed),
                 jnp.arange(i, i + lanes),
                 jnp.array(temperature, jnp.float32),
+                None if fixed is None else conditions.rows(fixed, i, lanes),
                 _rows(known_NTW, np.minimum(np.arange(i, i + lanes), n - 1)),
                 nets=nets,
                 length=length,
@@ -78,11 +82,13 @@ def futures(
     temperature: float,
     known_NSW: np.ndarray | None = None,
     most: int | None = None,
+    complete: bool = True,
 ) -> np.ndarray:
     """`n` futures of each given sequence, [N, M, T, D] float64, in units of the data.
 
     `known_NSW`: what is known in advance, from the first given step of each on; S = P + T. Where
-    sequences end, none has more than `most` steps; NaN after an end.
+    sequences end, none has more than `most` steps; NaN after an end, and with gaps like the data's
+    where they are not `complete`.
     """
     features = given.x_NPD.shape[2]
     _fits(len(given) * n * length * features)
@@ -121,6 +127,7 @@ def futures(
                 None if of_given is None else (_rows(of_given, rows), _rows(of_drawn, rows)),
                 nets=nets,
                 length=length,
+                complete=complete,
             )
             z = np.array(z_BMTK, np.float64)[: real.stop - i, : n - j]
             if scaler.end is not None and most is not None:
@@ -138,6 +145,7 @@ def drift(
     form: Form | None,
     x_LTD: np.ndarray,
     rates: tuple[float, ...] = baseline.SLOW,
+    season: int = 0,
 ) -> str:
     """What to say of samples longer than training that leave its data; "" where nothing is.
 
@@ -160,7 +168,7 @@ def drift(
                 f"training, by more than half of it in {left:.0%} of them"
             )
     linear = state.policy_constants["baseline"]
-    radius = baseline.growth(linear["matrix"], linear.get("second"), rates)
+    radius = baseline.growth(linear["matrix"], linear.get("second"), rates, season)
     if radius > 1 + GROWING:
         said.append(f"the linear part of the model grows by {radius - 1:.2%} a step")
     if not said:
@@ -210,6 +218,7 @@ def _longer(
     key: jax.Array,
     lanes_L: jax.Array,
     temperature: jax.Array,
+    fixed: Given | None = None,
     known_LTW: jax.Array | None = None,
     *,
     nets: Networks,
@@ -218,10 +227,10 @@ def _longer(
 ) -> jax.Array:
     policy = bind(nets.policy, params, constants)
     policy = policy.complete() if complete else policy
-    return sampling.sample_apart(policy, _fold(key, lanes_L), length, temperature, known_LTW)
+    return sampling.sample_apart(policy, _fold(key, lanes_L), length, temperature, fixed, known_LTW)
 
 
-@partial(jax.jit, static_argnames=("nets", "length"))
+@partial(jax.jit, static_argnames=("nets", "length", "complete"))
 def _futures(
     params: Params,
     constants: Params,
@@ -235,7 +244,9 @@ def _futures(
     *,
     nets: Networks,
     length: int,
+    complete: bool,
 ) -> jax.Array:
-    policy = bind(nets.policy, params, constants).complete()
+    policy = bind(nets.policy, params, constants)
+    policy = policy.complete() if complete else policy
     keys_BM = jax.vmap(lambda own: _fold(own, futures_M))(_fold(key, sequences_B))
     return sampling.continuations(policy, x_BPK, lengths_B, keys_BM, length, temperature, known)

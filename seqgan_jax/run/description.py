@@ -79,6 +79,11 @@ class Description:
         return (*SLOW, level) if level else SLOW
 
     @property
+    def absent(self) -> tuple[bool, bool, Known | None]:
+        """What a history may lack, its end and values, and what it must have beside them."""
+        return self.scaler.ends, self.has_gaps, self.known
+
+    @property
     def has_gaps(self) -> bool:
         """Whether the data miss values that were learned around."""
         return any(self.scaler.may_miss_D)
@@ -179,4 +184,5 @@ class Description:
         scaler, known = self.scaler, self.known
         width = known.width if known is not None and known.in_choices else 0
         kinds, rates = scaler.inner_kinds, self.rates
-        return support.of(kinds, scaler.scaled, scaler.affine, scaler.ends, width, rates)
+        season = self.known.season if self.known is not None else 0
+        return support.of(kinds, scaler.scaled, scaler.affine, scaler.ends, width, rates, season)

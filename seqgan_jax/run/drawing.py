@@ -54,55 +54,51 @@ class Trained:
         say: Callable[[str], None] = warnings.warn,
         placed: Places | None = None,
         with_gaps: bool = False,
+        known: Any = None,
     ) -> NDArray[np.float64]:
         """`sample` as an array [n, T, D] float64 as drawn, whatever the model was fitted on.
 
         With `after` an array [N, n, length, D]. NaN after the ends of sequences. `say` is told what
         the user should know.
         """
-        self.check_gaps(with_gaps, after)
+        self.check_gaps(with_gaps)
         if after is not None:
-            return self.futures(n, self.read_history(after, given), length, seed, temperature, say)
+            history = self.read_history(after, given)
+            return self.futures(n, history, length, seed, temperature, say, known, with_gaps)
         description = self.description
         asked = None if given is None else self._asked(given, n)
         n = len(asked) if asked is not None and n is None else n
         check_draw(n, seed, length, description.scaler.ends)
         assert n is not None
         ends = description.scaler.ends
-        placed = placed or places.of_samples(description, n, seed, length=length)
+        placed = placed or places.of_samples(description, n, seed, known=known, length=length)
         known_NTW, scale = placed.known_NTW, _temperature(temperature)
-        if ends and length is not None:
-            return self._of_length(
-                int(n), length, int(seed), scale, given, known_NTW, not with_gaps
-            )
-        if length not in (None, description.length):
-            assert isinstance(length, int | np.integer)
-            if given is not None:
-                raise UsageError(
-                    f"given is for sequences of {description.length} steps, as in training, not "
-                    f"yet for {length}. Leave out given, or the length."
-                )
-            for note in description.check_length(length, f"length {length}"):
-                say(note)
-            drawing = int(n), int(length), int(seed), temperature, known_NTW
-            x_NTD = continuing.longer(
-                self.state, self.nets, description.scaler, *drawing, complete=not with_gaps
-            )
-            self._say_drift(x_NTD, length, say)
-            return x_NTD
-        key = jax.random.fold_in(jax.random.key(int(seed)), keys.SAMPLE)
-        known = None
-        if asked is not None:
-            for line in description.statics.unseen(asked) if description.statics else ():
+        if asked is not None and description.statics:
+            for line in description.statics.unseen(asked):
                 say(line)
+        if ends and length is not None:
+            return self._of_length(int(n), length, int(seed), scale, asked, placed, not with_gaps)
+        is_other = length not in (None, description.length)
+        if is_other:
+            for note in description.check_length(int(length), f"length {length}"):  # type: ignore[arg-type]
+                say(note)
+        key = jax.random.fold_in(jax.random.key(int(seed)), keys.SAMPLE)
+        fixed = None
+        if asked is not None:
             draw = partial(self._first_steps, scale)
             own = jax.random.fold_in(key, GIVEN)
-            known = conditions.given(draw, description.scaler, asked, own)
+            fixed = conditions.given(draw, description.scaler, asked, own)
+        if is_other:
+            assert isinstance(length, int | np.integer)
+            drawing = int(n), int(length), int(seed), temperature, known_NTW, not with_gaps, fixed
+            x_NTD = continuing.longer(self.state, self.nets, description.scaler, *drawing)
+            self._say_drift(x_NTD, length, say)
+            return x_NTD
         blocks = [
             self._draw(
                 jax.random.fold_in(key, jnp.array(i)),
                 scale,
-                None if known is None else conditions.rows(known, i * BLOCK, BLOCK),
+                None if fixed is None else conditions.rows(fixed, i * BLOCK, BLOCK),
                 _block(known_NTW, i),
                 complete=not with_gaps,
             )
@@ -110,17 +106,12 @@ class Trained:
         ]
         return description.scaler.inverse(np.concatenate(blocks)[:n].astype(np.float64))
 
-    def check_gaps(self, with_gaps: bool, after: Any) -> None:
+    def check_gaps(self, with_gaps: bool) -> None:
         """Raise UsageError where gaps are asked for that there are not."""
         if with_gaps and not self.description.has_gaps:
             raise UsageError(
                 "--with-gaps (with_gaps=True): no value was missing where this model learned, so "
                 "that its samples have no gaps. Leave it out."
-            )
-        if with_gaps and after is not None:
-            raise UsageError(
-                "--with-gaps (with_gaps=True) is not yet for futures, which are complete. Leave it "
-                "out, or --after."
             )
 
     def _draw(
@@ -153,44 +144,60 @@ class Trained:
         length: int | tuple[int, int],
         seed: int,
         scale: jax.Array,
-        given: Any,
-        known_NTW: NDArray[np.float32] | None,
+        asked: list[tuple[statics.Condition, ...]] | None,
+        placed: Places,
         complete: bool,
     ) -> NDArray[np.float64]:
         """`n` samples that end within the given lengths, by rejection; the first m are those of m.
+
+        Of the law of all that is drawn, given the length: of what is known in advance and not
+        given, and of static columns by their conditions.
 
         Raises UsageError where no such length was learned, DataError where they are too rare.
         """
         description = self.description
         least, most = length if isinstance(length, tuple) else (length, length)
-        asked = f"length {least}" + f" to {most}" * (most > least)
+        words = f"length {least}" + f" to {most}" * (most > least)
         if not 1 <= least <= most <= description.length:
             raise UsageError(
-                f"{asked}: sequences of training have 2 to {description.length} steps, and nothing "
+                f"{words}: sequences of training have 2 to {description.length} steps, and nothing "
                 "was learned of others. Choose a length, or a range, within that."
             )
-        own = description.known
-        if given is not None or (own is not None and own.asks):
-            also = "given" if given is not None else "the columns of --known"
-            raise UsageError(f"{asked} is not yet possible together with {also}. Leave one out.")
         key = jax.random.fold_in(jax.random.key(seed), keys.SAMPLE)
-        known = None if known_NTW is None else np.repeat(known_NTW[:1], BLOCK, axis=0)
-        found: list[Array] = []
-        drawn = accepted = 0
-        while accepted < n:
-            if drawn >= MOST_DRAWN[0] + MOST_DRAWN[1] * n:
-                raise DataError(
-                    f"{asked}: {accepted:,} of {drawn:,} samples have one (a share of "
-                    f"{accepted / drawn:.2g}), and {n:,} are asked for. Ask for a wider range or "
-                    "fewer samples."
-                )
-            own_key = jax.random.fold_in(key, jnp.array(drawn // BLOCK))
-            z_NTK = self._draw(own_key, scale, None, _block(known, 0), complete)
-            x_NTD = description.scaler.inverse(z_NTK.astype(np.float64))
-            steps_N = lengths.of(x_NTD)
-            found.append(x_NTD[(steps_N >= least) & (steps_N <= most)])
-            drawn, accepted = drawn + BLOCK, accepted + len(found[-1])
-        return np.concatenate(found)[:n]
+        places_of: dict[tuple[statics.Condition, ...], list[int]] = {}
+        for i, conditions_ in enumerate(asked or [()] * n):
+            places_of.setdefault(conditions_, []).append(i)
+        found = np.empty((n, description.length, len(description.names)))
+        for conditions_, rows in places_of.items():
+            if conditions_:
+                key = jax.random.fold_in(jax.random.key(seed), keys.SAMPLE)
+                key = jax.random.fold_in(jax.random.fold_in(key, GIVEN), rows[0])
+            some: list[Array] = []
+            drawn = accepted = 0
+            while accepted < len(rows):
+                if drawn >= MOST_DRAWN[0] + MOST_DRAWN[1] * len(rows):
+                    raise DataError(
+                        f"{words}: {accepted:,} of {drawn:,} samples have one (a share of "
+                        f"{accepted / drawn:.2g}), and {len(rows):,} are asked for. Ask for a "
+                        "wider range or fewer samples."
+                    )
+                i = drawn // BLOCK
+                own_key = jax.random.fold_in(key, jnp.array(i))
+                fixed = None
+                if conditions_:
+                    first = partial(self._first_steps, scale)
+                    of_first = jax.random.fold_in(own_key, GIVEN)
+                    fixed = conditions.given(
+                        first, description.scaler, [conditions_] * BLOCK, of_first
+                    )
+                known = _block(places.of_block(description, placed, BLOCK, seed, i), 0)
+                z_NTK = self._draw(own_key, scale, fixed, known, complete)
+                x_NTD = description.scaler.inverse(z_NTK.astype(np.float64))
+                steps_N = lengths.of(x_NTD)
+                some.append(x_NTD[(steps_N >= least) & (steps_N <= most)])
+                drawn, accepted = drawn + BLOCK, accepted + len(some[-1])
+            found[rows] = np.concatenate(some)[: len(rows)]
+        return found
 
     def futures(
         self,
@@ -200,6 +207,8 @@ class Trained:
         seed: int = 0,
         temperature: float = 1.0,
         say: Callable[[str], None] = warnings.warn,
+        known: Any = None,
+        with_gaps: bool = False,
     ) -> NDArray[np.float64]:
         """`n` futures of each sequence of a history that is read, [N, n, length, D] float64.
 
@@ -231,12 +240,10 @@ class Trained:
         checked = history.check(given, description.scaler, description.names, limits)
         for note in (*notes, *given.notes, *checked):
             say(note)
-        after = places.known_after(description, given, length)
-        drawing = int(n), length, int(seed), temperature, after
+        after = places.known_after(description, given, length, known)
         most = description.length
-        x_NMTD = continuing.futures(
-            self.state, self.nets, description.scaler, given, *drawing, most
-        )
+        drawing = int(n), length, int(seed), temperature, after, most, not with_gaps
+        x_NMTD = continuing.futures(self.state, self.nets, description.scaler, given, *drawing)
         if description.scaler.ends:
             return x_NMTD
         self._say_drift(x_NMTD.reshape(-1, *x_NMTD.shape[2:]), longest + length, say)
@@ -249,16 +256,17 @@ class Trained:
                 "it. Leave one out."
             )
         description = self.description
-        absent = description.scaler.ends, description.has_gaps
-        return history.of_python(after, description.names, description.form, self.data, *absent)
+        return history.of_python(
+            after, description.names, description.form, self.data, *description.absent
+        )
 
     def _say_drift(self, x_LTD: Array, steps: int, say: Callable[[str], None]) -> None:
         description = self.description
-        if steps > description.length and (
-            words := continuing.drift(
-                self.state, description.scaler, description.form, x_LTD, description.rates
-            )
-        ):
+        if steps <= description.length:
+            return
+        columns = description.columns
+        how = () if columns is None else (columns.layout.rates, columns.layout.season)
+        if words := continuing.drift(self.state, description.scaler, description.form, x_LTD, *how):
             say(words)
 
     def _asked(self, given: Any, n: int | None) -> list[tuple[statics.Condition, ...]]:

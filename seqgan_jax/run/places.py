@@ -25,6 +25,7 @@ class Places(NamedTuple):
 
     starts_N: NDArray[Any] | None  # seconds since 1970 UTC; None: not told apart by a calendar
     known_NTW: NDArray[np.float32] | None
+    is_given: bool = False  # the columns of --known are the user's, the same for all
 
 
 def of_samples(
@@ -87,25 +88,42 @@ def of_samples(
     seconds = None
     if own.cycles and time is not None and starts is not None:
         seconds = writing.seconds(time, starts, length)
-    return Places(starts, own.read(seconds, columns))
+    return Places(starts, own.read(seconds, columns), known is not None)
+
+
+def of_block(
+    description: Description, placed: Places, n: int, seed: int, block: int
+) -> NDArray[np.float32] | None:
+    """What is known of n more samples of whole sequences, as those in `placed`, [n, T, W]."""
+    own = description.known
+    if placed.known_NTW is None or own is None or not own.names or placed.is_given:
+        return None if placed.known_NTW is None else np.repeat(placed.known_NTW[:1], n, axis=0)
+    rows = np.random.default_rng([seed, keys.SAMPLE, block]).integers(0, own.number_kept, n)
+    return own.read(None, np.array(own.rows)[rows])
 
 
 def known_after(
-    description: Description, given: History, length: int
+    description: Description, given: History, length: int, known: Any = None
 ) -> NDArray[np.float32] | None:
-    """What is known of the given steps and of `length` steps after them, [N, P + length, W]."""
+    """What is known of the given steps and of `length` steps after them, [N, P + length, W].
+
+    `known`: values of the columns of --known after the end of each, see `_columns_after`.
+    """
     form = description.form
     own = description.known
+    if known is not None and not (own and own.names):
+        raise UsageError(
+            "--known-file has no meaning here: this model was trained without --known. Leave "
+            "it out."
+        )
     if own is None:
         return None
-    if own.names:
-        raise UsageError(
-            f"after is not yet possible for a model that reads {', '.join(own.names)} "
-            "(--known): their values after the end are not asked for. Leave it out."
-        )
     steps = given.x_NPD.shape[1] + length
-    if not own.asks:
-        return own.read(None, np.zeros((len(given), steps, 0)))
+    columns = np.zeros((len(given), steps, 0))
+    if own.names:
+        columns = _columns_after(description, own, given, length, known)
+    if not own.cycles:
+        return own.read(None, columns)
     time = form.time if form else None
     if time is None or given.ends.last_N is None:
         raise UsageError(
@@ -113,7 +131,68 @@ def known_after(
             "DataFrame with them, or train with --calendar none."
         )
     starts_N = writing.starts_before(time, given.ends.last_N, given.ends.lengths_N)
-    return own.read(writing.seconds(time, starts_N, steps), np.zeros((len(given), steps, 0)))
+    return own.read(writing.seconds(time, starts_N, steps), columns)
+
+
+def _columns_after(
+    description: Description, own: Known, given: History, length: int, known: Any
+) -> NDArray[Any]:
+    """Values of the columns of --known, [N, P + length, C]: those of each history, and after its
+    end those of a table with a row for each step, of each sequence where it has their ids.
+
+    Raises UsageError without a table, DataError where it does not fit, its first time included.
+    """
+    if known is None:
+        raise UsageError(
+            f"futures need the values of {', '.join(own.names)} after the end, which this model "
+            f"reads and does not generate: --known-file FILE (known=), a table of them with a row "
+            f"for each of {length:,} steps."
+        )
+    table = _table_of(known, own)
+    values, ids = own.of_table(table), given.ends.ids
+    assert given.known_NPC is not None  # `history.of_table` asks for them
+    rows = [np.arange(len(table))] * len(given)
+    if ids and all(name in table.names for name in ids):
+        mine = [np.asarray(_column(table, name)).astype(str) for name in ids]
+        rows = [
+            np.flatnonzero(np.all([m == str(ids_N[n]) for m, ids_N in pairs], axis=0))
+            for pairs in [list(zip(mine, ids.values(), strict=True))]
+            for n in range(len(given))
+        ]
+    lengths_N, steps = given.ends.lengths_N, given.x_NPD.shape[1] + length
+    found = np.empty((len(given), steps, len(own.names)))
+    for n, (first, own_rows) in enumerate(zip(lengths_N, rows, strict=True)):
+        if len(own_rows) != length:
+            raise DataError(
+                f"{table.shown}: has {len(own_rows):,} rows for {given.place(n, first)}, and its "
+                f"futures have {length:,} steps. Give a row for each step after it."
+            )
+        _check_first(description, given, table, n, own_rows[0])
+        found[n] = values[own_rows][np.clip(np.arange(steps) - first, 0, length - 1)]
+        found[n, :first] = given.known_NPC[n, :first]
+    return found
+
+
+def _column(table: Table, name: str) -> Any:
+    column = table.columns[table.names.index(name)]
+    return column.values if column.exact is None else column.exact
+
+
+def _check_first(description: Description, given: History, table: Table, n: int, row: int) -> None:
+    """Raise DataError where a table's own times do not go on from the end of a history."""
+    time = description.form.time if description.form else None
+    if time is None or time.name not in table.names or given.ends.last_N is None:
+        return
+    try:
+        at = float(writing.read_seconds(_column(table, time.name)[[row]], time)[0])
+    except (ValueError, TypeError):
+        at = np.nan
+    if not abs(at - writing.after(time, given.ends.last_N[n])) < 1e-3:
+        raise DataError(
+            f"{table.place(row)}: {time.name!r} is {_column(table, time.name)[row]}, and "
+            f"{given.place(n, int(given.ends.lengths_N[n]) - 1)} is the last before it. Give the "
+            "values from the step after it on."
+        )
 
 
 def known_of(

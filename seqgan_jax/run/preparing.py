@@ -133,7 +133,13 @@ def prepare(
             end=scaler.end,
             width=0 if in_both is None else in_both[1].shape[2],
         )
-        gain_N = score(linear, columns, parts) - score(others[0], others[2], blind[1])
+        # A baseline that is chosen far ahead is not the likeliest: the calendar's gain is without.
+        own = linear, sizes, columns
+        if in_advance is not None and in_advance.season:
+            seasonless = dataclasses.replace(in_advance, season=0)
+            plain = dataclasses.replace(description, known=seasonless)
+            own = _linear(plain, both_scaled, parts, generator)
+        gain_N = score(own[0], own[2], parts) - score(others[0], others[2], blind[1])
         gain = _gain(gain_N, parts.validation_NTD)
         if not gain.is_taken:
             description, parts = about, blind[1]

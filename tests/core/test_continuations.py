@@ -144,19 +144,20 @@ def test_one_long_series_of_an_ar1_has_its_marginal_and_autocorrelations():
 
 
 @pytest.mark.parametrize("rates", [baseline.SLOW, (*baseline.SLOW, 1 / 8)])
-@pytest.mark.parametrize("scale", [0.7, 1.2])
-def test_growth_is_that_of_the_baseline_s_own_steps(scale, rates):
+@pytest.mark.parametrize(("scale", "season"), [(0.7, 0), (1.2, 0), (0.7, 3), (1.2, 3)])
+def test_growth_is_that_of_the_baseline_s_own_steps(scale, season, rates):
     """Against the recursion of 400 steps, of which the last 300 show the factor."""
     rng = np.random.default_rng(4)
     matrix = scale * np.array([[0.8, 0.1], [0.05, 0.7]])
-    second = 0.1 * np.abs(rng.normal(size=(2, 2 + 2 * len(rates))))
-    x = [np.ones(2), np.ones(2)]
+    second = 0.1 * np.abs(rng.normal(size=(2, 2 + 2 * len(rates) + 2 * (season > 0))))
+    x = [np.ones(2)] * (season + 2)
     means = [np.ones(2) for _ in rates]
     for _ in range(400):
-        past = np.concatenate([x[-2], *means])
+        again = [x[-season] - x[-season - 1]] if season else []
+        past = np.concatenate([x[-2], *means, *again])
         x.append(matrix @ x[-1] + second @ past)
         means = [m + r * (x[-1] - m) for m, r in zip(means, rates, strict=True)]
     factor = (np.linalg.norm(x[-1]) / np.linalg.norm(x[-301])) ** (1 / 300)
-    found = baseline.growth(matrix, second, rates)
+    found = baseline.growth(matrix, second, rates, season)
     assert found == pytest.approx(factor, rel=1e-6)
     assert (factor > 1) == (found > 1)

@@ -115,6 +115,80 @@ def test_moving_means_are_those_of_the_baseline(rates):
     np.testing.assert_allclose(wanted[:, 9, 2:], plain, rtol=1e-6)
 
 
+def test_a_season_is_carried_as_by_a_loop():
+    """Step by step, in one pass, and for the regression."""
+    season, x = 4, np.random.default_rng(4).normal(size=(5, 12, 2))
+    columns = support.of((RAIN, RAIN), lambda d, x: x, lambda d, x: x, season=season)  # noqa: ARG005
+    chain = mixed.by_name("mixture", 2, columns.layout)
+    constants = columns.support.constants()
+    x_TBD = jnp.asarray(np.swapaxes(x, 0, 1), jnp.float32)
+    past = chain.all_past(constants, x_TBD)
+    shown = jnp.zeros((12, 5, len(columns.layout.shown)))
+    read = jnp.concatenate([x_TBD, 0.5 * x_TBD, shown], axis=-1)
+    carried = chain.all_carried(read, past)
+    inputs = None
+    of_fit = baseline._past_of(x, baseline.SLOW, season)[..., -2:]
+    for t in range(12):
+        inputs = chain.carried(read[t], x_TBD[t], inputs)
+        np.testing.assert_allclose(inputs, carried[t], atol=1e-5)
+        wanted = x[:, t + 1 - season] - x[:, t - season] if t >= season else np.zeros((5, 2))
+        for found in (past.season[t], chain.past(inputs).season):
+            np.testing.assert_allclose(found, wanted, atol=1e-6)
+        if t < 11:
+            np.testing.assert_allclose(of_fit[:, t], wanted, atol=1e-12)
+
+
+@pytest.mark.parametrize("again", [0.0, 0.8])
+def test_what_moves_again_a_season_later_is_in_the_baseline(again):
+    """x_t - x_{t-1} = again (x_{t-5} - x_{t-6}) + e; without it nothing is read of a season."""
+    rng = np.random.default_rng(6)
+    moved = rng.normal(size=(400, 60))
+    for t in range(5, 60):
+        moved[:, t] += again * moved[:, t - 5]
+    x = moved.cumsum(axis=1)[:, 30:, None] / 10
+    everything = np.ones(x.shape, bool)
+    parts = [(x[part], everything[part]) for part in (slice(300), slice(300, 400))]
+    found = baseline.fit_rest(*parts, season=5)
+    second = np.asarray(found.second)
+    assert second.shape == (1, 4)
+    assert second[0, -1] == pytest.approx(again, abs=0.05)
+    assert float(found.factor[0, 0]) == pytest.approx(0.1, abs=0.02)
+    # Far ahead: its own recursion by a loop, of which `_far` is the log of the squared error.
+    law = baseline._Candidate(
+        np.concatenate([found.matrix, second], axis=1), np.asarray(found.offset), None
+    )
+    y = x[300:, :15, 0].tolist()
+    for row in y:
+        for t in range(15, 30):
+            means = [
+                baseline.moving_mean(np.reshape(row, (1, -1, 1)), r)[0, -1, 0]
+                for r in (1 / 4, 1 / 16)
+            ]
+            parts_ = [row[t - 1], row[t - 2], *means, row[t - 5] - row[t - 6]]
+            row.append(float(law.matrix[0] @ parts_ + law.offset[0]))
+    error = np.mean((np.array(y)[:, 15:] - x[300:, 15:, 0]) ** 2)
+    found = baseline._far(law, x[300:], everything[300:], None, baseline.SLOW, 5)
+    assert found == pytest.approx(np.log(error), rel=1e-4)
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_level_that_the_validation_part_leaves_is_kept(moves):
+    """Two columns about levels of their own, those of the validation part elsewhere; or noise."""
+    rng = np.random.default_rng(7)
+    levels = 0.3 * moves * rng.normal(size=(400, 1, 2))
+    levels[300:] += 2.0 * moves
+    x = levels + 0.3 * rng.normal(size=(400, 30, 2))
+    x[:, :, 1] += x[:, :, 0] - levels[:, :, 0]
+    everything = np.ones(x.shape, bool)
+    parts = [(x[part], everything[part]) for part in (slice(300), slice(300, 400))]
+    found = baseline.fit_rest(*parts, season=5)
+    total = np.asarray(found.matrix) + np.asarray(found.second)[:, :-2].reshape(2, 3, 2).sum(axis=1)
+    if moves:
+        np.testing.assert_allclose(total, np.eye(2), atol=0.05)
+    else:
+        assert np.abs(total).max() < 0.3
+
+
 def test_slow_levels_beside_quick_changes_are_in_the_baseline():
     """A level that stays and white noise on it: means predict, the last value no."""
     rng = np.random.default_rng(5)

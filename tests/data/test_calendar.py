@@ -236,7 +236,8 @@ def test_a_mean_of_days_is_in_the_baseline_of_windows_of_days(tmp_path):
     frame["x"] = frame["x"].round(1)
     found = SeqGAN(window=72, stride=8, **FEW | {"policy": "gaussian"}).fit(frame)
     assert found.description.known.level == pytest.approx(1 / 72)
-    assert found.state.policy_constants["baseline"]["second"].shape == (1, 4)
+    assert found.state.policy_constants["baseline"]["second"].shape == (1, 5)
+    assert found.description.columns.layout.season == 24
     found.save(tmp_path / "model")
     again = SeqGAN.load(tmp_path / "model")
     assert found.sample(3, seed=2).equals(again.sample(3, seed=2))
@@ -311,6 +312,61 @@ def test_columns_of_known_move_samples_and_are_asked_for():
     assert right > own.log_prob(x, known=1 - event[:12].reshape(1, 12, 1)) + 10
     with pytest.raises(DataError, match="reads event of each step"):
         own.log_prob(x)
+
+
+def test_futures_follow_the_events_that_are_known_after_the_end(tmp_path, capsys):
+    """x rises by 4 where there is an event: against another column of events, shop by shop."""
+    rng = np.random.default_rng(1)
+    parts = []
+    for shop in ("north", "south"):
+        event = rng.random(480) < 0.3
+        part = hourly(20, shop=shop, event=event)
+        part["x"] += 4 * event - 3 * np.sin(2 * np.pi * part["date"].dt.hour / 24)
+        parts.append(part)
+    settings = FEW | {"pre_epoch_num": 3, "policy": "gaussian", "calendar": "none"}
+    model = SeqGAN(window=12, known=("event",), **settings).fit(pd.concat(parts), id="shop")
+    # They end at different hours.
+    now = pd.concat([parts[0][:100], parts[1][:90]])
+    events = np.array([False, False, True] * 4)
+    later = pd.DataFrame({"event": np.concatenate([events, ~events])})
+    later["shop"] = np.repeat(["north", "south"], 12)
+    new = model.sample(300, after=now, length=12, known=later)
+    assert set(new.columns) == {"shop", "sample", "date", "x"}
+    for shop, own in (("north", events), ("south", ~events)):
+        mean = new[new["shop"] == shop]["x"].to_numpy().reshape(300, 12).mean(axis=0)
+        assert abs(mean[own].mean() - mean[~own].mean() - 4) < 0.5
+    same = model.sample(300, after=now, length=12, known=later[["event"]][:12])
+    x = same["x"].to_numpy().reshape(2, 300, 12).mean(axis=1)
+    assert np.all(np.abs(x[:, events].mean(axis=1) - x[:, ~events].mean(axis=1) - 4) < 0.5)
+    dated = pd.concat([parts[0][100:112], parts[1][90:102]])
+    model.sample(2, after=now, length=12, known=dated)
+    for wrong, error, words in (
+        (None, UsageError, "need the values of event after the end.*each of 12 steps"),
+        (later[:20], DataError, "has 8 rows for after, sequence shop south.*have 12 steps"),
+        (later.rename(columns={"event": "e"}), DataError, "has no column 'event'"),
+        (
+            dated.assign(date=dated["date"] + pd.Timedelta(hours=1)),
+            DataError,
+            "'date' is 2021-03-05 05:00:00, and .*north, step 100",
+        ),
+    ):
+        with pytest.raises(error, match=words):
+            model.sample(2, after=now, length=12, known=wrong)
+    with pytest.raises(DataError, match="has no column 'event'"):
+        model.sample(2, after=now.drop(columns="event"), length=12, known=later)
+    with pytest.raises(DataError, match="after is no table, and this model reads event"):
+        model.sample(2, after=np.zeros((1, 30, 1)), length=12, known=later)
+    model.save(tmp_path / "run")
+    for name, frame in (("now", now), ("later", later)):
+        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+    words = ["sample", str(tmp_path / "run"), "-n", "300", "--length", "12"]
+    words += ["--after", str(tmp_path / "now.csv"), "-o", str(tmp_path / "futures.csv")]
+    assert cli.main([*words, "--known-file", str(tmp_path / "later.csv")]) == 0
+    written = pd.read_csv(tmp_path / "futures.csv")
+    assert np.allclose(written["x"], new["x"], atol=1e-3)
+    for more, said in (("--start", "--start has no meaning with --after"), ("--given", "--given")):
+        assert cli.main([*words, more, "a=1", "--overwrite"]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_flags_that_cannot_be_are_refused():

@@ -145,7 +145,7 @@ class MixedChain:
         size, earlier = past.size, past.earlier
         if size is None or earlier is None:
             size, earlier = (support.size_of(own, self.layout, x) for x in past[:2])
-        offset = _offset(constants, size, earlier, past.means)
+        offset = _offset(constants, size, earlier, past.means, past.season)
         slope = support.continued(past.x, past.before)
         options = support.options(own, self.layout, past.x, slope)
         plain = Context.of(offset, constants["factor"])
@@ -159,7 +159,8 @@ class MixedChain:
         constants: Params | None = None,
     ) -> jax.Array:
         """What is carried to the next step: what the policy reads of the past, with runs in place
-        of options and the moving means; then x_t, x_{t-1} and how many steps there were."""
+        of options and the moving means; then x_t, x_{t-1}, what sizes moved by in the last season,
+        and how many steps there were."""
         size, plain, shown = self._parts(read)
         gap = None
         if self.layout.gaps:
@@ -176,12 +177,19 @@ class MixedChain:
             earlier = inputs[..., : self.features]
         memory = memory.after(size, shown, self.layout.rates)
         sizes = [] if gap is None else [earlier]
-        parts = [plain, memory.runs, memory.means, x, before, *sizes, memory.steps]
+        moves = []
+        if self.layout.season:
+            if inputs is None:
+                moves = [jnp.tile(0.0 * size, self.layout.season)]
+            else:
+                moved = size - inputs[..., : self.features]
+                moves = [self._moves(inputs)[..., self.features :], moved]
+        parts = [plain, memory.runs, memory.means, x, before, *sizes, *moves, memory.steps]
         return jnp.concatenate(parts, axis=-1)
 
     def all_carried(self, read: jax.Array, past: "Past") -> jax.Array:
         """The same at every step of whole sequences [T, B, ...], of which `all_past` is known."""
-        _, plain, shown = self._parts(read)
+        size, plain, shown = self._parts(read)
 
         def body(runs: jax.Array, shown: jax.Array) -> tuple[jax.Array, jax.Array]:
             runs = support.run(runs, shown)
@@ -191,7 +199,11 @@ class MixedChain:
         steps = jnp.arange(1.0, len(read) + 1.0)[:, None, None]
         steps = jnp.broadcast_to(steps, (*read.shape[:-1], 1))
         sizes = [] if past.earlier is None else [past.earlier]
-        parts = [plain, runs, past.means, past.x, past.before, *sizes, steps]
+        moves = []
+        if self.layout.season:
+            moved = _moved(size)
+            moves = [_back(moved, back) for back in range(self.layout.season - 1, -1, -1)]
+        parts = [plain, runs, past.means, past.x, past.before, *sizes, *moves, steps]
         return jnp.concatenate(parts, axis=-1)
 
     def all_past(self, constants: Params, x: jax.Array, known: jax.Array | None = None) -> "Past":
@@ -214,7 +226,9 @@ class MixedChain:
             return (means, steps), means
 
         _, means = lax.scan(body, start, size)
-        return Past(x, jnp.concatenate([x[:1], x[:-1]]), means)
+        season = self.layout.season
+        again = _back(_moved(size), season - 1) if season else None
+        return Past(x, jnp.concatenate([x[:1], x[:-1]]), means, season=again)
 
     def _filled(
         self, constants: Params, x: jax.Array, known: jax.Array | None
@@ -240,9 +254,17 @@ class MixedChain:
 
     def past(self, inputs: jax.Array) -> "Past":
         """The past in what was carried."""
-        parts = jnp.split(inputs[..., self.num_read : -1], 3 if self.layout.gaps else 2, axis=-1)
+        number = 3 if self.layout.gaps else 2
+        end = self.num_read + number * self.features
+        parts = jnp.split(inputs[..., self.num_read : end], number, axis=-1)
         size = inputs[..., : self.features] if self.layout.gaps else None
-        return Past(parts[0], parts[1], self._memory(inputs).means, size, *parts[2:])
+        again = self._moves(inputs)[..., : self.features] if self.layout.season else None
+        earlier = parts[2] if self.layout.gaps else None
+        return Past(parts[0], parts[1], self._memory(inputs).means, size, earlier, again)
+
+    def _moves(self, inputs: jax.Array) -> jax.Array:
+        """What sizes moved by in the last season, the oldest first, [..., season D]."""
+        return inputs[..., -1 - self.layout.season * self.features : -1]
 
     def _parts(self, read: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Sizes; sizes and innovations; options; of what a step's `read` gives."""
@@ -327,6 +349,8 @@ class Past(NamedTuple):
     # Where there are gaps, [..., D]: sizes of both, in a gap what was predicted.
     size: jax.Array | None = None
     earlier: jax.Array | None = None
+    # Where there is a season, [..., D]: what sizes moved by at the next step's place in the last.
+    season: jax.Array | None = None
 
 
 class Memory(NamedTuple):
@@ -342,10 +366,27 @@ class Memory(NamedTuple):
         return Memory(support.run(self.runs, shown), means, steps)
 
 
-def _offset(constants: Params, size: jax.Array, earlier: jax.Array, means: jax.Array) -> jax.Array:
+def _moved(size_TBD: jax.Array) -> jax.Array:
+    """x_t - x_{t-1}, 0 at the first step."""
+    return size_TBD - jnp.concatenate([size_TBD[:1], size_TBD[:-1]])
+
+
+def _back(x_TBD: jax.Array, steps: int) -> jax.Array:
+    """x_{t - steps}, 0 before the first."""
+    return jnp.pad(x_TBD, ((steps, 0), (0, 0), (0, 0)))[: len(x_TBD)]
+
+
+def _offset(
+    constants: Params,
+    size: jax.Array,
+    earlier: jax.Array,
+    means: jax.Array,
+    season: jax.Array | None = None,
+) -> jax.Array:
     """What the linear baseline predicts of the next step, [..., D]."""
     offset = size @ constants["matrix"].T + support.by_column(constants["offset"], size)
-    more = jnp.concatenate([earlier, means], axis=-1)
+    again = [] if season is None else [season]
+    more = jnp.concatenate([earlier, means, *again], axis=-1)
     return offset + more @ constants["second"].T
 
 

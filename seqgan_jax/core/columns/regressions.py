@@ -65,8 +65,8 @@ def fit_linear(
     """
     parts = [sizes_and_rest(columns, part) for part in (train_NTD, validation_NTD)]
     steps = None if columns.layout.end is None else train_NTD.shape[1]
-    rates = columns.layout.rates
-    linear = baseline.fit_rest(parts[0], parts[1], kind, known, rates, steps)
+    how = columns.layout.rates, steps, columns.layout.season
+    linear = baseline.fit_rest(parts[0], parts[1], kind, known, *how)
     for _ in range(FILLINGS if columns.layout.gaps else 0):
         given = (None, None) if known is None else known
         parts = [
@@ -75,7 +75,7 @@ def fit_linear(
                 (train_NTD, validation_NTD), given, parts, strict=True
             )
         ]
-        linear = baseline.fit_rest(parts[0], parts[1], kind, known, rates, steps)
+        linear = baseline.fit_rest(parts[0], parts[1], kind, known, *how)
     return linear, parts[0][0]
 
 
@@ -134,6 +134,7 @@ def fit(
 
     how = train_NTD.shape[1], columns.layout.rates
     held_back = columns.layout.end is not None and baseline.is_held_back(linear, *how)
+    held_back |= columns.layout.season > 0  # what keeps a level far ahead, one step would undo
     some = of_part(train_NTD, given[0])
     unseen = of_part(validation_NTD, given[1])
     ridges = () if quick else RIDGES_OF_REST
@@ -305,6 +306,7 @@ def _rest(
 
     Where the baseline is held back, the past does not move the location: slopes on it would bring
     back within the data what was held back, and samples would reach the ends of these and stay.
+    Nor where a season is read, of which the baseline is chosen far ahead.
     """
 
     def table(part: _Steps) -> tuple[Array, Array]:

@@ -24,6 +24,7 @@ from seqgan_jax.data.kind import GAP, Kind
 
 EXACT, EXACT_SLOPE = 1e-6, 1e-5  # scaled units: equal, of values without a grid
 NOTHING = 1e30  # fills up tables: no value, and finite
+MOST_SEASON = 1024  # numbers of a season that are carried from step to step
 BLOCK = 4000  # sequences that are looked at together
 
 
@@ -46,6 +47,8 @@ class Layout:
       far: some grid has sentinels or gaps, which are on none of its points.
       end: the column that says which step is a sequence's last; None where all have T steps.
       rates: of the moving means of sizes.
+      season: steps of a season, of which the linear baseline reads what sizes moved by at the same
+        place of the last one; 0 where it does not.
     """
 
     features: int
@@ -64,6 +67,7 @@ class Layout:
     far: bool = False
     end: int | None = None
     rates: tuple[float, ...] = SLOW
+    season: int = 0
 
     @property
     def order(self) -> np.ndarray:
@@ -71,6 +75,11 @@ class Layout:
         rest = {*self.densities, *self.grids}
         others = [d for d in range(self.features) if d not in rest]
         return np.array([*self.densities, *self.grids, *others], np.int32)
+
+    @property
+    def num_slow(self) -> int:
+        """What the linear baseline reads of each column beside the last two values."""
+        return len(self.rates) + (self.season > 0)
 
     @property
     def num_read(self) -> int:
@@ -155,11 +164,15 @@ class Columns:
 
 
 def layout_of(
-    kinds: Sequence[Kind], ends: bool = False, rates: tuple[float, ...] = SLOW
+    kinds: Sequence[Kind],
+    ends: bool = False,
+    rates: tuple[float, ...] = SLOW,
+    season: int = 0,
 ) -> Layout | None:
     """The layout of columns of these kinds; None where all are plain continuous.
 
-    With `ends` the last one says which step is a sequence's last.
+    With `ends` the last one says which step is a sequence's last. No `season` is read of columns
+    with gaps, or of so many that what is carried of it would be large.
     """
     if all(kind == Kind("continuous") for kind in kinds):
         return None
@@ -190,6 +203,7 @@ def layout_of(
         far=any(k.name == "grid" and (k.missing or any(k.sentinel)) for k in kinds),
         end=len(kinds) - 1 if ends else None,
         rates=rates,
+        season=0 if gaps or season * len(kinds) > MOST_SEASON else season,
     )
 
 
@@ -200,14 +214,16 @@ def of(
     ends: bool = False,
     known: int = 0,
     rates: tuple[float, ...] = SLOW,
+    season: int = 0,
 ) -> Columns | None:
     """The support of columns of these kinds, with even shares; None where all are plain densities.
 
     `scaled_by(d, x)` gives values of column d in scaled units (`Scaler.scaled`), `affine(d, y)`
     positions of levels (`Scaler.affine`). `ends`: see `layout_of`; no sequence has one step alone.
-    `known`: W, how much is known in advance that choices depend on. `rates`: see `Layout`.
+    `known`: W, how much is known in advance that choices depend on. `rates`, `season`: see
+    `Layout`.
     """
-    layout = layout_of(kinds, ends, rates)
+    layout = layout_of(kinds, ends, rates, season)
     if layout is None:
         return None
     features, listed, choices = layout.features, layout.listed, layout.choices

@@ -502,7 +502,7 @@ class SeqGAN:
             return trained.sequences(*how)
         about = self.description
         other = None if temperature == 1 else temperature
-        trained.check_gaps(with_gaps, after)
+        trained.check_gaps(with_gaps)
         others = {"temperature": other, "length": length, "after": after}
         refine = refined.check(about, refine, with_gaps, **others)
         number = len(given) if n is None and hasattr(given, "iloc") else n

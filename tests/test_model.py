@@ -146,7 +146,7 @@ def test_settings_are_checked_at_once():
         SeqGAN(hidden_dim=0)
     with pytest.raises(UsageError, match="whole number"):
         SeqGAN(hidden_dim=2.5)
-    with pytest.raises(UsageError, match="full or diagonal"):
+    with pytest.raises(UsageError, match="auto or full or factors or diagonal"):
         SeqGAN(covariance="round")
     with pytest.raises(UsageError, match="number"):
         SeqGAN(gen_lr="fast")

@@ -568,8 +568,8 @@ def _note(problem: Problem, phase: Phase, here: TrainState, finished: int, kept:
         epoch = int(best.epoch) - int(best.stale_epochs)
         note = f"no better validation likelihood since epoch {epoch}"
     if phase.name == "adversarial":
+        cost = float(best.best_nll - best.pretrained_nll)
         if round_ := int(best.kept_round):
-            cost = float(best.best_nll - best.pretrained_nll)
             note = f"kept round {round_}: likelihood {cost:+.4f} nats a step"
             if kept:
                 note += (
@@ -578,9 +578,12 @@ def _note(problem: Problem, phase: Phase, here: TrainState, finished: int, kept:
                     f"(error of the difference {kept['logit_gap_error']:.2f})"
                 )
         else:
+            first = "the pretrained policy"
+            if cost:
+                first = f"the policy of refined targets (likelihood {cost:+.4f} nats a step)"
             note = (
-                "kept the pretrained policy: no round was beyond doubt harder to tell from unseen "
-                "data within --tolerance"
+                f"kept {first}: no round was beyond doubt harder to tell from unseen data "
+                "within --tolerance"
             )
         if finished < phase.total:
             patience = problem.config.adversarial.adv_patience

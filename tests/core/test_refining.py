@@ -167,7 +167,8 @@ def test_where_values_are_missing_samples_with_gaps_are_chosen():
     with pytest.raises(UsageError, match="Add --with-gaps"):
         model.sample(2, refine=4)
     refined_NTD = model.sample(300, refine=4, with_gaps=True)
-    assert 0.05 < np.isnan(refined_NTD).mean() < 0.15
+    # A tenth is missing in the data. Of a policy of three epochs what is missing looks best.
+    assert 0.05 < np.isnan(refined_NTD).mean() < 0.2
     rows = {row.tobytes() for row in model.sample(1200, with_gaps=True)}
     assert all(row.tobytes() in rows for row in refined_NTD)  # each is one of its candidates
 

@@ -76,7 +76,14 @@ summary { cursor: pointer; padding: .4rem 0; }
   .figures td:is(:first-child, :last-child) { grid-column: 1 / -1; }
   .figures th:is(:first-child, :last-child) { display: none; }
 }
-@media print { body { max-width: none; padding: 0; font-size: 11pt; } }
+@media print {
+  body { max-width: none; padding: 0; font-size: 11pt; }
+  h2, h3, h2 + p, h3 + p { break-after: avoid; }
+  img, figure, section, tr { break-inside: avoid; }
+  details { display: inline-block; width: 49%; break-inside: avoid; vertical-align: top; }
+  details::details-content { content-visibility: visible; display: block; }
+  details :is(td, th) { padding: 0 .3rem; font-size: 6.5pt; }
+}
 """
 
 

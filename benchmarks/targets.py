@@ -51,13 +51,13 @@ from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, run_of
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import adam, apply, copy, ema
 from seqgan_jax.core.policy import nll
-from seqgan_jax.core.refining import Refiner
+from seqgan_jax.core.refining import CLIP, DECAY, POOL, RATE, Refiner
 from seqgan_jax.data import overlap
 from seqgan_jax.data.layout import Sequences, load
 from seqgan_jax.processes import simulators
 from seqgan_jax.run import refined
 
-POOL, BATCH, RATE, DECAY, CLIP = 8192, 64, 1e-3, 0.99, 100.0
+BATCH, LONGEST = 64, 24  # LONGEST: steps of a series' windows, of which the first are taken
 SAMPLES = 4000
 TEMPERATURES = (0.7, 0.75, 0.8, 0.85, 0.9, 0.94, 0.97, 0.985, 1.0)
 
@@ -126,7 +126,7 @@ class Case:
             self.sequences = load(name, window=window, num_sequences=number, seed=88)
             return
         path, keys_of = Path(name), {file: key for key, file in FILES.items()}
-        read, train, held = parts_of(keys_of[path.name], path.parent)
+        read, train, held = parts_of(keys_of[path.name], path.parent, LONGEST)
         every = max(1, len(train) // number)
         self.sequences = Sequences(train[::every, :window], read.names, path.stem, form=read.form)
         self.held = held[:, :window]

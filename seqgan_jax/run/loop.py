@@ -380,7 +380,7 @@ def _refine_first(problem: Problem, state: TrainState, listener: Listener) -> Tr
     started = problem.clock()
     with parallel.context(problem.mesh):
         candidate, about = refining.toward(state, parts.train, problem.key, **_shared(problem))
-        nll = _validation_nll(candidate, state, parts, **_shared(problem))
+        nll = _validation_nll(candidate, state, parts, problem.nets, config.run.num_seeds)
     listener.compiled("refine_first", problem.clock() - started)
     before = jnp.copy(state.pretrained_nll)  # a state is donated
     losses = np.asarray(parallel.all_gather(nll))
@@ -397,15 +397,9 @@ def _refine_first(problem: Problem, state: TrainState, listener: Listener) -> Tr
     return state
 
 
-@partial(jax.jit, static_argnames=("nets", "batch_size", "seeds"))
+@partial(jax.jit, static_argnames=("nets", "seeds"))
 def _validation_nll(
-    params: Params,
-    state: TrainState,
-    parts: Parts,
-    *,
-    nets: Networks,
-    batch_size: int,  # noqa: ARG001
-    seeds: int,
+    params: Params, state: TrainState, parts: Parts, nets: Networks, seeds: int
 ) -> jax.Array:
     def one(params: Params, state: TrainState) -> jax.Array:
         return validation_nll(nets.bind_policy(params, state), parts.validation)

@@ -164,40 +164,38 @@ class Trained:
                 "was learned of others. Choose a length, or a range, within that."
             )
         key = jax.random.fold_in(jax.random.key(seed), keys.SAMPLE)
-        places_of: dict[tuple[statics.Condition, ...], list[int]] = {}
+        rows_of: dict[tuple[statics.Condition, ...], list[int]] = {}
         for i, conditions_ in enumerate(asked or [()] * n):
-            places_of.setdefault(conditions_, []).append(i)
+            rows_of.setdefault(conditions_, []).append(i)
         found = np.empty((n, description.length, len(description.names)))
-        for conditions_, rows in places_of.items():
+        for conditions_, rows in rows_of.items():
+            own = key
             if conditions_:
-                key = jax.random.fold_in(jax.random.key(seed), keys.SAMPLE)
-                key = jax.random.fold_in(jax.random.fold_in(key, GIVEN), rows[0])
-            some: list[Array] = []
-            drawn = accepted = 0
-            while accepted < len(rows):
-                if drawn >= MOST_DRAWN[0] + MOST_DRAWN[1] * len(rows):
-                    raise DataError(
-                        f"{words}: {accepted:,} of {drawn:,} samples have one (a share of "
-                        f"{accepted / drawn:.2g}), and {len(rows):,} are asked for. Ask for a "
-                        "wider range or fewer samples."
-                    )
-                i = drawn // BLOCK
-                own_key = jax.random.fold_in(key, jnp.array(i))
-                fixed = None
-                if conditions_:
-                    first = partial(self._first_steps, scale)
-                    of_first = jax.random.fold_in(own_key, GIVEN)
-                    fixed = conditions.given(
-                        first, description.scaler, [conditions_] * BLOCK, of_first
-                    )
+                own = jax.random.fold_in(jax.random.fold_in(key, GIVEN), rows[0])
+
+            def block(i: int, own: jax.Array = own, conditions_: Any = conditions_) -> Array:
                 known = _block(places.of_block(description, placed, BLOCK, seed, i), 0)
-                z_NTK = self._draw(own_key, scale, fixed, known, complete)
-                x_NTD = description.scaler.inverse(z_NTK.astype(np.float64))
-                steps_N = lengths.of(x_NTD)
-                some.append(x_NTD[(steps_N >= least) & (steps_N <= most)])
-                drawn, accepted = drawn + BLOCK, accepted + len(some[-1])
-            found[rows] = np.concatenate(some)[: len(rows)]
+                of_block = jax.random.fold_in(own, jnp.array(i))
+                return self._block_given(of_block, scale, conditions_, known, complete)
+
+            found[rows] = _accepted(block, len(rows), least, most, words)
         return found
+
+    def _block_given(
+        self,
+        key: jax.Array,
+        scale: jax.Array,
+        conditions_: tuple[statics.Condition, ...],
+        known_NTW: jax.Array | None,
+        complete: bool,
+    ) -> Array:
+        """BLOCK samples in units of the data, their static columns by the same conditions."""
+        fixed, scaler = None, self.description.scaler
+        if conditions_:
+            first, own = partial(self._first_steps, scale), jax.random.fold_in(key, GIVEN)
+            fixed = conditions.given(first, scaler, [conditions_] * BLOCK, own)
+        z_NTK = self._draw(key, scale, fixed, known_NTW, complete)
+        return scaler.inverse(z_NTK.astype(np.float64))
 
     def futures(
         self,
@@ -327,6 +325,29 @@ class Trained:
             values.append(found + np.sum(slopes * is_density, axis=(1, 2)))
         log_p = np.concatenate(values)
         return np.where(possible & ~np.isnan(log_p), log_p, -np.inf)
+
+
+def _accepted(
+    block: Callable[[int], Array], number: int, least: int, most: int, words: str
+) -> Array:
+    """The first `number` samples of blocks 0, 1, .. that have `least` to `most` steps.
+
+    Raises DataError where they are too rare.
+    """
+    found: list[Array] = []
+    drawn = accepted = 0
+    while accepted < number:
+        if drawn >= MOST_DRAWN[0] + MOST_DRAWN[1] * number:
+            raise DataError(
+                f"{words}: {accepted:,} of {drawn:,} samples have one (a share of "
+                f"{accepted / drawn:.2g}), and {number:,} are asked for. Ask for a "
+                "wider range or fewer samples."
+            )
+        x_NTD = block(drawn // BLOCK)
+        steps_N = lengths.of(x_NTD)
+        found.append(x_NTD[(steps_N >= least) & (steps_N <= most)])
+        drawn, accepted = drawn + BLOCK, accepted + len(found[-1])
+    return np.concatenate(found)[:number]
 
 
 def _block(known_NTW: NDArray[np.float32] | None, i: int) -> jax.Array | None:

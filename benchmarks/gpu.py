@@ -16,6 +16,7 @@ begins only where time is left (--minutes); what is left out is said.
 """
 
 import atexit
+import json
 import os
 import shutil
 import subprocess
@@ -43,19 +44,19 @@ from seqgan_jax.core.policy import nll
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 1000  # dependent steps of which the shortest is timed
-PARTS = (
-    "tests",
-    "differences",
-    "ceilings",
-    "default",
-    "units",
-    "reference",
-    "seeds",
-    "wider",
-    "precisions",
-    "memory",
-)
-COMPILED = ("differences", "default", "units", "reference", "seeds", "wider", "precisions")
+PARTS = {  # the seconds that each needs on a GPU, roughly; what matters most comes first
+    "tests": 50,
+    "differences": 90,
+    "ceilings": 10,
+    "default": 90,
+    "units": 120,
+    "reference": 60,
+    "seeds": 90,
+    "wider": 60,
+    "precisions": 60,
+    "memory": 0,
+}
+FEW_PROGRAMS = ("tests", "ceilings", "memory")  # nothing to compile ahead
 AHEAD = 150  # seconds of compiling ahead at most
 TOLERANCE = 2e-3  # of float32 on two devices, relative to the largest number
 Rows = Iterator[dict[str, Any]]
@@ -339,7 +340,7 @@ def reference_schedule(quick: bool) -> Rows:
 def compile_ahead(parts: Sequence[str], more: Sequence[str], seconds: float) -> Rows:
     """A process for each part runs it for its programs alone, all at the same time.
 
-    What they print is not looked at but for the default run: its compiling, cold.
+    Nothing that they find counts but the compiling of the default run, cold.
     """
     folder = tempfile.mkdtemp(prefix="seqgan-xla-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -352,25 +353,21 @@ def compile_ahead(parts: Sequence[str], more: Sequence[str], seconds: float) -> 
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     script = str(Path(__file__).resolve())
     started = time.perf_counter()
-    running = {
-        part: subprocess.Popen(
-            [sys.executable, script, "--no-ahead", "--parts", part, *more],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        for part in parts
-    }
-    for child in running.values():
+    running = []
+    for part in parts:
+        rows = ["--json", f"{folder}/{part}.jsonl"]
+        command = [sys.executable, script, "--no-ahead", "--parts", part, *rows, *more]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        running.append(subprocess.Popen(command, **quiet))
+    for child in running:
         try:
-            said, _ = child.communicate(timeout=seconds - (time.perf_counter() - started))
+            child.wait(max(0.0, seconds - (time.perf_counter() - started)))
         except subprocess.TimeoutExpired:
             child.kill()
-            said = child.communicate()[0]
-        for line in said.splitlines():
-            if line.startswith("default run"):
-                note = " ".join(line.split("compiling")[-1:]).split(",")[0].strip()
-                yield {"row": "default run, cold", "note": f"compiling {note}, beside all others"}
+    cold = Path(folder, "default.jsonl")
+    for row in map(json.loads, cold.read_text().splitlines() if cold.exists() else []):
+        note = f"compiling {row['compile_seconds']:.1f} s, beside all others"
+        yield {"row": "default run, cold", "compile_seconds": row["compile_seconds"], "note": note}
     yield {"row": "compiling ahead", "seconds": time.perf_counter() - started}
 
 
@@ -385,7 +382,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags.add_argument(
         "--ahead", action=BooleanOptionalAction, help="see above (default: on a GPU)"
     )
-    flags.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="not all of them")
+    flags.add_argument(
+        "--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="not all of them"
+    )
     options = measure.parse(flags, arguments)
     quick, repeats = options.quick, options.repeats
     about = measure.machine()
@@ -396,18 +395,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found.append(Ceilings(quick, repeats))
         yield from found[0].rows()
 
-    # What matters most comes first; beside each the seconds that it needs on a GPU, roughly.
-    parts: dict[str, tuple[Callable[[], Rows], float]] = {
-        "tests": (gpu_tests, 50),
-        "differences": (lambda: differences(quick), 90),
-        "ceilings": (ceilings, 10),
-        "default": (lambda: default_run(quick), 90),
-        "units": (lambda: all_units(found[0], quick, repeats), 120),
-        "reference": (lambda: reference_schedule(quick), 60),
-        "seeds": (lambda: many_seeds(quick), 90),
-        "wider": (lambda: wider(found[0], quick, repeats), 60),
-        "precisions": (lambda: precisions(quick, repeats), 60),
-        "memory": (memory, 0),
+    parts: dict[str, Callable[[], Rows]] = {
+        "tests": gpu_tests,
+        "differences": lambda: differences(quick),
+        "ceilings": ceilings,
+        "default": lambda: default_run(quick),
+        "units": lambda: all_units(found[0], quick, repeats),
+        "reference": lambda: reference_schedule(quick),
+        "seeds": lambda: many_seeds(quick),
+        "wider": lambda: wider(found[0], quick, repeats),
+        "precisions": lambda: precisions(quick, repeats),
+        "memory": memory,
     }
     wanted = [name for name in PARTS if name in options.parts]
     if not options.gpu:
@@ -416,19 +414,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wanted.insert(0, "ceilings")  # a floor beside each
     if options.gpu if options.ahead is None else options.ahead:
         more = ["--quick"] * quick + ["--cpu"] * (not options.gpu)
-        compiled = [name for name in wanted if name in COMPILED]
-        parts["ahead"] = (lambda: compile_ahead(compiled, more, AHEAD), 0)
+        compiled = [name for name in wanted if name not in FEW_PROGRAMS]
+        parts["ahead"] = lambda: compile_ahead(compiled, more, AHEAD)
         wanted = ["ahead", *wanted]
     wrong = 0
     for name in wanted:
-        part, needed = parts[name]
         left = 60 * options.minutes - (time.perf_counter() - started)
-        if left < needed:
+        if left < PARTS.get(name, 0):
             note = f"left out: {left:.0f} s are left"
             report({"row": name, "note": note, "left_out": True}, options.json)
             continue
         try:
-            for row in part():
+            for row in parts[name]():
                 wrong += not row.get("good", True)
                 report({"part": name, "quick": quick} | row, options.json)
         except Exception as error:  # what comes after it still says something

@@ -30,6 +30,7 @@ import rollout_schedules
 import roofline
 import scaling
 import schedules
+import targets
 import throughput
 import versus_torch
 import work
@@ -406,3 +407,12 @@ def test_a_mixtures_products_are_counted():
     # Of prefixes of 2 and 4 out of 5 steps 3 and 1 are drawn.
     short = work.replace(one, length=5, every=2, batch=1, rollouts=1)
     assert roofline.rollout_flops(short) == (3 + 1 + 5) * roofline.policy_flops(one)
+
+
+def test_a_series_of_the_published_protocol_is_a_case_of_targets(tmp_path):
+    x = np.column_stack([np.arange(400), np.sin(np.arange(400))])
+    np.savetxt(tmp_path / "stock_data.csv", x, delimiter=",", header="n,x", comments="")
+    case = targets.Case(str(tmp_path / "stock_data.csv"), 12, 50)
+    assert case.sequences.x_NTD.shape[1:] == case.held.shape[1:] == (12, 2)
+    assert 50 <= len(case.sequences.x_NTD) < 100
+    assert len(case.held) > 0

@@ -410,8 +410,8 @@ def test_a_mixtures_products_are_counted():
 
 
 def test_a_series_of_the_published_protocol_is_a_case_of_targets(tmp_path):
-    x = np.column_stack([np.arange(400), np.sin(np.arange(400))])
-    np.savetxt(tmp_path / "stock_data.csv", x, delimiter=",", header="n,x", comments="")
+    x = np.random.default_rng(0).normal(size=(400, 2))
+    np.savetxt(tmp_path / "stock_data.csv", x, delimiter=",", header="x,y", comments="")
     case = targets.Case(str(tmp_path / "stock_data.csv"), 12, 50)
     assert case.sequences.x_NTD.shape[1:] == case.held.shape[1:] == (12, 2)
     assert 50 <= len(case.sequences.x_NTD) < 100

@@ -84,6 +84,7 @@ PLACES = {
     "IPython": {"run.terminal"},
     "sklearn": {"model"},
     "filelock": {"run.directory"},
+    "threadpoolctl": {"run.preparing"},
     "pandas": {
         *("data.tables", "data.times", "data.categories", "data.evidence", "data.layout"),
         "data.writing",

@@ -5,7 +5,6 @@ read, so that --help and mistakes answer at once.
 """
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -243,7 +242,6 @@ def train_main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int
     program = "python train.py" if prog == "train.py" else prog
     again = f"{program} --resume --run-dir {_run_dir(words)}"
     again += "".join(f" {flag}" for flag in ("--gpu", "--deterministic") if flag in words)
-    _one_thread_for_small_products()
     # Before JAX is imported: that takes a second, in which a signal must not be a traceback.
     with signals.listening(again) as stop:
         return _guarded(lambda: _train(words, prog, again, stop), words)
@@ -274,14 +272,7 @@ def doctor_main(argv: Sequence[str] | None = None, prog: str = "seqgan doctor") 
 def analyze_main(argv: Sequence[str] | None = None, prog: str = "analyze.py") -> int:
     """`analyze.py` and `seqgan analyze`. Returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    _one_thread_for_small_products()
     return _guarded(lambda: _analyze(tyro.cli(Analyze, args=words, prog=prog)), words)
-
-
-def _one_thread_for_small_products() -> None:
-    """Of numpy's, before it is imported: its threads wait for each other by turning, so that on a
-    busy machine the regressions of a baseline take up to 40 times the processor time."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _guarded(command: Callable[[], int], words: Sequence[str]) -> int:

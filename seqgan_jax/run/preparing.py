@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from seqgan_jax.config import Config, DiscriminatorConfig, GeneratorConfig
 from seqgan_jax.core import baseline, keys, networks, outer, selection
@@ -60,6 +61,9 @@ class Prepared(NamedTuple):
     calendar: Gain | None  # by which --calendar auto decided, where it did
 
 
+# numpy's threads wait for each other by turning: beside another program its small products take up
+# to 40 times the processor time.
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def prepare(
     sequences: Sequences | Shards, settings: Config, seed: int, calendar: bool | None = None
 ) -> Prepared:

@@ -8,15 +8,16 @@ from types import SimpleNamespace
 import helpers
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from seqgan_jax import SeqGAN, config
-from seqgan_jax.core import parallel
+from seqgan_jax.core import baseline, parallel
 from seqgan_jax.data import layout
 from seqgan_jax.data.kind import GAP
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.data.sequences import Split
 from seqgan_jax.errors import CheckpointError, UsageError
-from seqgan_jax.run import directory, loop, signals
+from seqgan_jax.run import directory, loop, preparing, signals
 from seqgan_jax.run import train as run
 from seqgan_jax.run.description import Description
 from seqgan_jax.run.places import Places
@@ -284,3 +285,24 @@ def test_real_sequences_and_samples_are_compared_with_the_same_gaps():
     whole = loop._with_gaps_of(samples_MTD, samples_MTD)
     assert whole[0] is samples_MTD
     assert whole[1] is samples_MTD
+
+
+def test_preparation_takes_one_thread_of_numpy(monkeypatch):
+    """Others wait for each other by turning; what a caller has set comes back."""
+    seen = []
+    fit = baseline.fit
+
+    def blas_threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    def heard(*given):
+        seen.extend(blas_threads())
+        return fit(*given)
+
+    monkeypatch.setattr(preparing.baseline, "fit", heard)
+    x_NTD = np.random.default_rng(0).normal(size=(60, 4, 1))
+    with threadpool_limits(2, "blas"):
+        SeqGAN(hidden_dim=2).prepare(layout.Sequences(x_NTD, ("x",), "noise"))
+        after = blas_threads()
+    assert set(seen) == {1}
+    assert set(after) == {2}

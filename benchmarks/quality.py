@@ -26,8 +26,8 @@ chosen by discriminators among --refine candidates each.
 Discriminative and predictive networks are GRUs of D / 2 units trained for 2,000 and 5,000 steps.
 """
 
+import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,69 @@ def floors(
     return {"held-out": float(between[0]), "pred": float(own), "auc": areas.floor, "single": single}
 
 
+def of_set(name: str, options: argparse.Namespace) -> None:
+    """Train on one set, print each row when it is known and the table, add it to the file."""
+    steps = {"steps": 25} if options.quick else {}  # of each score's network
+    most = 1000 if options.quick else None
+    read, train, held = parts_of(name, options.data, options.window)
+    every, train, held = (x[:most] for x in (read.x_NTD, train, held))
+    # The training part is split at random: windows of one series share values with those
+    # that decide when to stop, as in the published protocol.
+    sequences = Sequences(train, read.names, name, form=read.form)
+    if options.number and options.number < len(every):
+        every = every[np.random.default_rng(3).permutation(len(every))[: options.number]]
+    shared = {"num_seeds": options.seeds, "seed": 88, "held_out": 0.01}
+    shared |= (QUICK if options.quick else {}) | settings_of(" ".join(options.settings))
+    off = {"skip_dis_pretrain": True, "skip_adversarial": True}
+    model, _, first = trained(sequences, shared | off, None)
+    encoder = ts2vec.train(in_score_units(name, every, every), 1, 0, **steps)
+    shared_by_all = every, train, held, options.repeats, encoder
+    rows: dict[str, dict[str, np.ndarray]] = {}
+
+    def add(row: str, model: SeqGAN, refine: int | None = None) -> None:
+        rows[row] = figures_of(name, model, *shared_by_all, refine, **steps)
+        said = ", ".join(f"{f} {with_interval(values)}" for f, values in rows[row].items())
+        print(f"{name}, {options.window}, {row}: {said}", flush=True)
+
+    second = 0.0
+    add("likelihood", model)
+    if not options.likelihood:
+        model, _, second = trained(sequences, shared, model)
+        add("adversarial", model)
+    if options.refine:
+        add("refined", model, options.refine)
+    floor = floors(name, every, train, held, options.repeats, **steps)
+    cells = [
+        [row, *(with_interval(values[f]) if f in values else "" for f in FIGURES)]
+        for row, values in rows.items()
+    ]
+    if not options.likelihood:
+        cells.append(paired("paired", rows["adversarial"], rows["likelihood"]))
+    if options.refine:
+        before = rows["likelihood" if options.likelihood else "adversarial"]
+        cells.append(paired("refined, paired", rows["refined"], before))
+    cells.append(["real", *(f"{floor[f]:.4f}" if f in floor else "" for f in FIGURES)])
+    kept = [run["kept_round"] for run in model.runs()]
+    measure.show(
+        f"{name}: {len(every):,} windows of {options.window}, {len(train):,} trained on, "
+        f"{len(held):,} held out; {options.seeds} seeds in {first:.0f} s of likelihood and "
+        f"{second:.0f} s of adversarial training; kept rounds {kept}"
+        f"\npublished: {PUBLISHED[name] if options.window == 24 else PUBLISHED_LONG}",
+        ("", *FIGURES),
+        cells,
+    )
+    sys.stdout.flush()
+    content = {
+        "set": name,
+        "window": options.window,
+        "seconds": {"likelihood": first, "adversarial": second},
+        "kept_rounds": kept,
+        "floors": floor,
+        "rows": {r: {f: v.tolist() for f, v in row.items()} for r, row in rows.items()},
+    }
+    measure.append(options.json, content)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print and write."""
     flags = measure.parser(__doc__, "gpu", lines=True)
@@ -166,70 +229,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags.add_argument("--likelihood", action="store_true", help="no adversarial training")
     flags.add_argument("--refine", type=int, help="also with samples chosen of so many each")
     flags.add_argument("--repeats", type=int, default=5, help="of the discriminative score")
+    flags.add_argument(
+        "--number", type=int, help="windows and samples scored, at random (default: all)"
+    )
     options = measure.parse(flags, arguments)
     if options.quick:
         options.seeds = options.repeats = 1
-    steps = {"steps": 25} if options.quick else {}  # of each score's network
     there = ["sines"]
     if options.data:
         there += [name for name, file in FILES.items() if (options.data / file).is_file()]
     if missing := set(options.sets or []) - set(there):
         flags.error(f"{', '.join(sorted(missing))}: needs --data, the folder with the file")
     for name in options.sets or there:
-        most = 1000 if options.quick else None
-        read, train, held = parts_of(name, options.data, options.window)
-        every, train, held = (x[:most] for x in (read.x_NTD, train, held))
-        # The training part is split at random: windows of one series share values with those
-        # that decide when to stop, as in the published protocol.
-        sequences = Sequences(train, read.names, name, form=read.form)
-        shared = {"num_seeds": options.seeds, "seed": 88, "held_out": 0.01}
-        shared |= (QUICK if options.quick else {}) | settings_of(" ".join(options.settings))
-        off = {"skip_dis_pretrain": True, "skip_adversarial": True}
-        before, _, first = trained(sequences, shared | off, None)
-        second, models = 0.0, {"likelihood": before}
-        if not options.likelihood:
-            models["adversarial"], _, second = trained(sequences, shared, before)
-        began = time.monotonic()
-        encoder = ts2vec.train(in_score_units(name, every, every), 1, 0, **steps)
-        shared_by_all = every, train, held, options.repeats, encoder
-        rows = {
-            row: figures_of(name, model, *shared_by_all, None, **steps)
-            for row, model in models.items()
-        }
-        if options.refine:
-            last = list(models.values())[-1]
-            rows["refined"] = figures_of(name, last, *shared_by_all, options.refine, **steps)
-        floor = floors(name, every, train, held, options.repeats, **steps)
-        cells = [
-            [row, *(with_interval(values[f]) if f in values else "" for f in FIGURES)]
-            for row, values in rows.items()
-        ]
-        if not options.likelihood:
-            cells.append(paired("paired", rows["adversarial"], rows["likelihood"]))
-        if options.refine:
-            before = rows["likelihood" if options.likelihood else "adversarial"]
-            cells.append(paired("refined, paired", rows["refined"], before))
-        cells.append(["real", *(f"{floor[f]:.4f}" if f in floor else "" for f in FIGURES)])
-        kept = [run["kept_round"] for run in list(models.values())[-1].runs()]
-        measure.show(
-            f"{name}: {len(every):,} windows of {options.window}, {len(train):,} trained on, "
-            f"{len(held):,} held out; {options.seeds} seeds in {first:.0f} s of likelihood and "
-            f"{second:.0f} s of adversarial training; kept rounds {kept}; "
-            f"scored in {time.monotonic() - began:.0f} s"
-            f"\npublished: {PUBLISHED[name] if options.window == 24 else PUBLISHED_LONG}",
-            ("", *FIGURES),
-            cells,
-        )
-        sys.stdout.flush()
-        content = {
-            "set": name,
-            "window": options.window,
-            "seconds": {"likelihood": first, "adversarial": second},
-            "kept_rounds": kept,
-            "floors": floor,
-            "rows": {r: {f: v.tolist() for f, v in row.items()} for r, row in rows.items()},
-        }
-        measure.append(options.json, content)
+        of_set(name, options)
     return 0
 
 

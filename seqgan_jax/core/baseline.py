@@ -7,7 +7,7 @@ begins at the VAR(1)'s likelihood instead of creeping towards it.
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -50,7 +50,7 @@ class Baseline:
 
     def constants(self) -> Params:
         """As a policy holds them."""
-        return {name: array for name, array in asdict(self).items() if array is not None}
+        return {name: array for name, array in vars(self).items() if array is not None}
 
 
 class _Candidate(NamedTuple):
@@ -155,7 +155,8 @@ _PLAIN = ("first_offset", "first_factor", "matrix", "offset", "factor")
 
 
 def _baseline(arrays: dict[str, Array]) -> Baseline:
-    return Baseline(**{k: jax.numpy.asarray(a, jax.numpy.float32) for k, a in arrays.items()})
+    # By numpy: on the device each conversion is a program.
+    return Baseline(**{k: jax.numpy.asarray(a.astype(np.float32)) for k, a in arrays.items()})
 
 
 def _slopes(x_NTD: Array, known_NTW: Array, other_NTD: Array, other_NTW: Array) -> Array:

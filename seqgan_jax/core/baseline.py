@@ -307,10 +307,7 @@ def _far(
         parts.append(0.0 * parts[0] if move is None else move)
         parts += [] if known_NTW is None else [known_NTW[:, t]]
         found[:, t] = np.concatenate(parts, axis=1) @ law.matrix.T + law.offset
-        means = [
-            mean + max(rate, 1 / (t + 1)) * (found[:, t] - mean)
-            for mean, rate in zip(means, rates, strict=True)
-        ]
+        means = [_after(m, found[:, t], t, rate) for m, rate in zip(means, rates, strict=True)]
     error = np.where(counts_NTD, found - x_NTD, 0.0)[:, start:].reshape(-1, features) ** 2
     number = np.maximum(counts_NTD[:, start:].reshape(-1, features).sum(axis=0), 1)
     return float(np.mean(np.log(error.sum(axis=0) / number + 1e-12)))
@@ -391,8 +388,13 @@ def moving_mean(x_NTD: Array, rate: float) -> Array:
     """
     found = np.array(x_NTD, float)
     for t in range(1, found.shape[1]):
-        found[:, t] = found[:, t - 1] + max(rate, 1 / (t + 1)) * (x_NTD[:, t] - found[:, t - 1])
+        found[:, t] = _after(found[:, t - 1], x_NTD[:, t], t, rate)
     return found
+
+
+def _after(mean_ND: Array, x_ND: Array, t: int, rate: float) -> Array:
+    """The moving mean after step t, from 0, which is x."""
+    return mean_ND + max(rate, 1 / (t + 1)) * (x_ND - mean_ND)
 
 
 def _regress(

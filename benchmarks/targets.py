@@ -39,7 +39,6 @@ import jax.numpy as jnp
 import measure
 import numpy as np
 from experiments import SHUFFLED, frontier, interval, settings_of, trained
-from jax import lax
 from main_job import QUICK
 from quality import FILES, parts_of
 from scipy.special import logsumexp
@@ -49,9 +48,8 @@ from seqgan_jax.analysis import exact
 from seqgan_jax.core import discriminator, refining, sampling, selection
 from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, run_of
 from seqgan_jax.core.networks import Networks
-from seqgan_jax.core.optimiser import adam, apply, copy, ema
 from seqgan_jax.core.policy import nll
-from seqgan_jax.core.refining import CLIP, DECAY, POOL, RATE, Refiner
+from seqgan_jax.core.refining import CLIP, POOL, Refiner
 from seqgan_jax.data import overlap
 from seqgan_jax.data.layout import Sequences, load
 from seqgan_jax.processes import simulators
@@ -85,7 +83,6 @@ def toward(
     steps: int,
 ) -> Params:
     """The moving average of the policy after `steps` updates, see above."""
-    optimiser = adam(RATE)
     before = nets.bind_policy(state.best, state)
 
     def off_target(policy: Any, key: jax.Array) -> jax.Array:
@@ -98,21 +95,7 @@ def toward(
         ratio_B = (policy.log_prob(made) - before.log_prob(made)).sum(axis=(1, 2))
         return jnp.mean(ratio_B - sharpness * l_B) / train.length
 
-    def update(carry: Any, key: jax.Array) -> tuple[Any, None]:
-        params, opt, average = carry
-        own, real_key = jax.random.split(key)
-        rows_B = jax.random.randint(real_key, (BATCH,), 0, len(train))
-
-        def loss(params: Params) -> jax.Array:
-            policy = nets.bind_policy(params, state)
-            return 0.5 * off_target(policy, own) + 0.5 * nll(policy, train.take(rows_B))
-
-        params, opt = apply(optimiser, jax.grad(loss)(params), opt, params)
-        return (params, opt, ema(average, params, DECAY)), None
-
-    start = (copy(state.best), optimiser.init(state.best), copy(state.best))
-    (_, _, average), _ = lax.scan(update, start, jax.random.split(key, steps))
-    return average
+    return refining.trained(off_target, state, train, key, nets, BATCH, steps)
 
 
 class Case:

@@ -60,6 +60,15 @@ class Policy(nn.Module):
         offset = x_TBD[:-1] @ self.matrix.T + self.offset
         return torch.cat([first, (x_TBD[1:] - offset) @ self.factor_inverse.T])
 
+    @property
+    def num_noise(self) -> int:
+        """Normal numbers that a step takes."""
+        return self.features
+
+    def values(self, u: Tensor) -> Tensor:
+        """x, of what is carried on from a step."""
+        return u[:, : self.features]
+
     def teacher_forced(self, x_TBD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """States h and c at every step (after the start, after x_1, ...) and [x, e]."""
         h, c = self.first_state(x_TBD.shape[1])
@@ -123,28 +132,35 @@ class Policy(nn.Module):
         return torch.stack(values)
 
     def rollouts(
-        self, x_TBD: Tensor, noise_TJLD: Tensor, step: Callable[..., Any] | None = None
+        self,
+        x_TBD: Tensor,
+        noise_TJLP: Tensor,
+        step: Callable[..., Any] | None = None,
+        every: int = 1,
     ) -> Tensor:
-        """Continuations of every prefix, L = n B lanes each: `x_JLTD`.
+        """Continuations of the prefixes of `every`, 2 `every`, .. values, L = n B lanes each:
+        `x_JLTD`.
 
-        The batch grows by one prefix a step: T (T - 1) / 2 prefix-steps, none of them wasted. Lane
-        l of a prefix continues sequence l mod B; noise is by position and prefix.
+        The batch grows by one prefix each `every` steps: no step of a prefix is wasted. Lane l of a
+        prefix continues sequence l mod B; noise is by position and prefix.
         """
         step = step or self.step
         length, batch, features = x_TBD.shape
-        lanes = noise_TJLD.shape[2]
+        lanes = noise_TJLP.shape[2]
         given_h, given_c, given_u = self.teacher_forced(x_TBD)
-        copies = lanes // batch
-        out = x_TBD.transpose(0, 1).repeat((length - 1) * copies, 1, 1)
-        out = out.view(length - 1, lanes, length, features)
+        copies, prefixes = lanes // batch, -(-length // every) - 1
+        out = x_TBD.transpose(0, 1).repeat(prefixes * copies, 1, 1)
+        out = out.view(prefixes, lanes, length, features)
         h = c = given_h.new_zeros(0, self.hidden)
-        u = given_u.new_zeros(0, 2 * features)
-        for t in range(1, length):
-            h = torch.cat([h, given_h[t - 1].repeat(copies, 1)])
-            c = torch.cat([c, given_c[t - 1].repeat(copies, 1)])
-            u = torch.cat([u, given_u[t - 1].repeat(copies, 1)])
-            h, c, u = step(h, c, u, noise_TJLD[t, :t].reshape(-1, features))
-            out[:t, :, t] = u[:, :features].view(t, lanes, features)
+        u = given_u.new_zeros(0, given_u.shape[-1])
+        for t in range(every, length):
+            if t % every == 0:
+                h = torch.cat([h, given_h[t - 1].repeat(copies, 1)])
+                c = torch.cat([c, given_c[t - 1].repeat(copies, 1)])
+                u = torch.cat([u, given_u[t - 1].repeat(copies, 1)])
+            number = t // every
+            h, c, u = step(h, c, u, noise_TJLP[t, :number].reshape(-1, noise_TJLP.shape[-1]))
+            out[:number, :, t] = self.values(u).view(number, lanes, features)
         return out
 
 
@@ -164,21 +180,28 @@ class Highway(nn.Module):
 class SmallDiscriminator(nn.Module):
     """The package's default discriminator."""
 
-    def __init__(self, length: int, features: int, keep_prob: float, scale: Tensor) -> None:
+    def __init__(
+        self, length: int, features: int, keep_prob: float, scale: Tensor, options: int = 0
+    ) -> None:
         super().__init__()
         self.drop, channels = 1.0 - keep_prob, 32
         self.register_buffer("scale", scale)
         self.register_buffer("position", torch.linspace(-1.0, 1.0, length)[None, :, None])
-        self.conv1 = nn.Conv1d(2 * features + 1, channels, 3, padding=1)
+        self.conv1 = nn.Conv1d(2 * features + options + 1, channels, 3, padding=1)
         self.conv2 = nn.Conv1d(channels, channels, 3, padding=1)
         self.highway = Highway(2 * channels)
         self.hidden, self.output = nn.Linear(2 * channels, channels), nn.Linear(channels, 1)
 
+    def seen(self, x_BTD: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Sizes of values, and which options they are."""
+        return x_BTD, []
+
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Logits, [B]; dropout in training mode only."""
+        x_BTD, options = self.seen(x_BTD)
         increments = F.pad(torch.diff(x_BTD, dim=1) / self.scale, (0, 0, 1, 0))
         position = self.position.expand(len(x_BTD), -1, -1)
-        x = torch.cat([x_BTD, increments, position], dim=-1).transpose(1, 2)
+        x = torch.cat([x_BTD, increments, *options, position], dim=-1).transpose(1, 2)
         x = torch.relu(self.conv2(torch.relu(self.conv1(x))))
         x = self.highway(torch.cat([x.mean(-1), x.amax(-1)], dim=-1))
         x = F.dropout(x, self.drop, self.training)

@@ -3,13 +3,18 @@
     pip install torch                                      it is no dependency of the project
     python benchmarks/versus_torch.py --json FILE
     python benchmarks/versus_torch.py --reference DIR      also a checkout of nikhilr2907/SeqGAN
-    python benchmarks/versus_torch.py --quick              small sizes, the larger D, under a minute
+    python benchmarks/versus_torch.py --quick              small sizes, the larger D
+    python benchmarks/versus_torch.py --only table         the default run's work alone
 
 Sizes: T = 20, D = 1, batch 64, N = 16, 10,000 sequences, all cores for both. The same likelihood,
 logits and rollouts from the same weights and noise are asserted first. The columns are timed in
 turn, so that a noisy neighbour hits all. A round has 5 draws of `--negatives` sequences and 3
 passes over them and as many real ones (the reference's schedule has 10,000, for which see
 `--negatives`); no R1 penalty on any side.
+`table` is what the default run does on the bundled table: columns on grids with words and repeats,
+a mixture, REINFORCE with N = 4 rollouts of every second prefix, 5 updates a round, R1;
+discriminators see columns as they are scaled. Torch's R1 is eager, since torch.compile has no
+second gradient.
 `ratio`: how many times faster ours is than the better of eager and compiled PyTorch.
 """
 
@@ -106,6 +111,52 @@ def check(problem: work.Problem) -> dict[str, float]:
     return found
 
 
+def check_table(problem: work.Problem) -> dict[str, float]:
+    """The same of the default run's columns: raises if large.
+
+    Of rollouts the share of sequences that differ: where a level or an option hangs on the last
+    digit, all that comes after it is another.
+    """
+    import torch
+    import torch_mixed
+    import torch_training
+
+    sizes, state = problem.sizes, problem.state()
+    ours = problem.nets.bind_policy(state.policy, state)
+    discriminator = problem.nets.bind_discriminator(state.discriminator, state)
+    real = work.batch(problem)
+    x_TBD = torch_training.tensor(real.x).transpose(0, 1)
+    log_prob_BT = np.asarray(jax.jit(ours.log_prob)(real)).sum(axis=-1)
+    logits_B = np.asarray(jax.jit(discriminator)(real))
+    noise_TBLP = work.noise(jax.random.key(3), sizes)[0]
+
+    @jax.jit
+    def continued(x_BTD: jax.Array, noise_TBLP: jax.Array) -> jax.Array:
+        given = sampling.prefixes(ours, x_BTD)
+        return sampling.rollouts(ours, given, noise_TBLP, every=sizes.every)
+
+    x_BJTD = np.asarray(continued(real.x, noise_TBLP))
+    steps, lanes = folded_schedule(sizes.length, sizes.every)
+    by_place = np.asarray(noise_TBLP).swapaxes(1, 2)[steps, lanes[:, None]]  # [J, T, B, P]
+    noise_TJBP = torch.tensor(by_place.swapaxes(0, 1).copy())
+    found = {"log_prob": 0.0}
+    with torch.inference_mode():
+        for unrolled in (False, True):
+            policy = torch_mixed.policy(problem, unrolled)
+            theirs = policy.log_prob_and_entropy(x_TBD)[0].T.numpy()
+            found["log_prob"] = max(found["log_prob"], relative(theirs, log_prob_BT))
+        logits = torch_mixed.discriminator(problem).eval()(x_TBD.transpose(0, 1)).numpy()
+        found["logits"] = relative(logits, logits_B)
+        x_JBTD = policy.rollouts(x_TBD, noise_TJBP, every=sizes.every).numpy()
+    differs = np.abs(x_JBTD.swapaxes(0, 1) - x_BJTD) > 1e-3
+    found["rollouts"] = float(differs.any(axis=(2, 3)).mean())
+    limits = {"log_prob": 1e-4, "logits": 1e-4, "rollouts": 0.02}
+    for name, difference in found.items():
+        if not difference <= limits[name]:
+            raise AssertionError(f"table, {name}: torch differs from ours by {difference:.2g}")
+    return found
+
+
 def relative(a: np.ndarray, b: np.ndarray) -> float:
     """Largest difference, relative to the largest value where that is above one."""
     return float(np.abs(a - b).max() / max(1.0, np.abs(b).max()))
@@ -115,6 +166,7 @@ def calls(
     problem: work.Problem, passes: int
 ) -> dict[str, dict[str, tuple[Callable[[], Any], int]]]:
     """For each work a call and its number of units, of ours, eager and compiled torch."""
+    import torch_mixed
     import torch_training
 
     sizes = problem.sizes
@@ -128,7 +180,8 @@ def calls(
         "round": {"ours": (work.adversarial_round(problem), 1)},
     }
     for column, compiled in (("torch_eager", False), ("torch_compiled", True)):
-        trainer = torch_training.Trainer(problem, compiled)
+        mixed = problem.sizes.policy == "mixture"
+        trainer = (torch_mixed if mixed else torch_training).Trainer(problem, compiled)
         x_TBD = torch_training.tensor(work.batch(problem).x).transpose(0, 1).contiguous()
         works = {
             "g_step": (trainer.likelihood, sizes.number // sizes.batch),
@@ -143,10 +196,10 @@ def calls(
 
 
 def compare(
-    sizes: work.Sizes, repeats: int, passes: int, reference: Path | None, works: Sequence[str]
+    problem: work.Problem, repeats: int, passes: int, reference: Path | None, works: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Rows of seconds (medians), with min, max and the first call of each column beside them."""
-    every = calls(work.problem(sizes), passes)
+    sizes, every = problem.sizes, calls(problem, passes)
     columns_of = {name: every[name] for name in works}
     theirs = Reference(reference, sizes) if reference else None
     first: dict[str, dict[str, float]] = {}
@@ -167,7 +220,8 @@ def compare(
     rows = []
     for name in works:
         medians = {column: float(np.median(values)) for column, values in times[name].items()}
-        row = {"work": name, "dis_size": sizes.dis_size} | with_ratios(medians)
+        data = "table" if sizes.policy == "mixture" else sizes.dis_size
+        row = {"work": name, "dis_size": data} | with_ratios(medians)
         row["spread"] = {c: [min(v), max(v)] for c, v in times[name].items()}
         row["first_call"] = first[name]
         rows.append(row)
@@ -205,6 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Check, measure, print and write."""
     flags = measure.parser(__doc__, "repeats")
     flags.add_argument("--reference", type=Path, help="checkout of the reference to time as well")
+    flags.add_argument("--only", choices=("series", "table"), help="one of the two")
     flags.add_argument("--negatives", type=int, help="sequences drawn for D (default: 1000)")
     options = measure.parse(flags, arguments)
     if importlib.util.find_spec("torch") is None:
@@ -224,7 +279,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(measure.cores())
     started, rows, checks = time.perf_counter(), [], {}
     quick = options.quick
-    for dis_size in ("reference",) if quick else ("reference", "small"):
+    series = () if options.only == "table" else ("reference", "small")[: 1 if quick else 2]
+    sizes = work.Sizes()
+    for dis_size in series:
         sizes = work.Sizes(
             dis_size=dis_size,
             number=640 if quick else 10_000,
@@ -238,8 +295,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         larger = dis_size == "reference"
         works = WORKS if larger else ("d_step", "reward", "round")
         reference = options.reference if larger else None
-        rows += compare(sizes, options.repeats, 2 if quick else 3, reference, works)
-    title = f"Medians; rollouts, reward and round of 64 sequences, N = {sizes.rollouts}"
+        problem = work.problem(sizes)
+        rows += compare(problem, options.repeats, 2 if quick else 3, reference, works)
+    if options.only != "series":
+        problem = work.table_problem(quick)
+        checks["table"] = check_table(problem)
+        rows += compare(problem, options.repeats, 2 if quick else 3, None, WORKS)
+    title = "Medians; rollouts, reward and round of 64 sequences"
     names = ("work", "D", "ours", "torch eager", "torch compiled", "reference")
     names += ("torch / ours", "reference / ours")
     measure.show(title, names, table(rows))
@@ -257,6 +319,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "seconds_in_all": time.perf_counter() - started,
         "rows": [row for row in rows if row["dis_size"] == "reference"],
         "rows_small_discriminator": [row for row in rows if row["dis_size"] == "small"],
+        "rows_table": [row for row in rows if row["dis_size"] == "table"],
     }
     measure.write(options.json, "versus_torch", content)
     return 0

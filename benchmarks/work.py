@@ -14,12 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from seqgan_jax import SeqGAN
 from seqgan_jax.config import PRESETS, AdversarialConfig, DiscriminatorConfig, GeneratorConfig
 from seqgan_jax.core import adversarial, baseline, gradients, keys, likelihood, networks, sampling
 from seqgan_jax.core.baseline import Baseline
 from seqgan_jax.core.batch import Batch, Params, Parts, TrainState
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.policy import LSTMPolicy, nll
+from seqgan_jax.data import layout
+from seqgan_jax.run.loader import on_device, scaled
 from seqgan_jax.run.loop import Silent
 
 NEVER = 10**9  # epochs without improvement before pretraining stops
@@ -121,6 +124,45 @@ def problem(sizes: Sizes) -> Problem:
     return Problem(sizes, generator, discriminator, settings, found[0], parts, key, state)
 
 
+def table_problem(quick: bool = False) -> Problem:
+    """The default run on the bundled table: its columns, networks and settings.
+
+    But discriminators see columns as they are scaled, and rewards are probabilities, as above.
+    """
+    few = {"num_negatives": 128, "gen_updates": 1} if quick else {}
+    how = {"dis_sees": "scaled", "calendar": "none", "reward": "probability", "patience": NEVER}
+    model = SeqGAN(**how | few)
+    config = model.config
+    parts = model.prepare(layout.of_settings(config.data, model.data_seed))
+    scaler, state = model.description.scaler, model.state
+    rows = [scaled(scaler, x, "data") for x in (parts.train_NTD, parts.validation_NTD)]
+    train, validation = (on_device(x_NTD, None, None) for x_NTD in rows)
+    length, features = train.x.shape[1:]
+    sizes = Sizes(
+        length=length,
+        features=features,
+        batch=config.run.batch_size,
+        rollouts=config.adversarial.rollout_num,
+        number=len(train),
+        hidden=config.generator.hidden_dim,
+        policy="mixture",
+        every=sampling.spacing(config.adversarial.rollout_every, length),
+        r1=config.discriminator.dis_r1,
+        negatives=config.discriminator.num_negatives,
+        passes=config.discriminator.dis_passes,
+        refreshes=config.discriminator.dis_refreshes,
+    )
+    # Anything but zero, as above.
+    leaves, structure = jax.tree.flatten(state.policy)
+    rng = np.random.default_rng(1)
+    moved = [leaf + jnp.asarray(0.05 * rng.normal(size=leaf.shape), jnp.float32) for leaf in leaves]
+    params = jax.tree.unflatten(structure, moved)
+    state = replace(state, policy=params, ema=params, best=params, rollout=params)
+    settings = config.generator, config.discriminator, config.adversarial
+    given = Parts(train, validation, jnp.arange(len(validation)))
+    return Problem(sizes, *settings, model.nets, given, jax.random.key(2), state)
+
+
 Phase = Callable[..., Any]  # state, parts, key -> state, metrics
 
 
@@ -212,7 +254,7 @@ def many_rollouts(
 
 def noise(key: jax.Array, sizes: Sizes) -> jax.Array:
     """Standard normal noise of M rollouts, `[M, T, B, L, D]`."""
-    lanes = sampling.num_lanes(sizes.length)
+    lanes = sampling.num_lanes(sizes.length, sizes.every)
     numbers = sizes.features * (1 if sizes.policy == "gaussian" else 2)
     shape = (sizes.rollouts, sizes.length, sizes.batch, lanes, numbers)
     return keys.normal(key, shape)
@@ -221,7 +263,10 @@ def noise(key: jax.Array, sizes: Sizes) -> jax.Array:
 def compiled_rollouts(problem: Problem, schedule: Any = sampling.rollouts) -> Program:
     """Noise and M rollouts of every prefix, not scored."""
     sizes = problem.sizes
-    at_once = sampling.at_once(sizes.at_once, sizes.rollouts, sizes.batch, sizes.length)
+    shape = sizes.rollouts, sizes.batch, sizes.length, sizes.every
+    at_once = sampling.at_once(sizes.at_once, *shape)
+    if sizes.every > 1:
+        schedule = partial(schedule, every=sizes.every)
 
     def run(state: TrainState, x_BTD: jax.Array, key: jax.Array) -> jax.Array:
         policy = problem.nets.bind_policy(state.policy, state)

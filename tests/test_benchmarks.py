@@ -310,6 +310,20 @@ def test_torch_computes_the_same(size):
     assert max(versus_torch.check(problem).values()) < 1e-4
 
 
+@pytest.mark.slow
+def test_torch_computes_the_same_of_the_bundled_table():
+    pytest.importorskip("torch")
+    import torch_mixed
+
+    problem = work.table_problem(quick=True)
+    assert versus_torch.check_table(problem)["log_prob"] < 1e-4
+    trainer = torch_mixed.Trainer(problem, compiled=False)
+    before = [p.clone() for p in (*trainer.params, *trainer.dis_params)]
+    trainer.round()
+    after = (*trainer.params, *trainer.dis_params)
+    assert all(not a.equal(b) for a, b in zip(before, after, strict=True))
+
+
 def test_every_unit_of_work_runs_in_torch():
     pytest.importorskip("torch")
     import torch_training

@@ -61,8 +61,9 @@ def metrics(
     worth: Worth,
     words: Sequence[Sequence[str]] = (),
     more: tuple[Sequence[Part], Sequence[Part]] = ((), ()),
-) -> tuple[dict[str, Metric], dict[str, dict[str, Any]]]:
-    """Every figure that the kinds ask for, and the table of what was counted, see `table`.
+) -> tuple[dict[str, Metric], dict[str, dict[str, Any]], list[dict[str, float]]]:
+    """Every figure that the kinds ask for, the table of what was counted, see `table`, and of both
+    samples the share of sequences that break each rule.
 
     Args:
       kinds: of the D columns.
@@ -74,11 +75,16 @@ def metrics(
       words: of each column those that its codes 0, 1, ... stand for, () of numbers; () for none.
       more: further parts of both samples, see `absent.parts`; in no table.
     """
-    of_kinds = [parts(kinds, x_NTD, rules, words) for x_NTD in samples]
+    broken_of = [broken(rules, x_NTD) for x_NTD in samples]
+    of_rules = [{text: float(is_N.mean()) for text, is_N in each.items()} for each in broken_of]
+    of_kinds = [
+        parts(kinds, x_NTD, words, None if rules is None else each)
+        for x_NTD, each in zip(samples, broken_of, strict=True)
+    ]
     found = [[*own, *others] for own, others in zip(of_kinds, more, strict=True)]
     real, generated = (means(*each) for each in zip(found, groups, strict=True))
     if not found[0]:
-        return {}, {}
+        return {}, {}, of_rules
 
     def labels(figure: str) -> list[str]:
         own = [part.column for part in found[0] if part.figure == figure]
@@ -97,23 +103,24 @@ def metrics(
         if len(names) > 1 and len(columns := labels(name)) == 1 and name not in OF_NONE:
             judged[name] = judged[name].replace(per_feature={columns[0]: metric.value})
     sides = {"real": real["all"], "generated": generated["all"]}
-    return judged, table(of_kinds[0], kinds, names, sides)
+    return judged, table(of_kinds[0], kinds, names, sides), of_rules
 
 
 def parts(
     kinds: Sequence[Kind],
     x_NTD: Array,
-    rules: Holding | None = None,
     words: Sequence[Sequence[str]] = (),
+    of_rules: Mapping[str, Array] | None = None,
 ) -> list[Part]:
-    """Everything that is counted of x, by the kinds of its columns."""
+    """Everything that is counted of x, by the kinds of its columns, and where it breaks rules, as
+    `broken` says."""
     found: list[Part] = []
     for d, kind in enumerate(kinds):
         own = words[d] if words else ()
         found += _of_column(d, kind, np.ascontiguousarray(x_NTD[..., d]), own)
-    if rules is not None:
+    if of_rules is not None:
         none_N = np.zeros(len(x_NTD), bool)
-        broken_N = np.logical_or.reduce([none_N, *broken(rules, x_NTD).values()])
+        broken_N = np.logical_or.reduce([none_N, *of_rules.values()])
         found.append(Part("broken_rules", -1, (RULES,), broken_N[:, None]))
     return found
 

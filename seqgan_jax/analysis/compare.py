@@ -174,12 +174,9 @@ def analyze(
     both = real_NTD, generated_NTD
     gaps = bool(absent.missing(sides["generated"], ends).any())
     more = absent.parts(real_NTD, ends, gaps), absent.parts(generated_NTD, ends, gaps)
-    own, of_kinds = bykind.metrics(kinds, both, groups, labels, rules, worth, words, more)
+    own, of_kinds, broken = bykind.metrics(kinds, both, groups, labels, rules, worth, words, more)
     found |= own
-    of_rules = {
-        side: {text: float(is_N.mean()) for text, is_N in bykind.broken(rules, x_NTD).items()}
-        for side, x_NTD in zip(SIDES, both, strict=True)
-    }
+    of_rules = dict(zip(SIDES, broken, strict=True))
     of_classes = {}
     if label:
         each = words[labels.index(label)] if label in labels else ()

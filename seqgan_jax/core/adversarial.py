@@ -127,6 +127,7 @@ def discriminator_accuracy(
 # ------------------------------------------------------------------ the policy
 
 
+@partial(jax.jit, static_argnames=("config", "seeds"))  # not a program for each operation
 def begin(state: TrainState, config: AdversarialConfig, seeds: int = 1) -> TrainState:
     """Policy, EMA and rollout policy all start as the pretrained policy; a fresh optimiser."""
     start = over_seeds(adam(config.gen_adv_lr).init, seeds, 0)

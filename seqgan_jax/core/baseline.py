@@ -7,7 +7,7 @@ begins at the VAR(1)'s likelihood instead of creeping towards it.
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -50,7 +50,7 @@ class Baseline:
 
     def constants(self) -> Params:
         """As a policy holds them."""
-        return {name: array for name, array in asdict(self).items() if array is not None}
+        return {name: array for name, array in vars(self).items() if array is not None}
 
 
 class _Candidate(NamedTuple):
@@ -155,7 +155,8 @@ _PLAIN = ("first_offset", "first_factor", "matrix", "offset", "factor")
 
 
 def _baseline(arrays: dict[str, Array]) -> Baseline:
-    return Baseline(**{k: jax.numpy.asarray(a, jax.numpy.float32) for k, a in arrays.items()})
+    # By numpy: on the device each conversion is a program.
+    return Baseline(**{k: jax.numpy.asarray(a.astype(np.float32)) for k, a in arrays.items()})
 
 
 def _slopes(x_NTD: Array, known_NTW: Array, other_NTD: Array, other_NTW: Array) -> Array:
@@ -306,10 +307,7 @@ def _far(
         parts.append(0.0 * parts[0] if move is None else move)
         parts += [] if known_NTW is None else [known_NTW[:, t]]
         found[:, t] = np.concatenate(parts, axis=1) @ law.matrix.T + law.offset
-        means = [
-            mean + max(rate, 1 / (t + 1)) * (found[:, t] - mean)
-            for mean, rate in zip(means, rates, strict=True)
-        ]
+        means = [_after(m, found[:, t], t, rate) for m, rate in zip(means, rates, strict=True)]
     error = np.where(counts_NTD, found - x_NTD, 0.0)[:, start:].reshape(-1, features) ** 2
     number = np.maximum(counts_NTD[:, start:].reshape(-1, features).sum(axis=0), 1)
     return float(np.mean(np.log(error.sum(axis=0) / number + 1e-12)))
@@ -390,8 +388,13 @@ def moving_mean(x_NTD: Array, rate: float) -> Array:
     """
     found = np.array(x_NTD, float)
     for t in range(1, found.shape[1]):
-        found[:, t] = found[:, t - 1] + max(rate, 1 / (t + 1)) * (x_NTD[:, t] - found[:, t - 1])
+        found[:, t] = _after(found[:, t - 1], x_NTD[:, t], t, rate)
     return found
+
+
+def _after(mean_ND: Array, x_ND: Array, t: int, rate: float) -> Array:
+    """The moving mean after step t, from 0, which is x."""
+    return mean_ND + max(rate, 1 / (t + 1)) * (x_ND - mean_ND)
 
 
 def _regress(

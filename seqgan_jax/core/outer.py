@@ -150,7 +150,7 @@ def fit(scaler: Scaler, x_NTD: np.ndarray, z_NTK: np.ndarray) -> Outer | None:
             shift = centre[v] - constant if j == 0 or step.how != TOTAL else 0.0
             offsets[v, j] = (factor * centre[source] - shift) / s
     parts = (start, knots, bends, weights, offsets, spread / increments)
-    arrays: Any = [jnp.asarray(part, jnp.float32) for part in parts]
+    arrays: Any = [jnp.asarray(part.astype(np.float32)) for part in parts]
     return Outer(**dict(zip(NUMBERS, arrays, strict=True)), steps=steps)
 
 

@@ -13,6 +13,7 @@ and scaled by what its logits are worth there (`selection.scale_of`): one that k
 part by heart gets an a_e near 0, and then nothing is chosen.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ from seqgan_jax.core import keys, parallel, sampling, selection
 from seqgan_jax.core.batch import Batch, Params, TrainState, fewer, in_blocks
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import Metrics, adam, apply, copy, ema, over_seeds
-from seqgan_jax.core.policy import Definition, bind, nll
+from seqgan_jax.core.policy import Definition, LSTMPolicy, bind, nll
 
 EACH = 2  # discriminators of each fold
 AT_ONCE = 4096
@@ -151,27 +152,43 @@ def _trained(
     nets: Networks,
     batch_size: int,
 ) -> Params:
-    optimiser, size = adam(RATE), fewer(batch_size, train.length)
+    size = fewer(batch_size, train.length)
+
+    def off_target(policy: LSTMPolicy, key: jax.Array) -> jax.Array:
+        chosen_B = jax.random.categorical(key, log_weights_N, shape=(size,))
+        return nll(policy, parallel.shard_rows(pool.take(chosen_B)))
+
+    return trained(off_target, state, train, key, nets, size)
+
+
+def trained(
+    off_target: Callable[[LSTMPolicy, jax.Array], jax.Array],
+    state: TrainState,
+    train: Batch,
+    key: jax.Array,
+    nets: Networks,
+    size: int,
+    updates: int = UPDATES,
+) -> Params:
+    """The moving average of `state.best` after `updates` of a loss, which consumes a key, and of
+    the likelihood of `size` real sequences, half each. Consumes `key`."""
+    optimiser = adam(RATE)
 
     def update(carry: Any, key: jax.Array) -> tuple[Any, None]:
         params, opt, average = carry
-        pool_key, real_key = jax.random.split(key)
-        chosen_B = jax.random.categorical(pool_key, log_weights_N, shape=(size,))
-        real_B = jax.random.randint(real_key, (size,), 0, len(train))
-        drawn, real = (
-            parallel.shard_rows(part.take(rows))
-            for part, rows in ((pool, chosen_B), (train, real_B))
-        )
+        own, real_key = jax.random.split(key)
+        rows_B = jax.random.randint(real_key, (size,), 0, len(train))
+        real = parallel.shard_rows(train.take(rows_B))
 
         def loss(params: Params) -> jax.Array:
             policy = nets.bind_policy(params, state)
-            return 0.5 * nll(policy, drawn) + 0.5 * nll(policy, real)
+            return 0.5 * off_target(policy, own) + 0.5 * nll(policy, real)
 
         params, opt = apply(optimiser, jax.grad(loss)(params), opt, params)
         return (params, opt, ema(average, params, DECAY)), None
 
     start = state.best, optimiser.init(state.best), copy(state.best)
-    (_, _, average), _ = lax.scan(update, start, jax.random.split(key, UPDATES))
+    (_, _, average), _ = lax.scan(update, start, jax.random.split(key, updates))
     return average
 
 

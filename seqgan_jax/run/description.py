@@ -40,6 +40,11 @@ class Description:
     known: Known | None = None  # what is known of each step in advance; None where nothing is
 
     @property
+    def numbers(self) -> int:
+        """Of one sequence, T D."""
+        return self.length * len(self.names)
+
+    @property
     def is_table(self) -> bool:
         """The data came with columns: samples are written as a table, too."""
         return self.form is not None and (self.form.source in TABLES or self.form.layout != "rows")

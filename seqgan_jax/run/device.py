@@ -85,6 +85,9 @@ def use_cache() -> str | None:
     """
     import jax
 
+    # Small programs too: there are a hundred, and each takes longer to compile than to read.
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # the user's own choice
         return None
     folder = cache_folder()
@@ -98,5 +101,4 @@ def use_cache() -> str | None:
     except OSError as error:
         return f"compilation cache off: {folder} ({error.strerror})"
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     return None

@@ -269,7 +269,7 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
 
 def cut_metrics(run_dir: Path, done: dict[str, int]) -> None:
     """Drop the rows beyond `done` units of each phase: those that a resumed run makes again."""
-    # The look at what there is to win, before all discriminators, is step 0.
+    # Before all discriminators, the look at what there is to win and --refine-first are step 0.
     least = 0 if done.get("dis_pretrain", 0) or done.get("adversarial", 0) else 1
     rows = [
         row for row in read_metrics(run_dir) if least <= row["step"] <= done.get(row["phase"], 0)

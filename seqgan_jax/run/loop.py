@@ -393,7 +393,7 @@ def _refine_first(problem: Problem, state: TrainState, listener: Listener) -> Tr
     gaps = f"{row['logit_gap']:.2f} nats a sequence, before {row['logit_gap_best']:.2f}"
     kept = "kept" if row["kept"] else "not kept: not beyond doubt, or not within --tolerance"
     note = f"refined targets (effective share {share:.2f}): logit gap {gaps}; {kept}"
-    listener.looked({"phase": "adversarial", "step": 0, "effective": share} | row, note)
+    listener.looked({"phase": "refine_first", "step": 0, "effective": share} | row, note)
     return state
 
 

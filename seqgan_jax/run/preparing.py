@@ -271,7 +271,8 @@ def _gain(gain_N: Array, validation_NTD: Array) -> Gain:
         return Gain(0.0, 0.0)
     values = gain_N[kept] / validation_NTD.shape[1]
     blocks = np.unique(overlap.independent_blocks(validation_NTD)[kept], return_inverse=True)[1]
-    error, _ = selection.error_by_blocks(jnp.asarray(values, jnp.float32), jnp.asarray(blocks))
+    by_blocks = jax.jit(selection.error_by_blocks)  # not a program for each operation
+    error, _ = by_blocks(values.astype(np.float32), blocks)
     return Gain(float(values.mean()), float(error))
 
 

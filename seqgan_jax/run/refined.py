@@ -99,8 +99,8 @@ def sequences(
     """
     about = trained.description
     number = n * refine
-    if number * about.length * len(about.names) > MOST_NUMBERS:
-        most = MOST_NUMBERS // (about.length * len(about.names))
+    if number * about.numbers > MOST_NUMBERS:
+        most = MOST_NUMBERS // about.numbers
         raise UsageError(
             f"{FLAG} {refine}: {n:,} samples have {number:,} candidates, and memory is for "
             f"{most:,}. Ask for fewer, with several seeds."

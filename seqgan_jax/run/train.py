@@ -272,7 +272,7 @@ def check_space(run_dir: Path, model: SeqGAN, held_out_NTD: np.ndarray) -> None:
     settings, description = model.config.run, model.description
     kept = settings.keep + 1  # the new one is written before the oldest is removed
     saved = kept * (checkpoint.num_bytes(model.state) + 200_000)
-    size = description.length * len(description.names)
+    size = description.numbers
     number = written(settings.generated_num, size) + 2 * shown(size)
     samples = 25 * number * size * (1 + description.is_table) + held_out_NTD.nbytes
     needed, free = saved + samples, shutil.disk_usage(run_dir).free
@@ -333,7 +333,7 @@ def _finish(model: SeqGAN, parts: Split | shards.StreamSplit, run_dir: Path, say
     say(f"held-out negative log-likelihood: {nll:.4f} nats a step, in data units{of} ({better})")
     if settings.num_seeds > 1:
         _report_runs(model, inside, steps, log_prob, run_dir, say)
-    size = description.length * len(description.names)
+    size = description.numbers
     number = written(settings.generated_num, size)
     places = model.places(number, settings.seed)
     x_NTD = model.sample_array(number, seed=settings.seed, places=places)

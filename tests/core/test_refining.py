@@ -13,7 +13,7 @@ from seqgan_jax.core.batch import Batch
 from seqgan_jax.core.refining import Refiner
 from seqgan_jax.data import layout
 from seqgan_jax.errors import UsageError
-from seqgan_jax.run import cli, refined
+from seqgan_jax.run import cli, loop, refined
 
 FEW = {"hidden_dim": 4, "pre_epoch_num": 20, "skip_dis_pretrain": True, "skip_adversarial": True}
 
@@ -206,12 +206,17 @@ def test_a_policy_comes_to_the_tilted_law_and_data_half_each():
 
 @pytest.mark.slow
 def test_refined_targets_are_kept_or_not_before_the_first_round(capsys):
-    few = {"skip_dis_pretrain": False, "skip_adversarial": False, "look_first": False}
+    few = {"skip_dis_pretrain": False, "skip_adversarial": False, "look_first": True}
     few |= {"total_batch": 1, "dis_pre_refreshes": 1, "num_negatives": 64, "rollout_num": 1}
     model = SeqGAN(policy="gaussian", refine_first=True, **FEW | few | {"pre_epoch_num": 3})
-    model.fit(steps_of_one(400, 0), verbose=True)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(loop, "LITTLE", -np.inf)  # whatever there is to win
+        model.fit(steps_of_one(400, 0), verbose=True)
     found = next(row for row in model.rows if "effective" in row)
-    assert found["step"] == 0
+    assert (found["phase"], found["step"]) == ("refine_first", 0)
+    steps = [(row["phase"], row["step"]) for row in model.rows]
+    assert len(set(steps)) == len(steps)
+    assert ("adversarial", 0) in steps
     assert 0 < found["effective"] <= 1
     assert "refined targets" in capsys.readouterr().out
     cost = float(model.state.best_nll - model.state.pretrained_nll)

@@ -35,3 +35,18 @@ def test_a_gpu_says_which_promise_holds(monkeypatch, deterministic):
     monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
     words = "same bits on this GPU" if deterministic else "--deterministic gives the same bits"
     assert words in device.choose(True, deterministic)
+
+
+@pytest.mark.parametrize(("asked", "least"), [(None, 0.0), ("2", 1.0)])
+def test_small_programs_are_cached_in_a_folder_of_the_users_own_too(monkeypatch, asked, least):
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/nowhere")
+    if asked:
+        monkeypatch.setenv(name.upper(), asked)
+    jax.config.update(name, 1.0)  # JAX's own: many small programs are compiled at each start
+    try:
+        assert device.use_cache() is None
+        assert getattr(jax.config, name) == least
+    finally:
+        jax.config.update(name, before)

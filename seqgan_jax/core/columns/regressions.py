@@ -120,23 +120,21 @@ def fit(
       quick: choices alone, of the fewest steps.
     """
     chain = MixedChain(columns.layout, Mixture(1))
-    given = (None, None) if known is None else known
 
     # Of few columns all steps: noise in a slope is there in each sample. A sequence has one end.
     read = columns.layout.num_past + chain.num_seen
     least = LEAST_STEPS if columns.layout.end is None else STEPS_WITH_ENDS
     number = least if quick else int(np.clip(READ // read, least, MOST_STEPS))
 
-    def of_part(x_NTD: Array, known_NTW: Array | None) -> tuple[_Steps, _Steps]:
-        every = 1 + x_NTD.shape[0] * x_NTD.shape[1] // number
-        some = None if known_NTW is None else known_NTW[::every]
-        return _of_steps(columns, linear, chain, x_NTD[::every], some)
+    def thinned(parts: Sequence[Array]) -> list[Array]:
+        return [part[:: 1 + part.shape[0] * part.shape[1] // number] for part in parts]
 
     how = train_NTD.shape[1], columns.layout.rates
     held_back = columns.layout.end is not None and baseline.is_held_back(linear, *how)
     held_back |= columns.layout.season > 0  # what keeps a level far ahead, one step would undo
-    some = of_part(train_NTD, given[0])
-    unseen = of_part(validation_NTD, given[1])
+    both = thinned((train_NTD, validation_NTD))
+    of_both = None if known is None else thinned(known)
+    some, unseen = _of_steps(columns, linear, chain, both, of_both)
     ridges = () if quick else RIDGES_OF_REST
     arrays: dict[str, Array] = {}
     for name, *parts in zip(("first", "later"), some, unseen, strict=True):
@@ -153,7 +151,7 @@ def fit(
         if known is not None:
             arrays[f"{name}_given"] = np.concatenate([choice.given, rest.given], axis=-1)
     del arrays["first_past"]  # there is none
-    numbers: dict[str, Any] = {k: jnp.asarray(a, jnp.float32) for k, a in arrays.items()}
+    numbers: dict[str, Any] = {k: jnp.asarray(a.astype(np.float32)) for k, a in arrays.items()}
     return replace(columns, support=replace(columns.support, **numbers))
 
 
@@ -217,23 +215,29 @@ def _seen(
 
 
 def _of_steps(
-    columns: Columns, linear: Baseline, chain: MixedChain, x_NTD: Array, known_NTW: Array | None
-) -> tuple[_Steps, _Steps]:
-    """First steps, and later ones."""
+    columns: Columns,
+    linear: Baseline,
+    chain: MixedChain,
+    parts: Sequence[Array],
+    known: Sequence[Array] | None,
+) -> list[tuple[_Steps, _Steps]]:
+    """First steps and later ones of each part [N, T, D], with what is known of it [N, T, W]."""
     constants = linear.constants() | columns.support.constants()
-    x_TND = jnp.asarray(np.swapaxes(x_NTD, 0, 1), jnp.float32)
-    known_TNW = None
-    if known_NTW is not None:
-        known_TNW = jnp.asarray(np.swapaxes(known_NTW, 0, 1), jnp.float32)
+
+    def steps_first(parts: Sequence[Array]) -> Array:
+        return np.swapaxes(np.concatenate(parts), 0, 1).astype(np.float32)
+
+    # All parts at once: one program.
+    x_TND, known_TNW = steps_first(parts), None if known is None else steps_first(known)
     found = _seen(constants, x_TND, known_TNW, chain=chain)
     carried, seen, matches = (np.asarray(each) for each in found)
     # A value that is several options counts as the last: a listed one is one whatever was before.
     is_last = matches & ~np.flip(np.cumsum(np.flip(matches, -1), -1) > 1, -1)
     choice = np.concatenate([~matches.any(-1, keepdims=True), is_last], axis=-1)
     if (end := columns.layout.end) is not None:
-        batch = Batch.of(jnp.asarray(x_NTD, jnp.float32), end=end)
+        batch = Batch.of(jnp.asarray(np.swapaxes(x_TND, 0, 1)), end=end)
         choice &= np.swapaxes(np.asarray(batch.mask), 0, 1)[..., None]
-    of_step = np.zeros((*seen.shape[:2], 0)) if known_TNW is None else np.asarray(known_TNW)
+    of_step = np.zeros((*seen.shape[:2], 0)) if known_TNW is None else known_TNW
     there_at_first, there_later = (
         np.asarray(a) for a in (columns.support.first, columns.support.later)
     )
@@ -241,10 +245,16 @@ def _of_steps(
     def flat(part: Array) -> Array:
         return part.reshape(part.shape[0] * part.shape[1], *part.shape[2:])
 
-    now = flat(seen[:1]), flat(of_step[:1]), flat(choice[:1])
-    then = flat(seen[1:]), flat(of_step[1:]), flat(choice[1:])
-    first = _Steps(flat(0 * carried[:1]), *now, there_at_first)
-    return first, _Steps(flat(carried[:-1]), *then, there_later)
+    def cut(rows: slice, at: slice, past: Array, there: Array) -> _Steps:
+        now = flat(seen[at, rows]), flat(of_step[at, rows]), flat(choice[at, rows])
+        return _Steps(flat(past[:, rows]), *now, there)
+
+    def both(rows: slice) -> tuple[_Steps, _Steps]:
+        first = cut(rows, slice(1), 0 * carried[:1], there_at_first)
+        return first, cut(rows, slice(1, None), carried[:-1], there_later)
+
+    ends = np.cumsum([len(part) for part in parts])
+    return [both(slice(end - len(part), end)) for part, end in zip(parts, ends, strict=True)]
 
 
 def _inputs(chain: MixedChain, d: int, steps: _Steps) -> Array:

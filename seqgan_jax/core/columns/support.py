@@ -9,7 +9,7 @@ values, in this order; M inner edges of a table.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
@@ -135,7 +135,7 @@ class Support:
 
     def constants(self) -> Params:
         """As a network holds them."""
-        return {name: array for name, array in asdict(self).items() if array is not None}
+        return {name: array for name, array in vars(self).items() if array is not None}
 
     @property
     def is_discrete(self) -> jax.Array:
@@ -284,12 +284,17 @@ def of(
             arrays["tolerance"][d] = 0.25 * np.diff(levels).min()
     if layout.end is not None:
         arrays["first"][layout.end, 1 + dynamic + 1] = False
+    # By numpy: on the device each conversion, and each shape of zeros, is a program.
     numbers = {
-        name: jnp.asarray(a, bool if a.dtype == bool else jnp.float32) for name, a in arrays.items()
+        name: jnp.asarray(a if a.dtype == bool else a.astype(np.float32))
+        for name, a in arrays.items()
     }
-    even = jnp.zeros((features, choices))
-    middle = jnp.zeros((features, 2))
-    seen = jnp.zeros((features, features + len(layout.shown), choices + 2))
+
+    def zeros(*shape: int) -> jax.Array:
+        return jnp.asarray(np.zeros(shape, np.float32))
+
+    even, middle = zeros(features, choices), zeros(features, 2)
+    seen = zeros(features, features + len(layout.shown), choices + 2)
     found = Support(
         **numbers,
         is_word=jnp.asarray([kind.words for kind in kinds]),
@@ -300,9 +305,9 @@ def of(
         later_middle=middle,
         first_seen=seen,
         later_seen=seen,
-        later_past=jnp.zeros((features, layout.num_past, choices + 2)),
-        first_given=jnp.zeros((features, known, choices + 2)) if known else None,
-        later_given=jnp.zeros((features, known, choices + 2)) if known else None,
+        later_past=zeros(features, layout.num_past, choices + 2),
+        first_given=zeros(features, known, choices + 2) if known else None,
+        later_given=zeros(features, known, choices + 2) if known else None,
     )
     return Columns(found, layout)
 

@@ -184,6 +184,9 @@ class DiscriminatorConfig:
     """Epochs of pretraining: in each, sequences are drawn afresh and passed over."""
     dis_refreshes: Annotated[int, Range(1, 1e6)] = 1
     """Epochs in each round of adversarial training."""
+    dis_early_stopping: bool = True
+    """An epoch counts only where its cross-entropy on sequences that the discriminator has not
+    learned from, validation and fresh generated ones, is no higher than before."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from seqgan_jax.core.optimiser import Metrics, adam, apply, copy, ema, over_seed
 from seqgan_jax.core.policy import validation_nll
 
 DISCRIMINATOR_METRICS = ("dis_loss", "dis_accuracy")
+UNSEEN = 3  # of an epoch's key: the draw of what it does not learn from
 POLICY_METRICS = ("train_nll", "entropy", "reward", "validation_nll")
 
 
@@ -77,12 +78,8 @@ def _discriminator_epoch(
     half = min(max(1, fewer(batch_size, length) // 2), number)
     batches = number // half
     fake_key, real_key, pass_key = jax.random.split(key, 3)
-    policy = nets.bind_policy(state.policy, state)
     real = parts.train.take(jax.random.randint(real_key, (number,), 0, len(parts.train)))
-    # Of real and generated sequences the same is known: by it alone none can be told.
-    known = real.known_if_any
-    x_BTD = sampling.sample(policy, fake_key, number, length, known_BTW=known)
-    fake = Batch.of(x_BTD, known, policy.end)
+    fake = _generated_beside(real, state, fake_key, nets)
     is_real_B = jnp.repeat(jnp.array([1.0, 0.0]), half)
 
     def loss(params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
@@ -109,9 +106,32 @@ def _discriminator_epoch(
 
     carry = (state.discriminator, state.discriminator_opt)
     pass_keys = jax.random.split(pass_key, config.dis_passes)
-    (params, opt), (values, accuracies) = lax.scan(one_pass, carry, pass_keys)
-    state = replace(state, discriminator=params, discriminator_opt=opt)
+    after, (values, accuracies) = lax.scan(one_pass, carry, pass_keys)
+    if config.dis_early_stopping:
+        unseen = _unseen(state, parts, jax.random.fold_in(key, UNSEEN), nets, number)
+        held = [
+            discriminator.cross_entropy_of(nets.bind_discriminator(each[0], state), *unseen)
+            for each in (after, carry)
+        ]
+        after = jax.tree.map(partial(jnp.where, held[0] <= held[1]), after, carry)
+    state = replace(state, discriminator=after[0], discriminator_opt=after[1])
     return state, {"dis_loss": values.mean(), "dis_accuracy": accuracies.mean()}
+
+
+def _generated_beside(real: Batch, state: TrainState, key: jax.Array, nets: Networks) -> Batch:
+    """As many generated sequences, of which the same is known: by it alone none can be told."""
+    policy, known = nets.bind_policy(state.policy, state), real.known_if_any
+    x_BTD = sampling.sample(policy, key, len(real), real.length, known_BTW=known)
+    return Batch.of(x_BTD, known, policy.end)
+
+
+def _unseen(
+    state: TrainState, parts: Parts, key: jax.Array, nets: Networks, most: int
+) -> tuple[Batch, Batch]:
+    """Validation sequences from all over, and generated ones that no epoch learns from."""
+    number = min(most, len(parts.validation))
+    real = parts.validation.take(jnp.arange(number) * len(parts.validation) // number)
+    return real, _generated_beside(real, state, key, nets)
 
 
 @partial(jax.jit, static_argnames="nets")

@@ -116,6 +116,28 @@ def test_the_discriminator_learns_what_is_easy(size):
     assert np.asarray(metrics["dis_loss"])[count - 1] < 0.3
 
 
+def test_an_epoch_that_unseen_sequences_deny_does_not_count():
+    """Training sequences lie apart from samples, validation ones are where samples are: what D
+    would learn is wrong of all that it has not learned from, and it stays as it was."""
+    kept = []
+    for early in (True, False):
+        dis = dataclasses.replace(DIS, num_negatives=64, dis_r1=0.1, dis_early_stopping=early)
+        nets, state, parts, key = helpers.training(dis=dis, features=1)
+        policy = nets.bind_policy(state.policy, state)
+        unseen, fake = (
+            Batch.complete(sampling.sample(policy, own, 64, parts.train.length))
+            for own in jax.random.split(key)
+        )
+        parts = dataclasses.replace(shifted(parts, 4.0), validation=unseen)
+        before = helpers.on_host(state.discriminator)
+        state, _ = discriminator_epochs(nets, state, parts, key, 6, dis=dis)
+        networks = (nets.bind_discriminator(p, state) for p in (state.discriminator, before))
+        kept.append([float(discriminator.cross_entropy_of(n, unseen, fake)) for n in networks])
+    (early, first), (late, _) = kept
+    assert early < first + 0.05
+    assert late > first + 0.2
+
+
 def test_each_program_changes_its_own_network_and_no_constant():
     nets, state, parts, key = helpers.training()
 
@@ -200,6 +222,7 @@ def test_dropout_is_off_in_rewards():
 def test_the_first_update_of_the_discriminator_is_adams_on_its_loss():
     """One batch an epoch, without dropout: the loss of fresh samples and of real sequences."""
     dis = dataclasses.replace(DIS, num_negatives=8, dis_dropout_keep_prob=1.0, dis_r1=0.3)
+    dis = dataclasses.replace(dis, dis_early_stopping=False)
     nets, state, parts, key = helpers.training(dis=dis)
     old = helpers.on_host(state)
     state, metrics = discriminator_epochs(nets, state, parts, key, 1, dis=dis)

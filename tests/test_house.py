@@ -37,7 +37,7 @@ ORDER = [
     "data.inspection",
     *("run.directory", "analysis"),
     *("core.parallel", "core.keys", "core.batch", "core.baseline", "core.optimiser"),
-    *("core.columns.continuous", "core.columns.cells", "core.columns.support"),
+    *("core.columns.cells", "core.columns.continuous", "core.columns.support"),
     *(
         "core.columns.chain",
         "core.columns.mixed",

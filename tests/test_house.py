@@ -18,7 +18,7 @@ ORDER = [
     *("data.texts", "data.missing", "data.overlap", "data.arrays", "data.cells", "data.dialect"),
     *("data.tables", "data.times", "data.categories", "data.evidence", "data.columns"),
     "data.intervals",
-    *("data.grids", "data.kind", "data.kind_finding", "data.kinds"),
+    *("data.grids", "data.kind", "data.kind_finding", "data.kinds", "data.lags"),
     *("data.rule_texts", "data.rule_values", "data.rules", "data.rule_sums"),
     "data.rule_finding",
     "data.known",

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 import scipy.stats
 from jax.flatten_util import ravel_pytree
 
@@ -22,6 +23,7 @@ from seqgan_jax.core.columns.cells import (
     logistic,
     normal_between,
 )
+from seqgan_jax.core.columns.continuous import Between, implicit
 from seqgan_jax.data.kind import Kind
 from seqgan_jax.data.layout import as_sequences
 from seqgan_jax.errors import UsageError
@@ -316,6 +318,34 @@ def every_mixed_sequence(shift, scale, steps=61):
     x = np.stack([first, code, second, other], axis=-1).reshape(-1, 2, 2)
     weight = (weights[:, None, None, None] * weights[None, None, :, None]) + 0 * first
     return jnp.asarray(x, jnp.float32), jnp.asarray(weight.ravel(), jnp.float32)
+
+
+def quantile_between(share, log_w, mean, scale, low, high):
+    """The value at a share of a mixture between two ends, by bisection."""
+    law, w = scipy.stats.norm(mean, scale), np.exp(log_w)
+    ends = [w @ law.cdf(low), w @ law.cdf(high)]
+    wanted = ends[0] + share * (ends[1] - ends[0])
+    return scipy.optimize.brentq(lambda x: w @ law.cdf(x) - wanted, low, high, xtol=1e-13)
+
+
+@pytest.mark.parametrize("share", [1e-4, 0.3, 0.97, 1 - 1e-5])
+@pytest.mark.parametrize("ends", [(-0.5, 2.0), (-50.0, 1.5), (-50.0, 50.0)])
+def test_a_sample_moves_with_its_law_as_its_quantile_does(share, ends):
+    """The implicit derivative against differences of the quantile, in every parameter."""
+    law = [np.log([0.3, 0.7]), np.array([-0.4, 0.9]), np.array([0.5, 1.2]), *map(np.array, ends)]
+    x = quantile_between(share, *law)
+    found = jax.jit(jax.grad(lambda law: implicit(law, jnp.float32(x))))(
+        Between(*(jnp.asarray(part, jnp.float32) for part in law))
+    )
+    for i, part in enumerate(law):
+        for j in range(part.size):
+            sides = []
+            for step in (-1e-5, 1e-5):
+                moved = [each.copy() for each in law]
+                moved[i].reshape(-1)[j] += step
+                sides.append(quantile_between(share, *moved))
+            expected = (sides[1] - sides[0]) / 2e-5
+            assert np.isclose(np.ravel(found[i])[j], expected, rtol=2e-3, atol=2e-4), (i, j)
 
 
 HELD_DENSITY = Kind("continuous", held=True, low=-2.0, high=4.0)

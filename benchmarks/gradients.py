@@ -1,7 +1,7 @@
 """Bias and noise of the policy gradient: REINFORCE with rollouts against the pathwise gradient.
 
     python benchmarks/gradients.py --data regime --rollouts 1 4 16
-    python benchmarks/gradients.py --data weather --policy mixture --rollouts 1 4
+    python benchmarks/gradients.py --data rain --policy mixture --rollouts 1 4
 
 Where some columns are not continuous, mixed stands in the place of pathwise. All estimate the
 gradient of the mean reward a step, at the same policy (pretrained by maximum likelihood) and the

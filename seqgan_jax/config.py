@@ -202,9 +202,10 @@ class AdversarialConfig:
     kept by the same rule as a round."""
     total_batch: Annotated[int, Range(0, 1e9)] = 200
     """Rounds, each of gen_updates policy updates and dis_refreshes discriminator trainings."""
-    gradient: Literal["reinforce", "pathwise"] = "reinforce"
+    gradient: Literal["reinforce", "pathwise", "mixed"] = "reinforce"
     """Policy gradient: REINFORCE with Monte Carlo rollouts, for columns of every kind; pathwise,
-    through the samples, where all columns are continuous."""
+    through the samples, where all columns are continuous; mixed, where some are: through what is
+    continuous, and REINFORCE of the rest."""
     gen_updates: Annotated[int, Range(1, 1e6)] = 5
     """Policy updates a round."""
     gen_adv_lr: Rate = 1e-3

@@ -204,7 +204,7 @@ def test_what_is_just_right():
         ("missing", ["model", "error", "drop", "interpolate"]),
         ("covariance", ["auto", "full", "factors", "diagonal"]),
         ("dis_size", ["small", "reference"]),
-        ("gradient", ["reinforce", "pathwise"]),
+        ("gradient", ["reinforce", "pathwise", "mixed"]),
         ("reward", ["probability", "logit"]),
         ("preset", ["default", "reference"]),
     ],

@@ -18,7 +18,7 @@ ORDER = [
     *("data.texts", "data.missing", "data.overlap", "data.arrays", "data.cells", "data.dialect"),
     *("data.tables", "data.times", "data.categories", "data.evidence", "data.columns"),
     "data.intervals",
-    *("data.grids", "data.kind", "data.kind_finding", "data.kinds"),
+    *("data.grids", "data.kind", "data.kind_finding", "data.kinds", "data.lags"),
     *("data.rule_texts", "data.rule_values", "data.rules", "data.rule_sums"),
     "data.rule_finding",
     "data.known",
@@ -37,7 +37,7 @@ ORDER = [
     "data.inspection",
     *("run.directory", "analysis"),
     *("core.parallel", "core.keys", "core.batch", "core.baseline", "core.optimiser"),
-    *("core.columns.continuous", "core.columns.cells", "core.columns.support"),
+    *("core.columns.cells", "core.columns.continuous", "core.columns.support"),
     *(
         "core.columns.chain",
         "core.columns.mixed",

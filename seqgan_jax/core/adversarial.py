@@ -179,7 +179,7 @@ def policy_updates(
     """The updates of the policy in `count` rounds on rewards from the discriminator as it is.
 
     Each minimises - E[reward] / T + anchor * nll(real batch) - entropy_bonus * entropy. Without the
-    anchor both estimators ruin a good policy within some hundred updates. Metrics [MAX_CHUNK].
+    anchor all estimators ruin a good policy within some hundred updates. Metrics [MAX_CHUNK].
     """
 
     def run(state: TrainState, key: jax.Array) -> tuple[TrainState, Metrics]:
@@ -221,18 +221,15 @@ def _updates_of_a_round(
         gradient_key, batch_key = jax.random.split(key)
         rows_B = jax.random.randint(batch_key, (batch_size,), 0, len(parts.train))
         real = parallel.shard_rows(parts.train.take(rows_B))
-        if config.gradient == "reinforce":
-            samples, advantage_BT, mean = gradients.reinforce_batch(
-                bind(params),
-                bind(state.rollout),
-                reward,
-                gradient_key,
-                length,
-                batch_size,
-                config,
-                real.known_if_any,
-            )
-            loss = gradients.reinforce(bind, samples, advantage_BT, real, config)
+        if config.gradient != "pathwise":
+            both, size = (bind(params), bind(state.rollout)), (length, batch_size)
+            how = *both, reward, gradient_key, *size, config, real.known_if_any
+            if config.gradient == "reinforce":
+                samples, advantage_BT, mean = gradients.reinforce_batch(*how)
+                loss = gradients.reinforce(bind, samples, advantage_BT, real, config)
+            else:
+                noise_TBP, advantage_BT, mean = gradients.mixed_batch(*how)
+                loss = gradients.mixed(bind, reward, noise_TBP, advantage_BT, real, config)
             grads, metrics = jax.grad(loss, has_aux=True)(params)
             metrics["reward"] = mean
         else:

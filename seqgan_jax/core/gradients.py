@@ -1,11 +1,12 @@
-"""The policy's loss in adversarial training: two estimators of one gradient.
+"""The policy's loss in adversarial training: three estimators of one gradient.
 
-Both minimise, with the same meaning of every weight,
+All minimise, with the same meaning of every weight,
 
     - E[r(x)] / T + anchor * nll(real) - entropy_bonus * entropy
 
 REINFORCE as E[sum_t A_t grad log pi(x_t | x_<t)] / T on samples that are held fixed, pathwise as
-E[grad r(x(params, noise))] / T through the samples and the discriminator.
+E[grad r(x(params, noise))] / T through the samples and the discriminator; mixed as either, by what
+a value has, a mass or a density.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from seqgan_jax.config import AdversarialConfig
-from seqgan_jax.core import sampling
+from seqgan_jax.core import keys, parallel, sampling
 from seqgan_jax.core.batch import Batch, Params, join
 from seqgan_jax.core.optimiser import Metrics
 from seqgan_jax.core.policy import LSTMPolicy, steps_with_values
@@ -81,12 +82,26 @@ def reinforce_batch(
     """
     sample_key, rollout_key = jax.random.split(key)
     x_BTD = sampling.sample(policy, sample_key, batch, length, known_BTW=known_BTW)
+    advantage_BT, mean = advantages(rollout_policy, reward, x_BTD, rollout_key, config, known_BTW)
+    samples = Batch.of(jax.lax.stop_gradient(x_BTD), known_BTW, policy.end)
+    return samples, advantage_BT, mean
+
+
+def advantages(
+    rollout_policy: LSTMPolicy,
+    reward: Reward,
+    x_BTD: jax.Array,
+    key: jax.Array,
+    config: AdversarialConfig,
+    known_BTW: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """A_t = Q_t - Q_{t-1} of samples, `[B, T]`, and their mean reward. Consumes `key`."""
+    length = x_BTD.shape[1]
     every = sampling.spacing(config.rollout_every, length)
     how = config.rollout_num, config.rollouts_at_once, every
-    q_BQ = sampling.q_values(rollout_policy, reward, x_BTD, rollout_key, *how, known_BTW)
+    q_BQ = sampling.q_values(rollout_policy, reward, x_BTD, key, *how, known_BTW)
     advantage_BT = sampling.over_steps(sampling.advantages(q_BQ), length, every)
-    samples = Batch.of(jax.lax.stop_gradient(x_BTD), known_BTW, policy.end)
-    return samples, advantage_BT, jnp.mean(q_BQ[:, -1])
+    return advantage_BT, jnp.mean(q_BQ[:, -1])
 
 
 def reinforce(
@@ -97,6 +112,56 @@ def reinforce(
     def loss(params: Params) -> tuple[jax.Array, Metrics]:
         log_prob_BT, value, metrics = _with_regularisers(bind(params), samples, real, config)
         return policy_gradient(log_prob_BT, advantage_BT) / samples.length + value, metrics
+
+    return loss
+
+
+def mixed_batch(
+    policy: LSTMPolicy,
+    rollout_policy: LSTMPolicy,
+    reward: Reward,
+    key: jax.Array,
+    length: int,
+    batch: int,
+    config: AdversarialConfig,
+    known_BTW: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Noise `[T, B, P]`, the advantages `[B, T]` of its samples and their mean reward. Consumes
+    `key`."""
+    noise_key, rollout_key = jax.random.split(key)
+    noise_TBP = parallel.shard(keys.normal(noise_key, (length, batch, policy.num_noise)), 1)
+    x_BTD = sampling.sample_from_noise(policy, noise_TBP, known_BTW=known_BTW)
+    found = advantages(rollout_policy, reward, x_BTD, rollout_key, config, known_BTW)
+    return noise_TBP, *found
+
+
+def mixed(
+    bind: Bind,
+    reward: Reward,
+    noise_TBP: jax.Array,
+    advantage_BT: jax.Array,
+    real: Batch,
+    config: AdversarialConfig,
+) -> Loss:
+    """Both: through what has a density, and REINFORCE of what has a mass (Schulman et al. 2015).
+
+        grad E[r] = E[dr/dx dx/dparams + sum_t A_t d/dparams sum_d log P(choice_td | x_<td)]
+
+    with x = x(params, noise, choices) in the second term, too: what was drawn from a density moves
+    with the parameters, and with it the probability of each choice after it. `advantage_BT` is of
+    the samples of this noise, and carries no gradient.
+    """
+
+    def loss(params: Params) -> tuple[jax.Array, Metrics]:
+        policy = bind(params)
+        known = real.known_if_any
+        x_BTD = sampling.sample_from_noise(policy, noise_TBP, known_BTW=known)
+        samples = Batch.of(x_BTD, known, policy.end)
+        held = Batch.of(jax.lax.stop_gradient(x_BTD), known, policy.end)
+        _, value, metrics = _with_regularisers(policy, held, real, config)
+        log_choice_BT = policy.log_choices(samples).sum(axis=-1)
+        gain = jnp.mean(reward(samples)) - policy_gradient(log_choice_BT, advantage_BT)
+        return value - gain / samples.length, metrics
 
     return loss
 

@@ -309,6 +309,16 @@ class LSTMPolicy(nnx.Module):
         x_TBD = jnp.swapaxes(batch.x, 0, 1)
         return _over_steps(first.log_prob(x_TBD[0]), later.log_prob(x_TBD[1:]), batch)
 
+    def log_choices(self, batch: Batch) -> jax.Array:
+        """log of the mass of each value that has one, and of each other that it is no option,
+        given all before, `[B, T, D]`, nats; differentiable in the values, too."""
+        _, first, later = self.teacher_forced(batch.x, known_BTW=batch.known_if_any)
+        assert isinstance(first, MixedStep)
+        assert isinstance(later, MixedStep)
+        x_TBD = jnp.swapaxes(batch.x, 0, 1)
+        now, then = first.log_prob(x_TBD[0], True), later.log_prob(x_TBD[1:], True)
+        return _over_steps(now, then, batch)
+
     def log_prob_and_entropy(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """`log_prob` and the entropies of the same distributions, `[B, T, D]` each, nats."""
         _, first, later = self.teacher_forced(batch.x, known_BTW=batch.known_if_any)

@@ -17,8 +17,10 @@ from seqgan_jax.data import bounds, columns, grids, kinds, lengths, rule_finding
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.form import Form
 from seqgan_jax.data.kind import CONTINUOUS, GRID, MOST_ATOMS, Kind
+from seqgan_jax.data.kind_finding import FINEST
 from seqgan_jax.data.rule_texts import Order, Rule, parse
-from seqgan_jax.data.rules import Rules
+from seqgan_jax.data.rule_values import on_grid
+from seqgan_jax.data.rules import ABOVE, Rules
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.errors import UsageError
 
@@ -57,6 +59,7 @@ def fit(
     if gaps_D is None:
         gaps_D = np.isnan(train_NTD).any(axis=(0, 1))
     rules = rules_of(train_NTD, names, config, form, limited, gaps_D)
+    rules = _on_grids(rules, train_NTD, asked_D)
     once_NT = kinds.once(train_NTD) if there_NT is None else there_NT
     if not rules:
         words = _words(form)
@@ -166,6 +169,27 @@ def rules_of(
     rules = Rules(rule_finding.with_copies(train_NTD, names, given), tuple(names), decimals_D)
     rules.check(train_NTD)
     return rules
+
+
+def _on_grids(rules: Rules, train_NTD: np.ndarray, asked_D: Sequence[str | None]) -> Rules:
+    """With the grid of each column that a distance from its bounds would take off it.
+
+    Columns that are asked for as continuous have none, nor do those without decimals.
+    """
+    found: list[tuple[float, float] | None] = [None] * len(rules.names)
+    for made in rules.made():
+        d = made.column
+        if made.how != ABOVE or asked_D[d] == CONTINUOUS or rules.decimals_D[d] is None:
+            continue
+        levels, _ = grids.counted(train_NTD[..., d])
+        cells = (levels[-1] - levels[0]) / (FINEST * grids.spread_of(train_NTD[..., d]))
+        lattice = grids.lattice_of(levels, cells)
+        if lattice is None or np.any(on_grid(levels, lattice) != levels):
+            continue
+        bounds = train_NTD[..., list(made.sources)]
+        if np.any(on_grid(bounds, lattice) != bounds):
+            found[d] = lattice
+    return dataclasses.replace(rules, grids_D=tuple(found)) if any(found) else rules
 
 
 def _static_names(x_NTD: np.ndarray, names: Sequence[str]) -> set[str]:

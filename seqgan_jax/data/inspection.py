@@ -19,6 +19,7 @@ from seqgan_jax.data import (
     categories,
     encoding,
     evidence,
+    lags,
     layout,
     lengths,
     missing,
@@ -224,7 +225,7 @@ def _of_sequences(
         None,
         tuple(each.name for each in form.ids) if form else (),
         windows.described(whole, found.names),
-        found.notes,
+        (*found.notes, *lags.notes(found.x_NTD, found.names)),
         tuple(questions),
         command,
         *learned,
@@ -314,7 +315,8 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         try:
             found, window = _proposed(table, reading, seen, dataclasses.replace(cut, **changes))
             learned = _learned(found, settings)
-            seen = dataclasses.replace(seen, notes=(*seen.notes, *_of_ends(found)))
+            said = *_of_ends(found), *lags.notes(found.x_NTD, found.names)
+            seen = dataclasses.replace(seen, notes=(*seen.notes, *said))
             if found.given:
                 tried = " (tried; kept only where it helps)" * (settings.calendar == "auto")
                 cycles = [", ".join(found.given.cycles) + tried] if found.given.cycles else []

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from seqgan_jax.data import grids
 from seqgan_jax.data.rule_texts import Increase, Order, Ratio, Rule, Sum
 
 MOST_DECIMALS = 15  # more are as many as a float64 has
@@ -15,6 +16,7 @@ TINY = 1e-150  # no whole that parts are divided by
 ROUNDING = 1e-15  # of the numbers in a sum of float64
 
 Columns = Callable[[str], np.ndarray]  # of a name
+Grid = tuple[float, float]  # origin and step
 
 
 def half_unit(decimals: int | None) -> float:
@@ -46,6 +48,28 @@ def at_least(x: np.ndarray, low: np.ndarray, decimals: int | None) -> np.ndarray
         return near
     above = np.maximum(rounded(near + 10.0**-decimals, decimals), low)
     return np.where(near < low, above, near)
+
+
+def on_grid(x: np.ndarray, grid: Grid) -> np.ndarray:
+    """The nearest origin + n step.
+
+    >>> on_grid(np.array([0.7, 0.8]), (0.0, 0.5)).tolist()
+    [0.5, 1.0]
+    """
+    origin, step = grid
+    with np.errstate(over="ignore", invalid="ignore"):
+        near = grids.point(np.rint((x - origin) / step), origin, step)
+    return np.where(np.isfinite(near), near, x) + 0.0
+
+
+def up_to_grid(x: np.ndarray, grid: Grid) -> np.ndarray:
+    """The least origin + n step that is not below x.
+
+    >>> up_to_grid(np.array([0.5, 0.6]), (0.0, 0.5)).tolist()
+    [0.5, 1.0]
+    """
+    near = on_grid(x, grid)
+    return np.where(near < x, on_grid(near + grid[1], grid), near)
 
 
 def summed(start_N1: np.ndarray, increase_NT: np.ndarray, decimals: int | None) -> np.ndarray:

@@ -16,8 +16,19 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from seqgan_jax.data.intervals import is_real
 from seqgan_jax.data.rule_texts import Increase, Order, Ratio, Rule, Sum, parse
-from seqgan_jax.data.rule_values import at_least, computed, keeps, rounded, stepped, summed
+from seqgan_jax.data.rule_values import (
+    Grid,
+    at_least,
+    computed,
+    keeps,
+    on_grid,
+    rounded,
+    stepped,
+    summed,
+    up_to_grid,
+)
 from seqgan_jax.errors import DataError, UsageError
 
 
@@ -54,15 +65,18 @@ class Rules:
         by a step: y = x_1 at each step,            x_t = x_1 + (t - 1) step
         computed:  sums and ratios are not in y
 
-    A column without lower bounds stays as it is. Where the columns have decimals, all of this is
-    exact: differences are rounded to the most decimals of their columns, and `inverse` rounds each
-    column that a rule is about to its own. A column that increases may be the lower bound of
-    others; it can have none itself, and a computed column can neither increase nor have any.
+    Where x has a grid that its bounds are not on, they are rounded up to it: on the grid this is
+    the same rule, and y is a number of its steps. A column without lower bounds stays
+    as it is. Where the columns have decimals, all of this is exact: differences are rounded to the
+    most decimals of their columns, and `inverse` rounds each column that a rule is about to its
+    own. A column that increases may be the lower bound of others; it can have none itself, and a
+    computed column can neither increase nor have any.
 
     Args:
       rules: see `rule_texts.parse`. None is the identity.
       names: of the D columns.
       decimals_D: of each column, None where it has as many as a float64.
+      grids_D: of each column with bounds that are off its grid, that grid; () where there is none.
 
     Raises:
       UsageError: an unknown column, or rules that contradict each other or go in a circle.
@@ -72,18 +86,22 @@ class Rules:
     (array([[[ 0.2 , 99.45]]]), ('high - low', 'low'))
     >>> rules.inverse(np.array([[[-3.0, 99.453]]]))
     array([[[99.45, 99.45]]])
+    >>> Rules(rules.rules, rules.names, (1, 1), ((0.0, 0.5), None)).inverse(np.array([[[1, 0.3]]]))
+    array([[[1.5, 0.3]]])
     """
 
     rules: tuple[Rule, ...] = ()
     names: tuple[str, ...] = ()
     decimals_D: tuple[int | None, ...] = ()
+    grids_D: tuple[Grid | None, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.decimals_D) != len(self.names):
-            raise UsageError(
-                f"There are {len(self.names)} names of columns and {len(self.decimals_D)} numbers "
-                "of decimals. Give one of each for every column."
-            )
+        for numbers, said in ((self.decimals_D, "numbers of decimals"), (self.grids_D, "grids")):
+            if len(numbers) != len(self.names) and (numbers or said != "grids"):
+                raise UsageError(
+                    f"There are {len(self.names)} names of columns and {len(numbers)} {said}. "
+                    "Give one of each for every column."
+                )
         _ = self._plan  # refuses what contradicts itself
 
     def __bool__(self) -> bool:
@@ -164,7 +182,9 @@ class Rules:
             inner = y[..., place[d]]
             if d in plan.bounds:
                 low = self._bound(x, d)
-                x[..., d] = at_least(low + np.maximum(inner, 0.0), low, decimals)
+                high = low + np.maximum(inner, 0.0)
+                grid = self._grid(d)
+                x[..., d] = on_grid(high, grid) if grid else at_least(high, low, decimals)
             elif d in self._starts:
                 start = y[:, :1, self._first_start + self._starts.index(d)]
                 x[..., d] = summed(start, np.maximum(inner[:, 1:], 0.0), decimals)
@@ -228,11 +248,14 @@ class Rules:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists: the rules as texts."""
-        return {
+        stored: dict[str, Any] = {
             "rules": [str(rule) for rule in self.rules],
             "names": list(self.names),
             "decimals": list(self.decimals_D),
         }
+        if self.grids_D:
+            stored["grids"] = [grid and list(grid) for grid in self.grids_D]
+        return stored
 
     @classmethod
     def from_json(cls, stored: Any) -> Self:
@@ -245,17 +268,22 @@ class Rules:
         ('increase of kWh', 'first kWh')
         """
         shown = f"the stored rules are damaged: {reprlib.repr(stored)}"
-        if not isinstance(stored, dict) or set(stored) != {"rules", "names", "decimals"}:
+        needed = {"rules", "names", "decimals"}
+        if not isinstance(stored, dict) or set(stored) - {"grids"} != needed:
             raise ValueError(shown)
         texts, names, decimals = (stored[name] for name in ("rules", "names", "decimals"))
+        steps = stored.get("grids", [])
         if not (
-            all(isinstance(each, list) for each in (texts, names, decimals))
+            all(isinstance(each, list) for each in (texts, names, decimals, steps))
+            and all(each is None or _is_grid(each) for each in steps)
             and all(isinstance(each, str) for each in texts + names)
             and all(each is None or (type(each) is int and each >= 0) for each in decimals)
         ):
             raise ValueError(shown)
         try:
-            return cls(tuple(parse(t, names) for t in texts), tuple(names), tuple(decimals))
+            rules = tuple(parse(text, names) for text in texts)
+            grids_D = tuple(each and tuple(each) for each in steps)
+            return cls(rules, tuple(names), tuple(decimals), grids_D)
         except UsageError as error:
             raise ValueError(f"{shown}: {error}") from error
 
@@ -326,7 +354,9 @@ class Rules:
         if d in self._plan.rising:
             return f"{'increase of' if d in self._starts else 'first'} {name}"
         lowest = bounds[0] if len(bounds) == 1 else f"max({', '.join(bounds)})"
-        return f"{name} - {lowest}" if bounds else name
+        grid = self._grid(d)
+        up = f" rounded up to {grid[1]:.6g}" if grid else ""
+        return f"{name} - {lowest}{up}" if bounds else name
 
     def _checked(self, x: np.ndarray, width: int) -> np.ndarray:
         if x.ndim != 3 or x.shape[-1] != width:
@@ -338,13 +368,20 @@ class Rules:
 
     def _finest(self, d: int) -> int | None:
         """The most decimals of a column and its bounds, None where one has no number of them."""
+        if self._grid(d):
+            return self.decimals_D[d]
         each = [self.decimals_D[i] for i in (d, *self._plan.bounds[d])]
         known = [decimals for decimals in each if decimals is not None]
         return max(known) if len(known) == len(each) else None
 
+    def _grid(self, d: int) -> Grid | None:
+        return self.grids_D[d] if self.grids_D else None
+
     def _bound(self, x_NTD: np.ndarray, d: int) -> np.ndarray:
         columns = [x_NTD[..., low] for low in self._plan.bounds[d]]
-        return functools.reduce(np.maximum, columns)
+        highest = functools.reduce(np.maximum, columns)
+        grid = self._grid(d)
+        return up_to_grid(highest, grid) if grid else highest
 
     def _columns(self, x_NTD: np.ndarray) -> Callable[[str], np.ndarray]:
         return lambda name: x_NTD[..., self.names.index(name)]
@@ -362,3 +399,9 @@ class Rules:
     def _keeps(self, rule: Rule, x_NTD: np.ndarray) -> np.ndarray:
         decimals = dict(zip(self.names, self.decimals_D, strict=True))
         return keeps(rule, self._columns(x_NTD), decimals.__getitem__)
+
+
+def _is_grid(stored: Any) -> bool:
+    """Origin and step as JSON gives them."""
+    is_pair = isinstance(stored, list) and len(stored) == 2 and all(map(is_real, stored))
+    return is_pair and stored[1] > 0

@@ -54,12 +54,12 @@ def work(config: Config, size: Size) -> dict[str, float]:
     number = fewer(discriminator.num_negatives, length)
     discriminator_epoch = number * (DRAWN + passes * 2 * BACKWARD * judged)
     update = DRAWN + 2 * LEARNED
-    if adversarial.gradient == "reinforce":
+    if adversarial.gradient != "pathwise":
         rollouts = adversarial.rollout_num * math.ceil(
             length / sampling.spacing(adversarial.rollout_every, length)
         )
         update += rollouts * (DRAWN / 2 + judged)
-    else:
+    if adversarial.gradient != "reinforce":
         update += BACKWARD * judged
     batch = fewer(config.run.batch_size, length)
     round_ = adversarial.gen_updates * batch * update + SCORED * size.validation

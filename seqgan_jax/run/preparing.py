@@ -1,7 +1,7 @@
 """What training starts from: the parts, the scaling, the linear baseline, the networks."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from seqgan_jax.core.optimiser import over_seeds
 from seqgan_jax.core.outer import Outer
 from seqgan_jax.core.policy import bind, init, log_prob_of_sequences
 from seqgan_jax.data import bounds, encoding, lengths, overlap, shards, statics
+from seqgan_jax.data.kind import CONTINUOUS, Kind
 from seqgan_jax.data.known import Given as KnownOfAll
 from seqgan_jax.data.known import Known, nothing
 from seqgan_jax.data.layout import Sequences, Split, default_names
@@ -122,8 +123,7 @@ def prepare(
         statics=statics.of(train_NTD, scaler),
         known=in_advance,
     )
-    if not all(kind.plain for kind in scaler.inner_kinds):
-        _refuse_what_needs_densities(settings)
+    _refuse_what_these_columns_cannot(settings, scaler.inner_kinds)
     linear, sizes, columns = _linear(description, both_scaled, parts, generator)
     gain = None
     if blind is not None:
@@ -219,8 +219,23 @@ def _filled_up(found: Any, names: tuple[str, ...], empty: tuple[int, ...], missi
     return dataclasses.replace(found, **filled)
 
 
-def _refuse_what_needs_densities(settings: Config) -> None:
+def _refuse_what_these_columns_cannot(settings: Config, kinds: Sequence[Kind]) -> None:
     """Raise UsageError where a setting has no meaning for these columns."""
+    all_plain = all(kind.plain for kind in kinds)
+    has_densities = any(kind.name == CONTINUOUS and not kind.static for kind in kinds)
+    if settings.adversarial.gradient == "mixed" and (all_plain or not has_densities):
+        which, instead = ("all", "pathwise") if all_plain else ("none", "reinforce")
+        raise UsageError(
+            f"--gradient mixed is for columns of which some are continuous, and {which} of these "
+            f"are. Say --gradient {instead}."
+        )
+    if settings.adversarial.gradient == "mixed" and any(kind.missing for kind in kinds):
+        raise UsageError(
+            "--gradient mixed is not possible where values are missing: say --gradient reinforce, "
+            "or fill the gaps in: --missing interpolate."
+        )
+    if all_plain:
+        return
     wrong = {
         "--gradient pathwise": settings.adversarial.gradient == "pathwise",
         "--policy student": settings.generator.policy == "student",

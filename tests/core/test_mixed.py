@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 import scipy.stats
 from jax.flatten_util import ravel_pytree
 
@@ -22,8 +23,10 @@ from seqgan_jax.core.columns.cells import (
     logistic,
     normal_between,
 )
+from seqgan_jax.core.columns.continuous import Between, implicit
 from seqgan_jax.data.kind import Kind
 from seqgan_jax.data.layout import as_sequences
+from seqgan_jax.errors import UsageError
 from seqgan_jax.run.loop import Silent
 
 CODES = Kind("categorical", levels=(0.0, 1.0, 2.0), words=True)
@@ -317,16 +320,72 @@ def every_mixed_sequence(shift, scale, steps=61):
     return jnp.asarray(x, jnp.float32), jnp.asarray(weight.ravel(), jnp.float32)
 
 
-@pytest.mark.parametrize("case", ["categories", "mixed"])
-def test_reinforce_is_the_exact_gradient(case):
+def quantile_between(share, log_w, mean, scale, low, high):
+    """The value at a share of a mixture between two ends, by bisection."""
+    law, w = scipy.stats.norm(mean, scale), np.exp(log_w)
+    ends = [w @ law.cdf(low), w @ law.cdf(high)]
+    wanted = ends[0] + share * (ends[1] - ends[0])
+    return scipy.optimize.brentq(lambda x: w @ law.cdf(x) - wanted, low, high, xtol=1e-13)
+
+
+@pytest.mark.parametrize("share", [1e-4, 0.3, 0.97, 1 - 1e-5])
+@pytest.mark.parametrize("ends", [(-0.5, 2.0), (-50.0, 1.5), (-50.0, 50.0)])
+def test_a_sample_moves_with_its_law_as_its_quantile_does(share, ends):
+    """The implicit derivative against differences of the quantile, in every parameter."""
+    law = [np.log([0.3, 0.7]), np.array([-0.4, 0.9]), np.array([0.5, 1.2]), *map(np.array, ends)]
+    x = quantile_between(share, *law)
+    found = jax.jit(jax.grad(lambda law: implicit(law, jnp.float32(x))))(
+        Between(*(jnp.asarray(part, jnp.float32) for part in law))
+    )
+    for i, part in enumerate(law):
+        for j in range(part.size):
+            sides = []
+            for step in (-1e-5, 1e-5):
+                moved = [each.copy() for each in law]
+                moved[i].reshape(-1)[j] += step
+                sides.append(quantile_between(share, *moved))
+            expected = (sides[1] - sides[0]) / 2e-5
+            assert np.isclose(np.ravel(found[i])[j], expected, rtol=2e-3, atol=2e-4), (i, j)
+
+
+HELD_DENSITY = Kind("continuous", held=True, low=-2.0, high=4.0)
+
+
+def every_held_sequence(shift, scale, steps=60):
+    """Sequences of two steps of (HELD_DENSITY, CODES), as `every_mixed_sequence`."""
+    low, high = ((end - shift[0]) / scale[0] for end in (HELD_DENSITY.low, HELD_DENSITY.high))
+    nodes = np.linspace(low, high, 2 * steps + 1)[1::2]  # the middles of cells
+    codes = np.array(CODES.levels)
+    first, code, second, other = np.meshgrid(
+        nodes, codes, np.arange(steps + 1), codes, indexing="ij"
+    )
+    is_held = second == steps
+    # Beside the first value, of which the second one's mass is.
+    later = np.where(is_held, first, nodes[np.minimum(second, steps - 1)] + 1e-4)
+    cell = nodes[1] - nodes[0]
+    x = np.stack([first, code, later, other], axis=-1).reshape(-1, 2, 2)
+    weight = np.where(is_held, cell, cell * cell)
+    return jnp.asarray(x, jnp.float32), jnp.asarray(weight.ravel(), jnp.float32)
+
+
+@pytest.mark.parametrize(
+    ("gradient", "kinds"),
+    [
+        ("reinforce", (CODES, TABLE)),
+        ("reinforce", (RAIN, CODES)),
+        ("mixed", (RAIN, CODES)),
+        pytest.param("mixed", (HELD_DENSITY, CODES), marks=pytest.mark.slow),
+    ],
+)
+def test_the_policy_gradient_is_exact(gradient, kinds):
     """The mean of its estimates against the gradient of sum_x p(x) r(x), by all sequences."""
-    kinds = (CODES, TABLE) if case == "categories" else (RAIN, CODES)
     bound, _, shift, scale = policy_of(kinds, 2, spread=0.2)
-    if case == "categories":
+    if kinds[0] == CODES:
         x = every_sequence(kinds, shift, scale, 2)
         weight = jnp.ones(len(x))
     else:
-        x, weight = every_mixed_sequence(shift, scale)
+        every = every_mixed_sequence if kinds[0] == RAIN else every_held_sequence
+        x, weight = every(shift, scale)
     definition, params, constants = policy.split(bound)
 
     def bind(params):
@@ -334,7 +393,8 @@ def test_reinforce_is_the_exact_gradient(case):
 
     def reward(batch):
         same = (batch.x[:, 0, 1] == batch.x[:, 1, 1]).astype(jnp.float32)
-        return jnp.tanh(batch.x[:, 0, 0] - batch.x[:, 1, 0]) + 0.7 * same
+        size = jnp.tanh(batch.x[:, 0, 0] - 0.5 * batch.x[:, 1, 0])
+        return size + 0.7 * same * (1.0 + size)
 
     def expected(params):
         log_p = bind(params).log_prob(Batch.complete(x)).sum(axis=(1, 2))
@@ -344,20 +404,72 @@ def test_reinforce_is_the_exact_gradient(case):
     config = AdversarialConfig(anchor=0.0, rollout_num=2)
 
     @jax.jit
-    def estimate(key):
-        drawn = gradients.reinforce_batch(bind(params), bind(params), reward, key, 2, 256, config)
-        samples, advantage_BT, _ = drawn
-        loss = gradients.reinforce(bind, samples, advantage_BT, samples, config)
+    def estimate(key, of_choices):
+        noise_key, rollout_key = jax.random.split(key)
+        noise_TBP = jax.random.normal(noise_key, (2, 256, bound.num_noise))
+        x_BTD = sampling.sample_from_noise(bind(params), noise_TBP)
+        advantage_BT, _ = gradients.advantages(bind(params), reward, x_BTD, rollout_key, config)
+        weights_BT, real = of_choices * advantage_BT, Batch.complete(x_BTD)
+        if gradient == "mixed":
+            loss = gradients.mixed(bind, reward, noise_TBP, weights_BT, real, config)
+        else:
+            loss = gradients.reinforce(bind, real, weights_BT, real, config)
         return ravel_pytree(jax.grad(lambda p: loss(p)[0])(params))[0]
 
-    found = jax.lax.map(estimate, jax.random.split(jax.random.key(1), 80))
-    error = np.asarray(found.std(axis=0)) / np.sqrt(len(found))
-    z = (np.asarray(found.mean(axis=0)) - np.asarray(wanted))[error > 1e-6] / error[error > 1e-6]
+    def z_of(number, of_choices):
+        keys = jax.random.split(jax.random.key(1), number)
+        found = np.stack([estimate(key, of_choices) for key in keys])
+        error = found.std(axis=0) / np.sqrt(number)
+        moving = error > 1e-6
+        return (
+            (np.asarray(each) - np.asarray(wanted))[moving] / error[moving]
+            for each in (found.mean(axis=0), 0.0 * wanted)
+        )
+
+    z, of_nothing = z_of(80, 1.0)
     assert len(z) > 100
     assert np.abs(z).max() < 5.5
     assert np.mean(z**2) < 1.6
     # A control: the estimates are not near 0 for want of a gradient.
-    assert np.mean((np.asarray(wanted)[error > 1e-6] / error[error > 1e-6]) ** 2) > 4
+    assert np.mean(of_nothing**2) > 4
+    if gradient == "mixed":  # and what goes through the samples alone is another one
+        assert np.mean(next(z_of(20, 0.0)) ** 2) > 4
+
+
+@pytest.mark.slow
+def test_the_mixed_gradient_trains_columns_of_every_kind():
+    """With atoms, held values, words and ends: what can be drawn has finite gradients."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(150, 6, 3))
+    x[..., 0] *= rng.random((150, 6)) < 0.5
+    x[:, 1::2, 1] = x[:, ::2, 1]
+    x[..., 2] = rng.integers(0, 3, (150, 6))
+    few = {"hidden_dim": 4, "pre_epoch_num": 1, "dis_pre_refreshes": 1, "total_batch": 1}
+    few |= {"num_negatives": 32, "batch_size": 32, "look_first": False, "dis_r1": 0.0}
+    few |= {"rollout_num": 2, "gen_updates": 2, "rules": "none"}
+    model = SeqGAN(gradient="mixed", **few)
+    model.fit([one[: 4 if n < 70 else 6] for n, one in enumerate(x)])
+    params = ravel_pytree(model.state.policy)[0]
+    assert np.isfinite(params).all()
+    assert not np.array_equal(params, ravel_pytree(model.state.best)[0])
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("continuous", "all of these are. Say --gradient pathwise"),
+        ("counts", "none of these are. Say --gradient reinforce"),
+        ("gaps", "not possible where values are missing"),
+    ],
+)
+def test_the_mixed_gradient_is_for_mixed_columns(case, words):
+    x = np.random.default_rng(0).normal(size=(100, 5, 2))
+    x[..., 1] = x[..., 1].round()
+    if case == "gaps":
+        x[::3, 2, 0] = np.nan
+    columns = {"continuous": [0], "counts": [1], "gaps": [0, 1]}[case]
+    with pytest.raises(UsageError, match=words):
+        SeqGAN(gradient="mixed").prepare(as_sequences(x[..., columns]))
 
 
 def own_nll(x_NTD, settings):

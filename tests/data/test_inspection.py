@@ -10,7 +10,7 @@ import pytest
 
 from seqgan_jax import SeqGAN, inspect
 from seqgan_jax.config import DataConfig
-from seqgan_jax.data import inspection, layout
+from seqgan_jax.data import inspection, lags, layout
 from seqgan_jax.errors import DataError, UsageError
 from seqgan_jax.run import cli
 
@@ -317,3 +317,32 @@ def test_columns_that_repeat_the_calendar_are_said():
         "'m' only repeats the month of 'date'",
         "'doy' only repeats the day of year of 'date'",
     ]
+
+
+def test_columns_that_repeat_others_later_are_named():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=400).cumsum()
+    hour = np.arange(400) % 24
+    table = {
+        "x": x[4:],
+        "same": x[4:],
+        "late": x[1:-3],
+        "noisy": np.where(np.arange(396) == 200, 0.0, x[:-4]),
+        "cos": np.cos(np.pi * hour / 12).round(6)[4:],
+        "sin": np.cos(np.pi * (hour - 6) / 12).round(6)[4:],
+        "still": (np.arange(396) > 300) * 1.0,
+        "still later": (np.arange(396) > 303) * 1.0,
+    }
+    frame = pd.DataFrame(table)
+    windows = np.stack([frame.to_numpy()[i : i + 24] for i in range(396 - 24)])
+    # A rhythm is not said to repeat itself, nor what hardly ever changes.
+    assert lags.find(windows) == {2: (0, 3), 5: (4, 6)}
+    late = "'late' is 'x' of 3 steps before, always"
+    assert [note for note in inspect(frame, window=24).notes if late in note]
+    # With gaps, and where sequences end, as far as all go.
+    windows[::7, 9, 0] = np.nan
+    windows[::3, 20:] = np.nan
+    assert lags.find(windows) == {2: (1, 3), 5: (4, 6)}
+    # A control: what is noisy at one step of all is no copy.
+    assert 3 not in lags.find(windows)
+    assert lags.find(np.delete(windows, [0, 1, 4], axis=2)) == {}

@@ -1,6 +1,9 @@
 """Rules: how they are written, that they hold by construction, and which the data show."""
 
+import itertools
 import json
+import math
+from fractions import Fraction
 from importlib import resources
 
 import numpy as np
@@ -8,10 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqgan_jax import SeqGAN
+from seqgan_jax.config import DataConfig
+from seqgan_jax.data import encoding
 from seqgan_jax.data.columns import decimals_of
 from seqgan_jax.data.rule_finding import _evidence_of_gap, _fresh, find, with_copies
 from seqgan_jax.data.rule_texts import Increase, Order, Ratio, Sum, parse
 from seqgan_jax.data.rules import Rules
+from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.errors import DataError, UsageError
 
 OHLC = ("Open", "High", "Low", "Close")
@@ -287,6 +294,96 @@ def test_a_coarser_column_is_rounded_up():
     rules = rules_of(["a <= b"], "ab", (2, 0))
     y = np.array([[[0.01, 0.2], [0.99, 0.0], [1.0, 0.0], [-0.5, 0.3]]])
     assert rules.inverse(y)[..., 1].tolist() == [[1.0, 1.0, 1.0, 0.0]]
+
+
+STEPS = ("0.5", "0.3", "0.25", "2", "7")
+
+
+@given(st.tuples(*[st.sampled_from(STEPS)] * 2), st.integers(0, 2**32), st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_columns_of_an_order_keep_grids_that_do_not_agree(steps, seed, is_even):
+    """Against a search: at distance 0 is the first value of the grid from the bound on."""
+    rng = np.random.default_rng(seed)
+    origins = [f"{origin:.2f}" for origin in rng.integers(0, 25, 2) / 100]
+    lattices = tuple((float(o), float(s)) for o, s in zip(origins, steps, strict=True))
+    texts = ["low <= b <= c", "other <= b"]
+    decimals = (None if is_even else 1, 1, 2, 2)
+    rules = Rules(
+        tuple(parse(text, ["low", "other", "b", "c"]) for text in texts),
+        ("low", "other", "b", "c"),
+        decimals,
+        (None, None, *lattices),
+    )
+    y = rng.integers(-2, 4, (2, 3, 4)) * np.array([1.0, 1.0, lattices[0][1], lattices[1][1]])
+    y[..., :2] = rng.normal(scale=20, size=(2, 3, 2)).round(1)
+    x = rules.inverse(y)
+    assert rules.holds(x).all()
+    for (low, other, b, c), inner in zip(x.reshape(-1, 4), y.reshape(-1, 4), strict=True):
+        bound = max(Fraction(low), Fraction(other))
+        for d, value in ((0, b), (1, c)):
+            origin, step = Fraction(origins[d]), Fraction(steps[d])
+            below = math.floor((bound - origin) / step) - 1
+            first = next(n for n in itertools.count(below) if float(origin + n * step) >= bound)
+            expected = origin + (first + max(0, round(inner[2 + d] / float(step)))) * step
+            assert value == float(expected)
+            bound = Fraction(value)
+    # And back, exactly, whatever distance below 0 or between two steps it came from.
+    again = rules.forward(x)
+    assert np.array_equal(rules.inverse(again), x)
+    assert np.array_equal(again[..., 2:], np.maximum(y[..., 2:], 0.0).round(2))
+    noise = rng.standard_cauchy(y.shape)
+    off = rules.inverse(y + noise)
+    assert rules.holds(off).all()
+    assert np.array_equal(rules.inverse(rules.forward(off)), off)
+
+
+def coarser(seed: int, shape=(150, 12)) -> np.ndarray:
+    """High in halves above Low in tenths."""
+    rng = np.random.default_rng(seed)
+    low = (20 + rng.normal(size=shape).cumsum(axis=1)).round(1)
+    high = np.ceil(2 * low + rng.exponential(1.0, shape) * rng.integers(0, 2, shape)) / 2
+    return np.stack([high, low], axis=-1)
+
+
+def test_which_columns_are_kept_on_their_grids():
+    x = coarser(0)
+    for config in (DataConfig(), DataConfig(rule=("low <= high",), rules="none")):
+        scaler = encoding.fit(x, ("high", "low"), config)
+        assert str(scaler.rules) == "low <= high"
+        assert scaler.rules.grids_D == ((0.0, 0.5), None)
+        assert scaler.described(0).startswith("high - low rounded up to 0.5: grid")
+        assert np.array_equal(scaler.inverse(scaler.transform(x)), x)
+        assert scaler.matches(x).all()
+        drawn = scaler.inverse(3 * np.random.default_rng(1).normal(size=(500, 12, 2)))
+        assert np.all(drawn[..., 0] >= drawn[..., 1])
+        assert not np.any(2 * drawn[..., 0] % 1)
+        assert Scaler.from_json(json.loads(json.dumps(scaler.to_json()))).rules == scaler.rules
+    # A distance leaves no grid that the lower column is on as well.
+    for same in (np.floor(x), x * [1, 0] + x.round(0) * [0, 1], x.round(0) / 10):
+        same[..., 0] = np.maximum(same[..., 0], same[..., 1])
+        assert encoding.fit(same, ("high", "low"), DataConfig()).rules.grids_D == ()
+    # What is asked for as a density has no grid.
+    asked = DataConfig(kind=("high:continuous",))
+    assert encoding.fit(x, ("high", "low"), asked).rules.grids_D == ()
+    # Values off the grid have no probability.
+    other = x.copy()
+    other[0, 3, 0] += 0.2
+    assert scaler.matches(other).tolist() == [False] + [True] * 149
+
+
+def test_the_masses_of_all_sequences_on_two_grids_sum_to_one():
+    rng = np.random.default_rng(0)
+    low = rng.choice([0.1, 0.4, 0.7, 1.3], size=(120, 2))
+    high = (np.ceil(2 * low) + rng.integers(0, 3, low.shape)) / 2
+    untrained = {"skip_gen_pretrain": True, "skip_dis_pretrain": True, "skip_adversarial": True}
+    model = SeqGAN(hidden_dim=4, rule=["x1 <= x2"], rules="none", **untrained)
+    model.fit(np.stack([low, high], axis=-1))
+    # Every sequence of the values of Low, and of the seven halves that are not below it.
+    steps = [(a, b) for a in (0.1, 0.4, 0.7, 1.3) for b in np.arange(0, 3.5, 0.5) if b >= a]
+    every = np.array(list(itertools.product(steps, repeat=2)))
+    log_p = model.log_prob(every)
+    assert np.exp(log_p).sum() == pytest.approx(1, abs=1e-4)
+    assert np.isfinite(log_p).sum() == 12**2  # of Low and of three distances, at both steps
 
 
 def test_zero_has_no_sign():

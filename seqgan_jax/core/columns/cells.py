@@ -28,9 +28,14 @@ def log_normal_mass(lower: jax.Array, upper: jax.Array) -> jax.Array:
     >>> float(log_normal_mass(jnp.array(9.0), jnp.array(FAR)))  # doctest: +ELLIPSIS
     -43.6281...
     """
+    return jnp.log(jnp.maximum(normal_mass(lower, upper), 1e-30))
+
+
+def normal_mass(lower: jax.Array, upper: jax.Array) -> jax.Array:
+    """Phi(upper) - Phi(lower) `[...]`, both ends in the smaller tail."""
     turned = lower + upper > 0
     a, b = jnp.where(turned, -upper, lower), jnp.where(turned, -lower, upper)
-    return jnp.log(jnp.maximum(_normal_tail(b) - _normal_tail(a), 1e-30))
+    return _normal_tail(b) - _normal_tail(a)
 
 
 def normal_between(value: jax.Array, lower: jax.Array, upper: jax.Array) -> jax.Array:

@@ -7,13 +7,15 @@ policy starts. A location-scale kind describes x = mean + scale z by the distrib
 
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.scipy.special import gammaln, log_ndtr
+
+from seqgan_jax.core.columns.cells import normal_mass
 
 LOG_2PI = 1.8378770664093453
 # Log-variances are held within these bounds (data are scaled to unit variance): far outside what
@@ -189,6 +191,54 @@ def _drawn_jvp(primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]) 
     # A density of exp(-80) is never met, and its inverse is a float32.
     shift = jnp.clip(w * tail * jnp.exp(-jnp.maximum(log_p, -80.0)), -LARGEST_SHIFT, LARGEST_SHIFT)
     return x, moved - jnp.sum(shift * d_log_w, axis=-1)
+
+
+class Between(NamedTuple):
+    """A mixture of Gaussians between two ends."""
+
+    log_w: jax.Array  # [..., K]
+    mean: jax.Array  # [..., K]
+    scale: jax.Array  # [..., K]
+    low: jax.Array  # [...]
+    high: jax.Array  # [...]
+
+
+@jax.custom_jvp
+def implicit(law: Between, x: jax.Array) -> jax.Array:
+    """x, a sample of the law `[...]`, with the derivative dx = - dF(x) / p(x), as in `_drawn`."""
+    del law
+    return x
+
+
+@implicit.defjvp
+def _implicit_jvp(primals: tuple[Any, jax.Array], tangents: tuple[Any, jax.Array]) -> Any:
+    """With L and R the masses of the law, not yet cut off, from its ends to x, F = L / (L + R):
+
+    dx = - (R dL - L dR) / ((L + R) p(x)), without cancellation in any tail. What x itself was made
+    of does not matter.
+    """
+    law, x = primals
+    moves: Between = tangents[0]
+    w = jnp.exp(law.log_w)
+    z, a, b = ((end[..., None] - law.mean) / law.scale for end in (x, law.low, law.high))
+    of_z, of_a, of_b = (w * jnp.exp(-0.5 * (each * each + LOG_2PI)) for each in (z, a, b))
+    below, above = w * normal_mass(a, z), w * normal_mass(z, b)
+    left, right = (jnp.sum(each, axis=-1, keepdims=True) for each in (below, above))
+    density = jnp.sum(of_z / law.scale, axis=-1, keepdims=True)
+    total = jnp.maximum((left + right) * density, 1e-35)
+    d_a, d_b = (
+        (end[..., None] - moves.mean - each * moves.scale) / law.scale
+        for end, each in ((moves.low, a), (moves.high, b))
+    )
+    share = of_z / (law.scale * jnp.maximum(density, 1e-35))
+    # Between modes far apart there is no bound: see `_drawn_jvp`.
+    by_weight, by_low, by_high = (
+        jnp.clip(each / total, -LARGEST_SHIFT, LARGEST_SHIFT)
+        for each in (left * above - right * below, right * of_a, left * of_b)
+    )
+    moved = share * (moves.mean + z * moves.scale)
+    moved = moved + by_weight * moves.log_w + by_low * d_a + by_high * d_b
+    return x, jnp.sum(moved, axis=-1)
 
 
 def normal_cdf(x: jax.Array) -> jax.Array:

@@ -27,7 +27,14 @@ from seqgan_jax.core.batch import Params
 from seqgan_jax.core.columns import support
 from seqgan_jax.core.columns.cells import log_mass, log_normal_mass, logistic, normal_between
 from seqgan_jax.core.columns.chain import HIDDEN, Context, Weights
-from seqgan_jax.core.columns.continuous import Mixture, cumulative, log_joint, normal_cdf
+from seqgan_jax.core.columns.continuous import (
+    Between,
+    Mixture,
+    cumulative,
+    implicit,
+    log_joint,
+    normal_cdf,
+)
 from seqgan_jax.core.columns.support import Layout, Support
 from seqgan_jax.data.kind import GAP
 from seqgan_jax.errors import UsageError
@@ -540,8 +547,11 @@ class MixedStep:
     context: MixedContext
     chain: MixedChain = field(metadata={"static": True})
 
-    def log_prob(self, x: jax.Array) -> jax.Array:
-        """log p(x_d | x_<d) of each column, `[..., D]`, nats; of a mass or a density."""
+    def log_prob(self, x: jax.Array, choices_only: bool = False) -> jax.Array:
+        """log p(x_d | x_<d) of each column, `[..., D]`, nats; of a mass or a density.
+
+        With `choices_only` of what is a density only that it is none of the options.
+        """
         layout, context, order = self.chain.layout, self.context, self.chain.layout.order
         cells = support.cells(context.support, layout, x)
         matched = support.matches(
@@ -576,7 +586,7 @@ class MixedStep:
                 inside = log_normal_mass(*((end[..., None] - mean) / scale for end in ends))
                 log_p = log_p - jax.nn.logsumexp(log_w + inside, axis=-1)
             is_option = matched[..., at, :].any(axis=-1)
-            log_p = log_rest[..., densities] + log_p
+            log_p = log_rest[..., densities] + (0.0 if choices_only else log_p)
             parts.append(jnp.where(is_option, log_option[..., densities], log_p))
         if layout.grids:
             at = order[first:last]
@@ -601,6 +611,9 @@ class MixedStep:
         One column after the other: a scan, so that compiling takes no longer with more. A given
         value stands in the place of the drawn one. Where the given columns are the first, x is
         drawn from p(x | given); in general from prod_d p(x_d | x_<d) over the others.
+
+        Differentiable where all choices stay as they are: what has a density moves as `implicit`
+        says, options such as the value before with theirs, all else not at all.
         """
         chain, layout, context = self.chain, self.chain.layout, self.context
         components, choices = chain.mixture.components, chain.choices
@@ -616,8 +629,9 @@ class MixedStep:
             known = known + seen[..., HIDDEN:] @ slopes
             log_weights, mean, scale = self._components(raw[..., choices:], known)
             base, unit = sizes[d], column[d]
+            ends = [((end - base) / unit)[..., None] for end in (own.low[0], own.high[0])]
+            law = Between(log_weights, mean, scale, ends[0][..., 0], ends[1][..., 0])
             if layout.fenced:
-                ends = [((end - base) / unit)[..., None] for end in (own.low[0], own.high[0])]
                 inside = log_normal_mass(*((end - mean) / scale for end in ends))
                 inside = jnp.where(own.is_discrete[0], 0.0, inside)
                 log_weights = jax.nn.log_softmax(log_weights + inside, axis=-1)
@@ -632,10 +646,11 @@ class MixedStep:
                 scale = jnp.where(jnp.sum(rest, axis=-1) > 0.5, scale, 1.0)
                 normal = normal_between(value, *((end[..., 0] - mean) / scale for end in ends))
                 value = jnp.where(own.is_discrete, logistic(value), normal)
-                x = base + unit * (mean + scale * value)
+                e = mean + scale * value
             else:
                 value = jnp.where(own.is_discrete, logistic(value), value)
-                x = base + unit * jnp.sum(rest * (mean + scale * value[..., None]), axis=-1)
+                e = jnp.sum(rest * (mean + scale * value[..., None]), axis=-1)
+            x = base + unit * implicit(law, e)
             x = jnp.where(jnp.sum(rest, axis=-1) > 0.5, x, jnp.sum(option * options, axis=-1))
             # Listed values are exact as they are; what is far from the rest, also as before.
             is_listed = jnp.sum(option[..., layout.held + layout.sloped :], axis=-1) > 0.5

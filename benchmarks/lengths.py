@@ -2,6 +2,7 @@
 
     python benchmarks/lengths.py --quick
     python benchmarks/lengths.py --only fails --epochs 160
+    python benchmarks/lengths.py --only fails --analyze   what the analysis says of samples
     python benchmarks/lengths.py --compare           the length drawn first, by likelihood
 
 Prints for each case the KS distance of the lengths of samples from fresh ones, beside its
@@ -73,13 +74,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="of likelihood training; default: of SeqGAN")
     parser.add_argument("--compare", action="store_true", help="against the length drawn first")
     parser.add_argument("--seeds", type=int, default=3, help="of --compare (default: 3)")
+    parser.add_argument("--analyze", action="store_true", help="samples against fresh sequences")
     options = parser.parse_args()
     names = [options.only] if options.only else list(CASES)[: 2 if options.quick else 3]
     for name in names:
         if options.compare:
             _compare(name, options.quick, options.epochs, options.seeds)
         else:
-            _one(name, options.quick, options.epochs)
+            _one(name, options.quick, options.epochs, options.analyze)
 
 
 def _settings(name: str, quick: bool, epochs: int | None) -> dict[str, Any]:
@@ -157,7 +159,7 @@ def _of_lengths(hazard_T: np.ndarray, lengths_N: np.ndarray) -> np.ndarray:
     return gone_on[at] + np.where(at < len(hazard_T) - 1, np.log(hazard_T[at]), 0.0)
 
 
-def _one(name: str, quick: bool, epochs: int | None) -> None:
+def _one(name: str, quick: bool, epochs: int | None, analyze: bool) -> None:
     draw, number, _ = CASES[name]
     rng = np.random.default_rng(0)
     data = [draw(rng) for _ in range(min(number, 200) if quick else number)]
@@ -171,8 +173,12 @@ def _one(name: str, quick: bool, epochs: int | None) -> None:
     nats = np.sum(ends * np.log(hazard) + (at_risk - ends) * np.log1p(-hazard))
     print(
         f"{name}: lengths {real.min()} to {real.max()}, KS of samples {distance:.3f}, floor "
-        f"{floor:.3f}; length by age alone {nats / len(fresh):.3f} nats a sequence"
+        f"{floor:.3f}; length by age alone {nats / len(fresh):.3f} nats a sequence",
+        flush=True,
     )
+    if analyze:
+        others = [x for x in (draw(rng) for _ in range(350)) if len(x) <= real.max()][:300]
+        print(model.evaluate(others, n=1200))
 
 
 if __name__ == "__main__":

@@ -178,7 +178,7 @@ def _one(name: str, quick: bool, epochs: int | None, analyze: bool) -> None:
     )
     if analyze:
         others = [x for x in (draw(rng) for _ in range(350)) if len(x) <= real.max()][:300]
-        print(model.evaluate(others, n=1200))
+        print(model.evaluate(others, n=1200).to_text())
 
 
 if __name__ == "__main__":

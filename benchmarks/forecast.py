@@ -125,11 +125,31 @@ def rows(
         row = {"method": name, "train_seconds": 0.0, "sample_seconds": 0.0}
         if name == "model":
             row |= {"train_seconds": trained, "sample_seconds": drawn}
+            row["days"] = by_day(futures, y_NTD, train_LD.std(axis=0))
         for horizon in HORIZONS:
             by_column = crps_NTD[:, :horizon].mean(axis=(0, 1)) / train_LD.std(axis=0)
             row[f"crps_{horizon}"] = float(np.median(by_column))
             row[f"crps_{horizon}_columns"] = by_column.tolist()
         found.append(row)
+    return found
+
+
+def by_day(x_MNTD: np.ndarray, y_NTD: np.ndarray, scale_D: np.ndarray) -> list[dict[str, Any]]:
+    """Of each day of the futures, for each column in its standard deviations: bias and root mean
+    square of the error of their mean, their spread, and how often their middle 90% hold y."""
+    error = (x_MNTD.mean(axis=0) - y_NTD) / scale_D
+    low, high = np.quantile(x_MNTD, (0.05, 0.95), axis=0)
+    is_held, spread = (y_NTD >= low) & (y_NTD <= high), x_MNTD.std(axis=0) / scale_D
+    found = []
+    for first in range(0, y_NTD.shape[1], DAY):
+        day = slice(first, first + DAY)
+        figures = {
+            "bias": error[:, day].mean(axis=(0, 1)),
+            "error": np.sqrt((error[:, day] ** 2).mean(axis=(0, 1))),
+            "spread": spread[:, day].mean(axis=(0, 1)),
+            "held": is_held[:, day].mean(axis=(0, 1)),
+        }
+        found.append({name: figure.tolist() for name, figure in figures.items()})
     return found
 
 
@@ -161,6 +181,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table = [[row["method"], *(f"{row[f'crps_{h}']:.4f}" for h in HORIZONS)] for row in found]
     title = f"CRPS in standard deviations, {name}, {windows} windows, {number} futures"
     measure.show(title, ("method", *(f"{h} steps" for h in HORIZONS)), table)
+    days = [
+        [str(1 + i), *(f"{min(day[k]):.2f} to {max(day[k]):.2f}" for k in day)]
+        for i, day in enumerate(found[0]["days"])
+    ]
+    kinds = ("day", "bias of the mean", "off by (rms)", "spread", "90% hold")
+    measure.show("the model, the least and the most of the columns", kinds, days)
     print(f"training {found[0]['train_seconds']:.0f} s, {found[0]['sample_seconds']:.0f} s to draw")
     content = {"data": name, "windows": windows, "futures": number, "settings": settings}
     measure.write(options.json, "forecast", content | {"rows": found})

@@ -1,17 +1,19 @@
 """Is a class in samples what it is in the data? A classifier that learns from samples, tested on
 real sequences, against one that learns from as many real ones.
 
-    python benchmarks/labels.py                      two labelled processes, two public sets
+    python benchmarks/labels.py                      two labelled processes, three public sets
+    python benchmarks/labels.py --place              public sets, which step it is as --known
     python benchmarks/labels.py --quick              fewer sequences, a few epochs
 
 Logistic regression on what each sequence sums up to: mean, standard deviation, lag-1 product and
-size of moves of each column; of modechoice on all values. Samples have the classes of the real
-training sequences (`sample(given=)`), so that both classifiers see the same shares.
+size of moves of each column; of modechoice and digits on all values. Samples have the classes of
+the real training sequences (`sample(given=)`), so that both classifiers see the same shares.
 
-Public sets, small ones: weeks of the bundled weather by their season, and `modechoice` of
-statsmodels (Greene's), 210 travellers, four steps (air, train, bus, car) of terminal time, cost,
-time and generalised cost, income and size of the party, and which of the four they took. A model
-learns from two thirds and the last third tests, in turn; `SAMPLES` are drawn for each sequence.
+Public sets, small ones: weeks of the bundled weather by their season; `modechoice` of statsmodels
+(Greene's), 210 travellers, four steps (air, train, bus, car) of terminal time, cost, time and
+generalised cost, income and size of the party, and which of the four they took; `digits` of
+scikit-learn, 1,797 handwritten ones of 8 rows of 8 pixels, and which they are. A model learns from
+two thirds and the last third tests, in turn; `SAMPLES` are drawn for each sequence.
 """
 
 import sys
@@ -64,6 +66,15 @@ def modechoice() -> np.ndarray:
     return frame[columns].to_numpy(float).reshape(-1, 4, len(columns))
 
 
+def digits() -> np.ndarray:
+    """[1797, 8, 9]: rows of handwritten digits from the top, 0 to 16 each, and the digit."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    label = np.broadcast_to(found.target[:, None, None], (*found.images.shape[:2], 1))
+    return np.concatenate([found.images, label], axis=2).astype(float)
+
+
 def weather() -> np.ndarray:
     """[208, 7, 5]: weeks of rain, highest and lowest temperature and wind, and their season."""
     frame = pd.read_csv(layout.BUNDLED["weather"], parse_dates=["date"])
@@ -111,7 +122,11 @@ def accuracy(
     return float(np.mean(np.argmax(b @ w.reshape(a.shape[1], number), axis=1) == expected))
 
 
-PUBLIC = {"weather": (weather, summaries), "modechoice": (modechoice, everything)}
+PUBLIC = {
+    "weather": (weather, summaries),
+    "modechoice": (modechoice, everything),
+    "digits": (digits, everything),
+}
 
 
 def compare(name: str, number: int, epochs: int) -> dict[str, float]:
@@ -131,14 +146,31 @@ def compare(name: str, number: int, epochs: int) -> dict[str, float]:
     }
 
 
-def public(name: str, epochs: int, folds: int = 3) -> dict[str, float]:
-    """The same of a public set, over all folds."""
+def with_place(x_NTD: np.ndarray) -> pd.DataFrame:
+    """A row for each step, with a word for its place in the sequence."""
+    number, steps, features = x_NTD.shape
+    frame = pd.DataFrame(x_NTD.reshape(-1, features), columns=names_of(features))
+    frame["place"] = [f"step {t}" for t in range(steps)] * number
+    return frame.assign(i=np.repeat(np.arange(number), steps), t=np.tile(np.arange(steps), number))
+
+
+def names_of(features: int) -> list[str]:
+    """x1, .. as columns of arrays are named."""
+    return [f"x{d + 1}" for d in range(features)]
+
+
+def public(
+    name: str, epochs: int, place: bool = False, tested: int = 3, folds: int = 3
+) -> dict[str, float]:
+    """The same of a public set, of the first `tested` folds; with `place` a step is told
+    which it is."""
     load, read = PUBLIC[name]
     data = load()
-    label = f"x{data.shape[2]}"
+    names = names_of(data.shape[2])
+    label = names[-1]
     fold = np.random.default_rng(0).permutation(len(data)) % folds
     found: dict[str, list[float]] = {"real": [], "generated": []}
-    for i in range(folds):
+    for i in range(tested):
         train, test = data[fold != i], data[fold == i]
         model = SeqGAN(
             static=[label],
@@ -147,24 +179,32 @@ def public(name: str, epochs: int, folds: int = 3) -> dict[str, float]:
             pre_epoch_num=epochs,
             skip_dis_pretrain=True,
             skip_adversarial=True,
-        ).fit(train)
+            **({"known": ["place"]} if place else {}),
+        )
+        model.fit(with_place(train), id="i", time="t") if place else model.fit(train)
         rows = pd.DataFrame({label: np.repeat(train[:, 0, -1].astype(int), SAMPLES)})
-        drawn = model.sample(given=rows, seed=i)
+        drawn = model.sample_array(given=rows, seed=i)
         found["real"].append(accuracy(train, test, read, RIDGE) * len(test))
         found["generated"].append(accuracy(drawn, test, read, RIDGE) * len(test))
     commonest = np.bincount(data[:, 0, -1].astype(int)).max() / len(data)
-    return {name: sum(each) / len(data) for name, each in found.items()} | {"commonest": commonest}
+    number = np.sum(fold < tested)
+    return {name: sum(each) / number for name, each in found.items()} | {"commonest": commonest}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a row for each process."""
     flags = measure.parser(__doc__)
     flags.add_argument("--only", nargs="*", help="sets, by name (default: all)")
+    flags.add_argument("--place", action="store_true", help="public sets: --known which step it is")
+    flags.add_argument("--epochs", type=int, help="of likelihood training (default: 80)")
+    flags.add_argument("--folds", type=int, choices=(1, 2, 3), default=3, help="of public sets")
     options = measure.parse(flags, arguments)
-    number, epochs = (400, 5) if options.quick else (3000, 80)
+    number, epochs = (400, 5) if options.quick else (3000, options.epochs or 80)
     found = {
-        name: public(name, epochs) if name in PUBLIC else compare(name, number, epochs)
-        for name in options.only or (*PROCESSES, *PUBLIC)
+        name: public(name, epochs, options.place, options.folds)
+        if name in PUBLIC
+        else compare(name, number, epochs)
+        for name in options.only or (*(() if options.place else PROCESSES), *PUBLIC)
     }
     rows = [
         [name, *(f"{row[key]:.3f}" for key in ("real", "generated", "commonest"))]

@@ -4,16 +4,18 @@
     python benchmarks/throughput.py --gpu --json FILE
     python benchmarks/throughput.py --quick                small discriminator, under a minute
 
-G step: one of maximum likelihood. D step: one of the discriminator on half real, half generated.
-Rollouts: N continuations of every prefix of a batch. Reward: the same, scored by D. Round: one
-adversarial round by REINFORCE, with the preset's passes of D over 1,024 + 1,024 sequences. Whole
-run: all phases by default settings on 10,000 AR(1) sequences, once, compilation inside (reported
-beside it); cut short for --quick. The reference's takes hours: it is computed from its parts.
+G step: one of maximum likelihood, and one that reads the calendar as well. D step: one of the
+discriminator on half real, half generated. Rollouts: N continuations of every prefix of a batch.
+Reward: the same, scored by D. Round: one adversarial round by REINFORCE, with the preset's passes
+of D over 1,024 + 1,024 sequences. Whole run: all phases by default settings on 10,000 AR(1)
+sequences, once, compilation inside (reported beside it); cut short for --quick. The reference's
+takes hours: it is computed from its parts.
 """
 
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import measure
@@ -23,6 +25,7 @@ from seqgan_jax import SeqGAN
 from seqgan_jax.config import PRESETS, Config
 from seqgan_jax.data.layout import load
 
+CALENDAR = 10  # numbers that say hour and weekday
 SHORT = {"pre_epoch_num": 10, "patience": 10, "dis_pre_refreshes": 5, "total_batch": 10}
 
 
@@ -55,9 +58,11 @@ def rows(sizes: work.Sizes, repeats: int, at_least: float = 0.2) -> list[dict[st
     problem = work.problem(sizes)
     sequences = sizes.batch * sizes.rollouts * (sizes.length - 1)
     g_call, g_steps = work.likelihood_epoch(problem)
+    known_call, _ = work.likelihood_epoch(work.problem(replace(sizes, known=CALENDAR)))
     d_call, d_steps = work.discriminator_passes(problem, 1 if sizes.negatives < 1024 else 3)
     calls = [
         ("g_step", g_call, g_steps, sizes.batch),
+        ("g_step, hour and weekday", known_call, g_steps, sizes.batch),
         ("d_step", d_call, d_steps, sizes.batch),
         ("rollouts", work.lazily(lambda: work.compiled_rollouts(problem)), 1, sequences),
         ("reward", work.lazily(lambda: work.compiled_reward(problem)), 1, sequences),

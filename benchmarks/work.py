@@ -34,6 +34,7 @@ class Sizes:
 
     length: int = 20
     features: int = 1
+    known: int = 0  # numbers that are known of each step in advance
     batch: int = 64
     rollouts: int = 16
     number: int = 10_000
@@ -110,10 +111,18 @@ def problem(sizes: Sizes) -> Problem:
         found.append(nets)
         return state
 
-    linear = baseline.fit(train_NTD, validation_NTD, generator.covariance)
+    known = None
+    if sizes.known:
+        shape = (len(x_NTD), sizes.length, sizes.known)
+        known_NTW = np.random.default_rng(1).normal(size=shape)
+        known = known_NTW[: sizes.number], known_NTW[sizes.number :]
+    linear = baseline.fit(train_NTD, validation_NTD, generator.covariance, known=known)
     state = initial(jax.random.key(0), linear, jnp.asarray(baseline.increment_scale(train_NTD)))
     train, validation = (
-        Batch.complete(jnp.asarray(x, jnp.float32)) for x in (train_NTD, validation_NTD)
+        Batch.complete(
+            jnp.asarray(x, jnp.float32), None if k is None else jnp.asarray(k, jnp.float32)
+        )
+        for x, k in zip((train_NTD, validation_NTD), known or (None, None), strict=True)
     )
     parts = Parts(train, validation, jnp.arange(len(validation)))
     # Anything but zero, the head's initial value, that keeps the policy near the data.

@@ -28,6 +28,10 @@ COMMANDS = {
     "fan": f"seqgan train --data weather --columns temp_max --window 30 --run-dir fan {LIKELIHOOD}",
     "weather": "seqgan train --data weather --window 30 --run-dir weather --pre-epoch-num 40 "
     f"{LIKELIHOOD}",
+    "classes": "seqgan train --data classes.csv --id patient --time hour --label sex --run-dir "
+    f"classes --hidden-dim 16 --pre-epoch-num 20 --policy gaussian {LIKELIHOOD}",
+    "year": "seqgan train --data hours.csv --window 48 --stride 6 --run-dir year --hidden-dim 16 "
+    f"--pre-epoch-num 5 --policy gaussian {LIKELIHOOD}",
 } | {
     name: f"seqgan train --data {name} --num-sequences 4000 --run-dir {name} --pre-epoch-num 40 "
     f"{LIKELIHOOD}"
@@ -63,6 +67,69 @@ def fan(run: Path) -> Figure:
     return figure
 
 
+def beats() -> pd.DataFrame:
+    """Twelve hours of pulses of 600 patients, of whom women have higher ones, and men more even."""
+    rng = np.random.default_rng(0)
+    is_f = rng.random(600) < 0.5
+    walk = np.where(is_f, 1.5, 0.5)[:, None] * rng.normal(size=(600, 12)).cumsum(axis=1)
+    pulse = np.round(66 + 10 * is_f[:, None] + 3 * rng.normal(size=(600, 1)) + walk)
+    index = {"patient": np.repeat(np.arange(600), 12), "hour": np.tile(np.arange(12), 600)}
+    sex = np.repeat(np.where(is_f, "f", "m"), 12)
+    return pd.DataFrame(index | {"sex": sex, "pulse": pulse.ravel().astype(int)})
+
+
+def hours() -> pd.DataFrame:
+    """Three years of temperatures by the hour: a season, larger days in summer, and weather."""
+    rng = np.random.default_rng(0)
+    date = pd.date_range("2020-01-01", "2022-12-31 23:00", freq="h")
+    season = -np.cos(2 * np.pi * (date.day_of_year - 20) / 365.25)
+    day = -(3 + 1.5 * season) * np.cos(2 * np.pi * (date.hour - 3) / 24)
+    weather = np.zeros(len(date))
+    for t in range(1, len(date)):
+        weather[t] = 0.98 * weather[t - 1] + 0.6 * rng.normal()
+    return pd.DataFrame({"date": date, "temperature": (10 + 9 * season + day + weather).round(1)})
+
+
+DATA = {"classes": ("classes.csv", beats), "year": ("hours.csv", hours)}  # before training
+
+
+def year(run: Path) -> Figure:
+    """The last year of the data and a sample of the next one, with a week of July of each."""
+    sample = SeqGAN.load(run).sample(1, start="2023-01-01", length=8760)[0, :, 0]
+    real = hours()["temperature"].to_numpy()[-8760:]
+    figure = Figure(figsize=(8, 4.4), layout="constrained")
+    axes = figure.subplots(2, 2, sharey="row")
+    day = np.arange(8760) / 24
+    whole = (("real, 2022", real), ("generated, 2023", sample))
+    for column, (title, degrees) in zip(axes.T, whole, strict=True):
+        column[0].plot(day, degrees, color="#4f81bd", linewidth=0.3)
+        column[0].set(title=title, xlabel="day of the year")
+        week = slice(24 * 181, 24 * 188)  # the first of July is the 182nd day
+        column[1].plot(day[week] - 180, degrees[week], color="#c0504d")
+        column[1].set(xlabel="day of July")
+    for axis in axes[:, 0]:
+        axis.set(ylabel="°C")
+    return figure
+
+
+def classes(run: Path) -> Figure:
+    """Pulses of both classes, real and drawn for each."""
+    model, real = SeqGAN.load(run), beats()
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for sex, colour in (("f", "#c0504d"), ("m", "#4f81bd")):
+        own = real.loc[real["sex"] == sex, "pulse"].to_numpy().reshape(-1, 12)[:40]
+        drawn = model.sample(40, given={"sex": sex}, seed=1)[..., 1]
+        for axis, pulse_NT in zip(axes, (own, drawn), strict=True):
+            axis.plot(pulse_NT.T, color=colour, linewidth=0.6, alpha=0.6)
+            axis.plot([], color=colour, label=sex)
+    for axis, title in zip(axes, ("real", "generated, --given sex=f and sex=m"), strict=True):
+        axis.set(title=title, xlabel="hour")
+    axes[0].set(ylabel="pulse")
+    axes[0].legend(frameon=False, loc="upper left")
+    return figure
+
+
 def pair(run: Path) -> Figure:
     """A few sequences of the part that was held out beside as many generated ones."""
     model = SeqGAN.load(run)
@@ -79,11 +146,15 @@ def make(name: str, runs: Path) -> Path:
     """Train where `runs` has no run of that name, and draw; the path of the picture."""
     if not (runs / name).is_dir():
         with contextlib.chdir(runs):
+            if name in DATA:
+                file, simulate = DATA[name]
+                simulate().to_csv(file, index=False)
             if cli.main([*shlex.split(COMMANDS[name])[1:], "--quiet"]):
                 raise SystemExit(f"failed: {COMMANDS[name]}")
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.png"
-    write((fan if name == "fan" else pair)(runs / name), path)
+    draw = {"fan": fan, "year": year, "classes": classes}.get(name, pair)
+    write(draw(runs / name), path)
     return path
 
 

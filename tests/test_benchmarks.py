@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from statistics import NormalDist
 from unittest import mock
 
 import experiments
@@ -114,7 +115,8 @@ def test_many_rollouts_in_one_call_beat_as_many_calls():
 @pytest.mark.slow
 def test_throughput_measures_every_work():
     rows = throughput.rows(TINY, 5, at_least=0.0)
-    assert [row["work"] for row in rows] == ["g_step", "d_step", "rollouts", "reward", "round"]
+    names = ["g_step", "g_step, hour and weekday", "d_step", "rollouts", "reward", "round"]
+    assert [row["work"] for row in rows] == names
     for row in rows:
         assert 0 < row["min"] <= row["median"] <= row["max"] < row["first"]
     by = {row["work"]: 1.0 for row in rows}
@@ -262,6 +264,20 @@ def test_crps_of_samples_is_the_closed_form_of_a_gaussian():
     pairs = [abs(few[i] - few[j]) for i in range(3) for j in range(3) if i != j]
     expected = np.abs(few - 2.0).mean() - 0.5 * np.mean(pairs)
     assert forecast.crps(few, np.array([2.0]))[0] == pytest.approx(expected)
+
+
+def test_a_fan_is_described_by_day():
+    """Of N(1, 4) against y of N(0, 1) in units of 2: bias .5, spread 1, and the middle 90%."""
+    rng = np.random.default_rng(3)
+    x, y = 1 + 2 * rng.normal(size=(500, 400, 48, 1)), rng.normal(size=(400, 48, 1))
+    held = [NormalDist().cdf(1 + 2 * z) for z in (-1.6449, 1.6449)]
+    days = forecast.by_day(x, y, np.array([2.0]))
+    assert len(days) == 2
+    for day in days:
+        assert day["bias"][0] == pytest.approx(0.5, abs=0.02)
+        assert day["error"][0] == pytest.approx(0.5 * 2**0.5, rel=0.03)
+        assert day["spread"][0] == pytest.approx(1, rel=0.01)
+        assert day["held"][0] == pytest.approx(held[1] - held[0], abs=0.01)
 
 
 def test_a_seasonal_forecast_repeats_the_last_day():

@@ -204,6 +204,31 @@ def test_one_long_series_has_the_moments_of_the_ar1(ar1):
     assert np.array_equal(ar1.sample(4, length=12), ar1.sample(4))
 
 
+def test_one_long_series_has_the_rhythm_of_a_day():
+    """A wave and an AR(1) by the hour, of windows of half a day: in closed form, mean by hour
+    A cos(2 pi h / 24), autocorrelation (A^2 cos(2 pi k / 24) / 2 + v a^k) / (A^2 / 2 + v)."""
+    rng, a, size = np.random.default_rng(7), 0.7, 1.5
+    noise = np.zeros(6000)
+    for t in range(1, len(noise)):
+        noise[t] = a * noise[t - 1] + rng.normal()
+    date = pd.date_range("2021-01-01", periods=len(noise), freq="h")
+    x = pd.DataFrame({"date": date, "x": size * np.cos(2 * np.pi * date.hour / 24) + noise})
+    model = SeqGAN(window=12, **UNTRAINED).fit(x)
+    long = quiet(lambda: model.sample(1, start="2021-09-06 00:00", length=12_000, seed=1))
+    y, variance = long["x"].to_numpy(), 1 / (1 - a**2)
+    by_hour = y.reshape(-1, 24).mean(axis=0)
+    error = np.sqrt(variance * (1 / 500 + 1 / 250))  # of days sampled, and of days learned
+    assert np.abs(by_hour - size * np.cos(2 * np.pi * np.arange(24) / 24)).max() < 4 * error
+    z, lags = y - y.mean(), np.array([1, 6, 12, 24, 48])
+    own = np.array([np.mean(z[k:] * z[:-k]) for k in lags]) / np.mean(z * z)
+    square = size**2 / 2
+    expected = (square * np.cos(2 * np.pi * lags / 24) + variance * a**lags) / (square + variance)
+    assert np.abs(own - expected).max() < 0.04
+    power = np.abs(np.fft.rfft(z)) ** 2 / len(z)
+    assert np.argmax(power) == len(z) // 24  # a line at a day, of size A^2 n / 4
+    assert power[len(z) // 24] == pytest.approx(size**2 * len(z) / 4, rel=0.1)
+
+
 @pytest.mark.parametrize("length", [0, -1, 2.5])
 def test_lengths_that_are_none_are_refused(ar1, length):
     with pytest.raises(UsageError, match="length must be a whole number of at least 1"):

@@ -25,7 +25,7 @@ def test_the_page_has_each_command_and_picture(pictures):
     page = (DOCS / "gallery.md").read_text()
     found = re.findall(r"\$ (seqgan .*)\n```\n\n!\[.*?\]\(pictures/(\w+)\.png\)", page)
     assert {name: command for command, name in found} == pictures.COMMANDS
-    assert len(found) == 11
+    assert len(found) == 13
 
 
 def test_pictures_are_small_and_800_pixels_wide(pictures):

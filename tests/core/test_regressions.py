@@ -189,6 +189,20 @@ def test_a_level_that_the_validation_part_leaves_is_kept(moves):
         assert np.abs(total).max() < 0.3
 
 
+def test_skewed_innovations_are_no_drift_where_a_season_is_read():
+    """Of gamma ones, wider where x was high: the median of Student's t is below their mean, 0."""
+    rng = np.random.default_rng(9)
+    x = np.zeros((300, 24, 1))
+    for t in range(1, 24):
+        wide = np.exp(0.3 * np.minimum(x[:, t - 1], 2))
+        x[:, t] = 0.7 * x[:, t - 1] + wide * (rng.gamma(1, 1, size=(300, 1)) - 1)
+    columns = support.of((RAIN,), lambda d, x: x, lambda d, x: x, season=4)  # noqa: ARG005
+    linear, _ = regressions.fit_linear(columns, x[:200], x[200:])
+    found = regressions.fit(columns, linear, x[:200], x[200:]).support
+    assert np.abs(found.later_past[..., -1]).max() > 0.02  # scales move with the past
+    assert abs(float(found.later_middle[0, 0])) < 0.01
+
+
 def test_slow_levels_beside_quick_changes_are_in_the_baseline():
     """A level that stays and white noise on it: means predict, the last value no."""
     rng = np.random.default_rng(5)

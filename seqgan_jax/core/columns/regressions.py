@@ -336,20 +336,29 @@ def _rest(
     enough = len(e) >= 10 * (1 + len(inputs.used)) and 2 * len(inputs.used) <= MOST_NUMBERS
     if not enough or e.std() == 0 or not len(inputs.used):
         return [fitted(plain)]
+    keeps_mean = chain.layout.season > 0
     scaled, rows, found = inputs.scaled(x), [fitted(_centred(plain, inputs.scaled(x), e))], plain
     is_free = np.ones(plain.shape, bool)
     is_free[1:, 0] = moved_by_past | (inputs.used >= some.past.shape[1])
     for ridge in ridges:
         found = _location_scale(scaled, e, ridge, found, is_free)
-        rows.append(fitted(_centred(found, scaled, e)))
+        rows.append(fitted(_centred(found, scaled, e, keeps_mean)))
     return rows
 
 
-def _centred(found: Array, x: Array, e: Array) -> Array:
-    """The scale moved so that what is left over has unit variance, outliers counted as 4."""
+def _centred(found: Array, x: Array, e: Array, keeps_mean: bool = False) -> Array:
+    """The scale moved so that what is left over has unit variance, outliers counted as 4.
+
+    With `keeps_mean` also the location, so that its mean is 0: a median of what is skewed, off
+    from the mean at each step, is a drift far ahead.
+    """
     both = x @ found[1:] + found[0]
-    z = (e - both[:, 0]) * np.exp(-both[:, 1])
     moved = found.copy()
+    if keeps_mean:
+        off = float(np.mean(e - both[:, 0]))
+        moved[0, 0] += off
+        both[:, 0] += off
+    z = (e - both[:, 0]) * np.exp(-both[:, 1])
     moved[0, 1] += 0.5 * np.log(np.mean(np.minimum(z**2, 16.0)) + 1e-6)
     return moved
 

@@ -94,8 +94,11 @@ def sequences(
     placed: Places,
     say: Callable[[str], None],
     with_gaps: bool,
+    tell: Callable[[str], None],
 ) -> NDArray[np.float64]:
     """`n` samples, each one of `refine` candidates, [n, T, D] float64 as drawn.
+
+    `say` is told what the user should know, `tell` what was chosen.
 
     Raises UsageError where there would be too many candidates for memory.
     """
@@ -110,6 +113,7 @@ def sequences(
         )
     if not (refiner.knows or any(refiner.chooses)):
         say("refine: discriminators find nothing on unseen sequences: there is nothing to choose")
+    tell(_what_is_chosen(refiner, refine))
     known_NTW = placed.known_NTW
     repeated = None if known_NTW is None else np.repeat(known_NTW, of_sequences, axis=0)
     if hasattr(given, "iloc"):
@@ -123,6 +127,23 @@ def sequences(
         return x_NTD
     candidates = _on_device(about, x_NTD, repeated)
     return x_NTD[refiner.choose(candidates, of_sequences, np.random.default_rng([seed, refine]))]
+
+
+def _what_is_chosen(refiner: Refiner, refine: int) -> str:
+    """A line for the user."""
+    of_step, of_sequences = refiner.candidates(refine)
+    parts = []
+    if refiner.steps is not None and any(refiner.chooses):
+        first = f"{stepwise.FIRST * of_step} first steps" * refiner.chooses[0]
+        later = f"{of_step} at each step" * refiner.chooses[1]
+        numbers = " and of ".join(filter(None, (first, later)))
+        gain, error = float(refiner.steps.gain), float(refiner.steps.error)
+        parts.append(
+            f"one of {numbers} (unseen sequences are {gain:.2g} +-{error:.1g} nats likelier)"
+        )
+    if refiner.knows:
+        parts.append(f"one of {of_sequences} sequences")
+    return f"refine: {', then '.join(parts) or 'nothing is chosen'}"
 
 
 def _by_step(

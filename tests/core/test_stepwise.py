@@ -188,7 +188,9 @@ def test_a_step_with_two_modes_is_learned_and_chosen(walk):
     def between(x: np.ndarray) -> float:
         return float(np.mean(np.abs(np.diff(x[..., 0], axis=1)) < 0.5))
 
-    plain, found = walk.sample(1000), walk.sample(1000, refine=8)
+    said: list[str] = []
+    plain, found = walk.sample(1000), walk.sample_array(1000, refine=8, tell=said.append)
+    assert said[0].startswith("refine: one of 64 first steps and of 8 at each step (unseen")
     assert walk._refiners[None].chooses == (True, True)
     assert between(plain) > 0.3
     assert between(found) < 0.25 * between(plain)

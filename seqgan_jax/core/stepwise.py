@@ -120,8 +120,12 @@ def seen(policy: LSTMPolicy, batch: Batch, key: jax.Array) -> tuple[Seen, Seen]:
 
     def one(key: jax.Array, step: Any, x: jax.Array, before: jax.Array, there: jax.Array) -> Seen:
         noise = keys.normal(key, (CANDIDATES, *x.shape[:-1], policy.num_noise))
-        real = _value(step, x, step.context.read(x))
-        return Seen(before, real, _drawn(step, noise)[2], there)
+        drawn, reads = jax.vmap(step.sample)(noise)
+        # All in one: log-probabilities are slow to compile.
+        every = jnp.concatenate([x[None], drawn])
+        reads = jnp.concatenate([step.context.read(x)[None], reads])
+        values = jax.vmap(partial(_value, step))(every, reads)
+        return Seen(before, values[0], values[1:], there)
 
     nothing = jnp.zeros((len(batch), 0))
     of_first = one(first_key, first, x_TBD[0], nothing, there_BT[:, 0])

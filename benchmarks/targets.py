@@ -165,7 +165,7 @@ def of_refined(
 
 def gain_of(model: SeqGAN, train: Batch, held: np.ndarray, seed: int) -> tuple[float, float]:
     """By how much p_0 exp(l) / Z is likelier than p_0, nats a sequence, and its standard error."""
-    refiner = refined.fit(model._trained(None), train, seed)
+    refiner = refined.fit(model._trained(None), train, seed, by_step=False)
     l_N = refiner.log_ratio(rows_of(model, model.sample(5 * SAMPLES, 2)))
     l_M = refiner.log_ratio(rows_of(model, held))
     weights = np.exp(l_N - l_N.max())
@@ -248,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for run in range(base["num_seeds"]):
         state = run_of(start.state, run)
         found.setdefault("likelihood", []).append(case.figures(start, parts, run))
-        refiner = refined.fit(start._trained(run), parts.train, base["seed"] + run)
+        refiner = refined.fit(start._trained(run), parts.train, base["seed"] + run, by_step=False)
         if case.process is not None:
             row = of_refined(case, case.process, start, run, refiner)
             found.setdefault("refined", []).append(row)

@@ -490,11 +490,12 @@ class SeqGAN:
         with_gaps: bool = False,
         refine: int | None = None,
         known: Any = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> NDArray[np.float64]:
         """`sample` as an array [n, T, D] float64 as drawn, whatever the model was fitted on.
 
         With `after` an array [N, n, length, D]. NaN after the ends of sequences. `say` is told what
-        the user should know.
+        the user should know, `tell` what `refine` chooses.
         """
         trained = self._trained(run)
         if refine is None:
@@ -512,7 +513,7 @@ class SeqGAN:
         if run not in self._refiners:
             train = refined.learned(about, self._parts, self._folder)
             self._refiners[run] = refined.fit(trained, train, self.config.run.seed)
-        drawing = int(number), refine, int(seed), given, placed, say, with_gaps
+        drawing = int(number), refine, int(seed), given, placed, say, with_gaps, tell
         return refined.sequences(trained, self._refiners[run], *drawing)
 
     def check_gaps(self, with_gaps: bool) -> None:

@@ -49,7 +49,14 @@ ORDER = [
     "core.outer",
     *("core.discriminator", "core.reference_discriminator", "core.networks"),
     "core.token_networks",
-    *("core.selection", "core.refining", "core.gradients", "core.likelihood", "core.adversarial"),
+    *(
+        "core.selection",
+        "core.stepwise",
+        "core.refining",
+        "core.gradients",
+        "core.likelihood",
+        "core.adversarial",
+    ),
     *("run.description", "run.places", "run.preparing"),
     *(
         "run.health",

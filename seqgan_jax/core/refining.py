@@ -22,11 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from seqgan_jax.core import keys, parallel, sampling, selection
+from seqgan_jax.core import keys, parallel, sampling, selection, stepwise
 from seqgan_jax.core.batch import Batch, Params, TrainState, fewer, in_blocks
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import Metrics, adam, apply, copy, ema, over_seeds
 from seqgan_jax.core.policy import Definition, LSTMPolicy, bind, nll
+from seqgan_jax.core.stepwise import Chooser
 
 EACH = 2  # discriminators of each fold
 AT_ONCE = 4096
@@ -40,10 +41,28 @@ class Refiner:
     """Discriminators, and what each one's logits are worth."""
 
     def __init__(
-        self, definition: Definition, params_E: Params, constants: Params, scales_E: jax.Array
+        self,
+        definition: Definition,
+        params_E: Params,
+        constants: Params,
+        scales_E: jax.Array,
+        steps: Chooser | None,
     ) -> None:
         self.definition, self.params_E, self.constants = definition, params_E, constants
-        self.scales_E = scales_E
+        self.scales_E, self.steps = scales_E, steps
+        self.chooses = (False, False) if steps is None else steps.chooses
+        self.knows = bool(np.any(scales_E))
+
+    def candidates(self, asked: int) -> tuple[int, int]:
+        """How many values of each step and how many sequences one is chosen of; 1: none is.
+
+        Where both are, what is drawn for a sample is twice of what is asked for.
+        """
+        if not any(self.chooses):
+            return 1, asked
+        if not self.knows:
+            return asked, 1
+        return min(asked, stepwise.CANDIDATES), max(2, asked // 4)
 
     def log_ratio(self, batch: Batch) -> np.ndarray:
         """l of sequences in scaled units, [N] float64."""
@@ -69,14 +88,14 @@ class Refiner:
 
 @partial(jax.jit, static_argnames="nets")
 def _separators(
-    state: TrainState, train: Batch, key: jax.Array, *, nets: Networks
+    state: TrainState, train: Batch, key: jax.Array, drawn: Batch | None = None, *, nets: Networks
 ) -> tuple[Definition, Params, Params, jax.Array]:
     policy = nets.bind_policy(state.best, state)
     definitions = []
 
     def one(number: jax.Array) -> tuple[Params, Params, jax.Array]:
         own, fold = jax.random.fold_in(key, number), number % selection.FOLDS
-        found = selection.separate(policy, train, own, state, fold, nets.of_data)
+        found = selection.separate(policy, train, own, state, fold, nets.of_data, drawn)
         definitions.append(found.definition)
         scale = selection.scale_of(found(found.left_out), found(found.samples))
         return found.params, found.constants, scale
@@ -86,9 +105,64 @@ def _separators(
     return definitions[0], params_E, jax.tree.map(lambda each: each[0], constants_E), scales_E
 
 
-def fit(state: TrainState, train: Batch, key: jax.Array, nets: Networks) -> Refiner:
-    """Discriminators of the samples of `state.best` and the training part. Consumes `key`."""
-    return Refiner(*_separators(state, train, key, nets=nets))
+def fit(
+    state: TrainState, train: Batch, key: jax.Array, nets: Networks, by_step: bool = True
+) -> Refiner:
+    """Discriminators of the samples of `state.best` and the training part. Consumes `key`.
+
+    Of its steps first; then of sequences as they are chosen step by step. Where not `by_step`, of
+    the policy's own sequences, so that l is relative to the policy.
+    """
+    if not by_step:
+        definition, params_E, constants, scales_E = _separators(state, train, key, nets=nets)
+        return Refiner(definition, params_E, constants, scales_E, None)
+    chooser = stepwise.fit(state, train, jax.random.fold_in(key, 1), nets)
+    drawn = None
+    if any(chooser.chooses):
+        rows = [
+            np.linspace(0, len(train), number, endpoint=False).astype(np.int32)
+            for number in selection.samples_needed(train.length)
+        ]
+        known = train.known_if_any
+        known = None if known is None else known[np.concatenate(rows)]
+        number = sum(map(len, rows))
+        drawn_key = jax.random.fold_in(key, 2)
+        drawn = _chosen_by_step(state, chooser, drawn_key, number, train.length, known, nets)
+    found = _separators(state, train, jax.random.clone(key), drawn, nets=nets)
+    definition, params_E, constants, scales_E = found
+    return Refiner(definition, params_E, constants, scales_E, chooser)
+
+
+def _chosen_by_step(
+    state: TrainState,
+    chooser: Chooser,
+    key: jax.Array,
+    number: int,
+    length: int,
+    known: jax.Array | None,
+    nets: Networks,
+) -> Batch:
+    """Samples, some at a time; one program for all."""
+    size = min(number, fewer(stepwise.LANES, length))
+    blocks = []
+    for i, first in enumerate(range(0, number, size)):
+        rows = np.minimum(np.arange(first, first + size), number - 1)
+        own = None if known is None else known[rows]
+        how: dict[str, Any] = {"number": size, "length": length, "chooses": chooser.chooses}
+        x_NTD = stepwise.draw(
+            state.best,
+            state.policy_constants,
+            chooser,
+            jax.random.fold_in(key, i),
+            None,
+            own,
+            nets=nets,
+            candidates=stepwise.CANDIDATES,
+            **how,
+        )
+        blocks.append(x_NTD)
+    end = nets.bind_policy(state.best, state).end
+    return Batch.of(jnp.concatenate(blocks)[:number], known, end)
 
 
 @partial(jax.jit, static_argnames=("nets", "batch_size", "seeds"))

@@ -339,8 +339,12 @@ def separate(
     state: TrainState,
     fold: jax.Array,
     steps: tuple[Step, ...] = (),
+    drawn: Batch | None = None,
 ) -> Separator:
     """A discriminator of a policy's samples and the training part but one fold; consumes `key`.
+
+    `drawn` are `samples_needed` sequences that stand for the policy's, of which the same is known
+    as of that many of the training part, evenly, and then of as many as are tested.
 
     Folds are stretches of the order in which the sequences came, so that windows of one series
     share steps with another fold at their ends alone, which are not asked about. Where there are
@@ -351,23 +355,25 @@ def separate(
     optimiser = adam(RATE)
     size, length = len(train), train.length
     half, tested = fewer(HALF, length), fewer(TESTED, length)
-    number, groups = STEPS * half // 4, turns(size, length)
+    (number, _), groups = samples_needed(length), turns(size, length)
     width, edge = size // (FOLDS * groups), EDGES[groups > 1]
     learned = size - groups * width
 
     outside_fold = partial(outside, fold=fold, width=width, groups=groups)
     init_key, fake_key, batch_key = jax.random.split(key, 3)
-    known = None
-    if policy.num_known:
-        # What is known of the samples to learn on: of sequences outside the fold; of the others: of
-        # all.
-        spread = jnp.asarray(np.linspace(0, learned, number, endpoint=False), jnp.int32)
-        spread = outside_fold(spread)
-        others = jnp.asarray(np.linspace(0, size, tested, endpoint=False), jnp.int32)
-        known = train.known[jnp.concatenate([spread, others])]
-    x_NTD = sampling.sample(policy, fake_key, number + tested, length, known_BTW=known)
-    drawn = Batch.of(x_NTD, known, policy.end)
-    fake, test = drawn.take(slice(number)), drawn.take(slice(number, None))
+    # Samples to learn on are known as much of as sequences outside the fold; others, as of all.
+    rows = outside_fold(jnp.asarray(np.linspace(0, learned, number, endpoint=False), jnp.int32))
+    if drawn is None:
+        known = None
+        if policy.num_known:
+            others = jnp.asarray(np.linspace(0, size, tested, endpoint=False), jnp.int32)
+            known = train.known[jnp.concatenate([rows, others])]
+        x_NTD = sampling.sample(policy, fake_key, number + tested, length, known_BTW=known)
+        drawn = Batch.of(x_NTD, known, policy.end)
+        fake, test = drawn.take(slice(number)), drawn.take(slice(number, None))
+    else:
+        fake = drawn.take((rows.astype(jnp.float32) * (number / size)).astype(jnp.int32))
+        test = drawn.take(slice(number, None))
     columns = policy.columns
     filled = _filled(train, columns)
     scale = _increment_scale(filled, state, policy.end is not None)
@@ -398,6 +404,15 @@ def separate(
     )
     left_out = train.take(fold * width + jnp.asarray(inner, jnp.int32))
     return Separator(definition, params, constants, left_out, test)
+
+
+def samples_needed(length: int) -> tuple[int, int]:
+    """How many samples a discriminator learns on, and how many it is tested on.
+
+    >>> samples_needed(24), samples_needed(2000)
+    ((4800, 2000), (600, 256))
+    """
+    return STEPS * fewer(HALF, length) // 4, fewer(TESTED, length)
 
 
 def outside(numbers: jax.Array, fold: jax.Array, width: int, groups: int) -> jax.Array:

@@ -438,6 +438,7 @@ def _sample(options: Sample) -> int:
         places=places,
         with_gaps=options.with_gaps,
         refine=options.refine,
+        tell=print,
     )
     model.description.save_sequences(out, x_NTD, places.starts_N, options.with_gaps)
     print(f"wrote {options.n:,} sequences to {printable(out)}")

@@ -32,6 +32,8 @@ Array = NDArray[np.float64]
 BLOCK = 1024  # sequences sampled or scored in one call: one compilation for every n
 GIVEN = 2**32 - 1  # key of the first steps that are drawn apart, no block's
 MOST_DRAWN = 1 << 16, 64  # candidates of a length, and for each that is asked for
+# BLOCK samples in scaled units from a key, values of first steps, what is known in advance.
+Draw = Callable[[jax.Array, Given | None, jax.Array | None], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +57,12 @@ class Trained:
         placed: Places | None = None,
         with_gaps: bool = False,
         known: Any = None,
+        block: Draw | None = None,
     ) -> NDArray[np.float64]:
         """`sample` as an array [n, T, D] float64 as drawn, whatever the model was fitted on.
 
         With `after` an array [N, n, length, D]. NaN after the ends of sequences. `say` is told what
-        the user should know.
+        the user should know. `block` draws in the place of the policy alone.
         """
         self.check_gaps(with_gaps)
         if after is not None:
@@ -94,13 +97,12 @@ class Trained:
             x_NTD = continuing.longer(self.state, self.nets, description.scaler, *drawing)
             self._say_drift(x_NTD, length, say)
             return x_NTD
+        block = block or partial(self._draw, scale=scale, complete=not with_gaps)
         blocks = [
-            self._draw(
+            block(
                 jax.random.fold_in(key, jnp.array(i)),
-                scale,
                 None if fixed is None else conditions.rows(fixed, i * BLOCK, BLOCK),
                 _block(known_NTW, i),
-                complete=not with_gaps,
             )
             for i in range(-(-n // BLOCK))
         ]
@@ -117,9 +119,9 @@ class Trained:
     def _draw(
         self,
         key: jax.Array,
-        scale: jax.Array,
         given: Given | None,
         known_BTW: jax.Array | None,
+        scale: jax.Array,
         complete: bool = True,
     ) -> NDArray[np.float32]:
         """BLOCK samples in scaled units."""
@@ -194,7 +196,7 @@ class Trained:
         if conditions_:
             first, own = partial(self._first_steps, scale), jax.random.fold_in(key, GIVEN)
             fixed = conditions.given(first, scaler, [conditions_] * BLOCK, own)
-        z_NTK = self._draw(key, scale, fixed, known_NTW, complete)
+        z_NTK = self._draw(key, fixed, known_NTW, scale, complete)
         return scaler.inverse(z_NTK.astype(np.float64))
 
     def futures(

@@ -4,6 +4,7 @@ Shapes: N sequences, T steps, D columns, W inputs that are known.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from seqgan_jax.core import keys, refining
+from seqgan_jax.core import keys, refining, stepwise
 from seqgan_jax.core.batch import Batch
+from seqgan_jax.core.columns.mixed import Given
 from seqgan_jax.core.refining import Refiner
 from seqgan_jax.data.known import nothing
 from seqgan_jax.data.layout import Split
@@ -21,7 +23,7 @@ from seqgan_jax.data.shards import StreamSplit
 from seqgan_jax.errors import UsageError
 from seqgan_jax.run import evaluating, preparing
 from seqgan_jax.run.description import Description
-from seqgan_jax.run.drawing import Trained
+from seqgan_jax.run.drawing import BLOCK, Trained
 from seqgan_jax.run.loader import on_device, scaled
 from seqgan_jax.run.places import Places
 
@@ -76,10 +78,10 @@ def learned(about: Description, parts: Split | StreamSplit | None, folder: Path 
     return _on_device(about, train.x_NTD, known_NTW)
 
 
-def fit(trained: Trained, train: Batch, seed: int) -> Refiner:
-    """Discriminators of a run's samples and what it was trained on."""
+def fit(trained: Trained, train: Batch, seed: int, by_step: bool = True) -> Refiner:
+    """Discriminators of a run's samples and what it was trained on, see `refining.fit`."""
     key = jax.random.fold_in(jax.random.key(seed), keys.REFINING)
-    return refining.fit(trained.state, train, key, trained.nets)
+    return refining.fit(trained.state, train, key, trained.nets, by_step)
 
 
 def sequences(
@@ -92,30 +94,81 @@ def sequences(
     placed: Places,
     say: Callable[[str], None],
     with_gaps: bool,
+    tell: Callable[[str], None],
 ) -> NDArray[np.float64]:
     """`n` samples, each one of `refine` candidates, [n, T, D] float64 as drawn.
+
+    `say` is told what the user should know, `tell` what was chosen.
 
     Raises UsageError where there would be too many candidates for memory.
     """
     about = trained.description
-    number = n * refine
+    of_step, of_sequences = refiner.candidates(refine)
+    number = n * of_sequences
     if number * about.numbers > MOST_NUMBERS:
         most = MOST_NUMBERS // about.numbers
         raise UsageError(
             f"{FLAG} {refine}: {n:,} samples have {number:,} candidates, and memory is for "
             f"{most:,}. Ask for fewer, with several seeds."
         )
-    if not np.any(refiner.scales_E):
+    if not (refiner.knows or any(refiner.chooses)):
         say("refine: discriminators find nothing on unseen sequences: there is nothing to choose")
+    tell(_what_is_chosen(refiner, refine))
     known_NTW = placed.known_NTW
-    repeated = None if known_NTW is None else np.repeat(known_NTW, refine, axis=0)
+    repeated = None if known_NTW is None else np.repeat(known_NTW, of_sequences, axis=0)
     if hasattr(given, "iloc"):
-        given = given.iloc[np.repeat(np.arange(len(given)), refine)]
+        given = given.iloc[np.repeat(np.arange(len(given)), of_sequences)]
     placed = Places(None, repeated)
     how: dict[str, Any] = {"placed": placed, "with_gaps": with_gaps}
+    if any(refiner.chooses):
+        how["block"] = partial(_by_step, trained, refiner, of_step)
     x_NTD = trained.sequences(number, seed, given=given, say=say, **how)
+    if of_sequences == 1:
+        return x_NTD
     candidates = _on_device(about, x_NTD, repeated)
-    return x_NTD[refiner.choose(candidates, refine, np.random.default_rng([seed, refine]))]
+    return x_NTD[refiner.choose(candidates, of_sequences, np.random.default_rng([seed, refine]))]
+
+
+def _what_is_chosen(refiner: Refiner, refine: int) -> str:
+    """A line for the user."""
+    of_step, of_sequences = refiner.candidates(refine)
+    parts = []
+    if refiner.steps is not None and any(refiner.chooses):
+        first = f"{stepwise.FIRST * of_step} first steps" * refiner.chooses[0]
+        later = f"{of_step} at each step" * refiner.chooses[1]
+        numbers = " and of ".join(filter(None, (first, later)))
+        gain, error = float(refiner.steps.gain), float(refiner.steps.error)
+        parts.append(
+            f"one of {numbers} (unseen sequences are {gain:.2g} +-{error:.1g} nats likelier)"
+        )
+    if refiner.knows:
+        parts.append(f"one of {of_sequences} sequences")
+    return f"refine: {', then '.join(parts) or 'nothing is chosen'}"
+
+
+def _by_step(
+    trained: Trained,
+    refiner: Refiner,
+    candidates: int,
+    key: jax.Array,
+    given: Given | None,
+    known_BTW: jax.Array | None,
+) -> NDArray[np.float32]:
+    """BLOCK samples in scaled units, each value one of so many candidates."""
+    found = stepwise.draw(
+        trained.state.best,
+        trained.state.policy_constants,
+        refiner.steps,
+        key,
+        given,
+        known_BTW,
+        nets=trained.nets,
+        number=BLOCK,
+        length=trained.description.length,
+        chooses=refiner.chooses,
+        candidates=candidates,
+    )
+    return np.asarray(found)
 
 
 def _on_device(

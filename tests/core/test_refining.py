@@ -169,8 +169,6 @@ def test_where_values_are_missing_samples_with_gaps_are_chosen():
     refined_NTD = model.sample(300, refine=4, with_gaps=True)
     # A tenth is missing in the data. Of a policy of three epochs what is missing looks best.
     assert 0.05 < np.isnan(refined_NTD).mean() < 0.2
-    rows = {row.tobytes() for row in model.sample(1200, with_gaps=True)}
-    assert all(row.tobytes() in rows for row in refined_NTD)  # each is one of its candidates
 
 
 def test_weights_have_mean_one_and_no_sequence_more_than_clip():

@@ -10,6 +10,7 @@ import numpy as np
 from seqgan_jax.data.columns import decimals_of
 
 MOST_LEVELS = 4096  # of a table
+MOST_REPEATED = 16_384  # of a table that no lattice holds
 TOLERANCE = 1e-3  # of a step: nearer values are on the lattice
 EDGE = 5  # an end that came so often is one: nothing was cut off there by chance
 NEIGHBOUR = 1 / 32  # of the range between the 5% and the 95% quantile

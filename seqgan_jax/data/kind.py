@@ -17,6 +17,7 @@ from seqgan_jax.errors import UsageError
 
 CONTINUOUS, GRID, CATEGORICAL = "continuous", "grid", "categorical"
 NAMES = (CONTINUOUS, GRID, CATEGORICAL)
+MOST_COUNTED = 100  # steps straight on that are told apart
 MOST_ATOMS = 4
 GAP = 2.0**17  # stands for a missing value in scaled units: beyond all others, exact in float32
 
@@ -38,6 +39,8 @@ class Kind:
       sentinel: of each atom: so far from the rest that its size says nothing.
       held: often exactly the value before.
       sloped: often continues its last increment exactly, as what was interpolated does.
+      counted: up to so many steps straight on are told apart one by one, so that a bend can come
+        every sixth step and at no other; 0: not.
       static: constant within every sequence.
       words: categories without order or size.
       missing: some values are not there.
@@ -57,6 +60,7 @@ class Kind:
     sentinel: tuple[bool, ...] = ()
     held: bool = False
     sloped: bool = False
+    counted: int = 0
     static: bool = False
     words: bool = False
     missing: bool = False
@@ -242,6 +246,7 @@ class Kind:
             (kind.low < kind.high, "its ends"),
             (len(set(kind.atoms)) == len(kind.sentinel) <= MOST_ATOMS, "its atoms"),
             (len(kind.atoms) == len(kind.sentinel), "its sentinels"),
+            (0 <= kind.counted <= MOST_COUNTED * kind.sloped, "what it counts"),
         ):
             if not good:
                 raise ValueError(f"a kind is damaged: {words} cannot be of a {kind.name} column")
@@ -253,7 +258,9 @@ def _is_like(value: Any, usual: Any, name: str) -> bool:
     if isinstance(usual, tuple):
         is_one = (lambda each: type(each) is bool) if name == "sentinel" else is_real
         return (
-            isinstance(value, list) and len(value) <= grids.MOST_LEVELS and all(map(is_one, value))
+            isinstance(value, list)
+            and len(value) <= grids.MOST_REPEATED
+            and all(map(is_one, value))
         )
     return is_real(value) if isinstance(usual, float) else type(value) is type(usual)
 

@@ -17,6 +17,9 @@ FEW = 12  # values that are categories, where all of them are there often
 LEAST_SHARE, LEAST_TIMES = 0.02, 5  # of each of these
 MOST_CATEGORIES = 1000
 REPEATS = 4  # readings for each level of a table
+# The same where there is no lattice: averages of few readings, which a density does not give.
+LEAST_REPEATS, LEAST_AGAIN = 1.4, 200
+COPIES, COPIED = 0.1, 4  # more such sequences, by so many first values: they say nothing new
 LEAST_LEVELS = 9  # of a lattice: the divisor of fewer may be chance
 FINEST = 2e-5  # step of a lattice as share of the spread: float32 must tell cells apart
 ATOM, ATOM_TIMES, ATOM_RATIO, NEAR = 0.02, 20, 4, 0.1
@@ -24,6 +27,7 @@ ATOM_OF_GRID = 0.05
 VISITS = 5  # of a value between the ends: fewer long ones are a sensor that is stuck, not an atom
 HELD, SLOPED, EXPLAINED, LEAST_RUNS = 0.05, 0.2, (2, 3), 10
 FARTHEST = 9  # levels that a move is compared with
+COUNTED = 12  # steps: what was interpolated bends where readings are
 STRAIGHT = 1e-5  # of the spread: rounding in the file
 
 
@@ -68,7 +72,7 @@ def of_numbers(
     spread = _spread(levels, fresh)
     if not spread < math.inf:
         return Kind(CONTINUOUS, static=static)
-    kind = _grid(levels, fresh, spread, asked)
+    kind = _grid(levels, fresh, spread, asked) or _repeated(levels, fresh, spread, x_NT)
     if asked == GRID and kind is None:
         raise refusal(
             name,
@@ -115,7 +119,7 @@ def _with_atoms(
     if kind.static:
         return kind
     held, sloped = _runs(x_NT, once_NT, kind, spread)
-    return dataclasses.replace(kind, held=held, sloped=sloped)
+    return dataclasses.replace(kind, held=held, sloped=sloped, counted=COUNTED * sloped)
 
 
 def categories(levels: np.ndarray, counts: np.ndarray, static: bool, words: bool = False) -> Kind:
@@ -141,6 +145,20 @@ def _grid(
     if asked == GRID and number <= min(grids.MOST_LEVELS, readings / 2):
         return _table(levels_L)
     return None
+
+
+def _repeated(
+    levels_L: np.ndarray, fresh_L: np.ndarray, spread: float, x_NT: np.ndarray
+) -> Kind | None:
+    """A grid by a table of values that repeat, though no lattice holds them; None where they do not
+    or where whole sequences repeat."""
+    apart = grids.merged(levels_L, fresh_L, spread)
+    readings = int(fresh_L.sum())
+    most = min(grids.MOST_REPEATED, (readings - fresh_L.max()) / LEAST_REPEATS)
+    if len(apart) > most or readings - len(apart) < LEAST_AGAIN:
+        return None
+    first = np.unique(x_NT[:, :COPIED], axis=0)
+    return None if len(first) < (1 - COPIES) * len(x_NT) else _table(levels_L[apart])
 
 
 def _table(levels_L: np.ndarray) -> Kind:

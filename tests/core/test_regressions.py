@@ -84,6 +84,31 @@ def test_a_markov_chain_is_known_before_training():
     assert abs((exact - log_p[:, 1:, 0]).mean()) < 0.01
 
 
+def interpolated(n, steps, rng):
+    """A reading every fourth step, whole numbers between them; windows from anywhere."""
+    readings = 4.0 * rng.integers(-3, 4, (n, steps // 4 + 3)).cumsum(axis=1)
+    line = readings[:, :-1, None] + np.diff(readings)[..., None] * np.arange(4) / 4
+    starts = rng.integers(0, 4, n)
+    every = line.reshape(n, -1)
+    return np.stack([row[s : s + steps] for row, s in zip(every, starts, strict=True)])[..., None]
+
+
+@pytest.mark.parametrize("counted", [0, 6])
+def test_a_line_bends_where_readings_are(counted):
+    """Every fourth step, which a logarithm of the length cannot say."""
+    kind = Kind("grid", step=1.0, sloped=True, counted=counted)
+    x = interpolated(1500, 16, np.random.default_rng(3))
+    bound = untrained((kind,), x)
+    made = jax.jit(lambda key: sampling.sample(bound, key, 1000, 16))(jax.random.key(0))
+    shares = []
+    for some in (x[..., 0], np.asarray(made)[..., 0]):
+        bends = np.abs(np.diff(some, n=2)) > 1e-3
+        apart = np.concatenate([np.diff(np.flatnonzero(row)) for row in bends])
+        shares.append(np.mean(apart % 4 == 0))
+    assert shares[0] == 1.0
+    assert shares[1] > 0.93 if counted else shares[1] < 0.75
+
+
 def test_what_never_goes_together_is_never_drawn_together():
     x = weather(800, 12, np.random.default_rng(2))
     bound = untrained((RAIN, WORDS), x)

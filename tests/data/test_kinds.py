@@ -465,3 +465,37 @@ def test_densities_have_ends_only_beside_other_kinds():
     assert again[0, 0, 0] == pytest.approx(kind.high)
     np.testing.assert_allclose(again[0, 1:], far[0, 1:], atol=1e-9)
     assert Scaler.from_json(json.loads(json.dumps(mixed.to_json()))).kinds_K == mixed.kinds_K
+
+
+def averages():
+    """Of up to 13 readings in tenths each: values that repeat, on no lattice that is coarse."""
+    rng = np.random.default_rng(11)
+    number = rng.choice([1, 2, 3, 5, 7, 9, 11, 13], (N, T))
+    return np.rint(20 * number * rng.normal(size=(N, T))) / (10 * number)
+
+
+def test_values_that_repeat_on_no_lattice_are_a_table():
+    x = averages()
+    levels, counts = grids.counted(x)
+    assert 1.4 < counts.sum() / len(levels) < 4
+    kind = one(x)
+    assert kind.name == "grid"
+    assert not kind.spacing
+    np.testing.assert_allclose(kind.levels, levels, rtol=0, atol=1e-4)
+    assert Kind.from_json(json.loads(json.dumps(kind.to_json()))) == kind
+
+
+def test_sequences_that_repeat_make_no_table():
+    assert one(np.concatenate([SMOOTH, SMOOTH])).name == "continuous"
+
+
+def test_steps_straight_on_are_counted_and_stored():
+    kind = one(straight(np.rint(RNG.normal(size=(N, 5)) * 60) / 10))
+    assert kind.sloped
+    assert kind.counted == 12
+    stored = kind.to_json()
+    assert Kind.from_json(stored) == kind
+    del stored["counted"]  # of a model of before
+    assert Kind.from_json(stored).counted == 0
+    with pytest.raises(ValueError, match="what it counts"):
+        Kind.from_json(stored | {"counted": 10**9})

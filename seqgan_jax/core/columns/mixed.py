@@ -313,14 +313,32 @@ class MixedChain:
         return MixedStep(raw_DP, known, units, weights, temperature, context, self)
 
     def of_choices(self, inputs: jax.Array) -> jax.Array:
-        """What the regressions take from what was carried, [..., R + S + G]: all that the
-        policy reads, cut off, which options the last value was, and how long gaps are."""
-        runs = self._memory(inputs).runs
+        """What the regressions take from what was carried, [..., R + S + G + L]: all that the
+        policy reads, cut off, which options the last value was, and how long gaps and what was
+        straight are."""
+        memory = self._memory(inputs)
+        runs = memory.runs
         is_option = (runs > 0).astype(jnp.float32)
         parts = [jnp.clip(inputs[..., : self.num_read], -CUT, CUT), is_option]
         if self.layout.gaps:
             parts.append(jnp.maximum(runs[..., np.array(self.layout.gaps)], 0.0))
+        if self.layout.straight:
+            parts.append(self._lengths(memory))
         return jnp.concatenate(parts, -1)
+
+    def _lengths(self, memory: "Memory") -> jax.Array:
+        """Whether a column has gone straight on for 0, 1, 2 .. steps, [..., L]: since the first
+        value, since the second, which no line leads to, and since it bent."""
+        steps = jnp.expm1(jnp.maximum(memory.runs[..., np.array(self.layout.straight)], 0.0))
+        since = jnp.clip(memory.steps - steps, 1.0, support.SINCE)
+        lengths, starts = (
+            jnp.arange(first, last + 1.0)[(None,) * steps.ndim]
+            for first, last in ((0.0, self.layout.counted), (1.0, support.SINCE))
+        )
+        is_length = jnp.abs(steps[..., None] - lengths) < 0.5
+        is_start = jnp.abs(since[..., None] - starts) < 0.5
+        both = is_length[..., None, :] & is_start[..., None]
+        return both.reshape(*steps.shape[:-1], -1).astype(jnp.float32)
 
     def _past(self, context: "MixedContext", inputs: jax.Array) -> jax.Array:
         """What each column sees of its own past, [..., D, F]."""

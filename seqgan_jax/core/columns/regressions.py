@@ -31,7 +31,7 @@ from seqgan_jax.core.baseline import Baseline
 from seqgan_jax.core.batch import Batch, Params
 from seqgan_jax.core.columns.continuous import Mixture
 from seqgan_jax.core.columns.mixed import CUT, SPREAD, MixedChain
-from seqgan_jax.core.columns.support import BLOCK, Columns, sizes_and_rest
+from seqgan_jax.core.columns.support import BLOCK, Columns, Layout, sizes_and_rest
 from seqgan_jax.data.lengths import HAZARD_UNIT
 
 Array = NDArray[Any]
@@ -257,10 +257,22 @@ def _of_steps(
     return [both(slice(end - len(part), end)) for part, end in zip(parts, ends, strict=True)]
 
 
+def _reads(layout: Layout, d: int) -> Array:
+    """Which of the past column d may depend on, [R + S + G + L]: of lengths, its own alone."""
+    reads = np.ones(layout.num_past, bool)
+    shown = np.array(layout.shown, int)[list(layout.straight)]
+    own = shown // (layout.choices - 1) == d
+    reads[layout.num_past - layout.num_lengths :] = np.repeat(
+        own, layout.num_lengths // max(1, len(own))
+    )
+    return reads
+
+
 def _inputs(chain: MixedChain, d: int, steps: _Steps) -> Array:
     """What column d may depend on, [L, R + S + S' + W], cut off but for what is known."""
     sees = chain.columns_seen < d
-    found = np.clip(np.concatenate([steps.past, steps.seen * sees], axis=1), -CUT, CUT)
+    past = steps.past * _reads(chain.layout, d)
+    found = np.clip(np.concatenate([past, steps.seen * sees], axis=1), -CUT, CUT)
     return np.concatenate([found, steps.given], axis=1) if steps.given.shape[1] else found
 
 

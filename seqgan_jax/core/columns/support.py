@@ -25,6 +25,7 @@ from seqgan_jax.data.kind import GAP, Kind
 EXACT, EXACT_SLOPE = 1e-6, 1e-5  # scaled units: equal, of values without a grid
 NOTHING = 1e30  # fills up tables: no value, and finite
 MOST_SEASON = 1024  # numbers of a season that are carried from step to step
+SINCE = 3  # what a straight line began with: the first value, the second, a bend
 BLOCK = 4000  # sequences that are looked at together
 
 
@@ -44,6 +45,8 @@ class Layout:
       shown: the options that exist, as positions in a step's [D, C - 1].
       gaps: which of `shown` say that a value is missing, of columns that are not static.
       missing: some column has gaps, static or not.
+      straight: which of `shown` say that a value is straight on, of columns that count these.
+      counted: up to how many steps they count.
       far: some grid has sentinels or gaps, which are on none of its points.
       end: the column that says which step is a sequence's last; None where all have T steps.
       rates: of the moving means of sizes.
@@ -68,6 +71,8 @@ class Layout:
     end: int | None = None
     rates: tuple[float, ...] = SLOW
     season: int = 0
+    straight: tuple[int, ...] = ()
+    counted: int = 0
 
     @property
     def order(self) -> np.ndarray:
@@ -88,8 +93,14 @@ class Layout:
 
     @property
     def num_past(self) -> int:
-        """What the regressions take from the past: all that, options, and lengths of gaps."""
-        return self.num_read + len(self.shown) + len(self.gaps)
+        """What the regressions take from the past: all that, options, lengths of gaps and of what
+        was straight."""
+        return self.num_read + len(self.shown) + len(self.gaps) + self.num_lengths
+
+    @property
+    def num_lengths(self) -> int:
+        """Lengths that are told apart, of all columns together."""
+        return len(self.straight) * (self.counted + 1) * SINCE
 
     @property
     def gap_columns(self) -> np.ndarray:
@@ -119,7 +130,7 @@ class Support:
     later_middle: jax.Array  # [D, 2]
     first_seen: jax.Array  # [D, S', C + 2] by what is seen of earlier columns: log odds, the rest
     later_seen: jax.Array  # [D, S', C + 2]
-    later_past: jax.Array  # [D, R + S + G, C + 2] by what is known of the steps before
+    later_past: jax.Array  # [D, R + S + G + L, C + 2] by what is known of the steps before
     edges: jax.Array  # [D, M] between levels, filled up with NOTHING
     levels: jax.Array  # [D, M + 1]
     common: jax.Array  # [D, M + 1] how common a level is beside its neighbours, log share
@@ -180,10 +191,11 @@ def layout_of(
     sloped = any(kind.sloped for kind in kinds)
     most = max(len(_listed(kind)) for kind in kinds)
     dynamic = held + sloped
-    shown, gaps = [], []
+    shown, gaps, straight = [], [], []
     for d, kind in enumerate(kinds):
         own = d * (dynamic + most)
         shown += [own] * (held and kind.held) + [own + held] * kind.sloped
+        straight += [len(shown) - 1] * (kind.counted > 0)
         shown += [own + dynamic + a for a in range(len(_listed(kind)))]
         gaps += [len(shown) - 1] * (kind.missing and not kind.static)
     return Layout(
@@ -204,6 +216,8 @@ def layout_of(
         end=len(kinds) - 1 if ends else None,
         rates=rates,
         season=0 if gaps or season * len(kinds) > MOST_SEASON else season,
+        straight=tuple(straight),
+        counted=max(kind.counted for kind in kinds),
     )
 
 

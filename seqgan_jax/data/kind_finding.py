@@ -19,7 +19,7 @@ MOST_CATEGORIES = 1000
 REPEATS = 4  # readings for each level of a table
 # The same where there is no lattice: averages of few readings, which a density does not give.
 LEAST_REPEATS, LEAST_AGAIN = 1.4, 200
-COPIES, COPIED = 0.1, 4  # more such sequences, by so many first values: they say nothing new
+COPIES, COPIED = 0.1, 32  # more such sequences, by so many first values: they say nothing new
 LEAST_LEVELS = 9  # of a lattice: the divisor of fewer may be chance
 FINEST = 2e-5  # step of a lattice as share of the spread: float32 must tell cells apart
 ATOM, ATOM_TIMES, ATOM_RATIO, NEAR = 0.02, 20, 4, 0.1

@@ -70,7 +70,7 @@ def of_numbers(
     sentinels, levels = levels[far], levels[~far]
     total, counts, fresh = counts.sum(), counts[~far], fresh[~far]
     spread = _spread(levels, fresh)
-    if not spread < math.inf:
+    if not 0 < spread < math.inf:  # 0: of numbers next to 0
         return Kind(CONTINUOUS, static=static)
     kind = _grid(levels, fresh, spread, asked) or _repeated(levels, fresh, spread, x_NT)
     if asked == GRID and kind is None:

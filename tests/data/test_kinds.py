@@ -499,3 +499,7 @@ def test_steps_straight_on_are_counted_and_stored():
     assert Kind.from_json(stored).counted == 0
     with pytest.raises(ValueError, match="what it counts"):
         Kind.from_json(stored | {"counted": 10**9})
+
+
+def test_numbers_beside_zero_have_no_spread():
+    assert one([[0.0], [5e-324]]).name == "continuous"

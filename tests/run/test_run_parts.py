@@ -249,7 +249,7 @@ def test_overwriting_removes_what_a_run_made_and_nothing_else(tmp_path):
 
 def test_the_space_that_a_run_needs_is_counted(tmp_path, monkeypatch):
     state = {"w": np.zeros(250_000, np.float32)}  # 1 MB
-    made = SimpleNamespace(length=10, names=("a", "b"), is_table=False)
+    made = SimpleNamespace(length=10, names=("a", "b"), numbers=20, is_table=False)
     settings = config.from_flat({"keep": 3, "generated_num": 8000})
     model = SimpleNamespace(config=settings, description=made, state=state)
     held_out = np.zeros((10, 10, 2))
@@ -263,7 +263,7 @@ def test_the_space_that_a_run_needs_is_counted(tmp_path, monkeypatch):
 
 
 def test_of_wide_sequences_as_many_are_written_as_hold_ten_million_numbers(tmp_path, monkeypatch):
-    made = SimpleNamespace(length=1000, names=("a",) * 5, is_table=True)
+    made = SimpleNamespace(length=1000, names=("a",) * 5, numbers=5000, is_table=True)
     model = SimpleNamespace(config=config.from_flat({"keep": 1}), description=made, state={})
     # 2,000 in two files, and two times 100 at checkpoints and evaluations, 25 bytes a number.
     needed = 2 * 200_000 + 25 * 5000 * (2000 + 2 * 100) * 2

@@ -222,7 +222,6 @@ def test_dropout_is_off_in_rewards():
 def test_the_first_update_of_the_discriminator_is_adams_on_its_loss():
     """One batch an epoch, without dropout: the loss of fresh samples and of real sequences."""
     dis = dataclasses.replace(DIS, num_negatives=8, dis_dropout_keep_prob=1.0, dis_r1=0.3)
-    dis = dataclasses.replace(dis, dis_early_stopping=False)
     nets, state, parts, key = helpers.training(dis=dis)
     old = helpers.on_host(state)
     state, metrics = discriminator_epochs(nets, state, parts, key, 1, dis=dis)

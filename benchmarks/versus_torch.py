@@ -69,6 +69,15 @@ class Reference:
         self._child.wait(timeout=60)
 
 
+def figures_of_ours(problem: work.Problem) -> tuple[Any, Any, np.ndarray, np.ndarray]:
+    """Our policy, a batch of real sequences, their log-likelihoods a step [B, T] and logits [B]."""
+    state, real = problem.state(), work.batch(problem)
+    ours = problem.nets.bind_policy(state.policy, state)
+    discriminator = problem.nets.bind_discriminator(state.discriminator, state)
+    log_prob_BT = np.asarray(jax.jit(ours.log_prob)(real)).sum(axis=-1)
+    return ours, real, log_prob_BT, np.asarray(jax.jit(discriminator)(real))
+
+
 def check(problem: work.Problem) -> dict[str, float]:
     """Largest differences between ours and torch for the same weights and noise; raises if large.
 
@@ -77,13 +86,9 @@ def check(problem: work.Problem) -> dict[str, float]:
     import torch
     import torch_training
 
-    sizes, state = problem.sizes, problem.state()
-    ours = problem.nets.bind_policy(state.policy, state)
-    discriminator = problem.nets.bind_discriminator(state.discriminator, state)
-    real = work.batch(problem)
+    sizes = problem.sizes
+    ours, real, log_prob_BT, logits_B = figures_of_ours(problem)
     x_TBD = torch_training.tensor(real.x).transpose(0, 1)
-    log_prob_BT = np.asarray(jax.jit(ours.log_prob)(real)).sum(axis=-1)
-    logits_B = np.asarray(jax.jit(discriminator)(real))
     noise = work.noise(jax.random.key(3), sizes)
     continued = jax.jit(
         lambda x, n: work.many_rollouts(ours, x, n, sampling.rollouts, sizes.rollouts)
@@ -121,13 +126,9 @@ def check_table(problem: work.Problem) -> dict[str, float]:
     import torch_mixed
     import torch_training
 
-    sizes, state = problem.sizes, problem.state()
-    ours = problem.nets.bind_policy(state.policy, state)
-    discriminator = problem.nets.bind_discriminator(state.discriminator, state)
-    real = work.batch(problem)
+    sizes = problem.sizes
+    ours, real, log_prob_BT, logits_B = figures_of_ours(problem)
     x_TBD = torch_training.tensor(real.x).transpose(0, 1)
-    log_prob_BT = np.asarray(jax.jit(ours.log_prob)(real)).sum(axis=-1)
-    logits_B = np.asarray(jax.jit(discriminator)(real))
     noise_TBLP = work.noise(jax.random.key(3), sizes)[0]
 
     @jax.jit

@@ -97,3 +97,10 @@ def same(a, b):
     """Whether two trees are equal to the bit."""
     pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     return all(np.array_equal(x, y) for x, y in pairs)
+
+
+def steps_of_one(number: int, seed: int) -> np.ndarray:
+    """A walk whose increments are 1 or -1 but for a little noise: no Gaussian step is like that."""
+    rng = np.random.default_rng(seed)
+    jumps = rng.choice([-1.0, 1.0], (number, 8)) + 0.1 * rng.normal(size=(number, 8))
+    return jumps.cumsum(axis=1)

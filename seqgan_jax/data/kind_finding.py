@@ -72,7 +72,8 @@ def of_numbers(
     spread = _spread(levels, fresh)
     if not 0 < spread < math.inf:  # 0: of numbers next to 0
         return Kind(CONTINUOUS, static=static)
-    kind = _grid(levels, fresh, spread, asked) or _repeated(levels, fresh, spread, x_NT)
+    apart = grids.merged(levels, fresh, spread)
+    kind = _grid(levels, fresh, apart, spread, asked) or _repeated(levels, fresh, apart, x_NT)
     if asked == GRID and kind is None:
         raise refusal(
             name,
@@ -129,11 +130,10 @@ def categories(levels: np.ndarray, counts: np.ndarray, static: bool, words: bool
 
 
 def _grid(
-    levels_L: np.ndarray, fresh_L: np.ndarray, spread: float, asked: str | None
+    levels_L: np.ndarray, fresh_L: np.ndarray, apart: np.ndarray, spread: float, asked: str | None
 ) -> Kind | None:
-    """A grid by a table or a lattice, None where neither is there."""
+    """A grid by a table or a lattice, None where neither is there; `apart` as of `grids.merged`."""
     number, readings = len(levels_L), fresh_L.sum()
-    apart = grids.merged(levels_L, fresh_L, spread)
     if len(apart) <= min(grids.MOST_LEVELS, (readings - fresh_L.max()) / REPEATS):
         levels_L, fresh_L, number = levels_L[apart], fresh_L[apart], len(apart)
         whole = grids.completed(levels_L, fresh_L)
@@ -148,11 +148,10 @@ def _grid(
 
 
 def _repeated(
-    levels_L: np.ndarray, fresh_L: np.ndarray, spread: float, x_NT: np.ndarray
+    levels_L: np.ndarray, fresh_L: np.ndarray, apart: np.ndarray, x_NT: np.ndarray
 ) -> Kind | None:
     """A grid by a table of values that repeat, though no lattice holds them; None where they do not
     or where whole sequences repeat."""
-    apart = grids.merged(levels_L, fresh_L, spread)
     readings = int(fresh_L.sum())
     most = min(grids.MOST_REPEATED, (readings - fresh_L.max()) / LEAST_REPEATS)
     if len(apart) > most or readings - len(apart) < LEAST_AGAIN:

@@ -51,16 +51,9 @@ def test_what_is_learned_is_all_but_the_fold(size, groups, fold):
     assert sorted(rows) == sorted(set(range(size)) - left_out)
 
 
-def steps_of_one(number: int, seed: int) -> np.ndarray:
-    """A walk whose increments are 1 or -1 but for a little noise: no Gaussian step is like that."""
-    rng = np.random.default_rng(seed)
-    jumps = rng.choice([-1.0, 1.0], (number, 8)) + 0.1 * rng.normal(size=(number, 8))
-    return jumps.cumsum(axis=1)
-
-
 @pytest.fixture(scope="module")
 def walk():
-    return SeqGAN(policy="gaussian", **FEW).fit(steps_of_one(2000, 0))
+    return SeqGAN(policy="gaussian", **FEW).fit(helpers.steps_of_one(2000, 0))
 
 
 def small_increments(x_NTD: np.ndarray) -> float:
@@ -69,7 +62,7 @@ def small_increments(x_NTD: np.ndarray) -> float:
 
 def test_refined_samples_are_nearer_to_what_a_policy_cannot_hold(walk):
     plain, refined = walk.sample(500), walk.sample(500, refine=16)
-    assert small_increments(steps_of_one(500, 1)[..., None]) == 0
+    assert small_increments(helpers.steps_of_one(500, 1)[..., None]) == 0
     assert small_increments(plain) > 0.3  # .38 of a standard normal number are
     assert small_increments(refined) < 0.8 * small_increments(plain)
 
@@ -161,7 +154,7 @@ def test_a_folder_reads_again_what_is_known_of_its_training_part(case, tmp_path)
 
 
 def test_where_values_are_missing_samples_with_gaps_are_chosen():
-    x = steps_of_one(600, 0)
+    x = helpers.steps_of_one(600, 0)
     x[np.random.default_rng(1).random(x.shape) < 0.1] = np.nan
     model = SeqGAN(policy="gaussian", **FEW | {"pre_epoch_num": 3}).fit(x)
     with pytest.raises(UsageError, match="Add --with-gaps"):
@@ -209,7 +202,7 @@ def test_refined_targets_are_kept_or_not_before_the_first_round(capsys):
     model = SeqGAN(policy="gaussian", refine_first=True, **FEW | few | {"pre_epoch_num": 3})
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(loop, "LITTLE", -np.inf)  # whatever there is to win
-        model.fit(steps_of_one(400, 0), verbose=True)
+        model.fit(helpers.steps_of_one(400, 0), verbose=True)
     found = next(row for row in model.rows if "effective" in row)
     assert (found["phase"], found["step"]) == ("refine_first", 0)
     steps = [(row["phase"], row["step"]) for row in model.rows]

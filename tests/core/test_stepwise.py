@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,16 +18,9 @@ FEW = {"hidden_dim": 4, "pre_epoch_num": 5, "skip_dis_pretrain": True, "skip_adv
 NUMBER = 4000
 
 
-def steps_of_one(number: int, seed: int) -> np.ndarray:
-    """A walk whose increments are 1 or -1 but for a little noise: no Gaussian step is like that."""
-    rng = np.random.default_rng(seed)
-    jumps = rng.choice([-1.0, 1.0], (number, 8)) + 0.1 * rng.normal(size=(number, 8))
-    return jumps.cumsum(axis=1)
-
-
 @pytest.fixture(scope="module")
 def walk():
-    return SeqGAN(policy="gaussian", **FEW).fit(steps_of_one(800, 0))
+    return SeqGAN(policy="gaussian", **FEW).fit(helpers.steps_of_one(800, 0))
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ Shapes: L levels of a column, ascending and distinct.
 import math
 
 import numpy as np
+from scipy.special import expit
 
 from seqgan_jax.data.columns import decimals_of
 
@@ -20,6 +21,8 @@ SAME = 2e-6  # of the spread: closer levels are one, printed or computed in two 
 EXACT = 1e-6  # of a step: nearer values are on it as well as float64 can
 DENSE, FEW_DENSE, FEW = 1 / 8, 1 / 2, 20  # shares of a lattice
 ROUNDS = 40
+# Of sticky levels: how many, how often each, their share of readings, how much above the others.
+STICKY, STICKY_TIMES, STICKY_SHARES, STICKIER = 8, 10, (0.15, 0.97), 0.2
 LARGEST = 1e38  # of float32
 
 
@@ -216,6 +219,44 @@ def weights_of(counts_L: np.ndarray) -> np.ndarray:
     around = _average(_average(counts_L, half), half) + 1e-3 * max(1.0, counts_L.mean())
     once = max(1, np.count_nonzero(counts_L == 1))
     return np.where(unseen, around * min(1.0, once / around[unseen].sum()), counts_L)
+
+
+def sticky_of(held_L: np.ndarray, times_L: np.ndarray) -> np.ndarray:
+    """Which levels are stayed at far more often than the ones between them, bool [L]; or none.
+
+    Of two groups of levels, each with a rate of its own, by expectation maximisation: a sensor
+    stays at its codes, and passes through averages of two of them. Not where the one group is a
+    part of the range.
+
+    Args:
+      held_L: how often the next value was the same.
+      times_L: how often there was a next value.
+
+    >>> held, times = np.tile([60, 1, 0, 2], 20), np.tile([90, 30, 3, 20], 20)
+    >>> sticky_of(held, times).nonzero()[0][:3].tolist(), sticky_of(held, held).any()
+    ([0, 4, 8], False)
+    """
+    nothing = np.zeros(len(times_L), bool)
+    if not 0 < held_L.sum() < times_L.sum():
+        return nothing
+    mean, share = held_L.sum() / times_L.sum(), 0.5
+    rates = np.array([mean / 2, (1 + mean) / 2])
+    is_one = nothing
+    for _ in range(ROUNDS):
+        odds = (
+            np.log(share / (1 - share))
+            + held_L * np.log(rates[1] / rates[0])
+            + (times_L - held_L) * np.log((1 - rates[1]) / (1 - rates[0]))
+        )
+        of_one = expit(odds)
+        groups = np.stack([1 - of_one, of_one])
+        rates = (groups @ held_L + 0.5) / (groups @ times_L + 1.0)
+        share = (of_one.sum() + 0.5) / (len(odds) + 1.0)
+    is_one = (of_one > 0.5) & (times_L >= STICKY_TIMES)
+    number, of_all = np.count_nonzero(is_one), times_L[is_one].sum() / times_L.sum()
+    runs = np.count_nonzero(is_one & ~np.r_[False, is_one[:-1]])
+    good = rates[1] - rates[0] >= STICKIER and STICKY <= number <= 2 * runs
+    return is_one & bool(good and STICKY_SHARES[0] <= of_all <= STICKY_SHARES[1])
 
 
 def _average(x_L: np.ndarray, half: int) -> np.ndarray:

@@ -37,6 +37,8 @@ class Kind:
         outside the data where they thin out.
       atoms: at most MOST_ATOMS values with mass of their own beside the rest.
       sentinel: of each atom: so far from the rest that its size says nothing.
+      coarse: those of a table's levels at which it stays, among others that it passes through: a
+        sensor's codes among averages of two of them.
       held: often exactly the value before.
       sloped: often continues its last increment exactly, as what was interpolated does.
       counted: up to so many steps straight on are told apart one by one, so that a bend can come
@@ -61,6 +63,7 @@ class Kind:
     held: bool = False
     sloped: bool = False
     counted: int = 0
+    coarse: tuple[float, ...] = ()
     static: bool = False
     words: bool = False
     missing: bool = False
@@ -102,7 +105,10 @@ class Kind:
             values = ", ".join(f"{value:.6g}" for value in self.atoms)
             said.append(f"atom{'s' * (len(self.atoms) > 1)} {values}")
         for there, words in (
-            (self.held, "often as before"),
+            (
+                self.held,
+                "often as before" + f", most at {len(self.coarse):,} of them" * bool(self.coarse),
+            ),
             (self.sloped, "often straight on"),
             (self.static, "constant in each sequence"),
             (self.missing, "with gaps"),
@@ -121,6 +127,14 @@ class Kind:
         if self.sloped or len(weights) == 0:
             return levels, (levels[1:] + levels[:-1]) / 2
         return grids.warped(levels, weights)
+
+    @functools.cached_property
+    def coarse_cells(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of the coarse levels, as `cells` has them, and edges between cells that hold
+        these alone."""
+        at = np.searchsorted(self.levels, self.coarse)
+        positions = self.cells[0][at]
+        return positions, grids.warped(positions, np.array(self.weights)[at])[1]
 
     @property
     def _is_table(self) -> bool:
@@ -192,7 +206,9 @@ class Kind:
                 tuple(v for v, is_in in zip(values, inside, strict=True) if is_in)
                 for values in (self.levels, self.weights)
             )
-            return dataclasses.replace(self, low=low, high=high, levels=levels, weights=weights)
+            coarse = tuple(v for v in self.coarse if low <= v <= high)
+            found = dataclasses.replace(self, low=low, high=high, levels=levels, weights=weights)
+            return dataclasses.replace(found, coarse=coarse if len(coarse) > 1 else ())
         return dataclasses.replace(self, sloped=False)  # not straight where it is mapped
 
     def rest(self, x_NT: np.ndarray, there_NT: np.ndarray | None = None) -> np.ndarray:
@@ -247,10 +263,17 @@ class Kind:
             (len(set(kind.atoms)) == len(kind.sentinel) <= MOST_ATOMS, "its atoms"),
             (len(kind.atoms) == len(kind.sentinel), "its sentinels"),
             (0 <= kind.counted <= MOST_COUNTED * kind.sloped, "what it counts"),
+            (_is_part(kind.coarse, kind.levels), "the levels at which it stays"),
         ):
             if not good:
                 raise ValueError(f"a kind is damaged: {words} cannot be of a {kind.name} column")
         return kind
+
+
+def _is_part(coarse: tuple[float, ...], levels: tuple[float, ...]) -> bool:
+    """Some of the levels, ascending, and not all."""
+    rising = all(a < b for a, b in itertools.pairwise(coarse))
+    return not coarse or (rising and len(coarse) > 1 and set(coarse) < set(levels))
 
 
 def _is_like(value: Any, usual: Any, name: str) -> bool:

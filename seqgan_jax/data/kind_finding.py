@@ -97,8 +97,20 @@ def of_numbers(
     if not kind.levels:
         return kind
     came = np.where(np.isin(table, kind.atoms), 0.0, fresh if kind.held else counts)
-    weights = grids.weights_of(came)
-    return dataclasses.replace(kind, weights=tuple(weights.tolist()))
+    weights = tuple(grids.weights_of(came).tolist())
+    coarse = _sticky(kind, table, x_NT, once_NT) if kind.held and not kind.sloped else ()
+    return dataclasses.replace(kind, weights=weights, coarse=coarse)
+
+
+def _sticky(
+    kind: Kind, table_L: np.ndarray, x_NT: np.ndarray, once_NT: np.ndarray
+) -> tuple[float, ...]:
+    """The levels at which it stays, see `grids.sticky_of`."""
+    before, after = x_NT[:, :-1], x_NT[:, 1:]
+    counted = once_NT[:, 1:] & ~np.isnan(before) & ~np.isnan(after) & ~np.isin(before, kind.atoms)
+    place, is_same = grids.nearest(table_L, before[counted]), (before == after)[counted]
+    times, held = (np.bincount(place, w, len(table_L)) for w in (None, is_same))
+    return tuple(table_L[grids.sticky_of(held, times)].tolist())
 
 
 def _with_atoms(

@@ -38,6 +38,13 @@ TABLE = Kind(
     sentinel=(False,),
 )
 HELD = Kind("grid", levels=(0.0, 1.0, 2.0), held=True, sloped=True)
+HEAPED = Kind(
+    "grid",
+    levels=(0.0, 0.4, 0.5, 1.0, 2.0),
+    weights=(9.0, 1.0, 2.0, 7.0, 1.0),
+    coarse=(0.0, 1.0),
+    held=True,
+)
 FAR = Kind("grid", levels=(0.0, 1.0, 2.0), held=True, atoms=(-9.0,), sentinel=(True,))
 RAIN = Kind("continuous", atoms=(0.0, -9.0), sentinel=(False, True))
 COUNT = Kind("grid", step=1.0, low=0.0)
@@ -98,6 +105,8 @@ def every_sequence(kinds, shift, scale, length):
         ((CODES, TABLE), 2),
         ((STATIC, HELD), 3),
         ((FAR,), 3),
+        ((HEAPED,), 3),
+        ((HEAPED, CODES), 2),
     ],
 )
 def test_the_probabilities_of_all_sequences_sum_to_one(kinds, length):
@@ -109,7 +118,7 @@ def test_the_probabilities_of_all_sequences_sum_to_one(kinds, length):
     assert p.max() < 0.9
 
 
-@pytest.mark.parametrize("kinds", [(CODES, TABLE), (HELD, CODES), (FAR,)])
+@pytest.mark.parametrize("kinds", [(CODES, TABLE), (HELD, CODES), (FAR,), (HEAPED,)])
 def test_samples_follow_the_enumerated_probabilities(kinds):
     bound, _, shift, scale = policy_of(kinds, 2)
     x = every_sequence(kinds, shift, scale, 2)
@@ -206,7 +215,7 @@ def test_a_static_column_never_changes_and_sentinels_count_as_nothing():
     assert (drawn[..., 1] == sentinel).any()
 
 
-@pytest.mark.parametrize("kinds", [(CODES, RAIN, HELD), (COUNT,), (STATIC, TABLE)])
+@pytest.mark.parametrize("kinds", [(CODES, RAIN, HELD), (COUNT,), (STATIC, TABLE), (HEAPED,)])
 def test_sampled_steps_read_what_the_teacher_forced_pass_reads(kinds):
     bound, _, _, _ = policy_of(kinds, 6)
     noise = jax.random.normal(jax.random.key(0), (6, 20, bound.num_noise))
@@ -481,6 +490,24 @@ def own_nll(x_NTD, settings):
     bound = model.nets.bind_policy(model.policy, model.state)
     log_p = jax.jit(bound.log_prob)(Batch.complete(jnp.asarray(z)))
     return -np.asarray(log_p, np.float64)[..., :2].sum(axis=-1).mean(axis=1)
+
+
+def test_a_sensor_stays_at_its_codes_and_passes_through_what_is_between():
+    rng = np.random.default_rng(2)
+    x = 0.02 * rng.normal(size=(400, 72)).cumsum(axis=1) + rng.normal(size=(400, 1))
+    x = np.round(np.round(x, 1).reshape(400, 24, 3).mean(axis=2), 4)[..., None]
+    small = {"hidden_dim": 8, "pre_epoch_num": 3, "generated_num": 20}
+    model = SeqGAN(**small, skip_dis_pretrain=True, skip_adversarial=True).fit(x)
+
+    def rates(x):
+        """How often it stays at tenths and between them, and how often it is at tenths."""
+        is_code, same = np.abs(x - np.round(x, 1)) < 1e-6, x[:, 1:] == x[:, :-1]
+        at = is_code[:, :-1]
+        return same[at].mean(), same[~at].mean(), is_code.mean()
+
+    found, wanted = rates(model.sample_array(600, seed=0)), rates(x)
+    assert wanted[0] > wanted[1] + 0.4  # else there is nothing to see
+    assert np.abs(np.subtract(found, wanted)).max() < 0.1
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from seqgan_jax.config import DataConfig
 from seqgan_jax.data import encoding, grids, kinds
+from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.kinds import Kind
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.errors import DataError, UsageError
@@ -415,6 +416,9 @@ TABLE = Kind("grid", (0.0, 1.0), (2.0, 3.0), atoms=(0.0,), sentinel=(False,)).to
         TABLE | {"levels": [0.0, "1"]},
         TABLE | {"sentinel": [0]},
         TABLE | {"step": 1.0},
+        TABLE | {"coarse": [0.0]},
+        TABLE | {"coarse": [0.0, 1.0]},
+        TABLE | {"coarse": [0.0, 0.5]},
     ],
 )
 def test_a_damaged_kind_is_refused(stored):
@@ -483,6 +487,33 @@ def test_values_that_repeat_on_no_lattice_are_a_table():
     assert not kind.spacing
     np.testing.assert_allclose(kind.levels, levels, rtol=0, atol=1e-4)
     assert Kind.from_json(json.loads(json.dumps(kind.to_json()))) == kind
+
+
+def sensor():
+    """Averages of three readings each of a slow series, in tenths: it stays at these."""
+    rng = np.random.default_rng(2)
+    x = 0.02 * rng.normal(size=(N, 3 * T)).cumsum(axis=1) + rng.normal(size=(N, 1))
+    return np.round(np.round(x, 1).reshape(N, T, 3).mean(axis=2), 4)
+
+
+def test_the_codes_of_a_sensor_are_where_averages_of_its_readings_stay():
+    kind = one(sensor())
+    assert kind.held
+    assert len(kind.coarse) > 20
+    np.testing.assert_allclose(kind.coarse, np.round(kind.coarse, 1), rtol=0, atol=1e-12)
+    assert "most at" in str(kind)
+    assert Kind.from_json(json.loads(json.dumps(kind.to_json()))) == kind
+    inside = kind.limited(Limits(0.0, math.inf, True, "--bounds"), 0)
+    assert set(inside.coarse) == {level for level in kind.coarse if level >= 0}
+
+
+@pytest.mark.parametrize("stays", [0.6, "below 0"])
+def test_what_stays_anywhere_or_in_one_part_of_the_range_has_no_codes(stays):
+    walk = np.round(autoregression(0.95, 1000), 1)
+    p = stays if stays != "below 0" else np.where(walk < 0, 0.8, 0.1)
+    kind = one(kept_up(p, walk))
+    assert kind.held
+    assert kind.coarse == ()
 
 
 def test_sequences_that_repeat_make_no_table():

@@ -584,6 +584,7 @@ class MixedStep:
             logits = raw[..., : self.chain.choices] + known[..., :-2]
             log_choice = self._log_choice(logits, there)
             options = jnp.where(matched[..., order, :], log_choice[..., 1:], NEVER)
+            options = options[..., int(layout.coarse) :]
             log_option, log_rest = jax.nn.logsumexp(options, axis=-1), log_choice[..., 0]
         numbers = self._components(raw[..., self.chain.choices :], known)
         unit = support.by_column(jnp.diagonal(context.factor), x)
@@ -609,9 +610,19 @@ class MixedStep:
         if layout.grids:
             at = order[first:last]
             log_w, mean, scale = (a[..., grids, :] for a in numbers)
-            lower, upper = (((e + (end - x) / unit)[..., at, None] - mean) / scale for end in cells)
-            log_p = jax.nn.logsumexp(log_w + log_mass(lower, upper), axis=-1)
-            both = jnp.logaddexp(log_option[..., grids], log_rest[..., grids] + log_p)
+
+            def mass(*cell: jax.Array) -> jax.Array:
+                ends = (((e + (end - x) / unit)[..., at, None] - mean) / scale for end in cell)
+                lower, upper = ends
+                return jax.nn.logsumexp(log_w + log_mass(lower, upper), axis=-1)
+
+            log_p = log_rest[..., grids] + mass(*cells)
+            both = jnp.logaddexp(log_option[..., grids], log_p)
+            if layout.coarse:
+                is_one, lower, upper = support.coarse_cells(context.support, layout, x)
+                log_p = log_choice[..., grids, 1]
+                log_p += mass(jnp.where(is_one, lower, x), jnp.where(is_one, upper, x + 1.0))
+                both = jnp.logaddexp(both, jnp.where(is_one[..., at], log_p, NEVER))
             if layout.far:  # in none of the rest's cells
                 far = support.is_far(context.support, x)
                 both = jnp.where(far[..., at], log_option[..., grids], both)
@@ -637,6 +648,7 @@ class MixedStep:
         components, choices = chain.mixture.components, chain.choices
         tables, gaps = ((0,) * bool(each) for each in (layout.tables, layout.gaps))
         one = replace(layout, features=1, tables=tables, shown=(), gaps=gaps)
+        coarse = int(layout.coarse)
 
         def body(carry: Any, inputs: Any) -> tuple[Any, Any]:
             # Of earlier columns [..., HIDDEN + S'], units and what was seen; offset + F e so far.
@@ -655,10 +667,13 @@ class MixedStep:
                 log_weights = jax.nn.log_softmax(log_weights + inside, axis=-1)
             if choices:
                 log_choice = self._log_choice(raw[..., :choices] + known[..., :-2], there)
-                log_weights = log_choice[..., :1] + log_weights
-                log_weights = jnp.concatenate([log_weights, log_choice[..., 1:]], axis=-1)
+                parts = [log_choice[..., i : i + 1] + log_weights for i in range(1 + coarse)]
+                log_weights = jnp.concatenate([*parts, log_choice[..., 1 + coarse :]], axis=-1)
             chosen = _chosen(jnp.exp(log_weights), which)
-            rest, option = chosen[..., :components], chosen[..., components:]
+            rest, option = chosen[..., :components], chosen[..., (1 + coarse) * components :]
+            is_coarse = jnp.sum(chosen[..., components : (1 + coarse) * components], -1) > 0.5
+            if coarse:
+                rest = rest + chosen[..., components : 2 * components]
             if layout.fenced:
                 mean, scale = (jnp.sum(rest * each, axis=-1) for each in (mean, scale))
                 scale = jnp.where(jnp.sum(rest, axis=-1) > 0.5, scale, 1.0)
@@ -669,10 +684,14 @@ class MixedStep:
                 value = jnp.where(own.is_discrete, logistic(value), value)
                 e = jnp.sum(rest * (mean + scale * value[..., None]), axis=-1)
             x = base + unit * implicit(law, e)
-            x = jnp.where(jnp.sum(rest, axis=-1) > 0.5, x, jnp.sum(option * options, axis=-1))
+            chosen_x = jnp.sum(option * options[..., coarse:], axis=-1)
+            x = jnp.where(jnp.sum(rest, axis=-1) > 0.5, x, chosen_x)
             # Listed values are exact as they are; what is far from the rest, also as before.
-            is_listed = jnp.sum(option[..., layout.held + layout.sloped :], axis=-1) > 0.5
+            is_listed = jnp.sum(option[..., layout.dynamic - coarse :], axis=-1) > 0.5
             snapped = support.snap(own, one, x[..., None])
+            if coarse:
+                near = support.snap_coarse(own, one, x[..., None])
+                snapped = jnp.where(is_coarse[..., None], near, snapped)
             if layout.far:
                 is_listed = is_listed | support.is_far(own, x[..., None])[..., 0]
             x = jnp.where(is_listed[..., None], x[..., None], snapped)

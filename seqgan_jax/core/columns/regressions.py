@@ -332,7 +332,8 @@ def _rest(
     """
 
     def table(part: _Steps) -> tuple[Array, Array]:
-        kept = part.choice[:, d, 0] & part.there[d, 0]
+        is_rest = part.choice[:, d, : 1 + chain.layout.coarse].any(axis=1)
+        kept = is_rest & part.there[d, 0]
         e = np.clip(part.seen[kept, d], -FAR, FAR)
         return _inputs(chain, d, part)[kept], e.astype(np.float64)
 

@@ -2,10 +2,11 @@
 
 In scaled units. A column's value is either one of its options (a category, an atom such as 0, the
 value before, the continuation of its last increment) or of the rest, which is continuous, or on a
-grid: a table of levels, or a lattice origin + n step.
+grid: a table of levels, or a lattice origin + n step. Where many values are on a coarser table,
+that the rest is on it is a choice of its own, the first option.
 
-Shapes: D columns, A listed values, C choices of a column: the rest, the dynamic options, the listed
-values, in this order; M inner edges of a table.
+Shapes: D columns, A listed values, C choices of a column: the rest, the coarse rest, the dynamic
+options, the listed values, in this order; M inner edges of a table.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,6 +53,7 @@ class Layout:
       rates: of the moving means of sizes.
       season: steps of a season, of which the linear baseline reads what sizes moved by at the same
         place of the last one; 0 where it does not.
+      coarse: some column has a coarser table.
     """
 
     features: int
@@ -73,6 +75,7 @@ class Layout:
     season: int = 0
     straight: tuple[int, ...] = ()
     counted: int = 0
+    coarse: bool = False
 
     @property
     def order(self) -> np.ndarray:
@@ -111,7 +114,12 @@ class Layout:
     @property
     def choices(self) -> int:
         """C."""
-        return 1 + self.held + self.sloped + self.listed
+        return 1 + self.dynamic + self.listed
+
+    @property
+    def dynamic(self) -> int:
+        """Options before the listed ones."""
+        return self.coarse + self.held + self.sloped
 
 
 @jax.tree_util.register_dataclass
@@ -143,6 +151,10 @@ class Support:
     # By what is known of the step in advance, [D, W, C + 2]; None: nothing is.
     first_given: jax.Array | None = None
     later_given: jax.Array | None = None
+    # Of coarser tables; None: there is none.
+    coarse_number: jax.Array | None = None  # [D, M + 1] which of them a level is, -1: none
+    coarse_edges: jax.Array | None = None  # [D, M'] between them, filled up with NOTHING
+    coarse_levels: jax.Array | None = None  # [D, M' + 1]
 
     def constants(self) -> Params:
         """As a network holds them."""
@@ -189,12 +201,14 @@ def layout_of(
         return None
     held = any(kind.held or kind.static for kind in kinds)
     sloped = any(kind.sloped for kind in kinds)
+    coarse = any(kind.coarse for kind in kinds)
     most = max(len(_listed(kind)) for kind in kinds)
-    dynamic = held + sloped
+    dynamic = coarse + held + sloped
     shown, gaps, straight = [], [], []
     for d, kind in enumerate(kinds):
         own = d * (dynamic + most)
-        shown += [own] * (held and kind.held) + [own + held] * kind.sloped
+        shown += [own] * bool(kind.coarse) + [own + coarse] * (held and kind.held)
+        shown += [own + coarse + held] * kind.sloped
         straight += [len(shown) - 1] * (kind.counted > 0)
         shown += [own + dynamic + a for a in range(len(_listed(kind)))]
         gaps += [len(shown) - 1] * (kind.missing and not kind.static)
@@ -218,6 +232,7 @@ def layout_of(
         season=0 if gaps or season * len(kinds) > MOST_SEASON else season,
         straight=tuple(straight),
         counted=max(kind.counted for kind in kinds),
+        coarse=coarse,
     )
 
 
@@ -242,9 +257,7 @@ def of(
         return None
     features, listed, choices = layout.features, layout.listed, layout.choices
     tables = [kind.cells if _is_table(kind) else (np.zeros(1), np.zeros(0)) for kind in kinds]
-    size = 1
-    while size < max(len(levels) for levels, _ in tables):
-        size *= 2
+    size = _power(max(len(levels) for levels, _ in tables))
     arrays = {
         "listed": np.full((features, listed), NOTHING),
         "sizes": np.zeros((features, listed)),
@@ -259,7 +272,12 @@ def of(
         "high": np.full(features, FAR),
         "tolerance": np.array([EXACT_SLOPE if kind.sloped else EXACT for kind in kinds]),
     }
-    dynamic = layout.held + layout.sloped
+    if layout.coarse:
+        few = _power(max(len(kind.coarse) for kind in kinds))
+        arrays["coarse_number"] = np.full((features, size), -1.0)
+        arrays["coarse_edges"] = np.full((features, few - 1), NOTHING)
+        arrays["coarse_levels"] = np.zeros((features, few))
+    dynamic = layout.dynamic
     for d, kind in enumerate(kinds):
 
         def scaled(x: Any, d: int = d) -> np.ndarray:
@@ -273,8 +291,9 @@ def of(
         has_rest = kind.name != "categorical"
         first, later = arrays["first"][d], arrays["later"][d]
         first[0], later[0] = has_rest, has_rest and not kind.static
-        later[1 : 1 + layout.held] = kind.held or kind.static
-        later[1 + layout.held : 1 + dynamic] = kind.sloped
+        first[1 : 1 + layout.coarse] = later[1 : 1 + layout.coarse] = bool(kind.coarse)
+        later[1 + layout.coarse : 1 + layout.coarse + layout.held] = kind.held or kind.static
+        later[1 + layout.coarse + layout.held : 1 + dynamic] = kind.sloped
         there = slice(1 + dynamic, 1 + dynamic + len(own))
         first[there], later[there] = True, not kind.static
         levels, edges = (affine(d, part) for part in tables[d])
@@ -283,6 +302,14 @@ def of(
         arrays["edges"][d, : len(edges)] = edges
         if _is_table(kind):
             arrays["common"][d, : len(levels)] = _common(_weights(kind))
+        if kind.coarse:
+            is_one = np.isin(kind.levels, kind.coarse)
+            number = np.where(is_one, np.cumsum(is_one) - 1.0, -1.0)
+            arrays["coarse_number"][d, : len(levels)] = number
+            places, between = (affine(d, part) for part in kind.coarse_cells)
+            arrays["coarse_levels"][d, : len(places)] = places
+            arrays["coarse_levels"][d, len(places) :] = places[-1]
+            arrays["coarse_edges"][d, : len(between)] = between
         if _is_lattice(kind):
             origin, next_one, low, high = scaled(
                 [kind.origin, kind.origin + kind.step, kind.low, kind.high]
@@ -332,6 +359,11 @@ def of_constants(constants: Params) -> Support:
     return Support(**{name: constants[name] for name in there})
 
 
+def _power(least: int) -> int:
+    """The power of two that is not below it."""
+    return 1 << max(0, least - 1).bit_length()
+
+
 def _valued(kind: Kind) -> tuple[float, ...]:
     return kind.levels if kind.name == "categorical" else kind.atoms
 
@@ -357,6 +389,44 @@ def _common(weights: np.ndarray) -> np.ndarray:
     """log of each weight beside the mean of itself and its two neighbours."""
     padded = np.pad(weights, 1, mode="edge")
     return np.log(weights / ((padded[:-2] + weights + padded[2:]) / 3))
+
+
+def coarse_cells(
+    support: Support, layout: Layout, x: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Which values are on a coarser table, bool, and both ends of the cell there; `[..., D]` each.
+
+    The ends are 0 of others.
+    """
+    at = np.array(layout.tables)
+    edges, numbers = (_there(a)[at] for a in (support.coarse_edges, support.coarse_number))
+    first = by_column(jnp.arange(len(at)) * numbers.shape[1], x)
+    number = numbers.reshape(-1)[first + cell_of(support.edges[at], x[..., at])]
+    ends = jnp.full((len(at), 1), FAR)
+    padded = jnp.concatenate([-ends, jnp.minimum(edges, FAR), ends], axis=1)
+    first = by_column(jnp.arange(len(at)) * padded.shape[1], x)
+    place = first + jnp.maximum(number, 0.0).astype(jnp.int32)
+    is_one = number >= 0.0
+    lower, upper = (jnp.where(is_one, padded.reshape(-1)[place + i], 0.0) for i in (0, 1))
+    nothing = 0.0 * x
+    return (
+        _with_tables(layout, nothing > 0.0, is_one),
+        _with_tables(layout, nothing, lower),
+        _with_tables(layout, nothing, upper),
+    )
+
+
+def _there(array: jax.Array | None) -> jax.Array:
+    assert array is not None  # where the layout is coarse
+    return array
+
+
+def snap_coarse(support: Support, layout: Layout, x: jax.Array) -> jax.Array:
+    """The nearest value on each column's coarser table, by its cells; x where there is none."""
+    levels, edges = _there(support.coarse_levels), _there(support.coarse_edges)
+    start = by_column(jnp.arange(layout.features) * levels.shape[1], x)
+    level = levels.reshape(-1)[start + cell_of(edges, x)]
+    return jnp.where(by_column(support.later[:, 1] | support.first[:, 1], x), level, x)
 
 
 def snap(support: Support, layout: Layout, x: jax.Array) -> jax.Array:
@@ -451,8 +521,10 @@ def continued(before: jax.Array, earlier: jax.Array) -> jax.Array:
 
 
 def options(support: Support, layout: Layout, before: jax.Array, slope: jax.Array) -> jax.Array:
-    """The value of each option of a step, `[..., D, C - 1]`; of the slope on no grid."""
-    parts = [before[..., None]] * layout.held + [slope[..., None]] * layout.sloped
+    """The value of each option of a step, `[..., D, C - 1]`; of the slope on no grid, and none of
+    what is coarse."""
+    parts = [jnp.full_like(before, NOTHING)[..., None]] * layout.coarse
+    parts += [before[..., None]] * layout.held + [slope[..., None]] * layout.sloped
     parts.append(
         jnp.broadcast_to(by_column(support.listed, before), (*before.shape, layout.listed))
     )
@@ -472,11 +544,15 @@ def matches(
     The slope, if it is in the cell of x: snapped, it would be x.
     """
     near = jnp.abs(x[..., None] - options_C) <= by_column(support.tolerance, x)[..., None]
+    if layout.coarse:
+        is_one = coarse_cells(support, layout, x)[0]
+        near = jnp.concatenate([is_one[..., None], near[..., 1:]], axis=-1)
     if layout.sloped:
         lower, upper = cells(support, layout, x) if cells_of_x is None else cells_of_x
-        slope = options_C[..., int(layout.held)]
+        number = layout.coarse + layout.held
+        slope = options_C[..., number]
         is_in = (lower <= slope) & (slope < upper)
-        place = np.arange(layout.choices - 1) == int(layout.held)
+        place = np.arange(layout.choices - 1) == number
         near = jnp.where(place[(None,) * (near.ndim - 1)], is_in[..., None], near)
     if layout.gaps:  # a value that is missing is nothing else
         own = by_column(support.gap_options[:, 1:], x)
@@ -508,7 +584,8 @@ def sizes_and_rest(columns: Columns, x_NTD: np.ndarray) -> tuple[np.ndarray, np.
 
 @jax.jit  # by itself each operation would be compiled apart
 def _size_and_rest(columns: Columns, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    found = of_sequences(columns.support, columns.layout, x).any(axis=-1)
+    matched = of_sequences(columns.support, columns.layout, x)
+    found = matched[..., int(columns.layout.coarse) :].any(axis=-1)
     is_rest = ~found & columns.support.later[:, 0][None, None]
     if columns.layout.end is not None:
         is_rest &= still_there(x, columns.layout.end)[..., None]

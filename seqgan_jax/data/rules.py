@@ -212,6 +212,28 @@ class Rules:
         columns += [np.broadcast_to(x[:, :1, d], x.shape[:2]) for d in self._starts]
         return np.stack([*columns, *clocks], axis=-1)
 
+    def every(self, x_NTD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """All y [R, T, E] that are put back as the data, and which sequence each is, [R] rising.
+
+        Several where a sequence does not show at which steps readings are: `forward` gives one.
+        """
+        x = self._checked(x_NTD, len(self.names))
+        first_R = self._readings(x)[1]
+        each = []
+        for clock, (rule, places) in zip(first_R, self._plan.resampled.items(), strict=True):
+            costs_NK = stretches.costs(x[..., list(places)], rule.steps, self._between(rule))
+            chosen = np.arange(rule.steps) == clock[:, :1] - 1
+            each.append((costs_NK < 1) | chosen)
+        at, y = [], []
+        for phases in itertools.product(*(range(good.shape[1]) for good in each)):
+            good_N = np.all([good[:, k] for good, k in zip(each, phases, strict=True)], axis=0)
+            rows = np.flatnonzero(good_N)
+            firsts = [np.full(len(rows), k + 1) for k in phases]
+            at.append(rows)
+            y.append(self._inner(x[rows], *self._readings(x[rows], firsts=firsts)))
+        order = np.argsort(np.concatenate(at), kind="stable")
+        return np.concatenate(at)[order], np.concatenate(y)[order]
+
     def inverse(self, y_NTE: np.ndarray) -> np.ndarray:
         """x [N, T, D] float64 that keeps every rule, whatever y is; the argument where none is.
 
@@ -486,20 +508,24 @@ class Rules:
         return f"{name} - {lowest}{up}" if bounds else name
 
     def _readings(
-        self, x_NTD: np.ndarray, lengths_N: np.ndarray | None = None
+        self,
+        x_NTD: np.ndarray,
+        lengths_N: np.ndarray | None = None,
+        firsts: Sequence[np.ndarray] | None = None,
     ) -> tuple[dict[int, np.ndarray], list[np.ndarray]]:
         """Readings of columns by their number, and how many steps are left to them; [N, T] each."""
         number, length = x_NTD.shape[:2]
         lengths_N = np.full(number, length) if lengths_N is None else lengths_N
         readings = {d: np.empty((number, length)) for d in self._plan.read}
         clocks = []
-        for rule, places in self._plan.resampled.items():
+        for i, (rule, places) in enumerate(self._plan.resampled.items()):
             clock, columns = np.empty((number, length)), self._between(rule)
             for steps in np.unique(lengths_N).tolist():
                 rows = np.flatnonzero(lengths_N == steps)
                 inside = np.minimum(np.arange(length), steps - 1)
                 x = x_NTD[rows, :steps][..., list(places)]
-                found, first_N = stretches.forward(x, rule.steps, columns)
+                first_N = None if firsts is None else firsts[i][rows]
+                found, first_N = stretches.forward(x, rule.steps, columns, first_N)
                 clock[rows] = stretches.left(first_N, rule.steps, steps)[:, inside]
                 for c, d in enumerate(places):
                     readings[d][rows] = found[:, inside, c]

@@ -129,7 +129,7 @@ def _snapped(y: np.ndarray, column: Column, allowed: np.ndarray) -> np.ndarray:
     return np.where(np.abs(near - y) <= allowed, near, rounded(y, column.decimals))
 
 
-def _costs(x_NTC: np.ndarray, steps: int, columns: Sequence[Column]) -> np.ndarray:
+def costs(x_NTC: np.ndarray, steps: int, columns: Sequence[Column]) -> np.ndarray:
     """What speaks against each phase r_1 = 1 .. K, [N, K]: readings that have more decimals than
     most, then how far values are off; from BROKEN on where the columns cannot begin so."""
     costs_NK = np.zeros((len(x_NTC), steps))
@@ -138,23 +138,26 @@ def _costs(x_NTC: np.ndarray, steps: int, columns: Sequence[Column]) -> np.ndarr
             rows = np.flatnonzero(costs_NK[:, k] < BROKEN)
             x = x_NTC[rows, :, c]
             y = readings(x, k + 1, steps, column)
-            off = column.misses(x, between(y, np.full(len(x), k + 1), steps, column.straight))
-            worst = off.max(axis=1, initial=0.0)
+            line = between(y, np.full(len(x), k + 1), steps, column.straight)
+            worst = column.misses(x, line).max(axis=1, initial=0.0)
             odd = np.count_nonzero(y != rounded(y, column.of_readings), axis=1)
+            unit = 2 * half_unit(column.decimals) + _size(x)
+            by_rounding = np.rint(4 * np.abs(x - line) / unit).max(axis=1, initial=0.0) / 8
             broken = BROKEN * np.minimum(1 + worst, BROKEN)
-            costs_NK[rows, k] += np.where(worst > 1, broken, odd + np.rint(worst) / x.shape[1])
+            costs_NK[rows, k] += np.where(worst > 1, broken, odd + by_rounding / len(columns))
     return costs_NK
 
 
 def forward(
-    x_NTC: np.ndarray, steps: int, columns: Sequence[Column]
+    x_NTC: np.ndarray, steps: int, columns: Sequence[Column], first_N: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Inner columns [N, T, C] and r_1 [N] of columns that share their readings' steps.
 
-    Where several phases fit, as in a sequence that does not change, the first one of those with
-    the fewest decimals; where none does, one that is near.
+    r_1 is `first_N`, or found: where several phases fit, as in a sequence that does not change, the
+    first one of those with the fewest decimals; where none does, one that is near.
     """
-    first_N = _costs(x_NTC, steps, columns).argmin(axis=1) + 1
+    if first_N is None:
+        first_N = costs(x_NTC, steps, columns).argmin(axis=1) + 1
     y_NTC = np.empty_like(x_NTC)
     for k in range(1, steps + 1):
         rows = first_N == k
@@ -165,7 +168,7 @@ def forward(
 
 def fits(x_NTC: np.ndarray, steps: int, columns: Sequence[Column]) -> np.ndarray:
     """Which phases r_1 = 1 .. K each sequence can begin with, bool [N, K]."""
-    return _costs(x_NTC, steps, columns) < BROKEN
+    return costs(x_NTC, steps, columns) < BROKEN
 
 
 def keeps(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from seqgan_jax import SeqGAN
 from seqgan_jax.config import GeneratorConfig
 from seqgan_jax.core import baseline, policy, sampling
 from seqgan_jax.core.batch import Batch
@@ -18,6 +19,7 @@ from seqgan_jax.data.rules import Clock
 READING = Kind("grid", levels=(0.0, 1.0, 2.0), weights=(1.0, 1.0, 1.0), held=True)
 CODE = Kind("categorical", levels=(0.0, 1.0), weights=(1.0, 1.0), held=True)
 DENSITY = Kind("continuous", held=True)
+UNTRAINED = {"skip_gen_pretrain": True, "skip_dis_pretrain": True, "skip_adversarial": True}
 OTHER = Kind("categorical", levels=(0.0, 1.0), weights=(1.0, 1.0))
 
 
@@ -91,6 +93,29 @@ def first_clock(bound, x):
     other[:, 0, 2] = 1
     log_p = jax.jit(lambda x: bound.log_prob(Batch.complete(x)))(jnp.asarray(other))
     return np.log(np.exp(np.asarray(log_p)[:, 0, 2]).mean())
+
+
+def test_the_probabilities_of_all_sequences_sum_to_one():
+    """Also of those that do not show when readings are: several inner sequences are put back as
+    one of them."""
+    rng = np.random.default_rng(0)
+    line = np.interp(np.arange(600), np.arange(301) * 2, rng.integers(0, 2, 301) * 2.0)
+    code = np.repeat(rng.integers(0, 2, 300), 2)
+    code[1:] = code[:-1]  # read at the same steps
+    long = np.stack([line, code], axis=-1)[1:]
+    x = np.stack([long[i : i + 4] for i in range(590)])
+    rule = "x1 interpolated and x2 repeated every 2 steps"
+    model = SeqGAN(**UNTRAINED, rule=[rule], rules="none").fit(x)
+    steps = list(itertools.product((0.0, 1.0, 2.0), (0.0, 1.0)))
+    every = np.array(list(itertools.product(steps, repeat=4)))
+    p = np.exp(model.log_prob(every))
+    assert np.isclose(p.sum(), 1.0, atol=1e-4)
+    scaler = model.description.scaler
+    can_be = scaler.matches(every)
+    assert np.array_equal(p > 0, can_be)
+    assert can_be.sum() < 0.2 * len(every)
+    at, _ = scaler.rules.every(every[can_be])
+    assert np.bincount(at).max() == 2
 
 
 def test_regressions_count_the_steps_at_which_there_is_a_choice():

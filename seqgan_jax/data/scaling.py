@@ -394,17 +394,23 @@ class Scaler:
             if not places:
                 return "computed by a rule"
         said = []
+        clocks = self.rules.clocks if self.rules else ()
+        straight = {e for clock in clocks for e in clock.straight}
+        followers = straight | {e for clock in clocks for e in clock.repeated}
         for e in places:
             k = self.source_D[e]
-            own = "" if not self.rules else self.rules.inner_names[e]
+            of = "" if not self.rules else self.rules.inner_names[e]
+            of = "" if self.rules and of == self.rules.names[d] else of
             if k < 0 or e not in self.kept_K:
                 words = "carried exactly, not learned"
             else:
                 kind = self.kinds_K[k]
+                if e in followers:  # the rule says when it changes
+                    kind = dataclasses.replace(kind, held=False)
+                    of = of or "readings" * (e in straight)
                 parts = [str(self.interval_K[k]), "" if kind.plain else str(kind)]
                 words = ", ".join(part for part in parts if part)
-            ruled = self.rules and own != self.rules.names[d]
-            said += [f"{own}: {words or 'continuous'}"] if ruled else [words] * bool(words)
+            said += [f"{of}: {words or 'continuous'}"] if of else [words] * bool(words)
         return "; ".join(said)
 
     def _kept(self, x_NTD: np.ndarray, lengths_N: np.ndarray | None = None) -> np.ndarray:

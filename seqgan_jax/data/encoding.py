@@ -13,12 +13,12 @@ import numpy as np
 from scipy.special import ndtr
 
 from seqgan_jax.config import DataConfig
-from seqgan_jax.data import bounds, columns, grids, kinds, lengths, rule_finding
+from seqgan_jax.data import bounds, columns, grids, kinds, lengths, rule_finding, rule_stretches
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.form import Form
 from seqgan_jax.data.kind import CONTINUOUS, GRID, MOST_ATOMS, Kind
 from seqgan_jax.data.kind_finding import FINEST
-from seqgan_jax.data.rule_texts import Order, Rule, parse
+from seqgan_jax.data.rule_texts import Order, Resampled, Rule, parse
 from seqgan_jax.data.rule_values import on_grid
 from seqgan_jax.data.rules import ABOVE, Rules
 from seqgan_jax.data.scaling import Scaler
@@ -58,7 +58,8 @@ def fit(
     }
     if gaps_D is None:
         gaps_D = np.isnan(train_NTD).any(axis=(0, 1))
-    rules = rules_of(train_NTD, names, config, form, limited, gaps_D)
+    smooth = {name for name, kind in zip(names, asked_D, strict=True) if kind == CONTINUOUS}
+    rules = rules_of(train_NTD, names, config, form, limited, gaps_D, smooth, ends)
     rules = _on_grids(rules, train_NTD, asked_D)
     once_NT = kinds.once(train_NTD) if there_NT is None else there_NT
     if not rules:
@@ -84,10 +85,15 @@ def fit(
             )
     own = [inner[e] == names[d] for e, d in enumerate(source)]
     words = tuple(
-        is_word and own[e] for e, is_word in enumerate(_take(_words(form), source, False))
+        (is_word and own[e]) or bool(rules.is_clock[e])
+        for e, is_word in enumerate(_take(_words(form), source, False))
     )
     gaps_E = _take(gaps_D.tolist(), source, False)
-    found = kinds.find(y_NTE, _take(asked_D, source, None), words, inner, once_NT, gaps_E)
+    asked_E = tuple(
+        None if is_clock else asked
+        for asked, is_clock in zip(_take(asked_D, source, None), rules.is_clock, strict=True)
+    )
+    found = kinds.find(y_NTE, asked_E, words, inner, once_NT, gaps_E)
     limits_E = [limits_D[d] if own[e] else None for e, d in enumerate(source)]
     for e in np.flatnonzero(rules.nonnegative):
         found, limits_E = _not_negative(found, limits_E, int(e))
@@ -95,7 +101,8 @@ def fit(
         _from_zero(kind) if zero else _open(kind) if static else kind
         for kind, zero, static in zip(found, rules.zero_first, rules.static, strict=True)
     )
-    asked_E = _take(asked_D, source, None)
+    followers = {e for clock in rules.clocks for e in (*clock.straight, *clock.repeated)}
+    found = tuple(_kept(kind) if e in followers else kind for e, kind in enumerate(found))
     limits_E = _found_limits(y_NTE, found, limits_E, asked_E, once_NT)
     fenced = _fenced(y_NTE, found, limits_E, once_NT, ends)
     return Scaler.fit(train_NTD, limits_E, fenced, rules, there_NT)
@@ -133,14 +140,18 @@ def rules_of(
     form: Form | None = None,
     limited: Collection[str] = (),
     gaps_D: np.ndarray | None = None,
+    smooth: Collection[str] = (),
+    ends: bool = False,
 ) -> Rules:
     """The rules that are asked for, and with --rules auto those that the data show beside them.
 
     None is looked for among columns of which something else is asked, such as `limited` ones, or
-    which miss values.
+    which miss values. What is interpolated is not looked for among those asked for as continuous
+    (`smooth`), nor in sequences with `ends`.
 
     Raises:
-      UsageError: a rule is asked for of a column that misses values.
+      UsageError: a rule is asked for of a column that misses values, or one about readings where
+        sequences are too short, of words, or have ends.
     """
     whole = [d for d in range(len(names)) if gaps_D is None or not gaps_D[d]]
     decimals_D = (
@@ -155,20 +166,45 @@ def rules_of(
                 f'--rule "{rule}": column {gone[0]!r} misses values, and a rule is not yet learned '
                 "around gaps. Leave the rule out, or fill the gaps in: --missing interpolate."
             )
+        if isinstance(rule, Resampled):
+            _refuse_readings(rule, names, form, train_NTD.shape[1], ends)
     about = {name for rule in given for name in rule.columns} | set(limited)
     if config.rules == "auto":
         x_NTD = train_NTD if len(whole) == len(names) else train_NTD[..., whole]
         some, decimals = [names[d] for d in whole], [decimals_D[d] for d in whole]
-        found = rule_finding.find(x_NTD, some, decimals) if whole else ()
+        words = _words(form)
+        codes = None if ends else [i for i, d in enumerate(whole) if words and words[d]]
+        found = rule_finding.find(x_NTD, some, decimals, codes) if whole else ()
+        other = {name for name in names if name not in about and name not in smooth}
+        found = tuple(r.only(other) if isinstance(r, Resampled) else r for r in found)
         static = _static_names(train_NTD, names)
         given += tuple(
-            rule for rule in found if not about & set(rule.columns) and not _unsettles(rule, static)
+            rule
+            for rule in found
+            if rule.columns and not about & set(rule.columns) and not _unsettles(rule, static)
         )
     if not given:
         return Rules()
-    rules = Rules(rule_finding.with_copies(train_NTD, names, given), tuple(names), decimals_D)
+    readings_D = rule_stretches.readings_of(train_NTD, names, decimals_D, given)
+    every = rule_finding.with_copies(train_NTD, names, given)
+    rules = Rules(every, tuple(names), decimals_D, readings_D=readings_D)
     rules.check(train_NTD)
     return rules
+
+
+def _refuse_readings(
+    rule: Resampled, names: Sequence[str], form: Form | None, length: int, ends: bool
+) -> None:
+    """Refuse what cannot be said of readings."""
+    why = ""
+    if ends:
+        why = "sequences end at steps of their own, and readings are not yet learned there"
+    elif rule.steps >= length:
+        why = f"sequences of {length} steps do not hold two readings so far apart"
+    elif words := [n for n in rule.straight if form and _words(form)[names.index(n)]]:
+        why = f"{words[0]} holds words, and nothing is between two of them"
+    if why:
+        raise UsageError(f'--rule "{rule}": {why}. Leave the rule out.')
 
 
 def _on_grids(rules: Rules, train_NTD: np.ndarray, asked_D: Sequence[str | None]) -> Rules:
@@ -294,6 +330,11 @@ def _from_zero(kind: Kind) -> Kind:
     return dataclasses.replace(
         kind, atoms=(0.0, *kind.atoms)[:MOST_ATOMS], sentinel=(False, *kind.sentinel)[:MOST_ATOMS]
     )
+
+
+def _kept(kind: Kind) -> Kind:
+    """A reading stays until the next, which may be the same again."""
+    return kind if kind.static else dataclasses.replace(kind, held=True, sloped=False, counted=0)
 
 
 def _open(kind: Kind) -> Kind:

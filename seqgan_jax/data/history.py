@@ -334,8 +334,8 @@ def check(
             )
     rules = scaler.rules
     for rule in rules.rules if rules else ():
-        only = Rules((rule,), rules.names, rules.decimals_D) if rules else Rules()
-        if at := _first(inside & ~only.holds(x)):
+        only = dataclasses.replace(rules, rules=(rule,)) if rules else Rules()
+        if at := _first(inside & ~only.holds(x, given.ends.lengths_N)):
             values = ", ".join(
                 f"{name} is {float(x[(*at, names.index(name))])!r}"
                 for name in dict.fromkeys(rule.columns)
@@ -344,7 +344,7 @@ def check(
                 f'{given.place(*at)}: {values}. That breaks the rule "{rule}", which holds in all '
                 "samples. Correct it."
             )
-    y = rules.forward(x) if rules else x
+    y = rules.forward(x, given.ends.lengths_N) if rules else x
     inner = rules.inner_names if rules else tuple(names)
     notes = []
     for e, (k, constant) in enumerate(zip(scaler.source_D, scaler.constant_D, strict=True)):

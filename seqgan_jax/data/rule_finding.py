@@ -14,7 +14,7 @@ above temperature) are no rule, S is 0; nor are random walks that have not met. 
 be one that the two columns would break if each went its own way: pairs of values from different
 times do. An increase is the same, said of the increments, or has many rises and no fall.
 
-Sums and ratios are exact at every step: `rule_sums`.
+Sums and ratios are exact at every step: `rule_sums`. What is interpolated: `rule_stretches`.
 
 Shapes: N sequences, T steps, D columns.
 """
@@ -22,12 +22,13 @@ Shapes: N sequences, T steps, D columns.
 import graphlib
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
+from seqgan_jax.data import rule_stretches
 from seqgan_jax.data.rule_sums import SAMPLE, Table, ratios, sums
-from seqgan_jax.data.rule_texts import Increase, Order, Rule, Sum
+from seqgan_jax.data.rule_texts import Increase, Order, Resampled, Rule, Sum
 from seqgan_jax.data.rule_values import half_unit
 from seqgan_jax.data.rules import Rules
 from seqgan_jax.errors import UsageError
@@ -44,17 +45,21 @@ LOCAL = 200  # transitions that a local standard deviation is of
 
 
 def find(
-    x_NTD: np.ndarray, names: Sequence[str], decimals_D: Sequence[int | None]
+    x_NTD: np.ndarray,
+    names: Sequence[str],
+    decimals_D: Sequence[int | None],
+    codes: Collection[int] | None = (),
 ) -> tuple[Rule, ...]:
     """The rules that the training part shows, fit for `Rules`.
 
-    Of rules that cannot all hold by construction, sums and ratios come before increases, and those
-    before orders; and see `with_copies`.
+    Of rules that cannot all hold by construction, sums and ratios come before increases, those
+    before what is interpolated, and that before orders; and see `with_copies`.
 
     Args:
       x_NTD: in units of the data, complete.
       names: of the D columns.
       decimals_D: of each, None where it has as many as a float64.
+      codes: columns without size; None: nothing is interpolated.
 
     >>> low = np.random.default_rng(0).normal(size=(50, 20)).cumsum(axis=1).round(1)
     >>> high = low + np.random.default_rng(1).integers(0, 20, size=low.shape) / 10
@@ -82,9 +87,19 @@ def find(
             fresh = _fresh(x)
             accept(_increases(x, table, fresh))
             taken = {rule.columns[0] for rule in found}  # they can have no lower bound
+            if codes is not None:
+                free = [d for d in originals if names[d] not in taken]
+                accept(rule_stretches.find(x, names, decimals_D, fresh, free, codes))
             pairs = [p for p in _orders(x, table, fresh) if names[p[1]] not in taken]
+            pairs = [(a, b) for a, b in pairs if _beside(found, names[a], names[b])]
             accept(_chains(pairs, names))
     return (*found, *_copied(found, copies, names))
+
+
+def _beside(found: Sequence[Rule], low: str, high: str) -> bool:
+    """Whether a column can be put back from one below it: with readings, from readings alone."""
+    groups = [each for r in found if isinstance(r, Resampled) for each in (r.straight, r.repeated)]
+    return all(low in group for group in groups if high in group)
 
 
 def with_copies(x_NTD: np.ndarray, names: Sequence[str], rules: Sequence[Rule]) -> tuple[Rule, ...]:

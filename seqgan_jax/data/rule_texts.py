@@ -3,7 +3,7 @@
 import math
 import re
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from seqgan_jax.errors import UsageError
@@ -11,12 +11,21 @@ from seqgan_jax.errors import UsageError
 SHOWN = 20  # names in a message
 MOST_TERMS = 1000
 LARGEST = 1e300
-FORMS = 'Write "Low <= Open <= High", "meter increases", "total = a + b" or "share = 100 * a / b".'
+FORMS = (
+    'Write "Low <= Open <= High", "meter increases", "total = a + b", "share = 100 * a / b" or '
+    '"T_out, wind interpolated every 6 steps".'
+)
 PLAIN = re.compile(r"[^\W\d]\w*")
 # What may stand without quotes where it is a column: no signs, but for a - inside a word.
 BARE = re.compile(r"(?![-\s])(?:[^<>=+*/≤≥\"'`\s-]|\s(?!-)|-(?!\s))+(?<![-\s])")
 RISES = re.compile(
     r"(.*?\S)\s+(?:increases(?:\s+by\s+(\S+))?|never\s+falls|(?:is\s+)?non-?decreasing)\s*", re.S
+)
+RESAMPLED = re.compile(
+    r"(?:(?P<straight>.*?\S)\s+(?:is\s+|are\s+)?interpolated(?:\s+and\s+|\s*(?=every\b)))?"
+    r"(?:(?P<repeated>.*?\S)\s+(?:is\s+|are\s+)?repeated\s+)?"
+    r"every\s+(?P<steps>\S+)\s+steps?\s*",
+    re.S,
 )
 SAME = {"≤": "<=", "≥": ">="}
 NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])"
@@ -93,7 +102,37 @@ class Ratio:
         return f"{quoted(self.column)} = {sign}{times}{parts}"
 
 
-Rule = Order | Increase | Sum | Ratio
+@dataclass(frozen=True)
+class Resampled:
+    """Columns of a source that is read every so many steps: straight lines between readings, or
+    each reading until the next. All of them are read at the same steps."""
+
+    straight: tuple[str, ...]
+    repeated: tuple[str, ...]
+    steps: int
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the rule is about."""
+        return (*self.straight, *self.repeated)
+
+    def only(self, names: Collection[str]) -> "Resampled":
+        """Of these columns alone."""
+        straight, repeated = (
+            tuple(name for name in each if name in names) for each in (self.straight, self.repeated)
+        )
+        return Resampled(straight, repeated, self.steps)
+
+    def __str__(self) -> str:
+        parts = [
+            f"{', '.join(map(quoted, columns))} {how}"
+            for columns, how in ((self.straight, "interpolated"), (self.repeated, "repeated"))
+            if columns
+        ]
+        return f"{' and '.join(parts)} every {self.steps} steps"
+
+
+Rule = Order | Increase | Sum | Ratio | Resampled
 
 
 def parse(text: str, names: Sequence[str]) -> Rule:
@@ -111,7 +150,12 @@ def parse(text: str, names: Sequence[str]) -> Rule:
     '"net load" = gross - 2 * "own use"'
     >>> print(parse("kWh never falls", ["kWh"]), parse("t increases by 0.5", ["t"]), sep="; ")
     kWh increases; t increases by 0.5
+    >>> print(parse("a, 'b c' interpolated and rain repeated every 6 steps", ["a", "b c", "rain"]))
+    a, "b c" interpolated and rain repeated every 6 steps
     """
+    read = RESAMPLED.fullmatch(text)
+    if read and (read["straight"] or read["repeated"]):
+        return _resampled(read, names, text)
     rises = RISES.fullmatch(text)
     if rises and (column := _column(rises[1], names, text)) is not None:
         return Increase(column, None if rises[2] is None else _step(rises[2], text))
@@ -206,6 +250,36 @@ def _column(part: str, names: Sequence[str], text: str) -> str | None:
     if any(kind == "sign" and token in "<=>=" for kind, token in tokens):
         return None
     return _only(tokens, names, text)
+
+
+def _resampled(read: re.Match[str], names: Sequence[str], text: str) -> Resampled:
+    straight, repeated = (
+        tuple(_only(part, names, text) for part in _listed_in(read[group], names))
+        for group in ("straight", "repeated")
+    )
+    if len({*straight, *repeated}) < len(straight) + len(repeated):
+        raise UsageError(f"{_shown(text)} names a column twice. Each may stand there once.")
+    word = read["steps"]
+    if not re.fullmatch(r"\d{1,9}", word) or int(word) < 2:
+        raise UsageError(
+            f"{_shown(text)}: {word!r} is no number of steps from 2 on. Write "
+            '"wind interpolated every 6 steps".'
+        )
+    return Resampled(straight, repeated, int(word))
+
+
+def _listed_in(part: str | None, names: Sequence[str]) -> list[list[Token]]:
+    """Tokens between commas."""
+    if part is None:
+        return []
+    parts: list[list[Token]] = [[]]
+    for kind, token in _tokens(part, names):
+        word = token.rstrip(",") if kind == "word" else token
+        if word:
+            parts[-1].append((kind, word))
+        if word != token:
+            parts.append([])
+    return parts
 
 
 def _step(word: str, text: str) -> float:

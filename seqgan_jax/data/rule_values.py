@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from seqgan_jax.data import grids
-from seqgan_jax.data.rule_texts import Increase, Order, Ratio, Rule, Sum
+from seqgan_jax.data.rule_texts import Increase, Order, Ratio, Sum
 
 MOST_DECIMALS = 15  # more are as many as a float64 has
 FLOAT = 1e-6  # of the numbers in a sum that has no decimals: those of float32 are off by 6e-8
@@ -98,7 +98,9 @@ def computed(rule: Sum | Ratio, column: Columns) -> np.ndarray:
     return total
 
 
-def keeps(rule: Rule, column: Columns, decimals_of: Callable[[str], int | None]) -> np.ndarray:
+def keeps(
+    rule: Order | Increase | Sum | Ratio, column: Columns, decimals_of: Callable[[str], int | None]
+) -> np.ndarray:
     """Which steps keep a rule, bool [N, T].
 
     A computed column keeps it when it is what it should be but for rounding: by half a unit of its

@@ -11,13 +11,14 @@ import functools
 import graphlib
 import itertools
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from seqgan_jax.data import stretches
 from seqgan_jax.data.intervals import is_real
-from seqgan_jax.data.rule_texts import Increase, Order, Ratio, Rule, Sum, parse
+from seqgan_jax.data.rule_texts import Increase, Order, Ratio, Resampled, Rule, Sum, parse
 from seqgan_jax.data.rule_values import (
     Grid,
     at_least,
@@ -39,6 +40,8 @@ class _Plan:
     bounds: dict[int, tuple[int, ...]]  # columns that are never above it
     rising: dict[int, Increase]
     computed: dict[int, Sum | Ratio]
+    resampled: dict[Resampled, tuple[int, ...]]  # its columns
+    read: dict[int, tuple[int, bool]]  # of each of them the number of the rule; straight
     order: tuple[int, ...]  # every column after those that it is put back from
     touched: frozenset[int]  # those that any rule is about
 
@@ -55,6 +58,15 @@ class Made(NamedTuple):
     sources: tuple[int, ...]
 
 
+class Clock(NamedTuple):
+    """The inner column that counts the steps left to readings, and those that change with it."""
+
+    column: int
+    steps: int
+    straight: tuple[int, ...]
+    repeated: tuple[int, ...]
+
+
 @dataclasses.dataclass(frozen=True)
 class Rules:
     """Rules of a table, as a map to inner columns of determinant 1 and back.
@@ -64,6 +76,8 @@ class Rules:
                    the sequence at each of its steps
         by a step: y = x_1 at each step,            x_t = x_1 + (t - 1) step
         computed:  sums and ratios are not in y
+        resampled: y is the next reading, and one more inner column for all, at the end: the steps
+                   left to it (`stretches`). Orders between such columns are those of readings
 
     Where x has a grid that its bounds are not on, they are rounded up to it: on the grid this is
     the same rule, and y is a number of its steps. A column without lower bounds stays
@@ -77,6 +91,7 @@ class Rules:
       names: of the D columns.
       decimals_D: of each column, None where it has as many as a float64.
       grids_D: of each column with bounds that are off its grid, that grid; () where there is none.
+      readings_D: how each resampled column is between readings; () where there is none.
 
     Raises:
       UsageError: an unknown column, or rules that contradict each other or go in a circle.
@@ -94,10 +109,15 @@ class Rules:
     names: tuple[str, ...] = ()
     decimals_D: tuple[int | None, ...] = ()
     grids_D: tuple[Grid | None, ...] = ()
+    readings_D: tuple[stretches.Column | None, ...] = ()
 
     def __post_init__(self) -> None:
-        for numbers, said in ((self.decimals_D, "numbers of decimals"), (self.grids_D, "grids")):
-            if len(numbers) != len(self.names) and (numbers or said != "grids"):
+        for numbers, said in (
+            (self.decimals_D, "numbers of decimals"),
+            (self.grids_D, "grids"),
+            (self.readings_D, "columns between readings"),
+        ):
+            if len(numbers) != len(self.names) and (numbers or numbers is self.decimals_D):
                 raise UsageError(
                     f"There are {len(self.names)} names of columns and {len(numbers)} {said}. "
                     "Give one of each for every column."
@@ -114,18 +134,38 @@ class Rules:
     def source_E(self) -> tuple[int, ...]:
         """The column of the data that each inner column is of."""
         kept = [d for d in range(len(self.names)) if d not in self._plan.computed]
-        return (*kept, *self._starts)
+        return (*kept, *self._starts, *(places[0] for places in self._plan.resampled.values()))
 
     @property
     def inner_names(self) -> tuple[str, ...]:
         """Names of the E inner columns, for people."""
         started = tuple(f"first {self.names[d]}" for d in self._starts)
-        return (*map(self._inner_name, self.source_E[: self._first_start]), *started)
+        clocks = tuple(f"steps to {', '.join(rule.columns)}" for rule in self._plan.resampled)
+        return (*map(self._inner_name, self.source_E[: self._first_start]), *started, *clocks)
+
+    @property
+    def clocks(self) -> tuple[Clock, ...]:
+        """Of rules about readings."""
+        own = self.source_E[: self._first_start]
+        found = []
+        for i, rule in enumerate(self._plan.resampled):
+            straight, repeated = (
+                tuple(own.index(d) for name in names if (d := self.names.index(name)) in own)
+                for names in (rule.straight, rule.repeated)
+            )
+            found.append(Clock(self._first_clock + i, rule.steps, straight, repeated))
+        return tuple(found)
+
+    @property
+    def is_clock(self) -> np.ndarray:
+        """Which inner columns count steps to readings, bool [E]."""
+        return np.arange(len(self.source_E)) >= self._first_clock
 
     @property
     def nonnegative(self) -> np.ndarray:
         """Which inner columns are never below 0, bool [E]."""
-        return self.zero_first | np.array([d in self._plan.bounds for d in self.source_E], bool)
+        bounded = np.array([d in self._plan.bounds for d in self.source_E], bool)
+        return self.zero_first | (bounded & ~self.is_clock)
 
     @property
     def zero_first(self) -> np.ndarray:
@@ -139,8 +179,11 @@ class Rules:
         """Which inner columns are constant in each sequence by construction, bool [E]."""
         return ~self.zero_first & np.array([d in self._plan.rising for d in self.source_E], bool)
 
-    def forward(self, x_NTD: np.ndarray) -> np.ndarray:
+    def forward(self, x_NTD: np.ndarray, lengths_N: np.ndarray | None = None) -> np.ndarray:
         """y [N, T, E] float64 of data that keep the rules; the argument where there are none.
+
+        Only the first `lengths_N` steps of each sequence are looked at, where that is given, and
+        its last step is repeated.
 
         Raises:
           DataError: another number of columns.
@@ -148,20 +191,48 @@ class Rules:
         if not self.rules:
             return x_NTD
         x = self._checked(x_NTD, len(self.names))
+        return self._inner(x, *self._readings(x, lengths_N))
+
+    def _inner(
+        self, x: np.ndarray, readings: dict[int, np.ndarray], clocks: Sequence[np.ndarray]
+    ) -> np.ndarray:
+        """`forward`, where the readings of columns are known."""
         plan, columns = self._plan, []
         for d in range(len(self.names)):
             if d in plan.computed:
                 continue
-            y = x[..., d]
+            y = readings.get(d, x[..., d])
             if d in plan.bounds:
-                y = rounded(y - self._bound(x, d), self._finest(d))
+                y = rounded(y - self._bound(x, d, readings), self._finest(d))
             elif d in self._starts:
                 y = rounded(np.diff(y, axis=1, prepend=y[:, :1]), self.decimals_D[d])
             elif d in plan.rising:
                 y = np.broadcast_to(y[:, :1], y.shape)
             columns.append(y)
         columns += [np.broadcast_to(x[:, :1, d], x.shape[:2]) for d in self._starts]
-        return np.stack(columns, axis=-1)
+        return np.stack([*columns, *clocks], axis=-1)
+
+    def every(self, x_NTD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """All y [R, T, E] that are put back as the data, and which sequence each is, [R] rising.
+
+        Several where a sequence does not show at which steps readings are: `forward` gives one.
+        """
+        x = self._checked(x_NTD, len(self.names))
+        first_R = self._readings(x)[1]
+        each = []
+        for clock, (rule, places) in zip(first_R, self._plan.resampled.items(), strict=True):
+            costs_NK = stretches.costs(x[..., list(places)], rule.steps, self._between(rule))
+            chosen = np.arange(rule.steps) == clock[:, :1] - 1
+            each.append((costs_NK < 1) | chosen)
+        at, y = [], []
+        for phases in itertools.product(*(range(good.shape[1]) for good in each)):
+            good_N = np.all([good[:, k] for good, k in zip(each, phases, strict=True)], axis=0)
+            rows = np.flatnonzero(good_N)
+            firsts = [np.full(len(rows), k + 1) for k in phases]
+            at.append(rows)
+            y.append(self._inner(x[rows], *self._readings(x[rows], firsts=firsts)))
+        order = np.argsort(np.concatenate(at), kind="stable")
+        return np.concatenate(at)[order], np.concatenate(y)[order]
 
     def inverse(self, y_NTE: np.ndarray) -> np.ndarray:
         """x [N, T, D] float64 that keeps every rule, whatever y is; the argument where none is.
@@ -174,6 +245,7 @@ class Rules:
         y = self._checked(y_NTE, len(self.source_E))
         plan, x = self._plan, np.empty((*y.shape[:2], len(self.names)))
         place = {d: e for e, d in reversed(list(enumerate(self.source_E)))}
+        readings: dict[int, np.ndarray] = {}
         for d in plan.order:
             decimals = self.decimals_D[d]
             if d in plan.computed:
@@ -181,7 +253,7 @@ class Rules:
                 continue
             inner = y[..., place[d]]
             if d in plan.bounds:
-                low = self._bound(x, d)
+                low = self._bound(x, d, readings)
                 high = low + np.maximum(inner, 0.0)
                 grid = self._grid(d)
                 x[..., d] = on_grid(high, grid) if grid else at_least(high, low, decimals)
@@ -193,7 +265,34 @@ class Rules:
                 x[..., d] = stepped(start, plan.rising[d], y.shape[1], decimals)
             else:
                 x[..., d] = rounded(inner, decimals) if d in plan.touched else inner
+            if d in plan.read:
+                readings[d] = x[..., d].copy()
+                number, straight = plan.read[d]
+                steps = list(plan.resampled)[number].steps
+                clock_N = np.nan_to_num(y[:, 0, self._first_clock + number])
+                first_N = np.clip(np.rint(clock_N), 1, steps).astype(int)
+                between = stretches.between(readings[d], first_N, steps, straight)
+                x[..., d] = rounded(between, decimals)
+                if d in plan.bounds:  # rounding may have gone below
+                    low = self._bound(x, d)
+                    x[..., d] = np.maximum(at_least(between, low, decimals), low)
         return x
+
+    def last(self, x_NPD: np.ndarray, lengths_N: np.ndarray) -> np.ndarray:
+        """One inner step [N, 1, E] from which `inverse` goes on as after the first `lengths_N`
+        steps of each sequence."""
+        x = self._checked(x_NPD, len(self.names))
+        rows = np.arange(len(x)), lengths_N - 1
+        readings, clocks = self._readings(x, lengths_N)
+        left = [clock[rows][:, None] for clock in clocks]
+        last: dict[int, np.ndarray] = {}
+        for d, y in readings.items():
+            number, straight = self._plan.read[d]
+            steps = list(self._plan.resampled)[number].steps
+            begins = lengths_N[:, None] - 1 - (steps - left[number]).astype(int)
+            before = np.take_along_axis(y, np.maximum(begins - 1, 0), axis=1)
+            last[d] = np.where(straight & (left[number] > 1), before, x[(*rows, d)][:, None])
+        return self._inner(x[rows][:, None], last, left)
 
     def made(self) -> list[Made]:
         """How `inverse` puts columns back, in its order; ratios and fixed steps left out."""
@@ -212,15 +311,18 @@ class Rules:
                 found.append(Made(d, OWN, (place[d],), ()))
         return found
 
-    def holds(self, x_NTD: np.ndarray) -> np.ndarray:
-        """Which steps keep every rule, bool [N, T]. A sum is kept when it is so after rounding."""
-        kept = self.kept(x_NTD).values()
+    def holds(self, x_NTD: np.ndarray, lengths_N: np.ndarray | None = None) -> np.ndarray:
+        """Which steps keep every rule, bool [N, T]. A sum is kept when it is so after rounding.
+
+        `lengths_N`: see `forward`.
+        """
+        kept = self.kept(x_NTD, lengths_N).values()
         return np.logical_and.reduce([np.ones(x_NTD.shape[:2], bool), *kept])
 
-    def kept(self, x_NTD: np.ndarray) -> dict[str, np.ndarray]:
+    def kept(self, x_NTD: np.ndarray, lengths_N: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Which steps keep each rule, bool [N, T], by its text."""
         x_NTD = np.asarray(x_NTD, np.float64)
-        return {str(rule): self._keeps(rule, x_NTD) for rule in self.rules}
+        return {str(rule): self._keeps(rule, x_NTD, lengths_N) for rule in self.rules}
 
     def check(self, x_NTD: np.ndarray) -> None:
         """Refuse data that break a rule.
@@ -255,6 +357,8 @@ class Rules:
         }
         if self.grids_D:
             stored["grids"] = [grid and list(grid) for grid in self.grids_D]
+        if self.readings_D:
+            stored["readings"] = [c and [c.of_readings, c.loose] for c in self.readings_D]
         return stored
 
     @classmethod
@@ -269,23 +373,34 @@ class Rules:
         """
         shown = f"the stored rules are damaged: {reprlib.repr(stored)}"
         needed = {"rules", "names", "decimals"}
-        if not isinstance(stored, dict) or set(stored) - {"grids"} != needed:
+        if not isinstance(stored, dict) or set(stored) - {"grids", "readings"} != needed:
             raise ValueError(shown)
         texts, names, decimals = (stored[name] for name in ("rules", "names", "decimals"))
-        steps = stored.get("grids", [])
+        steps, of_readings = stored.get("grids", []), stored.get("readings", [])
         if not (
-            all(isinstance(each, list) for each in (texts, names, decimals, steps))
+            all(isinstance(each, list) for each in (texts, names, decimals, steps, of_readings))
             and all(each is None or _is_grid(each) for each in steps)
             and all(isinstance(each, str) for each in texts + names)
-            and all(each is None or (type(each) is int and each >= 0) for each in decimals)
+            and all(map(_is_decimals, decimals))
+            and all(each is None or _is_readings(each) for each in of_readings)
         ):
             raise ValueError(shown)
         try:
             rules = tuple(parse(text, names) for text in texts)
             grids_D = tuple(each and tuple(each) for each in steps)
-            return cls(rules, tuple(names), tuple(decimals), grids_D)
+            found = cls(rules, tuple(names), tuple(decimals), grids_D)
+            return dataclasses.replace(found, readings_D=found._stored_readings(of_readings))
         except UsageError as error:
             raise ValueError(f"{shown}: {error}") from error
+
+    def _stored_readings(self, stored: Sequence[Any]) -> tuple[stretches.Column | None, ...]:
+        straight = {n for rule in self.rules if isinstance(rule, Resampled) for n in rule.straight}
+        return tuple(
+            each and stretches.Column(name in straight, decimals, *each)
+            for name, decimals, each in zip(
+                self.names, self.decimals_D, stored, strict=bool(stored)
+            )
+        )
 
     @functools.cached_property
     def _starts(self) -> tuple[int, ...]:
@@ -294,8 +409,13 @@ class Rules:
 
     @property
     def _first_start(self) -> int:
-        """The inner column from which on all are starts."""
-        return len(self.source_E) - len(self._starts)
+        """The inner column from which on all are starts, or clocks."""
+        return self._first_clock - len(self._starts)
+
+    @property
+    def _first_clock(self) -> int:
+        """The inner column from which on all are clocks."""
+        return len(self.source_E) - len(self._plan.resampled)
 
     @functools.cached_property
     def _plan(self) -> _Plan:
@@ -304,8 +424,13 @@ class Rules:
         computed: dict[int, Sum | Ratio] = {}
         needs: dict[int, set[int]] = {d: set() for d in range(len(self.names))}
         touched: set[int] = set()
+        resampled: dict[Resampled, tuple[int, ...]] = {}
         for rule in dict.fromkeys(self.rules):
             places = [self._place(name, rule) for name in rule.columns]
+            if isinstance(rule, Resampled):
+                self._refuse_mixed(rule)
+                resampled[rule] = tuple(places)
+                continue
             touched.update(places)
             if isinstance(rule, Order):
                 for low, high in itertools.pairwise(places):
@@ -333,7 +458,31 @@ class Rules:
                 f"The rules {self} go in a circle: {circle}, each is put back from the one before. "
                 "Leave out one of them."
             ) from None
-        return _Plan(bounds, rising, computed, order, frozenset(touched))
+        read = {
+            d: (number, self.names[d] in rule.straight)
+            for number, (rule, places) in enumerate(resampled.items())
+            for d in places
+        }
+        return _Plan(bounds, rising, computed, resampled, read, order, frozenset(touched))
+
+    def _refuse_mixed(self, read: Resampled) -> None:
+        """A column has one clock, and is put back from readings alone."""
+        for rule in self.rules:
+            if rule == read:
+                continue
+            made, sources = rule.columns[:1], rule.columns
+            if isinstance(rule, Order):
+                made, sources = rule.columns[1:], rule.columns[:-1]
+            elif isinstance(rule, Resampled):
+                made = rule.columns
+            both = [name for name in made if name in read.columns]
+            alike = any(set(sources) | set(both) <= set(e) for e in (read.straight, read.repeated))
+            if both and not (isinstance(rule, Order) and alike):
+                raise UsageError(
+                    f'Column {both[0]!r} is in the rules "{read}" and "{rule}", of which only one '
+                    "can hold by construction. Leave one out. (Beside the first it can be part of "
+                    "a sum or share, and in an order above columns that are read with it.)"
+                )
 
     def _place(self, name: str, rule: Rule) -> int:
         if name not in self.names:
@@ -358,6 +507,39 @@ class Rules:
         up = f" rounded up to {grid[1]:.6g}" if grid else ""
         return f"{name} - {lowest}{up}" if bounds else name
 
+    def _readings(
+        self,
+        x_NTD: np.ndarray,
+        lengths_N: np.ndarray | None = None,
+        firsts: Sequence[np.ndarray] | None = None,
+    ) -> tuple[dict[int, np.ndarray], list[np.ndarray]]:
+        """Readings of columns by their number, and how many steps are left to them; [N, T] each."""
+        number, length = x_NTD.shape[:2]
+        lengths_N = np.full(number, length) if lengths_N is None else lengths_N
+        readings = {d: np.empty((number, length)) for d in self._plan.read}
+        clocks = []
+        for i, (rule, places) in enumerate(self._plan.resampled.items()):
+            clock, columns = np.empty((number, length)), self._between(rule)
+            for steps in np.unique(lengths_N).tolist():
+                rows = np.flatnonzero(lengths_N == steps)
+                inside = np.minimum(np.arange(length), steps - 1)
+                x = x_NTD[rows, :steps][..., list(places)]
+                first_N = None if firsts is None else firsts[i][rows]
+                found, first_N = stretches.forward(x, rule.steps, columns, first_N)
+                clock[rows] = stretches.left(first_N, rule.steps, steps)[:, inside]
+                for c, d in enumerate(places):
+                    readings[d][rows] = found[:, inside, c]
+            clocks.append(clock)
+        return readings, clocks
+
+    def _between(self, rule: Resampled) -> list[stretches.Column]:
+        """How each column of it is between readings."""
+        found = []
+        for name, d in zip(rule.columns, self._plan.resampled[rule], strict=True):
+            usual = stretches.Column(name in rule.straight, self.decimals_D[d], self.decimals_D[d])
+            found.append((self.readings_D[d] if self.readings_D else None) or usual)
+        return found
+
     def _checked(self, x: np.ndarray, width: int) -> np.ndarray:
         if x.ndim != 3 or x.shape[-1] != width:
             raise DataError(
@@ -377,8 +559,12 @@ class Rules:
     def _grid(self, d: int) -> Grid | None:
         return self.grids_D[d] if self.grids_D else None
 
-    def _bound(self, x_NTD: np.ndarray, d: int) -> np.ndarray:
-        columns = [x_NTD[..., low] for low in self._plan.bounds[d]]
+    def _bound(
+        self, x_NTD: np.ndarray, d: int, readings: dict[int, np.ndarray] | None = None
+    ) -> np.ndarray:
+        """The highest of the columns below; of a column that has `readings`, of theirs."""
+        of = readings if readings and d in self._plan.read else {}
+        columns = [of.get(low, x_NTD[..., low]) for low in self._plan.bounds[d]]
         highest = functools.reduce(np.maximum, columns)
         grid = self._grid(d)
         return up_to_grid(highest, grid) if grid else highest
@@ -396,7 +582,18 @@ class Rules:
                     f"--bounds {lower}::{x.flat[0]:.12g}."
                 )
 
-    def _keeps(self, rule: Rule, x_NTD: np.ndarray) -> np.ndarray:
+    def _keeps(
+        self, rule: Rule, x_NTD: np.ndarray, lengths_N: np.ndarray | None = None
+    ) -> np.ndarray:
+        if isinstance(rule, Resampled):
+            number = list(self._plan.resampled).index(rule)
+            readings, clocks = self._readings(x_NTD, lengths_N)
+            good = np.ones(x_NTD.shape[:2], bool)
+            for d, column in zip(self._plan.resampled[rule], self._between(rule), strict=True):
+                first_N = clocks[number][:, 0].astype(int)
+                x = x_NTD[..., d]
+                good &= stretches.keeps(x, readings[d], first_N, rule.steps, column)
+            return good
         decimals = dict(zip(self.names, self.decimals_D, strict=True))
         return keeps(rule, self._columns(x_NTD), decimals.__getitem__)
 
@@ -405,3 +602,13 @@ def _is_grid(stored: Any) -> bool:
     """Origin and step as JSON gives them."""
     is_pair = isinstance(stored, list) and len(stored) == 2 and all(map(is_real, stored))
     return is_pair and stored[1] > 0
+
+
+def _is_decimals(stored: Any) -> bool:
+    return stored is None or (type(stored) is int and stored >= 0)
+
+
+def _is_readings(stored: Any) -> bool:
+    """Decimals of readings and whether values are loose."""
+    is_pair = isinstance(stored, list) and len(stored) == 2
+    return is_pair and _is_decimals(stored[0]) and type(stored[1]) is bool

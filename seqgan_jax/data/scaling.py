@@ -16,7 +16,7 @@ from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.intervals import Interval, is_real
 from seqgan_jax.data.kind import CONTINUOUS, END, GAP, Kind
 from seqgan_jax.data.missing import first_there
-from seqgan_jax.data.rules import Rules
+from seqgan_jax.data.rules import Clock, Rules
 from seqgan_jax.errors import CheckpointError, DataError, UsageError
 
 NEAR_ATOM = 1e-4  # scaled: what is as near to an atom is the atom
@@ -186,9 +186,26 @@ class Scaler:
         """How many kept columns are constant in each sequence: the first ones."""
         return sum(kind.static for kind in self.kinds_K)
 
-    def transform(self, x_NTD: np.ndarray, going_on: bool = False) -> np.ndarray:
+    @property
+    def clocks(self) -> tuple[Clock, ...]:
+        """Columns of z that say when others change, see `Rules.clocks`."""
+        found: dict[int, Clock] = {}
+        for clock in self.rules.clocks if self.rules else ():
+            k = self.source_D[clock.column]
+            straight, repeated = (
+                tuple(self.source_D[e] for e in each if e in self.kept_K)
+                for each in (clock.straight, clock.repeated)
+            )
+            before = found.get(k, Clock(k, clock.steps, (), ()))
+            both = (*before.straight, *straight), (*before.repeated, *repeated)
+            found[k] = Clock(k, clock.steps, *both)
+        return tuple(found.values())
+
+    def transform(
+        self, x_NTD: np.ndarray, going_on: bool = False, lengths_N: np.ndarray | None = None
+    ) -> np.ndarray:
         """z [N, T, K] float64, GAP where a value is missing. With `going_on` no step is a last one,
-        and what has no value is missing, not after an end.
+        and what has no value is missing, not after an end. `lengths_N`: see `Rules.forward`.
 
         What constant columns and copies hold is ignored, and values outside bounds count as on
         them (see `matches`), as those do beyond the ends of a density.
@@ -197,9 +214,9 @@ class Scaler:
           DataError: another number of columns than was fitted.
         """
         if self.ends and going_on:
-            z = dataclasses.replace(self, ends=False).transform(x_NTD)
+            z = dataclasses.replace(self, ends=False).transform(x_NTD, True, lengths_N)
             return np.concatenate([z, np.zeros((*z.shape[:2], 1))], axis=-1)
-        y = self._kept(x_NTD)
+        y = self._kept(x_NTD, lengths_N)
         gaps: list[tuple[int, np.ndarray]] = []
         for k, (interval, kind) in enumerate(zip(self.interval_K, self.kinds_K, strict=True)):
             if kind.missing:
@@ -251,18 +268,26 @@ class Scaler:
         y_NTE = np.stack(columns, axis=-1)
         return self.rules.inverse(y_NTE) if self.rules else y_NTE
 
-    def continued(self, z_NTK: np.ndarray, last_ND: np.ndarray) -> np.ndarray:
-        """`inverse` of the T steps after a given one, x [N, T, D] float64; NaN after an end.
+    def last(self, x_NPD: np.ndarray, lengths_N: np.ndarray) -> np.ndarray:
+        """One step [N, 1, E], as the rules make it, that is gone on from after the first
+        `lengths_N` of each sequence."""
+        if self.rules:
+            return self.rules.last(x_NPD, lengths_N)
+        last = x_NPD[np.arange(len(x_NPD)), lengths_N - 1][:, None]
+        return dataclasses.replace(self, ends=False)._ruled(last)
 
-        What is constant in a sequence is what it was, and what increases by a rule goes on from
-        there, exactly.
+    def continued(self, z_NTK: np.ndarray, last_N1E: np.ndarray) -> np.ndarray:
+        """`inverse` of the T steps after a given one (`last`), x [N, T, D] float64; NaN after an
+        end.
+
+        What is constant in a sequence is what it was, what increases by a rule goes on from there,
+        and so do lines to readings, exactly.
         """
         if self.ends:
-            x_NTD = dataclasses.replace(self, ends=False).continued(z_NTK[..., :-1], last_ND)
+            x_NTD = dataclasses.replace(self, ends=False).continued(z_NTK[..., :-1], last_N1E)
             x_NTD[_after(z_NTK[..., -1])] = np.nan
             return x_NTD
         y_NTE = dataclasses.replace(self, rules=None).inverse(z_NTK)
-        last_N1E = self._ruled(last_ND[:, None])
         for e, k in enumerate(self.source_D):
             if k >= 0 and self.kinds_K[k].static:
                 last_N1 = last_N1E[..., e]
@@ -361,31 +386,42 @@ class Scaler:
         """How a column of the data is learned, a few words."""
         places = [d]
         if self.rules:
-            places = [e for e, source in enumerate(self.rules.source_E) if source == d]
+            places = [
+                e
+                for e, source in enumerate(self.rules.source_E)
+                if source == d and not self.rules.is_clock[e]
+            ]
             if not places:
                 return "computed by a rule"
         said = []
+        clocks = self.rules.clocks if self.rules else ()
+        straight = {e for clock in clocks for e in clock.straight}
+        followers = straight | {e for clock in clocks for e in clock.repeated}
         for e in places:
             k = self.source_D[e]
-            own = "" if not self.rules else self.rules.inner_names[e]
+            of = "" if not self.rules else self.rules.inner_names[e]
+            of = "" if self.rules and of == self.rules.names[d] else of
             if k < 0 or e not in self.kept_K:
                 words = "carried exactly, not learned"
             else:
                 kind = self.kinds_K[k]
+                if e in followers:  # the rule says when it changes
+                    kind = dataclasses.replace(kind, held=False)
+                    of = of or "readings" * (e in straight)
                 parts = [str(self.interval_K[k]), "" if kind.plain else str(kind)]
                 words = ", ".join(part for part in parts if part)
-            ruled = self.rules and own != self.rules.names[d]
-            said += [f"{own}: {words or 'continuous'}"] if ruled else [words] * bool(words)
+            said += [f"{of}: {words or 'continuous'}"] if of else [words] * bool(words)
         return "; ".join(said)
 
-    def _kept(self, x_NTD: np.ndarray) -> np.ndarray:
+    def _kept(self, x_NTD: np.ndarray, lengths_N: np.ndarray | None = None) -> np.ndarray:
         """A copy of the kept columns, float64."""
-        return self._ruled(x_NTD)[..., list(self.kept_K)]
+        return self._ruled(x_NTD, lengths_N)[..., list(self.kept_K)]
 
-    def _ruled(self, x_NTD: np.ndarray) -> np.ndarray:
+    def _ruled(self, x_NTD: np.ndarray, lengths_N: np.ndarray | None = None) -> np.ndarray:
         """What the rules make of the data, [N, T, E] float64; the last step after an end."""
         x_NTD = lengths.filled(x_NTD) if self.ends and x_NTD.ndim == 3 else x_NTD
-        y_NTE = self.rules.forward(x_NTD) if self.rules else x_NTD
+        of_part = () if lengths_N is None else (lengths_N,)
+        y_NTE = self.rules.forward(x_NTD, *of_part) if self.rules else x_NTD
         if y_NTE.ndim != 3 or y_NTE.shape[-1] != len(self.source_D):
             raise DataError(
                 f"These data have shape {x_NTD.shape}, and the model was fitted on sequences "

@@ -92,7 +92,8 @@ def futures(
     """
     features = given.x_NPD.shape[2]
     _fits(len(given) * n * length * features)
-    z_NPK, lengths_N = scaler.transform(given.x_NPD, going_on=True), given.ends.lengths_N
+    lengths_N = given.ends.lengths_N
+    z_NPK = scaler.transform(given.x_NPD, True, lengths_N)
     if not np.all(np.abs(z_NPK) < np.finfo(np.float32).max):
         raise DataError(
             f"{given.shown}: a value is so far from those of training that it has no place in "
@@ -110,7 +111,7 @@ def futures(
     of_states = z_NPK.shape[1] * (z_NPK.shape[2] * 8 + 2 * 64)
     batch = min(_power(len(given)), max(1, LANES // number), _lanes(len(given), of_states))
     found = np.empty((len(given), n, length, features))
-    last_ND = given.x_NPD[np.arange(len(given)), lengths_N - 1]
+    last_N1E = scaler.last(given.x_NPD, lengths_N)
     for i in range(0, len(given), batch):
         rows = np.minimum(np.arange(i, i + batch), len(given) - 1)
         real = slice(i, min(i + batch, len(given)))
@@ -133,7 +134,7 @@ def futures(
             if scaler.end is not None and most is not None:
                 is_last = np.arange(length) == most - 1 - lengths_N[real, None]
                 z[..., scaler.end] = np.maximum(z[..., scaler.end], is_last[:, None])
-            last = np.repeat(last_ND[real], z.shape[1], axis=0)
+            last = np.repeat(last_N1E[real], z.shape[1], axis=0)
             x = scaler.continued(z.reshape(-1, *z.shape[2:]), last)
             found[real, j : j + z.shape[1]] = x.reshape(*z.shape[:2], length, features)
     return found

@@ -190,4 +190,5 @@ class Description:
         width = known.width if known is not None and known.in_choices else 0
         kinds, rates = scaler.inner_kinds, self.rates
         season = self.known.season if self.known is not None else 0
-        return support.of(kinds, scaler.scaled, scaler.affine, scaler.ends, width, rates, season)
+        how = scaler.ends, width, rates, season, scaler.clocks
+        return support.of(kinds, scaler.scaled, scaler.affine, *how)

@@ -6,7 +6,7 @@ are known in advance.
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.policy import bind, log_prob_of_sequences
 from seqgan_jax.data import bounds, history, lengths, statics
 from seqgan_jax.data.history import History
+from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.errors import DataError, UsageError
 from seqgan_jax.run import conditions, continuing, loop, places
 from seqgan_jax.run.description import Description
@@ -305,8 +306,27 @@ class Trained:
         temperature: float = 1.0,
         known_NTW: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float64]:
-        """log p of an array in data units, [N] nats, by what is known of its steps."""
+        """log p of an array in data units, [N] nats, by what is known of its steps.
+
+        Where a sequence does not show at which steps readings are, over all that could be.
+        """
         scaler = self.description.scaler
+        if scaler.rules and scaler.clocks:
+            at_R, y_RTE = scaler.rules.every(x_NTD)
+            inner = replace(scaler, rules=None)
+            known_RTW = None if known_NTW is None else known_NTW[at_R]
+            log_p = self._log_prob(inner, y_RTE, temperature, known_RTW)
+            starts = np.flatnonzero(np.diff(at_R, prepend=-1))
+            return np.where(scaler.matches(x_NTD), np.logaddexp.reduceat(log_p, starts), -np.inf)
+        return self._log_prob(scaler, x_NTD, temperature, known_NTW)
+
+    def _log_prob(
+        self,
+        scaler: Scaler,
+        x_NTD: NDArray[np.float64],
+        temperature: float,
+        known_NTW: NDArray[np.float32] | None,
+    ) -> NDArray[np.float64]:
         with np.errstate(over="ignore"):
             rows = scaler.transform(x_NTD).astype(np.float32)
         possible = scaler.matches(x_NTD) & np.isfinite(rows).all(axis=(1, 2))

@@ -191,10 +191,11 @@ def test_the_screen_says_how_columns_are_learned(tmp_path, capsys):
     assert "often as before" in learned["set"]
     assert learned["total"] == "computed by a rule"
     rules = lines[lines.index("rules") + 1 :]
-    assert rules[:2] == ["  total = a + b", "  kWh increases"]
+    said = ["total = a + b", "kWh increases", "set repeated every 10 steps"]
+    assert rules[:3] == [f"  {rule}" for rule in said]
     assert cli.main(["inspect", str(tmp_path / "x.csv"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["rules"] == ["total = a + b", "kWh increases"]
+    assert found["rules"] == said
     assert {each["name"]: each["learned"] for each in found["columns"]} == learned
 
 

@@ -357,7 +357,7 @@ def test_steps_after_a_given_one_go_on_from_it_exactly():
     scaler = Scaler.fit(x, kinds_D=kinds, rules=rules)
     last = np.array([[33.3, 0.123], [0.7, -5.5]])
     z = scaler.transform(x[:2]).astype(np.float32)
-    found = scaler.continued(z[:, 1:], last)
+    found = scaler.continued(z[:, 1:], scaler.last(last[:, None], np.ones(len(last), int)))
     moved = np.diff(x[:2, :, 0], axis=1).cumsum(axis=1)
     assert np.array_equal(found[..., 0], (last[:, :1] + moved).round(1))
     assert np.array_equal(found[..., 1], np.repeat(last[:, 1:], 5, axis=1))

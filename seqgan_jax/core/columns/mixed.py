@@ -156,7 +156,12 @@ class MixedChain:
         slope = support.continued(past.x, past.before)
         options = support.options(own, self.layout, past.x, slope)
         plain = Context.of(offset, constants["factor"])
-        return MixedContext(**vars(plain), support=own, options=options, chain=self, is_first=False)
+        found = MixedContext(
+            **vars(plain), support=own, options=options, chain=self, is_first=False
+        )
+        if past.steps is None:
+            return found
+        return replace(found, opened=support.opened(own, self.layout, past.x, past.steps))
 
     def carried(
         self,
@@ -224,7 +229,7 @@ class MixedChain:
             x = x.at[0].set(jnp.where(support.is_gap(own, x[0]), first, x[0]))
             x = support.last_there(own, x, 0)
             before, earlier = (jnp.concatenate([a[:1], a[:-1]]) for a in (x, size))
-            return Past(x, before, means, size, earlier)
+            return Past(x, before, means, size, earlier, steps=self._steps(x))
         size = support.size_of(own, self.layout, x)
         start = jnp.tile(size[0], self.num_means), 0.0 * x[0, ..., :1]
 
@@ -235,7 +240,14 @@ class MixedChain:
         _, means = lax.scan(body, start, size)
         season = self.layout.season
         again = _back(_moved(size), season - 1) if season else None
-        return Past(x, jnp.concatenate([x[:1], x[:-1]]), means, season=again)
+        before = jnp.concatenate([x[:1], x[:-1]])
+        return Past(x, before, means, season=again, steps=self._steps(x))
+
+    def _steps(self, x: jax.Array) -> jax.Array | None:
+        """How many steps there were after each of [T, B, D], where clocks want to know."""
+        if not self.layout.clocks:
+            return None
+        return jnp.broadcast_to(jnp.arange(1.0, len(x) + 1.0)[:, None, None], (*x.shape[:-1], 1))
 
     def _filled(
         self, constants: Params, x: jax.Array, known: jax.Array | None
@@ -267,7 +279,9 @@ class MixedChain:
         size = inputs[..., : self.features] if self.layout.gaps else None
         again = self._moves(inputs)[..., : self.features] if self.layout.season else None
         earlier = parts[2] if self.layout.gaps else None
-        return Past(parts[0], parts[1], self._memory(inputs).means, size, earlier, again)
+        memory = self._memory(inputs)
+        steps = memory.steps if self.layout.clocks else None
+        return Past(parts[0], parts[1], memory.means, size, earlier, again, steps)
 
     def _moves(self, inputs: jax.Array) -> jax.Array:
         """What sizes moved by in the last season, the oldest first, [..., season D]."""
@@ -376,6 +390,7 @@ class Past(NamedTuple):
     earlier: jax.Array | None = None
     # Where there is a season, [..., D]: what sizes moved by at the next step's place in the last.
     season: jax.Array | None = None
+    steps: jax.Array | None = None  # Where there are clocks, [..., 1]: how many there were.
 
 
 class Memory(NamedTuple):
@@ -445,6 +460,7 @@ class MixedContext(Context):
     chain: MixedChain = field(metadata={"static": True})
     is_first: bool = field(metadata={"static": True})
     given: jax.Array | None = None  # [..., W] what is known of the step in advance
+    opened: jax.Array | None = None  # [..., D, C] where there are clocks, see `support.opened`
 
     def moved(self, known: jax.Array | None, slopes: jax.Array | None) -> Self:
         """As of any context; and the choices depend on what is known, too."""
@@ -463,8 +479,11 @@ class MixedContext(Context):
 
     @property
     def allowed(self) -> jax.Array:
-        """Which choices have a probability, [D, C]."""
-        return self.is_there & ~self.support.gap_options if self.chain.complete else self.is_there
+        """Which choices have a probability, [D, C]; where there are clocks, [..., D, C]."""
+        found = self.is_there & ~self.support.gap_options if self.chain.complete else self.is_there
+        if self.opened is None:
+            return found
+        return self.opened & found[(None,) * (self.opened.ndim - 2)]
 
     @property
     def middle(self) -> jax.Array:
@@ -580,7 +599,8 @@ class MixedStep:
         raw, known = self._coupled(e, support.shown(layout, matched))
         log_option, log_rest = jnp.full(x.shape, NEVER), jnp.zeros(x.shape)
         if self.chain.choices:
-            there = support.by_column(context.allowed[order], x)
+            there = context.allowed[..., order, :]
+            there = support.by_column(there, x) if context.opened is None else there
             logits = raw[..., : self.chain.choices] + known[..., :-2]
             log_choice = self._log_choice(logits, there)
             options = jnp.where(matched[..., order, :], log_choice[..., 1:], NEVER)
@@ -654,7 +674,8 @@ class MixedStep:
             # Of earlier columns [..., HIDDEN + S'], units and what was seen; offset + F e so far.
             seen, sizes = carry
             inputs, known_x = inputs
-            d, raw, known, units, a, w, own, options, there, slopes, column, which, value = inputs
+            d, raw, known, units, a, w, own, options, both, slopes, column, which, value = inputs
+            allowed, there = both
             raw = raw + jnp.tanh(units + seen[..., :HIDDEN]) @ w
             known = known + seen[..., HIDDEN:] @ slopes
             log_weights, mean, scale = self._components(raw[..., choices:], known)
@@ -666,7 +687,7 @@ class MixedStep:
                 inside = jnp.where(own.is_discrete[0], 0.0, inside)
                 log_weights = jax.nn.log_softmax(log_weights + inside, axis=-1)
             if choices:
-                log_choice = self._log_choice(raw[..., :choices] + known[..., :-2], there)
+                log_choice = self._log_choice(raw[..., :choices] + known[..., :-2], allowed)
                 parts = [log_choice[..., i : i + 1] + log_weights for i in range(1 + coarse)]
                 log_weights = jnp.concatenate([*parts, log_choice[..., 1 + coarse :]], axis=-1)
             chosen = _chosen(jnp.exp(log_weights), which)
@@ -721,7 +742,7 @@ class MixedStep:
             self.weights["W"][back],
             jax.tree.map(lambda leaf: leaf[:, None], context.support),
             jnp.moveaxis(options, -2, 0),
-            context.allowed,
+            self._allowed_by_column(),
             context.seen,
             context.factor.T,
             jnp.moveaxis(which, -1, 0),
@@ -740,6 +761,13 @@ class MixedStep:
             size = context.filled(x)
             e = context.innovation(size)
         return x, jnp.concatenate([size, e, shown], axis=-1)
+
+    def _allowed_by_column(self) -> tuple[jax.Array, jax.Array]:
+        """Which choices have a probability [D, ..., C], and which a value can be told as [D, C]."""
+        allowed = self.context.allowed
+        if self.context.opened is None:
+            return allowed, allowed
+        return jnp.moveaxis(allowed, -2, 0), self.context.is_there
 
     def _log_choice(self, raw: jax.Array, is_there: jax.Array) -> jax.Array:
         """log c `[..., C]`."""

@@ -161,7 +161,7 @@ class _Steps(NamedTuple):
     past: Array  # [L, R + S] of the steps before; 0 before first steps
     seen: Array  # [L, S']
     given: Array  # [L, W] known in advance
-    choice: Array  # [L, D, C] bool
+    choice: Array  # [L, D, C] bool; none of them where a clock leaves no choice
     there: Array  # [D, C] bool: which choices there are
 
 
@@ -196,11 +196,12 @@ def _likeliest_each(columns: Sequence[Sequence[_Fitted]]) -> _Fitted:
 @partial(jax.jit, static_argnames="chain")  # once for all data of these shapes
 def _seen(
     constants: Params, x_TND: jax.Array, known_TNW: jax.Array | None, *, chain: MixedChain
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """What is known before each step, what is seen of it, and which options it is; [T, N, ..]."""
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
+    """What is known before each step, what is seen of it, which options it is, and where clocks
+    leave a choice (None: everywhere); [T, N, ..]."""
     first, later = (None, None) if known_TNW is None else (known_TNW[0], known_TNW[1:])
     now = chain.context(constants, None).moved(first, constants.get("first_known"))
-    past = chain.all_past(constants, x_TND, known_TNW)
+    past, is_free = chain.all_past(constants, x_TND, known_TNW), None
     reads, matched = [now.read(x_TND[0])[None]], [now.matches(x_TND[0])[None]]
     seen = [now.seen_of(x_TND[0], now.size(x_TND[0]))[None]]
     if len(x_TND) > 1:
@@ -209,9 +210,12 @@ def _seen(
         reads.append(then.read(x_TND[1:]))
         matched.append(then.matches(x_TND[1:]))
         seen.append(then.seen_of(x_TND[1:], then.size(x_TND[1:])))
+        if then.opened is not None:
+            later_free = jnp.sum(then.allowed, axis=-1) > 1
+            is_free = jnp.concatenate([jnp.ones_like(later_free[:1]), later_free])
     read, matches = jnp.concatenate(reads), jnp.concatenate(matched)
     carried = chain.of_choices(chain.all_carried(read, past))
-    return carried, jnp.concatenate(seen), matches
+    return carried, jnp.concatenate(seen), matches, is_free
 
 
 def _of_steps(
@@ -230,10 +234,12 @@ def _of_steps(
     # All parts at once: one program.
     x_TND, known_TNW = steps_first(parts), None if known is None else steps_first(known)
     found = _seen(constants, x_TND, known_TNW, chain=chain)
-    carried, seen, matches = (np.asarray(each) for each in found)
+    carried, seen, matches = (np.asarray(each) for each in found[:3])
     # A value that is several options counts as the last: a listed one is one whatever was before.
     is_last = matches & ~np.flip(np.cumsum(np.flip(matches, -1), -1) > 1, -1)
     choice = np.concatenate([~matches.any(-1, keepdims=True), is_last], axis=-1)
+    if found[3] is not None:
+        choice &= np.asarray(found[3])[..., None]
     if (end := columns.layout.end) is not None:
         batch = Batch.of(jnp.asarray(np.swapaxes(x_TND, 0, 1)), end=end)
         choice &= np.swapaxes(np.asarray(batch.mask), 0, 1)[..., None]

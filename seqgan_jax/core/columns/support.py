@@ -22,6 +22,7 @@ from seqgan_jax.core.baseline import SLOW
 from seqgan_jax.core.batch import Params, still_there
 from seqgan_jax.core.columns.cells import FAR, cell_of
 from seqgan_jax.data.kind import GAP, Kind
+from seqgan_jax.data.rules import Clock
 
 EXACT, EXACT_SLOPE = 1e-6, 1e-5  # scaled units: equal, of values without a grid
 NOTHING = 1e30  # fills up tables: no value, and finite
@@ -51,6 +52,7 @@ class Layout:
       far: some grid has sentinels or gaps, which are on none of its points.
       end: the column that says which step is a sequence's last; None where all have T steps.
       rates: of the moving means of sizes.
+      clocks: columns that count the steps left to readings, and those that change with these.
       season: steps of a season, of which the linear baseline reads what sizes moved by at the same
         place of the last one; 0 where it does not.
       coarse: some column has a coarser table.
@@ -76,6 +78,7 @@ class Layout:
     straight: tuple[int, ...] = ()
     counted: int = 0
     coarse: bool = False
+    clocks: tuple[Clock, ...] = ()
 
     @property
     def order(self) -> np.ndarray:
@@ -191,6 +194,7 @@ def layout_of(
     ends: bool = False,
     rates: tuple[float, ...] = SLOW,
     season: int = 0,
+    clocks: tuple[Clock, ...] = (),
 ) -> Layout | None:
     """The layout of columns of these kinds; None where all are plain continuous.
 
@@ -233,6 +237,7 @@ def layout_of(
         straight=tuple(straight),
         counted=max(kind.counted for kind in kinds),
         coarse=coarse,
+        clocks=clocks,
     )
 
 
@@ -244,15 +249,16 @@ def of(
     known: int = 0,
     rates: tuple[float, ...] = SLOW,
     season: int = 0,
+    clocks: tuple[Clock, ...] = (),
 ) -> Columns | None:
     """The support of columns of these kinds, with even shares; None where all are plain densities.
 
     `scaled_by(d, x)` gives values of column d in scaled units (`Scaler.scaled`), `affine(d, y)`
     positions of levels (`Scaler.affine`). `ends`: see `layout_of`; no sequence has one step alone.
-    `known`: W, how much is known in advance that choices depend on. `rates`, `season`: see
-    `Layout`.
+    `known`: W, how much is known in advance that choices depend on. `rates`, `season`, `clocks`:
+    see `Layout`.
     """
-    layout = layout_of(kinds, ends, rates, season)
+    layout = layout_of(kinds, ends, rates, season, clocks)
     if layout is None:
         return None
     features, listed, choices = layout.features, layout.listed, layout.choices
@@ -558,6 +564,32 @@ def matches(
         own = by_column(support.gap_options[:, 1:], x)
         near = jnp.where(is_gap(support, x)[..., None], own, near)
     return near & by_column(is_there[:, 1:], x)
+
+
+def opened(support: Support, layout: Layout, before: jax.Array, steps: jax.Array) -> jax.Array:
+    """Which choices clocks leave open after a step `before`, `[..., D, C]` bool.
+
+    A clock counts down, from 1 to K; the columns of it stay as they are until it was at 1. At the
+    second step straight ones may change, too (`data.stretches`). `steps` [..., 1] counts those
+    before.
+    """
+    number, columns = layout.choices, np.arange(layout.features)
+    stays = by_column(jnp.arange(number)[None] == 1 + layout.coarse, before)
+    found = jnp.ones((*before.shape, number), bool)
+    for clock in layout.clocks:
+        listed = support.listed[clock.column, : clock.steps]
+        now = before[..., clock.column, None] == listed[(None,) * (before.ndim - 1)]
+        straight, own, is_clock = (
+            by_column(jnp.asarray(np.isin(columns, which)), before)
+            for which in (clock.straight, clock.straight + clock.repeated, clock.column)
+        )
+        is_open = now[..., :1] | (straight & (steps < 1.5)) | ~own
+        found &= is_open[..., None] | stays
+        padding = (number - layout.listed, layout.listed - clock.steps)
+        then = jnp.roll(now, -1, axis=-1)
+        then = jnp.pad(then, (*((0, 0),) * (then.ndim - 1), padding))
+        found &= then[..., None, :] | ~is_clock[..., None]
+    return found
 
 
 def of_sequences(support: Support, layout: Layout, x_BTD: jax.Array) -> jax.Array:

@@ -17,6 +17,7 @@ from seqgan_jax.data.kind import Kind
 from seqgan_jax.data.rules import Clock
 
 READING = Kind("grid", levels=(0.0, 1.0, 2.0), weights=(1.0, 1.0, 1.0), held=True)
+SENSOR = Kind("grid", (0.0, 1.0, 2.0, 3.0), (1.0,) * 4, coarse=(0.0, 2.0), held=True)
 CODE = Kind("categorical", levels=(0.0, 1.0), weights=(1.0, 1.0), held=True)
 DENSITY = Kind("continuous", held=True)
 UNTRAINED = {"skip_gen_pretrain": True, "skip_dis_pretrain": True, "skip_adversarial": True}
@@ -56,6 +57,7 @@ def may_be(x_TD, clock):
     [
         ((READING, clock_of(2)), (Clock(1, 2, (0,), ()),), 4),
         ((READING, clock_of(3)), (Clock(1, 3, (), (0,)),), 3),
+        ((SENSOR, clock_of(2)), (Clock(1, 2, (), (0,)),), 3),
         ((clock_of(2), CODE, OTHER, CODE), (Clock(0, 2, (1,), (3,)),), 3),
         ((CODE, clock_of(2), CODE, clock_of(3)), (Clock(1, 2, (0,), ()), Clock(3, 3, (2,), ())), 3),
     ],

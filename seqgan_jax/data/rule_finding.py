@@ -19,6 +19,7 @@ Sums and ratios are exact at every step: `rule_sums`. What is interpolated: `rul
 Shapes: N sequences, T steps, D columns.
 """
 
+import dataclasses
 import graphlib
 import itertools
 import math
@@ -90,10 +91,30 @@ def find(
             if codes is not None:
                 free = [d for d in originals if names[d] not in taken]
                 accept(rule_stretches.find(x, names, decimals_D, fresh, free, codes))
-            pairs = [p for p in _orders(x, table, fresh) if names[p[1]] not in taken]
+            pairs = _orders(x, table, fresh)
+            pairs = _reduced(
+                [*pairs, *(p for p in _of_readings(x, table, found) if p not in pairs)]
+            )
+            pairs = [p for p in pairs if names[p[1]] not in taken]
             pairs = [(a, b) for a, b in pairs if _beside(found, names[a], names[b])]
             accept(_chains(pairs, names))
     return (*found, *_copied(found, copies, names))
+
+
+def _of_readings(x_NTD: np.ndarray, table: Table, found: Sequence[Rule]) -> list[tuple[int, int]]:
+    """Orders that readings show: between them a column could hardly cross another."""
+    pairs = []
+    for rule in found:
+        if not isinstance(rule, Resampled) or 2 * rule.steps > x_NTD.shape[1]:
+            continue
+        y_NTD = rule_stretches.at_readings(x_NTD, table.names, table.decimals_D, rule)
+        places = tuple(table.names.index(name) for name in rule.columns)
+        rows = y_NTD.reshape(-1, y_NTD.shape[-1])
+        own = dataclasses.replace(table, rows_RD=rows, originals=places)
+        for low, high in _orders(y_NTD, own, _fresh(y_NTD[..., list(places)])):
+            if np.all(x_NTD[..., low] <= x_NTD[..., high]):
+                pairs.append((low, high))
+    return pairs
 
 
 def _beside(found: Sequence[Rule], low: str, high: str) -> bool:

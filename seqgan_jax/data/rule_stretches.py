@@ -17,7 +17,7 @@ import numpy as np
 
 from seqgan_jax.data.rule_texts import Resampled, Rule
 from seqgan_jax.data.rule_values import FLOAT, half_unit, rounded
-from seqgan_jax.data.stretches import Column, fits
+from seqgan_jax.data.stretches import Column, fits, forward
 
 CHANCE = 30.0  # -log of the chance, to which the logarithm of the number of candidates is added
 OFTEN = 0.5  # of its readings at which a column bends that says where they are
@@ -140,6 +140,18 @@ def readings_of(
             d, straight = names.index(name), name in rule.straight
             found[d] = column_of(x_NTD[..., d], decimals_D[d], straight, rule.steps)
     return tuple(found) if any(found) else ()
+
+
+def at_readings(
+    x_NTD: np.ndarray, names: Sequence[str], decimals_D: Sequence[int | None], rule: Resampled
+) -> np.ndarray:
+    """All columns at the steps of the readings of a rule, [N, T / K, D]."""
+    columns = readings_of(x_NTD, names, decimals_D, [rule])
+    places = [names.index(name) for name in rule.columns]
+    own = [column for d in places if (column := columns[d])]
+    first_N = forward(x_NTD[..., places], rule.steps, own)[1]
+    at = first_N[:, None] - 1 + rule.steps * np.arange(x_NTD.shape[1] // rule.steps)
+    return np.take_along_axis(x_NTD, at[..., None], axis=1)
 
 
 def bends(x_NT: np.ndarray, decimals: int | None) -> np.ndarray:

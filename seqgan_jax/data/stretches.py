@@ -66,28 +66,30 @@ def left(first_N: np.ndarray, steps: int, length: int) -> np.ndarray:
     return (first_N[:, None] - 1 - np.arange(length)) % steps + 1
 
 
-def _places(first_N: np.ndarray, steps: int, length: int, straight: bool) -> np.ndarray:
-    """The step [N, T] at which an inner column says the reading that a step leads to."""
-    begins = np.arange(length) - (steps - left(first_N, steps, length))
-    second = np.where(first_N > 1, min(1, length - 1), 0) * straight
-    return np.where(begins > 0, begins, second[:, None])
-
-
 def between(y_NT: np.ndarray, first_N: np.ndarray, steps: int, straight: bool) -> np.ndarray:
     """x of any inner column.
 
     >>> between(np.array([[0.0, 6.0, 5.0, 9.0]]), np.array([2]), 3, straight=True).tolist()
     [[4.0, 6.0, 7.0, 8.0]]
     """
+    x_NT = np.empty(y_NT.shape)
+    for first in range(1, steps + 1):
+        rows = first_N == first
+        x_NT[rows] = _line(y_NT[rows], first, steps, straight)
+    return x_NT
+
+
+def _line(y_NT: np.ndarray, first: int, steps: int, straight: bool) -> np.ndarray:
+    """`between` of sequences that begin with the same r_1."""
     length = y_NT.shape[1]
-    places = _places(first_N, steps, length, straight)
-    y = np.take_along_axis(y_NT, places, axis=1)
+    r = left(np.array([first]), steps, length)[0]
+    begins = np.arange(length) - (steps - r)  # the step at which a stretch says its reading
+    second = min(1, length - 1) if straight and first > 1 else 0
+    places = np.where(begins > 0, begins, second)
+    y = y_NT[:, places]
     if not straight:
         return y
-    r = left(first_N, steps, length)
-    begins = np.arange(length) - (steps - r)
-    before = np.take_along_axis(y, np.maximum(begins - 1, 0), axis=1)
-    before = np.where(begins > 0, before, y_NT[:, :1])
+    before = y_NT[:, np.where(begins > 0, places[np.maximum(begins - 1, 0)], 0)]
     return np.where(r == 1, y, before + (y - before) * ((steps - r + 1) / steps))
 
 
@@ -138,7 +140,7 @@ def costs(x_NTC: np.ndarray, steps: int, columns: Sequence[Column]) -> np.ndarra
             rows = np.flatnonzero(costs_NK[:, k] < BROKEN)
             x = x_NTC[rows, :, c]
             y = readings(x, k + 1, steps, column)
-            line = between(y, np.full(len(x), k + 1), steps, column.straight)
+            line = _line(y, k + 1, steps, column.straight)
             worst = column.misses(x, line).max(axis=1, initial=0.0)
             odd = np.count_nonzero(y != rounded(y, column.of_readings), axis=1)
             unit = 2 * half_unit(column.decimals) + _size(x)

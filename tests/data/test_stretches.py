@@ -1,8 +1,10 @@
 """Columns between readings that are K steps apart: found, put back exactly, kept by anything."""
 
 import json
+from importlib import resources
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -203,6 +205,15 @@ def controls():
 def test_others_are_not_caught(name, long):  # noqa: ARG001
     x = windows([long], 24)
     assert not any("every" in rule for rule in find(x, [2]))
+
+
+def test_readings_show_orders_that_lines_between_them_do_not():
+    """Steps of a line are foreseen, so that between readings nothing is ever near to crossing."""
+    path = resources.files("seqgan_jax.data.bundled") / "seattle_weather.csv"
+    days = pd.read_csv(path)[["precipitation", "temp_max", "temp_min"]].to_numpy()
+    lines = [between(days[:, d], 4, bool(d)).round(6) for d in range(3)]
+    found = find(windows(lines, 24))
+    assert found == ["x1, x2 interpolated and x0 repeated every 4 steps", "x2 <= x1"]
 
 
 def test_few_data_show_nothing():

@@ -63,6 +63,7 @@ class Rules:
         increase:  y_1 = 0, y_t = x_t - x_{t-1} >= 0, and one more inner column, at the end: x_1 of
                    the sequence at each of its steps
         by a step: y = x_1 at each step,            x_t = x_1 + (t - 1) step
+        by another: the same,                       x_t = x_{t-1} + another_t
         computed:  sums and ratios are not in y
 
     Where x has a grid that its bounds are not on, they are rounded up to it: on the grid this is
@@ -113,7 +114,8 @@ class Rules:
     @functools.cached_property
     def source_E(self) -> tuple[int, ...]:
         """The column of the data that each inner column is of."""
-        kept = [d for d in range(len(self.names)) if d not in self._plan.computed]
+        plan = self._plan
+        kept = [d for d in range(len(self.names)) if d not in plan.computed | self._following]
         return (*kept, *self._starts)
 
     @property
@@ -150,7 +152,7 @@ class Rules:
         x = self._checked(x_NTD, len(self.names))
         plan, columns = self._plan, []
         for d in range(len(self.names)):
-            if d in plan.computed:
+            if d in plan.computed | self._following:
                 continue
             y = x[..., d]
             if d in plan.bounds:
@@ -185,6 +187,9 @@ class Rules:
                 high = low + np.maximum(inner, 0.0)
                 grid = self._grid(d)
                 x[..., d] = on_grid(high, grid) if grid else at_least(high, low, decimals)
+            elif rule := self._following.get(d):
+                change = x[..., self.names.index(rule.columns[1])]
+                x[..., d] = summed(inner[:, :1], change[:, 1:], decimals)
             elif d in self._starts:
                 start = y[:, :1, self._first_start + self._starts.index(d)]
                 x[..., d] = summed(start, np.maximum(inner[:, 1:], 0.0), decimals)
@@ -196,7 +201,8 @@ class Rules:
         return x
 
     def made(self) -> list[Made]:
-        """How `inverse` puts columns back, in its order; ratios and fixed steps left out."""
+        """How `inverse` puts columns back, in its order; ratios, fixed steps and what increases by
+        another column left out."""
         plan, found = self._plan, []
         place = {d: e for e, d in reversed(list(enumerate(self.source_E)))}
         for d in plan.order:
@@ -205,7 +211,7 @@ class Rules:
                 found.append(Made(d, TOTAL, (), sources))
             elif d in plan.bounds:
                 found.append(Made(d, ABOVE, (place[d],), plan.bounds[d]))
-            elif d in self._starts:
+            elif d in self._starts and d not in self._following:
                 start = self._first_start + self._starts.index(d)
                 found.append(Made(d, SUMMED, (place[d], start), ()))
             elif d not in plan.computed and d not in plan.rising:
@@ -239,7 +245,9 @@ class Rules:
                     f"{name} is {float(x_NTD[n, t, self.names.index(name)])!r}"
                     for name in dict.fromkeys(rule.columns)
                 )
-                before = ", less than the step before" * isinstance(rule, Increase)
+                before = ""
+                if isinstance(rule, Increase):
+                    before = ", less than the step before" if rule.by is None else ""
                 raise DataError(
                     f"Sequence {n + 1}, step {t + 1}: {values}{before}. That breaks the rule "
                     f'"{rule}", as {np.count_nonzero(broken):,} of {broken.size:,} steps do. '
@@ -292,6 +300,11 @@ class Rules:
         """Columns that increase by no fixed step: their first value is an inner column."""
         return tuple(d for d, rule in sorted(self._plan.rising.items()) if rule.step is None)
 
+    @functools.cached_property
+    def _following(self) -> dict[int, Increase]:
+        """Columns that increase by another one: their first value is all there is to learn."""
+        return {d: rule for d, rule in self._plan.rising.items() if rule.by is not None}
+
     @property
     def _first_start(self) -> int:
         """The inner column from which on all are starts."""
@@ -313,6 +326,7 @@ class Rules:
                     needs[high].add(low)
             elif isinstance(rule, Increase):
                 self._once(rising, places[0], rule)
+                needs[places[0]].update(places[1:])
             else:
                 self._once(computed, places[0], rule)
                 needs[places[0]].update(places[1:])

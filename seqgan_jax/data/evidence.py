@@ -28,6 +28,7 @@ ID_NAMES = re.compile(
 )
 STEP_WORDS = re.compile(r"(h|hr|hour|t|time|step|lag|day|d|week|w|month|m|min|year|y|)_?\d+", re.I)
 LONG_RUN = 5  # rows of one entity
+SEASONS = ("year", clock.QUARTER, "month")
 KNOWN = "known in advance"  # why a column of --known is not learned
 MOST_CLASSES = 20
 FEW_COLUMNS = 4  # of a row with a class label before it
@@ -391,8 +392,7 @@ def _find_time(table: Table, found: _Found, wanted: Wanted) -> None:
     parts = [
         d for d in free if clock.part_of(table.names[d]) and table.columns[d].exact is not None
     ]
-    named = [clock.part_of(table.names[d]) for d in parts]
-    if named and named == list(clock.PARTS[: len(named)]) and len(named) > 1:
+    if clock.are_parts([table.names[d] for d in parts]):
         times = clock.of_parts([table.columns[d] for d in parts])
         if times is not None:
             found.times, found.time_columns = times, tuple(parts)
@@ -474,11 +474,12 @@ def _groups(table: Table, ids: Sequence[int]) -> list[np.ndarray]:
 
 def _counted_panel(table: Table) -> tuple[int, int] | None:
     """(id, step) of a table whose steps count from the same number in each of several sequences."""
-    whole = [d for d, c in enumerate(table.columns[:6]) if c.exact is not None]
+    first = _first_columns(table)
+    whole = [d for d in first if table.columns[d].exact is not None]
     ids = [
         d
-        for d, c in enumerate(table.columns[:6])
-        if (d in whole or c.kind == "words") and not is_gone(c).any()
+        for d in first
+        if (d in whole or table.columns[d].kind == "words") and not is_gone(table.columns[d]).any()
     ]
     if [name.lower() for name in table.names[:2]] == ["sequence", "step"]:
         if len(table.columns) < 3:
@@ -492,11 +493,31 @@ def _counted_panel(table: Table) -> tuple[int, int] | None:
                 table.check([1], False)
             return None
         return 0, 1
-    for i, t in itertools.permutations(sorted({*ids, *whole}), 2):
-        if i not in ids or t not in whole or not _counts_within(table, i, t):
-            continue
-        return i, t
-    return None
+    pairs = [p for p in _pairs(table, first) if p[0] in ids and p[1] in whole]
+    # Firms and years: each counts within the other, and the year is the time.
+    pairs.sort(key=lambda pair: not _is_year(table, pair[1]))
+    return next((pair for pair in pairs if _counts_within(table, *pair)), None)
+
+
+def _is_year(table: Table, d: int) -> bool:
+    return clock.part_of(table.names[d]) == "year"
+
+
+def _pairs(table: Table, columns: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs that may be (id, step): no days of months, which are a time."""
+    part = {d: clock.part_of(table.names[d]) for d in columns}
+    pairs = itertools.permutations(columns, 2)
+    return [(i, t) for i, t in pairs if not (part[i] in SEASONS and part[t])]
+
+
+def _first_columns(table: Table) -> list[int]:
+    """The first columns, but for one that counts all lines: it names no step of a sequence."""
+    free = [
+        d
+        for d, c in enumerate(table.columns[:7])
+        if not (c.kind == "number" and np.all(np.diff(c.values) == 1))
+    ]
+    return free[:6]
 
 
 def _refuse_broken_panel(table: Table, wanted: Wanted) -> None:
@@ -506,10 +527,10 @@ def _refuse_broken_panel(table: Table, wanted: Wanted) -> None:
     """
     numbers = [
         d
-        for d, c in enumerate(table.columns[:6])
-        if c.kind == "number" and c.name not in wanted.values
+        for d in _first_columns(table)
+        if table.columns[d].kind == "number" and table.names[d] not in wanted.values
     ]
-    for i, t in itertools.permutations(numbers, 2):
+    for i, t in _pairs(table, numbers):
         stays = np.diff(table.columns[i].values) == 0
         counts = np.diff(table.columns[t].values) == 1
         several = 0.5 <= stays.mean() < 1 if len(stays) else False
@@ -535,7 +556,8 @@ def _counts_within(table: Table, i: int, t: int) -> bool:
     same = np.diff(code[order]) == 0
     first = step[order][np.r_[True, ~same]]
     ups = np.diff(step[order])[same]
-    return bool(np.all(ups == 1) and np.all(first == first[0]) and first[0] in (0, 1))
+    starts = np.all(first == first[0]) and first[0] in (0, 1)
+    return bool(np.all(ups == 1) and (starts or _is_year(table, t)))
 
 
 def _find_ids(table: Table, found: _Found, wanted: Wanted) -> None:
@@ -567,6 +589,7 @@ def _find_ids(table: Table, found: _Found, wanted: Wanted) -> None:
             and len(table) >= 10 * numbers[d]
             and d < 3
             and not clock.counting(table.columns[d])
+            and clock.part_of(table.names[d]) not in SEASONS
         ]
     if likely:
         d = likely[0]

@@ -151,12 +151,23 @@ def _grid(
         whole = grids.completed(levels_L, fresh_L)
         return _table(levels_L if whole is None else whole)
     lattice = grids.lattice_of(levels_L, (levels_L[-1] - levels_L[0]) / (FINEST * spread))
-    if lattice is not None and (asked == GRID or number >= LEAST_LEVELS):
+    if lattice is not None and (
+        asked == GRID or number >= LEAST_LEVELS or _is_dense(levels_L, lattice)
+    ):
         low, high = grids.ends_of(levels_L, fresh_L, math.inf)
         return Kind(GRID, step=lattice[1], origin=lattice[0], low=low, high=high)
     if asked == GRID and number <= min(grids.MOST_LEVELS, readings / 2):
         return _table(levels_L)
     return None
+
+
+def _is_dense(levels_L: np.ndarray, lattice: tuple[float, float]) -> bool:
+    """Whether few levels fill a lattice that they are exactly on: the years of a long table."""
+    number_L = (levels_L - lattice[0]) / lattice[1]
+    is_on = np.abs(number_L - np.rint(number_L)).max() < grids.EXACT
+    return bool(
+        len(levels_L) > 2 and is_on and number_L[-1] - number_L[0] < len(levels_L) / grids.DENSE
+    )
 
 
 def _repeated(
@@ -180,9 +191,14 @@ def _sentinels(levels_L: np.ndarray, counts_L: np.ndarray) -> np.ndarray:
     """Which levels are far outside the others and there again and again, bool [L].
 
     Farther from the nearest other than these lie apart, the other end left out: of ATOM of all
-    readings, or whole numbers as in `columns.sentinel_of`.
+    readings, or whole numbers as in `columns.sentinel_of`. And the only one below 0, of ATOM of all
+    readings and whole: -1 where a power was not read, however small it is beside the others.
     """
     first, last, far = 0, len(levels_L), np.zeros(len(levels_L), bool)
+    enough = max(ATOM_TIMES, ATOM * counts_L.sum())
+    if last > MOST_ATOMS and levels_L[0] < 0 <= levels_L[1] and counts_L[0] > enough:
+        far[0] = levels_L[0] == np.rint(levels_L[0])
+        first += int(far[0])
     while last - first > 4 and np.count_nonzero(far) < MOST_ATOMS:
         rest = levels_L[first + 1 : last - 1]
         for end, low, high in ((first, first + 1, last), (last - 1, first, last - 1)):

@@ -30,7 +30,7 @@ import numpy as np
 from seqgan_jax.data import rule_stretches
 from seqgan_jax.data.rule_sums import SAMPLE, Table, ratios, sums
 from seqgan_jax.data.rule_texts import Increase, Order, Resampled, Rule, Sum
-from seqgan_jax.data.rule_values import half_unit
+from seqgan_jax.data.rule_values import half_unit, keeps
 from seqgan_jax.data.rules import Rules
 from seqgan_jax.errors import UsageError
 
@@ -78,6 +78,8 @@ def find(
             try:
                 Rules((*found, rule), table.names, table.decimals_D)
             except UsageError:  # true as well, but it cannot hold by construction beside the others
+                if isinstance(rule, Order) and len(rule.columns) > 2:  # but a part of it may
+                    accept(map(Order, itertools.pairwise(rule.columns)))
                 continue
             found.append(rule)
 
@@ -233,9 +235,24 @@ def _increases(x_NTD: np.ndarray, table: Table, fresh: np.ndarray) -> list[Incre
         size = np.full(rise.shape, mean + half_unit(table.decimals_D[d]))
         many = np.count_nonzero(rises) >= MANY_RISES
         least = CHANCE + math.log(len(table.originals))
-        if many or _evidence(rise - mean, size, fresh) > least:
-            found.append(Increase(table.names[d]))
+        by = [rule for e in table.originals if (rule := _by(x_NTD, table, d, e))]
+        if many or by or _evidence(rise - mean, size, fresh) > least:
+            found += [*by[:1], Increase(table.names[d])]
     return found
+
+
+def _by(x_NTD: np.ndarray, table: Table, d: int, e: int) -> Increase | None:
+    """That column d increases by column e, as a total by what is new; None where it does not."""
+    rule = Increase(table.names[d], by=table.names[e])
+    some_NTD = x_NTD[: 1 + SAMPLE // x_NTD.shape[1]]
+    for x in (some_NTD, x_NTD):  # few steps tell most columns
+
+        def column(name: str, x: np.ndarray = x) -> np.ndarray:
+            return x[..., table.names.index(name)]
+
+        if d == e or not np.all(keeps(rule, column, table.decimals_of)):
+            return None
+    return rule
 
 
 def _orders(x_NTD: np.ndarray, table: Table, fresh: np.ndarray) -> list[tuple[int, int]]:

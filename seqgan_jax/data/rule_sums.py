@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from seqgan_jax.data.rule_texts import Ratio, Sum
-from seqgan_jax.data.rule_values import half_unit, keeps, rounded
+from seqgan_jax.data.rule_values import computed, half_unit, keeps, rounded
 
 SAMPLE = 4096  # rows that are looked at first
 FIRST = 16  # rows that most ratios fail on
@@ -23,6 +23,7 @@ FEW = 12  # values of a column that is no ratio
 UNITS = 5  # standard deviation of what may be off by its rounding, in units of its last decimal
 SHARP = 0.02  # rounding of a part, against its standard deviation
 FLOAT = 1e-6  # see `rule_values`
+ROUGH = 0.15  # of a unit: what rounding leaves is as 12^-1/2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -199,7 +200,7 @@ def _converted(rows: np.ndarray, table: Table, known: Sequence[Sum]) -> list[Sum
 
 
 def ratios(table: Table) -> list[Ratio]:
-    """Shares and percentages: columns that are one column divided by another at every step."""
+    """Shares, percentages, means: columns that are one divided by another at every step."""
     first, found = table.some(FIRST), []
     half = np.array([half_unit(decimals) for decimals in table.decimals_D])
     half[[d for d, decimals in enumerate(table.decimals_D) if decimals == 0]] = 0.0
@@ -209,12 +210,12 @@ def ratios(table: Table) -> list[Ratio]:
     for d in sorted(table.originals, key=lambda d: -half_unit(table.decimals_D[d])):
         y, unit = table.rows_RD[:, d], 2 * half_unit(table.decimals_D[d])
         most = y.max()
-        if y.min() < 0 or most > 100 or len(np.unique(table.some(SAMPLE)[:, d])) <= FEW:
+        if y.min() < 0 or len(np.unique(table.some(SAMPLE)[:, d])) <= FEW:
             continue
         if deviation[d] < UNITS * unit:
             continue
         for factor, whole in itertools.product((100.0, 1.0), table.originals):
-            if most > factor or whole == d:
+            if (most > factor and factor == 100) or whole == d:
                 continue
             share, size = first[:, d] / factor, first[:, whole]
             error = np.abs(size) * (0.51 * unit / factor + FLOAT * (unit == 0))
@@ -223,6 +224,19 @@ def ratios(table: Table) -> list[Ratio]:
             sharp = np.median(error, axis=0) < SHARP * deviation[originals]
             for part in originals[near.all(axis=0) & sharp].tolist():
                 rule = Ratio(table.names[d], factor, table.names[part], table.names[whole])
-                if len({d, part, whole}) == 3 and table.keeps(rule):
+                if len({d, part, whole}) < 3 or not table.keeps(rule):
+                    continue
+                if most <= factor or _is_rounded(rule, table):
                     found.append(rule)
     return found
+
+
+def _is_rounded(rule: Ratio, table: Table) -> bool:
+    """Whether a ratio is off by its own rounding, as what was computed last is.
+
+    Of a total, a number and their mean it is the mean that is; of a total, a number and a price
+    none is: a price that was computed would not give the total back.
+    """
+    unit = 2 * half_unit(table.decimals_of(rule.column))
+    rest = table.column(rule.column) - computed(rule, table.column)
+    return not unit or bool(np.sqrt(np.mean(rest**2)) > ROUGH * unit)

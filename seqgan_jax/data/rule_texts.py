@@ -19,7 +19,7 @@ PLAIN = re.compile(r"[^\W\d]\w*")
 # What may stand without quotes where it is a column: no signs, but for a - inside a word.
 BARE = re.compile(r"(?![-\s])(?:[^<>=+*/≤≥\"'`\s-]|\s(?!-)|-(?!\s))+(?<![-\s])")
 RISES = re.compile(
-    r"(.*?\S)\s+(?:increases(?:\s+by\s+(\S+))?|never\s+falls|(?:is\s+)?non-?decreasing)\s*", re.S
+    r"(.*?\S)\s+(?:increases(?:\s+by\s+(\S.*?))?|never\s+falls|(?:is\s+)?non-?decreasing)\s*", re.S
 )
 RESAMPLED = re.compile(
     r"(?:(?P<straight>.*?\S)\s+(?:is\s+|are\s+)?interpolated(?:\s+and\s+|\s*(?=every\b)))?"
@@ -43,18 +43,21 @@ class Order:
 
 @dataclass(frozen=True)
 class Increase:
-    """A column that never falls within a sequence, or rises by one and the same step each time."""
+    """A column that never falls within a sequence, or rises by one and the same step each time, or
+    changes by what another one is at its step."""
 
     column: str
     step: float | None = None
+    by: str | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that the rule is about."""
-        return (self.column,)
+        return (self.column,) if self.by is None else (self.column, self.by)
 
     def __str__(self) -> str:
         by = "" if self.step is None else f" by {_number(self.step)}"
+        by = by if self.by is None else f" by {quoted(self.by)}"
         return f"{quoted(self.column)} increases{by}"
 
 
@@ -158,7 +161,7 @@ def parse(text: str, names: Sequence[str]) -> Rule:
         return _resampled(read, names, text)
     rises = RISES.fullmatch(text)
     if rises and (column := _column(rises[1], names, text)) is not None:
-        return Increase(column, None if rises[2] is None else _step(rises[2], text))
+        return _increase(column, rises[2], names, text)
     tokens = _tokens(text, names)
     signs = [token for kind, token in tokens if kind == "sign" and token in "<=>="]
     if not signs or len(set(signs)) > 1 or signs[0] in "<>" or signs.count("=") > 1:
@@ -282,12 +285,25 @@ def _listed_in(part: str | None, names: Sequence[str]) -> list[list[Token]]:
     return parts
 
 
+def _increase(column: str, by: str | None, names: Sequence[str], text: str) -> Increase:
+    """By nothing that is said, a number or a column."""
+    if by is None:
+        return Increase(column)
+    tokens = _tokens(by, names)
+    if len(tokens) != 1 or tokens[0][0] == "number" or tokens[0][1] not in names:
+        return Increase(column, _step(by, text))
+    if tokens[0][1] == column:
+        raise UsageError(f"{_shown(text)}: a column cannot increase by itself. Name another one.")
+    return Increase(column, by=tokens[0][1])
+
+
 def _step(word: str, text: str) -> float:
     step = float(word) if re.fullmatch(NUMBER, word) else 0.0
     if not 0 < step <= LARGEST:
         raise UsageError(
-            f"{_shown(text)}: {word!r} is no step above 0. Write {FORMS.split(', ')[1]}, or "
-            '"time increases by 0.5" where each step is the same.'
+            f"{_shown(text)}: {word!r} is no step above 0, and no column. Write "
+            f'{FORMS.split(", ")[1]}, or "time increases by 0.5" where each step is the same, or '
+            '"total increases by new" where it is that of another column.'
         )
     return step
 

@@ -115,6 +115,12 @@ def keeps(
             good &= x <= higher
             x = higher
         return good
+    if isinstance(rule, Increase) and rule.by is not None:
+        change = x - np.concatenate([x[:, :1], x[:, :-1]], axis=1)
+        wanted = column(rule.by).copy()
+        wanted[:, 0] = 0.0
+        exact = ROUNDING if half_unit(decimals) else FLOAT
+        return np.abs(change - wanted) <= exact * (np.abs(x) + np.abs(wanted))
     if isinstance(rule, Increase) and rule.step is None:
         return np.diff(x, axis=1, prepend=x[:, :1]) >= 0
     size, allowed = np.abs(x), half_unit(decimals)

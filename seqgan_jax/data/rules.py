@@ -75,6 +75,7 @@ class Rules:
         increase:  y_1 = 0, y_t = x_t - x_{t-1} >= 0, and one more inner column, at the end: x_1 of
                    the sequence at each of its steps
         by a step: y = x_1 at each step,            x_t = x_1 + (t - 1) step
+        by another: the same,                       x_t = x_{t-1} + another_t
         computed:  sums and ratios are not in y
         resampled: y is the next reading, and one more inner column for all, at the end: the steps
                    left to it (`stretches`). Orders between such columns are those of readings
@@ -133,8 +134,9 @@ class Rules:
     @functools.cached_property
     def source_E(self) -> tuple[int, ...]:
         """The column of the data that each inner column is of."""
-        kept = [d for d in range(len(self.names)) if d not in self._plan.computed]
-        return (*kept, *self._starts, *(places[0] for places in self._plan.resampled.values()))
+        plan = self._plan
+        kept = [d for d in range(len(self.names)) if d not in plan.computed | self._following]
+        return (*kept, *self._starts, *(places[0] for places in plan.resampled.values()))
 
     @property
     def inner_names(self) -> tuple[str, ...]:
@@ -199,7 +201,7 @@ class Rules:
         """`forward`, where the readings of columns are known."""
         plan, columns = self._plan, []
         for d in range(len(self.names)):
-            if d in plan.computed:
+            if d in plan.computed | self._following:
                 continue
             y = readings.get(d, x[..., d])
             if d in plan.bounds:
@@ -257,6 +259,9 @@ class Rules:
                 high = low + np.maximum(inner, 0.0)
                 grid = self._grid(d)
                 x[..., d] = on_grid(high, grid) if grid else at_least(high, low, decimals)
+            elif rule := self._following.get(d):
+                change = x[..., self.names.index(rule.columns[1])]
+                x[..., d] = summed(inner[:, :1], change[:, 1:], decimals)
             elif d in self._starts:
                 start = y[:, :1, self._first_start + self._starts.index(d)]
                 x[..., d] = summed(start, np.maximum(inner[:, 1:], 0.0), decimals)
@@ -295,7 +300,8 @@ class Rules:
         return self._inner(x[rows][:, None], last, left)
 
     def made(self) -> list[Made]:
-        """How `inverse` puts columns back, in its order; ratios and fixed steps left out."""
+        """How `inverse` puts columns back, in its order; ratios, fixed steps and what increases by
+        another column left out."""
         plan, found = self._plan, []
         place = {d: e for e, d in reversed(list(enumerate(self.source_E)))}
         for d in plan.order:
@@ -304,7 +310,7 @@ class Rules:
                 found.append(Made(d, TOTAL, (), sources))
             elif d in plan.bounds:
                 found.append(Made(d, ABOVE, (place[d],), plan.bounds[d]))
-            elif d in self._starts:
+            elif d in self._starts and d not in self._following:
                 start = self._first_start + self._starts.index(d)
                 found.append(Made(d, SUMMED, (place[d], start), ()))
             elif d not in plan.computed and d not in plan.rising:
@@ -341,7 +347,9 @@ class Rules:
                     f"{name} is {float(x_NTD[n, t, self.names.index(name)])!r}"
                     for name in dict.fromkeys(rule.columns)
                 )
-                before = ", less than the step before" * isinstance(rule, Increase)
+                before = ""
+                if isinstance(rule, Increase):
+                    before = ", less than the step before" if rule.by is None else ""
                 raise DataError(
                     f"Sequence {n + 1}, step {t + 1}: {values}{before}. That breaks the rule "
                     f'"{rule}", as {np.count_nonzero(broken):,} of {broken.size:,} steps do. '
@@ -407,6 +415,11 @@ class Rules:
         """Columns that increase by no fixed step: their first value is an inner column."""
         return tuple(d for d, rule in sorted(self._plan.rising.items()) if rule.step is None)
 
+    @functools.cached_property
+    def _following(self) -> dict[int, Increase]:
+        """Columns that increase by another one: their first value is all there is to learn."""
+        return {d: rule for d, rule in self._plan.rising.items() if rule.by is not None}
+
     @property
     def _first_start(self) -> int:
         """The inner column from which on all are starts, or clocks."""
@@ -438,6 +451,7 @@ class Rules:
                     needs[high].add(low)
             elif isinstance(rule, Increase):
                 self._once(rising, places[0], rule)
+                needs[places[0]].update(places[1:])
             else:
                 self._once(computed, places[0], rule)
                 needs[places[0]].update(places[1:])

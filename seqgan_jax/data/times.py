@@ -24,20 +24,28 @@ IRREGULAR = 10.0  # steps, where steps vary: more is a gap
 CLOSED = 6  # weekdays without a row that are holidays
 NAMES = {"time", "date", "datetime", "timestamp", "ts", "t", "step", "cycle", "day", "hour", "week"}
 PARTS = ("year", "month", "day", "hour", "minute", "second")
+QUARTER = "quarter"
 _SHORT = {"yr": "year", "mo": "month", "mon": "month", "yyyy": "year", "mm": "month", "dd": "day"}
-_SHORT |= {"hh": "hour", "hr": "hour", "min": "minute", "sec": "second"}
+_SHORT |= {"hh": "hour", "hr": "hour", "min": "minute", "sec": "second", "qtr": QUARTER}
 _DATES = (
     *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y"),
     *("%m-%d-%Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y"),
     *("%b %d, %Y", "%b %d %Y", "%d %B %Y", "%B %d, %Y", "%Y-%m", "%Y/%m", "%m/%Y", "%b %Y"),
-    *("%b-%Y", "%B %Y", "%Y%m%d"),
+    *("%b-%Y", "%B %Y", "%Y%m%d", "%Y %b", "%Y-%b", "%Y %B", "%b-%d-%Y"),
 )
+# %q is the quarter, as of the periods of pandas.
+_QUARTERS = ("%YQ%q", "%Y-Q%q", "%Y Q%q", "%Y:Q%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y")
 _HOURS = (
     *("%H:%M:%S", "%H:%M", "%H:%M:%S.%f", "%H.%M.%S", "%I:%M:%S %p", "%I:%M %p", "%H%M%S", "%H"),
     *("%H:%M:%S%z", "%H:%M:%S.%f%z", "%H:%M%z", "%H:%M:%S %z"),
 )
-FORMATS = (*_DATES, *(f"{d}{s}{h}" for d in _DATES for s in (" ", "T") for h in _HOURS))
-_MARKS = {form: re.sub(r"%.|T", "", form) for form in FORMATS}  # what is between letters and digits
+FORMATS = (
+    *(*_DATES, *_QUARTERS),
+    *(f"{d}{s}{h}" for d in _DATES for s in (" ", "T") for h in _HOURS),
+)
+_MARKS = {
+    form: re.sub(r"%.|[TQ]", "", form) for form in FORMATS
+}  # what is between letters and digits
 _ZONES = ("", "+:", "-:", "+", "-")
 EPOCHS = {"epoch s": 1, "epoch ms": 10**3, "epoch us": 10**6, "epoch ns": 10**9}
 MANY = 20  # rows that show what a column is
@@ -118,7 +126,7 @@ def _fits(token: str, form: str) -> bool:
     if not any(marks == _MARKS[form] + zone for zone in _ZONES[: None if "%z" in form else 1]):
         return False  # before a pattern is compiled for each format
     try:
-        datetime.datetime.strptime(token, form)
+        datetime.datetime.strptime(*_in_months(token, form))
     except ValueError:
         return False
     return True
@@ -126,13 +134,41 @@ def _fits(token: str, form: str) -> bool:
 
 def _parsed(values: np.ndarray, form: str) -> Any:
     """A DatetimeIndex, None where one of the values is not of the form."""
-    import pandas as pd
 
     try:
-        found = pd.to_datetime(pd.Index(values), format=form, utc="%z" in form or None)
+        found = dates_of(values, form, utc="%z" in form or None)
     except (ValueError, TypeError, OverflowError):
         return None
     return None if found.isna().any() else found
+
+
+def dates_of(values: Any, form: str, utc: bool | None = None) -> Any:
+    """A DatetimeIndex of texts in a form, or of what pandas reads where it is "". ValueError."""
+    import pandas as pd
+
+    if "%q" in form:
+        values = [_in_months(value, form)[0] for value in values]
+        form = form.replace("%q", "%m")
+    return pd.DatetimeIndex(pd.to_datetime(pd.Index(values), format=form or None, utc=utc))
+
+
+def texts_of(index: Any, form: str) -> Any:
+    """The inverse of `dates_of`.
+
+    >>> list(texts_of(dates_of(["1974Q1", "1974Q4"], "%YQ%q"), "%YQ%q"))
+    ['1974Q1', '1974Q4']
+    """
+    return (index.to_period("Q") if "%q" in form else index).strftime(form)
+
+
+def _in_months(text: str, form: str) -> tuple[str, str]:
+    """A quarter as its first month, which strptime knows; ValueError where there is none."""
+    if "%q" not in form:
+        return text, form
+    text, number = re.subn(r"(?<=Q)[1-4]\b", lambda found: f"{3 * int(found[0]) - 2:02d}", text)
+    if number != 1:
+        raise ValueError(f"{text!r} is no quarter")
+    return text, form.replace("%q", "%m")
 
 
 def _are_days(index: Any) -> bool:
@@ -153,8 +189,12 @@ def of_parts(columns: Sequence[Column]) -> Times | None:
     parts = {part_of(column.name): column for column in columns}
     if any(column.exact is None for column in parts.values()) or "year" not in parts:
         return None
-    given = {part: column.exact for part, column in parts.items()}
-    full = {"month": 1, "day": 1} | given
+    given = {part: column.exact for part, column in parts.items() if column.exact is not None}
+    full: dict[str, Any] = {"month": 1, "day": 1} | given
+    if (quarter := full.pop(QUARTER, None)) is not None:
+        if quarter.min() < 1 or quarter.max() > 4 or "month" in given:
+            return None
+        full["month"] = 3 * quarter - 2
     try:
         index = pd.DatetimeIndex(pd.to_datetime(pd.DataFrame(full)))
     except (ValueError, TypeError, OverflowError):
@@ -163,10 +203,17 @@ def of_parts(columns: Sequence[Column]) -> Times | None:
 
 
 def part_of(name: str) -> str:
-    """year, month, day, hour, minute or second, where a column is called so; else ""."""
+    """year, quarter, month, day, hour, minute, second, where a column is called so; else ""."""
     lower = name.strip().lower()
     lower = _SHORT.get(lower, lower)
-    return lower if lower in PARTS else ""
+    return lower if lower in (*PARTS, QUARTER) else ""
+
+
+def are_parts(names: Sequence[str]) -> bool:
+    """Whether columns so called are a time: year, month, ... in any order, or year and quarter."""
+    parts = {part_of(name) for name in names}
+    is_time = parts in (set(PARTS[: len(parts)]), {"year", QUARTER})
+    return is_time and 1 < len(parts) == len(names)
 
 
 def of_numbers(column: Column, is_named: bool) -> Times | None:
@@ -189,6 +236,10 @@ def of_numbers(column: Column, is_named: bool) -> Times | None:
             text = Column(column.name, "words", ticks.astype(str).astype(object), "str")
             if (found := of_words(column.name, [text])) is not None:
                 return found
+        if low >= 10101 and high <= 991231 and "date" in column.name.lower():
+            short = np.array([f"{tick:06d}" for tick in ticks.tolist()], object)
+            if len(ticks) >= MANY and one_way and (index := _parsed(short, "%y%m%d")) is not None:
+                return _times(column.name, index, "%y%m%d")
         for kind, per_second in EPOCHS.items():
             inside = 10**8 * per_second <= low and high <= 5 * 10**9 * per_second
             if inside and (named or one_way):

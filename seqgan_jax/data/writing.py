@@ -19,7 +19,7 @@ import numpy as np
 from seqgan_jax.data import categories, lengths
 from seqgan_jax.data.files import atomic_write, printable
 from seqgan_jax.data.form import TABLES, ColumnForm, Form, IdForm, TimeForm, known_dtype
-from seqgan_jax.data.times import EPOCHS, MONTH, part_of
+from seqgan_jax.data.times import EPOCHS, MONTH, dates_of, part_of, texts_of
 from seqgan_jax.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -325,11 +325,9 @@ def starts_of(frame: "pd.DataFrame", form: Form, steps: int) -> np.ndarray | Non
 
 def read_seconds(values: Any, time: TimeForm) -> np.ndarray:
     """Times of a column as seconds since 1970 UTC; numbers as they are. Raises ValueError."""
-    import pandas as pd
-
     if time.kind != "datetime":
         return np.asarray(values, np.float64) / EPOCHS.get(time.kind, 1)
-    dates = pd.DatetimeIndex(pd.to_datetime(values, format=time.format or None))
+    dates = dates_of(values, time.format)
     dates = dates.tz_localize(time.timezone or "UTC") if dates.tz is None else dates
     return np.asarray(dates.tz_convert("UTC").tz_localize(None).as_unit("us").asi8 / 1e6)
 
@@ -382,7 +380,7 @@ def _time_texts(form: Form, time: TimeForm, steps: int) -> dict[str, list[str]]:
 def _in_texts(time: TimeForm, found: dict[str, Any]) -> dict[str, list[str]]:
     if time.kind == "datetime" and time.name in found:
         index = found[time.name]
-        return {time.name: list(index.strftime(time.format) if time.format else index.astype(str))}
+        return {time.name: list(texts_of(index, time.format) if time.format else index.astype(str))}
     return {name: [str(value) for value in values.tolist()] for name, values in found.items()}
 
 

@@ -229,11 +229,6 @@ def _refuse_what_these_columns_cannot(settings: Config, kinds: Sequence[Kind]) -
             f"--gradient mixed is for columns of which some are continuous, and {which} of these "
             f"are. Say --gradient {instead}."
         )
-    if settings.adversarial.gradient == "mixed" and any(kind.missing for kind in kinds):
-        raise UsageError(
-            "--gradient mixed is not possible where values are missing: say --gradient reinforce, "
-            "or fill the gaps in: --missing interpolate."
-        )
     if all_plain:
         return
     wrong = {

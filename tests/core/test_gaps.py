@@ -115,6 +115,23 @@ def test_steps_one_by_one_are_the_teacher_forced_pass():
     np.testing.assert_allclose(carried, given, atol=2e-4)
 
 
+def test_what_is_filled_in_moves_as_the_mean_given_all_others_does():
+    """Its derivative against -P_gg^-1 P_gk, by the matrix; and it is no number nowhere."""
+    bound, _ = policy_of((PLAIN,) * 4, 2, seed=1)
+    _, step = bound.begin(1)
+    precision = np.asarray(step.context.inverse, float).T @ np.asarray(step.context.inverse, float)
+    values = np.random.default_rng(1).normal(size=4)
+    for gap in itertools.product([False, True], repeat=4):
+        x = jnp.asarray(np.where(gap, GAP, values), jnp.float32)[None]
+        found = np.asarray(jax.jit(jax.jacrev(lambda x: step.context.filled(x)[0]))(x))[:, 0]
+        g, k = np.flatnonzero(gap), np.flatnonzero(np.logical_not(gap))
+        expected = np.zeros((4, 4))
+        expected[k, k] = 1
+        expected[np.ix_(g, k)] = -np.linalg.solve(precision[np.ix_(g, g)], precision[np.ix_(g, k)])
+        np.testing.assert_allclose(found[:, k], expected[:, k], atol=2e-4)
+        np.testing.assert_allclose(found[:, g], 0, atol=2e-4)
+
+
 def test_what_a_discriminator_sees_of_a_gap():
     """The last value that was there, 0 where none was, and that it is missing."""
     columns = support.of((PLAIN,), same, same)

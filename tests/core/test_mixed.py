@@ -24,7 +24,7 @@ from seqgan_jax.core.columns.cells import (
     normal_between,
 )
 from seqgan_jax.core.columns.continuous import Between, implicit
-from seqgan_jax.data.kind import Kind
+from seqgan_jax.data.kind import GAP, Kind
 from seqgan_jax.data.layout import as_sequences
 from seqgan_jax.errors import UsageError
 from seqgan_jax.run.loop import Silent
@@ -329,6 +329,21 @@ def every_mixed_sequence(shift, scale, steps=61):
     return jnp.asarray(x, jnp.float32), jnp.asarray(weight.ravel(), jnp.float32)
 
 
+GAPPY = Kind("continuous", missing=True)
+GAPPY_CODES = Kind("categorical", levels=(0.0, 1.0), words=True, missing=True)
+
+
+def every_sequence_with_gaps(steps=61):
+    """As `every_mixed_sequence` of (GAPPY, GAPPY_CODES)."""
+    nodes = np.linspace(-7, 7, steps)
+    values, codes = np.r_[nodes, GAP], np.array([0.0, 1.0, GAP])
+    weights = np.r_[np.full(steps, nodes[1] - nodes[0]), 1.0]
+    first, code, second, other = np.meshgrid(values, codes, values, codes, indexing="ij")
+    x = np.stack([first, code, second, other], axis=-1).reshape(-1, 2, 2)
+    weight = weights[:, None, None, None] * weights[None, None, :, None] + 0 * first
+    return jnp.asarray(x, jnp.float32), jnp.asarray(weight.ravel(), jnp.float32)
+
+
 def quantile_between(share, log_w, mean, scale, low, high):
     """The value at a share of a mixture between two ends, by bisection."""
     law, w = scipy.stats.norm(mean, scale), np.exp(log_w)
@@ -383,6 +398,7 @@ def every_held_sequence(shift, scale, steps=60):
         ("reinforce", (CODES, TABLE)),
         ("reinforce", (RAIN, CODES)),
         ("mixed", (RAIN, CODES)),
+        pytest.param("mixed", (GAPPY, GAPPY_CODES), marks=pytest.mark.slow),
         pytest.param("mixed", (HELD_DENSITY, CODES), marks=pytest.mark.slow),
     ],
 )
@@ -392,6 +408,8 @@ def test_the_policy_gradient_is_exact(gradient, kinds):
     if kinds[0] == CODES:
         x = every_sequence(kinds, shift, scale, 2)
         weight = jnp.ones(len(x))
+    elif kinds[0] == GAPPY:
+        x, weight = every_sequence_with_gaps()
     else:
         every = every_mixed_sequence if kinds[0] == RAIN else every_held_sequence
         x, weight = every(shift, scale)
@@ -402,7 +420,8 @@ def test_the_policy_gradient_is_exact(gradient, kinds):
 
     def reward(batch):
         same = (batch.x[:, 0, 1] == batch.x[:, 1, 1]).astype(jnp.float32)
-        size = jnp.tanh(batch.x[:, 0, 0] - 0.5 * batch.x[:, 1, 0])
+        seen = jnp.where(batch.x == GAP, 0.6, batch.x)
+        size = jnp.tanh(seen[:, 0, 0] - 0.5 * seen[:, 1, 0])
         return size + 0.7 * same * (1.0 + size)
 
     def expected(params):
@@ -468,15 +487,12 @@ def test_the_mixed_gradient_trains_columns_of_every_kind():
     [
         ("continuous", "all of these are. Say --gradient pathwise"),
         ("counts", "none of these are. Say --gradient reinforce"),
-        ("gaps", "not possible where values are missing"),
     ],
 )
 def test_the_mixed_gradient_is_for_mixed_columns(case, words):
     x = np.random.default_rng(0).normal(size=(100, 5, 2))
     x[..., 1] = x[..., 1].round()
-    if case == "gaps":
-        x[::3, 2, 0] = np.nan
-    columns = {"continuous": [0], "counts": [1], "gaps": [0, 1]}[case]
+    columns = {"continuous": [0], "counts": [1]}[case]
     with pytest.raises(UsageError, match=words):
         SeqGAN(gradient="mixed").prepare(as_sequences(x[..., columns]))
 

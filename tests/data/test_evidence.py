@@ -1,5 +1,6 @@
 """Tables as people bring them: each is read right and said, or asked about with both flags."""
 
+import dataclasses
 import datetime
 import itertools
 import math
@@ -11,6 +12,8 @@ import pytest
 from seqgan_jax import SeqGAN
 from seqgan_jax.config import DataConfig
 from seqgan_jax.data.layout import from_python, load, split
+from seqgan_jax.data.times import texts_of
+from seqgan_jax.data.writing import read_seconds, times, to_frame
 from seqgan_jax.errors import DataError, UsageError
 
 RNG = np.random.default_rng(3)
@@ -227,6 +230,84 @@ def test_months_weekdays_and_calendar_columns(tmp_path):
     assert found.form.time.rule == "B"
     assert len(found.x_NTD) == len(open_days) - 19  # weekends and holidays are no gaps
     assert noted(found, "holidays")
+
+
+@pytest.mark.parametrize(
+    ("form", "rule", "first", "last"),
+    [
+        ("{y}Q{q}", "QS", "1971Q2", "1985Q4"),
+        ("Q{q}/{y}", "QS", "Q2/1971", "Q4/1985"),
+        ("{y}-Q{q}", "QS", "1971-Q2", "1985-Q4"),
+        ("{y} {b}", "QS", "1971 Apr", "1985 Oct"),
+        ("{b}-1-{y}", "QS", "Apr-1-1971", "Oct-1-1985"),
+    ],
+)
+def test_quarters_and_months_in_words_come_back_so(tmp_path, form, rule, first, last):
+    months = ["Jan", "Apr", "Jul", "Oct"]
+    every = [(1971 + i // 4, i % 4) for i in range(1, 60)]
+    words = [form.format(y=y, q=q + 1, b=months[q]) for y, q in every]
+    assert (words[0], words[-1]) == (first, last)
+    found = load(write(tmp_path / "x.csv", zip(words, walk(59), strict=True), ("period", "v")))
+    assert (found.names, found.form.time.rule) == (("v",), rule)
+    time = dataclasses.replace(found.form.time, name="period")
+    assert texts_of(times(time, 59), time.format)[[0, -1]].tolist()[0].replace("01-", "1-") == first
+    assert read_seconds(words, time)[[0, 1]].tolist() == [39_312_000.0, 47_174_400.0]
+
+
+def test_numbers_that_are_no_quarters_are_no_dates(tmp_path):
+    rows = [(f"{1971 + i // 6}Q{i % 6 + 1}", v) for i, v in enumerate(walk(60))]
+    assert load(write(tmp_path / "x.csv", rows, ("period", "v"))).form.time is None
+
+
+@pytest.mark.parametrize(
+    ("names", "parts", "rule"),
+    [
+        (("year", "quarter"), lambda i: (1990 + i // 4, 1 + i % 4), "QS"),
+        (("month", "year"), lambda i: (1 + i % 12, 1990 + i // 12), "MS"),
+    ],
+)
+def test_a_year_and_its_parts_are_a_time_and_name_no_sequence(tmp_path, names, parts, rule):
+    rows = [(i + 1, *parts(i), v) for i, v in enumerate(walk(90))]
+    found = load(write(tmp_path / "x.csv", rows, ("", *names, "v")))
+    assert (found.form.layout, found.names, found.form.time.rule) == ("series", ("v",), rule)
+    frame = to_frame(found.x_NTD[:1], found.form)
+    assert list(zip(*(frame[n].tolist() for n in names), strict=True)) == [
+        row[1:3] for row in rows[: len(frame)]
+    ]
+
+
+def test_six_digits_are_a_date(tmp_path):
+    rows = [
+        (i, f"{day:%y%m%d}", v) for i, (day, v) in enumerate(zip(days(60), walk(60), strict=True))
+    ]
+    found = load(write(tmp_path / "x.csv", rows, ("", "date", "v")))
+    assert (found.names, found.form.time.rule, found.form.time.format) == (("v",), "D", "%y%m%d")
+    rows = [(i, 210_000 + i, v) for i, v in enumerate(walk(60))]
+    rising = load(write(tmp_path / "y.csv", rows, ("", "date", "v")))
+    assert rising.form.time.kind == "number"
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+@pytest.mark.parametrize("lengths", [(20,) * 10, (9, 8, 7, 9, 8, 9, 7, 9)])
+@pytest.mark.parametrize("name", [lambda n: n + 1, lambda n: f"firm {n}"])
+def test_years_are_the_steps_of_firms_and_no_sequences(tmp_path, numbered, lengths, name):
+    """As Grunfeld's: the firms of a year count as well as the years of a firm."""
+    lines = [(n, t) for n, steps in enumerate(lengths) for t in range(steps)]
+    rows = [(name(n), 1935 + t, v) for (n, t), v in zip(lines, walk(len(lines)), strict=True)]
+    rows = [(i + 1, *row) for i, row in enumerate(rows)] if numbered else rows
+    header = (*[""] * numbered, "firm", "year", "invest")
+    found = load(write(tmp_path / "x.csv", rows, header), window=6)
+    assert [each.name for each in found.form.ids] == ["firm"]
+    assert (found.form.time.name, found.names) == ("year", ("invest",))
+
+
+def test_a_number_of_the_line_is_no_step_of_what_stays(tmp_path):
+    rows = [(i + 1, i // 30 % 3, v) for i, v in enumerate(walk(150))]
+    found = load(write(tmp_path / "x.csv", rows, ("", "gear", "v")))
+    assert (found.form.layout, found.names) == ("series", ("gear", "v"))
+    rows = [(i + 1, 5 + i // 30, i % 30 + 1, v) for i, v in enumerate(walk(150))]
+    found = load(write(tmp_path / "y.csv", rows, ("", "Month", "Day", "v")))
+    assert (found.form.layout, found.names) == ("series", ("Month", "Day", "v"))
 
 
 def test_windows_do_not_cross_a_change_of_step(tmp_path):

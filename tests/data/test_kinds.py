@@ -87,6 +87,17 @@ LAWS = {
     "wild outliers": (chance(1e-4, RNG.poisson(10, (N, T)), 7e7), "table, 1 apart"),
     "months": (RNG.integers(1, 13, (N, T)), "12 categories"),
     "codes": (RNG.choice([1, 7, 99, 500], (N, T)), "4 categories"),
+    "power, -1 where unread": (
+        chance(0.05, RNG.gamma(1, 500, (N, T)).round() + 120, -1),
+        "table, atom -1",
+    ),
+    "flow, -1 where unread": (chance(0.05, np.exp(SMOOTH), -1), "continuous, atom -1"),
+    "years": (np.repeat(1990 + np.arange(6), 500)[None], "grid, 1 apart, from 0, often as before"),
+    "tariffs": (
+        np.repeat([0.28, 0.21, 0.3, 0.24], 500)[None],
+        "grid, 0.01 apart, from 0, atoms 0.21, 0.3, often as before",
+    ),
+    "few numbers": (np.repeat(RNG.normal(size=7), 300)[None], "continuous, often as before"),
     "two readings": (np.array([[0.123456789], [9.87654321]]), "continuous"),
     "flag": (RNG.random((N, T)) < 0.001, "2 categories"),
     "held": (kept_up(0.4, SMOOTH), "continuous, often as before"),
@@ -124,6 +135,8 @@ def test_sentinels_are_told_from_other_atoms():
         ("clipped", (False, False)),
         ("rain", (False,)),
         ("humidity", (False,)),
+        ("power, -1 where unread", (True,)),
+        ("flow, -1 where unread", (True,)),
     ):
         assert one(LAWS[law][0]).sentinel == expected, law
 

@@ -67,6 +67,8 @@ def found(x_NTD, names) -> list[str]:
         ("'net load' never falls", Increase("net load")),
         ("Open is non-decreasing", Increase("Open")),
         ("Open increases by 1e-3", Increase("Open", 0.001)),
+        ("Open increases by 'net load'", Increase("Open", by="net load")),
+        ("net load increases by High", Increase("net load", by="High")),
         ("High = Low + Open", Sum("High", ((1.0, "Low"), (1.0, "Open")))),
         ("High = -Low +2*Open- Low", Sum("High", ((-2.0, "Low"), (2.0, "Open")))),
         ("High = 100 - Low / 4", Sum("High", ((-0.25, "Low"),), 100.0)),
@@ -105,6 +107,7 @@ def test_what_can_be_written(text, rule):
         ("low increases", "no column 'low'"),
         ("Low increases by two", "no step above 0"),
         ("Low increases by 0", "no step above 0"),
+        ("Low increases by Low", "cannot increase by itself"),
         ("High = Low + High", "from itself"),
         ("High = Low / Low", "from itself"),
         ("High = Low - Low", "no sum"),
@@ -141,6 +144,7 @@ def test_any_name_is_read_back(names, f, g, constant):
         Order((a, b, c)),
         Increase(a),
         Increase(b, abs(f)),
+        Increase(c, by=a),
         Sum(a, ((f, b), (g, c)), constant),
         Ratio(c, f, b, a),
     ):
@@ -159,6 +163,8 @@ def test_any_name_is_read_back(names, f, g, constant):
         (["b <= a", "a = c + d"], "has a lower bound and is computed"),
         (["b <= a", "a increases"], "has a lower bound and increases"),
         (["a increases", "a increases by 2"], "only one can hold"),
+        (["a increases by b", "b increases by a"], "circle"),
+        (["a increases by b", "b = 2 * a"], "circle"),
     ],
 )
 def test_contradictions_are_refused(texts, words):
@@ -205,6 +211,25 @@ def test_a_meter_becomes_increments_and_a_start():
     assert rules.holds(x).tolist() == [[True, True, False]]
     x[0, 1, 2] = 13
     assert rules.holds(x).tolist() == [[True, False, False]]
+
+
+def test_a_total_is_put_back_from_what_is_new():
+    rules = rules_of(["total increases by new"], ["total", "t", "new"], [1, None, 1])
+    x = np.array([[[7.1, 0.25, 9.0], [7.4, 0.5, 0.3], [7.2, 0.1, -0.2]]])
+    y = rules.forward(x)
+    assert y.tolist() == [[[0.25, 9.0, 7.1], [0.5, 0.3, 7.1], [0.1, -0.2, 7.1]]]
+    assert rules.inner_names == ("t", "new", "first total")
+    assert rules.static.tolist() == [False, False, True]
+    assert not rules.zero_first.any() | rules.nonnegative.any()
+    assert np.array_equal(rules.inverse(y), x)
+    assert Rules.from_json(rules.to_json()) == rules
+    assert rules.holds(x).all()
+    x[0, 1, 0] = 7.5
+    assert rules.holds(x).tolist() == [[True, False, False]]
+    with pytest.raises(DataError, match=r"step 2: total is 7.5, new is 0.3. That breaks the rule"):
+        rules.check(x)
+    drawn = np.random.default_rng(0).normal(size=(50, 20, 3))
+    assert rules.holds(rules.inverse(drawn)).all()
 
 
 def test_computed_columns_are_left_out():
@@ -564,6 +589,33 @@ def test_meters_and_indices_are_found():
     )
     names = ("kWh", "time", "temp", "index", "seldom")
     assert found(x, names) == ["kWh increases", "time increases", "index increases by 0.25"]
+
+
+def test_totals_of_a_column_are_found():
+    """Not of one that is off at one step."""
+    rng = np.random.default_rng(11)
+    made, sold = rng.poisson(6.0, (60, 24)), rng.poisson(5.0, (60, 24))
+    total = rng.integers(0, 900, (60, 1)) + made.cumsum(axis=1)
+    x = np.stack([total, sold, made], axis=-1).astype(float)
+    assert found(x, ("total", "sold", "made")) == ["total increases by made"]
+    x[7, 3, 2] += 1
+    assert found(x, ("total", "sold", "made")) == ["total increases"]
+    x[..., 0] = sold.cumsum(axis=1) + rng.normal(size=(60, 1)).round(3)
+    assert found(x, ("total", "sold", "made")) == ["total increases by sold"]
+
+
+def test_means_are_found_and_no_prices():
+    rng = np.random.default_rng(12)
+    number = rng.poisson(2.0, (40, 24)) * 30.0
+    total = (number * rng.gamma(40, 0.3, number.shape)).round(2)
+    mean = np.divide(total, number, out=0 * total, where=number > 0).round(2)
+    x = np.stack([number, total, mean], axis=-1)
+    assert "mean = total / number" in found(x, ("number", "total", "mean"))
+    price = rng.integers(100, 900, number.shape) / 100
+    number += 1
+    x = np.stack([number, (number * price).round(2), price], axis=-1)
+    texts = found(x, ("number", "total", "price"))
+    assert not [text for text in texts if "/" in text]
 
 
 def test_a_count_that_has_risen_a_thousand_times_increases():

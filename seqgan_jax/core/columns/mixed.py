@@ -15,6 +15,7 @@ with the covariance of one step ahead in the place of the filter's own. What is 
 last value that was there.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
@@ -450,6 +451,56 @@ def by_name(policy: str, components: int, layout: Layout) -> MixedChain:
     return MixedChain(layout, Mixture(components if policy == "mixture" else 1))
 
 
+def _slope(apart: jax.Array, gap: jax.Array, unit: jax.Array, precision: jax.Array) -> jax.Array:
+    """Of half of ||F^-1 (apart)||^2, in what is missing and its units, [..., D]."""
+    return jnp.where(gap, unit * (apart @ precision), 0.0)
+
+
+@jax.custom_jvp
+def _least(gap: jax.Array, unit: jax.Array, precision: jax.Array, apart: jax.Array) -> jax.Array:
+    """What is added, in units, so that the slope of `apart` is 0 where values are missing.
+
+    By conjugate gradients. The derivative is that of the minimum: through the iterations it would
+    be 0/0 where they have converged.
+    """
+    left = -_slope(apart, gap, unit, precision)
+    return _solved(lambda way: _slope(unit * way, gap, unit, precision), left)
+
+
+@_least.defjvp
+def _(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    gap, unit, precision, _apart = primals
+    move = _least(*primals)
+
+    def left(unit: jax.Array, precision: jax.Array, apart: jax.Array) -> jax.Array:
+        return -_slope(apart + unit * move, gap, unit, precision)
+
+    def solve(bend: Callable[[jax.Array], jax.Array], wanted: jax.Array) -> jax.Array:
+        return _solved(bend, jnp.where(gap, wanted, 0.0))
+
+    changed = jax.jvp(left, primals[1:], tangents[1:])[1]
+    moved = lax.custom_linear_solve(
+        lambda way: _slope(unit * way, gap, unit, precision), changed, solve, symmetric=True
+    )
+    return move, moved
+
+
+def _solved(bend: Callable[[jax.Array], jax.Array], wanted: jax.Array) -> jax.Array:
+    """x of bend(x) = wanted, bend linear and symmetric in the last axis."""
+
+    def once(_: int, carry: Any) -> Any:
+        move, left, way, square = carry
+        bent = bend(way)
+        step = square / jnp.maximum(jnp.sum(way * bent, axis=-1, keepdims=True), 1e-20)
+        move, left = move + step * way, left - step * bent
+        after = jnp.sum(left * left, axis=-1, keepdims=True)
+        return move, left, left + after / jnp.maximum(square, 1e-20) * way, after
+
+    square = jnp.sum(wanted * wanted, axis=-1, keepdims=True)
+    carry = jnp.zeros_like(wanted), wanted, wanted, square
+    return lax.fori_loop(0, min(wanted.shape[-1], MOST_TIMES), once, carry)[0]
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class MixedContext(Context):
@@ -527,22 +578,7 @@ class MixedContext(Context):
         gap = support.is_gap(self.support, x) & ~support.by_column(self.support.is_word, x)
         precision = self.inverse.T @ self.inverse
         unit = support.by_column(jnp.diagonal(precision) ** -0.5, x)  # a preconditioner
-
-        def slope(apart: jax.Array) -> jax.Array:
-            return jnp.where(gap, unit * (apart @ precision), 0.0)
-
-        def once(_: int, carry: Any) -> Any:
-            move, left, way, square = carry
-            bend = slope(unit * way)
-            step = square / jnp.maximum(jnp.sum(way * bend, axis=-1, keepdims=True), 1e-20)
-            move, left = move + step * way, left - step * bend
-            after = jnp.sum(left * left, axis=-1, keepdims=True)
-            return move, left, left + after / jnp.maximum(square, 1e-20) * way, after
-
-        left = -slope(size - self.offset)
-        carry = jnp.zeros_like(size), left, left, jnp.sum(left * left, axis=-1, keepdims=True)
-        times = min(self.chain.features, MOST_TIMES)
-        return size + unit * lax.fori_loop(0, times, once, carry)[0]
+        return size + unit * _least(gap, unit, precision, size - self.offset)
 
     def matches(self, x: jax.Array) -> jax.Array:
         """Which options each value is, [..., D, C - 1] bool."""

@@ -192,11 +192,12 @@ def _sentinels(levels_L: np.ndarray, counts_L: np.ndarray) -> np.ndarray:
 
     Farther from the nearest other than these lie apart, the other end left out: of ATOM of all
     readings, or whole numbers as in `columns.sentinel_of`. And the only one below 0, of ATOM of all
-    readings and whole: -1 where a power was not read, however small it is beside the others.
+    readings, whole and no tail of the others: -1 where a power was not read, however small it is.
     """
     first, last, far = 0, len(levels_L), np.zeros(len(levels_L), bool)
     enough = max(ATOM_TIMES, ATOM * counts_L.sum())
-    if last > MOST_ATOMS and levels_L[0] < 0 <= levels_L[1] and counts_L[0] > enough:
+    alone = last > MOST_ATOMS and levels_L[0] < 0 <= levels_L[1]
+    if alone and counts_L[0] > max(enough, 2 * counts_L[1:4].min()):
         far[0] = levels_L[0] == np.rint(levels_L[0])
         first += int(far[0])
     while last - first > 4 and np.count_nonzero(far) < MOST_ATOMS:

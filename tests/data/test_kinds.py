@@ -91,6 +91,7 @@ LAWS = {
         chance(0.05, RNG.gamma(1, 500, (N, T)).round() + 120, -1),
         "table, atom -1",
     ),
+    "goals more, seldom one fewer": (RNG.binomial(10, 0.3, (N, T)) - 1, "table, 1 apart"),
     "flow, -1 where unread": (chance(0.05, np.exp(SMOOTH), -1), "continuous, atom -1"),
     "years": (np.repeat(1990 + np.arange(6), 500)[None], "grid, 1 apart, from 0, often as before"),
     "tariffs": (

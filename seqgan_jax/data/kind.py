@@ -41,6 +41,8 @@ class Kind:
       sloped: often continues its last increment exactly, as what was interpolated does.
       counted: up to so many steps straight on are told apart one by one, so that a bend can come
         every sixth step and at no other; 0: not.
+      sided: the cells of a table are as wide as `grids.warped` says with `sided`; not of models
+        that were made before there was that.
       static: constant within every sequence.
       words: categories without order or size.
       missing: some values are not there.
@@ -61,6 +63,7 @@ class Kind:
     held: bool = False
     sloped: bool = False
     counted: int = 0
+    sided: bool = False
     static: bool = False
     words: bool = False
     missing: bool = False
@@ -120,7 +123,7 @@ class Kind:
         levels, weights = np.array(self.levels), np.array(self.weights)
         if self.sloped or len(weights) == 0:
             return levels, (levels[1:] + levels[:-1]) / 2
-        return grids.warped(levels, weights)
+        return grids.warped(levels, weights, self.sided)
 
     @property
     def _is_table(self) -> bool:

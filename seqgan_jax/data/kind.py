@@ -32,6 +32,8 @@ class Kind:
         ascending, exact.
       weights: how often each level came where it was no atom, above 0; a level that never came has
         a small weight.
+      sided: the cells of a table are as wide as `grids.warped` says with `sided`; not of models
+        that were made before there was that.
       step, origin: of a grid without a table: values are origin + n step.
       low, high: its ends: nothing outside is sampled. Of a density, which is cut off there, far
         outside the data where they thin out.
@@ -41,8 +43,6 @@ class Kind:
       sloped: often continues its last increment exactly, as what was interpolated does.
       counted: up to so many steps straight on are told apart one by one, so that a bend can come
         every sixth step and at no other; 0: not.
-      sided: the cells of a table are as wide as `grids.warped` says with `sided`; not of models
-        that were made before there was that.
       static: constant within every sequence.
       words: categories without order or size.
       missing: some values are not there.
@@ -54,6 +54,7 @@ class Kind:
     name: str
     levels: tuple[float, ...] = ()
     weights: tuple[float, ...] = ()
+    sided: bool = False
     step: float = 0.0
     origin: float = 0.0
     low: float = -math.inf
@@ -63,7 +64,6 @@ class Kind:
     held: bool = False
     sloped: bool = False
     counted: int = 0
-    sided: bool = False
     static: bool = False
     words: bool = False
     missing: bool = False

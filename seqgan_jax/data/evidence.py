@@ -29,6 +29,7 @@ ID_NAMES = re.compile(
 STEP_WORDS = re.compile(r"(h|hr|hour|t|time|step|lag|day|d|week|w|month|m|min|year|y|)_?\d+", re.I)
 LONG_RUN = 5  # rows of one entity
 SEASONS = ("year", clock.QUARTER, "month")
+HOURS = ("hour", "minute", "second")
 KNOWN = "known in advance"  # why a column of --known is not learned
 MOST_CLASSES = 20
 FEW_COLUMNS = 4  # of a row with a class label before it
@@ -625,6 +626,14 @@ def _ids_by_time(table: Table, found: _Found, free: Sequence[int]) -> None:
         if not sets:
             continue
         sure = [s for s in sets if all(d in words or ID_NAMES.fullmatch(table.names[d]) for d in s)]
+        hours = [d for some in sets for d in some if clock.part_of(table.names[d]) in HOURS]
+        if hours and not sure:
+            name = table.names[hours[0]]
+            raise DataError(
+                f"{table.shown}: several lines have one time in {quote(found.times.name)}, and "
+                f"{quote(name)} tells them apart. If it names the sequence: --id {_word(name)}. If "
+                "it is a part of the time: write both as one, as in 2021-02-28 13:00."
+            )
         codes = {entities(table, some).tobytes() for some in sure or sets}
         if len(codes) == 1:  # columns that name the same sequences are no question
             found.ids = tuple(sorted({d for some in sure or sets for d in some}))

@@ -267,7 +267,9 @@ def _average(x_L: np.ndarray, half: int) -> np.ndarray:
     return (total[high] - total[low]) / (high - low)
 
 
-def warped(levels_L: np.ndarray, weights_L: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def warped(
+    levels_L: np.ndarray, weights_L: np.ndarray, sided: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Positions [L] of levels, and edges [L - 1] of cells as wide as they are common.
 
     width_i = gap_i + s_i (w_i / r_i - gap_i), r the weight per unit of the values within a
@@ -276,9 +278,16 @@ def warped(levels_L: np.ndarray, weights_L: np.ndarray) -> tuple[np.ndarray, np.
     values. s_i is what is left of the deviation w_i - r_i gap_i beside the noise of counting
     (empirical Bayes, gamma and Poisson), so that evenly common levels keep their places.
 
+    `sided`: r_i is what the values below (and it) or above (and it) have, whichever is nearer to
+    its own: levels of a tail that thins out keep their places, too. Else they would be narrow
+    beside the common ones, and what a density has beyond these would all be in the last cell.
+
     >>> positions, edges = warped(np.arange(6.0), np.array([1e4, 1, 1e4, 1, 1e4, 1]))
     >>> np.diff(edges).round(1).tolist()
     [0.0, 1.9, 0.0, 2.3]
+    >>> tail = 1e4 * 0.1 ** np.arange(6)
+    >>> [np.diff(warped(np.arange(6.0), tail, each)[1]).round(2).tolist() for each in (True, False)]
+    [[0.88, 0.88, 0.88, 0.88], [0.64, 0.08, 0.08, 0.1]]
     """
     if len(levels_L) < 3:
         return levels_L, (levels_L[1:] + levels_L[:-1]) / 2
@@ -292,6 +301,12 @@ def warped(levels_L: np.ndarray, weights_L: np.ndarray) -> tuple[np.ndarray, np.
     last = np.searchsorted(levels_L, levels_L + near, side="right")
     weight_sum, gap_sum = np.r_[0.0, np.cumsum(weights_L)], np.r_[0.0, np.cumsum(gap)]
     rate = (weight_sum[last] - weight_sum[first]) / (gap_sum[last] - gap_sum[first])
+    if sided:
+        here = np.arange(len(gap))
+        below = (weight_sum[here + 1] - weight_sum[first]) / (gap_sum[here + 1] - gap_sum[first])
+        above = (weight_sum[last] - weight_sum[here]) / (gap_sum[last] - gap_sum[here])
+        below[0], above[-1] = above[0], below[-1]  # nothing is on the other side of an end
+        rate = np.clip(weights_L / gap, np.minimum(below, above), np.maximum(below, above))
     expected = rate * gap
     noise = np.sum((weights_L - expected) ** 2 - weights_L) / np.sum(expected**2)
     kept = max(noise, 0.0) * expected / (max(noise, 0.0) * expected + 1.0)

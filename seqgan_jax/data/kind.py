@@ -32,6 +32,8 @@ class Kind:
         ascending, exact.
       weights: how often each level came where it was no atom, above 0; a level that never came has
         a small weight.
+      sided: the cells of a table are as wide as `grids.warped` says with `sided`; not of models
+        that were made before there was that.
       step, origin: of a grid without a table: values are origin + n step.
       low, high: its ends: nothing outside is sampled. Of a density, which is cut off there, far
         outside the data where they thin out.
@@ -54,6 +56,7 @@ class Kind:
     name: str
     levels: tuple[float, ...] = ()
     weights: tuple[float, ...] = ()
+    sided: bool = False
     step: float = 0.0
     origin: float = 0.0
     low: float = -math.inf
@@ -126,7 +129,7 @@ class Kind:
         levels, weights = np.array(self.levels), np.array(self.weights)
         if self.sloped or len(weights) == 0:
             return levels, (levels[1:] + levels[:-1]) / 2
-        return grids.warped(levels, weights)
+        return grids.warped(levels, weights, self.sided)
 
     @functools.cached_property
     def coarse_cells(self) -> tuple[np.ndarray, np.ndarray]:

@@ -149,7 +149,8 @@ def _grid(
     if len(apart) <= min(grids.MOST_LEVELS, (readings - fresh_L.max()) / REPEATS):
         levels_L, fresh_L, number = levels_L[apart], fresh_L[apart], len(apart)
         whole = grids.completed(levels_L, fresh_L)
-        return _table(levels_L if whole is None else whole)
+        # What lies on no lattice are averages between common codes: a comb, and no tails.
+        return _table(levels_L) if whole is None else _table(whole, sided=True)
     lattice = grids.lattice_of(levels_L, (levels_L[-1] - levels_L[0]) / (FINEST * spread))
     if lattice is not None and (
         asked == GRID or number >= LEAST_LEVELS or _is_dense(levels_L, lattice)
@@ -183,8 +184,8 @@ def _repeated(
     return None if len(first) < (1 - COPIES) * len(x_NT) else _table(levels_L[apart])
 
 
-def _table(levels_L: np.ndarray) -> Kind:
-    return Kind(GRID, tuple(levels_L.tolist()), (1.0,) * len(levels_L))
+def _table(levels_L: np.ndarray, sided: bool = False) -> Kind:
+    return Kind(GRID, tuple(levels_L.tolist()), (1.0,) * len(levels_L), sided=sided)
 
 
 def _sentinels(levels_L: np.ndarray, counts_L: np.ndarray) -> np.ndarray:

@@ -31,7 +31,8 @@ _DATES = (
     *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y"),
     *("%m-%d-%Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y"),
     *("%b %d, %Y", "%b %d %Y", "%d %B %Y", "%B %d, %Y", "%Y-%m", "%Y/%m", "%m/%Y", "%b %Y"),
-    *("%b-%Y", "%B %Y", "%Y%m%d", "%Y %b", "%Y-%b", "%Y %B", "%b-%d-%Y"),
+    *("%b-%Y", "%B %Y", "%Y%m%d", "%Y %b", "%Y-%b", "%Y %B", "%b-%d-%Y", "%b-%y", "%b %y"),
+    *("%YM%m", "%Y-M%m", "%a %b %d %Y", "%a, %d %b %Y", "%A, %B %d, %Y", "%A, %d %B %Y"),
 )
 # %q is the quarter, as of the periods of pandas.
 _QUARTERS = ("%YQ%q", "%Y-Q%q", "%Y Q%q", "%Y:Q%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y")
@@ -44,11 +45,12 @@ FORMATS = (
     *(f"{d}{s}{h}" for d in _DATES for s in (" ", "T") for h in _HOURS),
 )
 _MARKS = {
-    form: re.sub(r"%.|[TQ]", "", form) for form in FORMATS
+    form: re.sub(r"%.|[MTQ]", "", form) for form in FORMATS
 }  # what is between letters and digits
 _ZONES = ("", "+:", "-:", "+", "-")
 EPOCHS = {"epoch s": 1, "epoch ms": 10**3, "epoch us": 10**6, "epoch ns": 10**9}
 MANY = 20  # rows that show what a column is
+FINE = 10  # units of the last decimal in a step that is rounded
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,10 +238,15 @@ def of_numbers(column: Column, is_named: bool) -> Times | None:
             text = Column(column.name, "words", ticks.astype(str).astype(object), "str")
             if (found := of_words(column.name, [text])) is not None:
                 return found
-        if low >= 10101 and high <= 991231 and "date" in column.name.lower():
+        for form, first, last, likely in (
+            ("%y%m%d", 10_101, 991_231, "date" in column.name.lower()),
+            ("%Y%m", 190_001, 210_012, True),
+        ):
+            if not (likely and one_way and first <= low and high <= last and len(ticks) >= MANY):
+                continue
             short = np.array([f"{tick:06d}" for tick in ticks.tolist()], object)
-            if len(ticks) >= MANY and one_way and (index := _parsed(short, "%y%m%d")) is not None:
-                return _times(column.name, index, "%y%m%d")
+            if (index := _parsed(short, form)) is not None:
+                return _times(column.name, index, form)
         for kind, per_second in EPOCHS.items():
             inside = 10**8 * per_second <= low and high <= 5 * 10**9 * per_second
             if inside and (named or one_way):
@@ -250,13 +257,17 @@ def of_numbers(column: Column, is_named: bool) -> Times | None:
 
 
 def counting(column: Column) -> bool:
-    """Whether a column of numbers goes on in equal steps."""
+    """Whether a column of numbers goes on in equal steps, up to its last decimal: 1990.083."""
     x = column.values
     if column.kind != "number" or len(x) < 3 or not np.isfinite(x).all():
         return False
     steps = np.diff(x)
     scale = np.abs(x).max() * 1e-12
-    return bool(steps[0] != 0 and np.all(np.abs(steps - steps[0]) <= scale))
+    if steps[0] != 0 and np.all(np.abs(steps - steps[0]) <= scale):
+        return True
+    unit = next((10.0**-k for k in range(1, 9) if np.array_equal(np.round(x, k), x)), 0.0)
+    even = np.abs(x - np.linspace(x[0], x[-1], len(x))).max() <= 1.01 * unit
+    return bool(even and len(x) >= MANY and np.abs(steps).min() >= FINE * unit > 0)
 
 
 def infer(times: Times, ticks: np.ndarray) -> Steps:

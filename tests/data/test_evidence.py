@@ -240,12 +240,15 @@ def test_months_weekdays_and_calendar_columns(tmp_path):
         ("{y}-Q{q}", "QS", "1971-Q2", "1985-Q4"),
         ("{y} {b}", "QS", "1971 Apr", "1985 Oct"),
         ("{b}-1-{y}", "QS", "Apr-1-1971", "Oct-1-1985"),
+        ("{b}-{s}", "QS", "Apr-71", "Oct-85"),
+        ("{y}M{m:02}", "QS", "1971M04", "1985M10"),
+        ("{y}{m:02}", "QS", "197104", "198510"),
     ],
 )
 def test_quarters_and_months_in_words_come_back_so(tmp_path, form, rule, first, last):
     months = ["Jan", "Apr", "Jul", "Oct"]
     every = [(1971 + i // 4, i % 4) for i in range(1, 60)]
-    words = [form.format(y=y, q=q + 1, b=months[q]) for y, q in every]
+    words = [form.format(y=y, s=y % 100, q=q + 1, m=3 * q + 1, b=months[q]) for y, q in every]
     assert (words[0], words[-1]) == (first, last)
     found = load(write(tmp_path / "x.csv", zip(words, walk(59), strict=True), ("period", "v")))
     assert (found.names, found.form.time.rule) == (("v",), rule)
@@ -274,6 +277,29 @@ def test_a_year_and_its_parts_are_a_time_and_name_no_sequence(tmp_path, names, p
     assert list(zip(*(frame[n].tolist() for n in names), strict=True)) == [
         row[1:3] for row in rows[: len(frame)]
     ]
+
+
+@pytest.mark.parametrize("form", ["%a %b %d %Y", "%A, %B %d, %Y"])
+def test_days_with_their_names_are_dates(tmp_path, form):
+    rows = [(f'"{day.strftime(form)}"', v) for day, v in zip(days(40), walk(40), strict=True)]
+    found = load(write(tmp_path / "x.csv", rows, ("day", "v")))
+    assert (found.names, found.form.time.rule, found.form.time.format) == (("v",), "D", form)
+
+
+def test_steps_that_are_rounded_count(tmp_path):
+    """1990.083, 1990.167, ...; and not a value that rises nearly as evenly."""
+    rows = [(f"{1990 + i / 12:.3f}", v) for i, v in enumerate(walk(90))]
+    assert load(write(tmp_path / "x.csv", rows, ("when", "v"))).names == ("v",)
+    rows = [(f"{i / 12 + 0.002 * (i % 3):.3f}", v) for i, v in enumerate(walk(90))]
+    assert load(write(tmp_path / "y.csv", rows, ("when", "v"))).names == ("when", "v")
+
+
+def test_a_date_and_a_number_of_the_hour_are_asked_about(tmp_path):
+    rows = [(day, hour, hour + 0.5 * i) for i, day in enumerate(days(9)) for hour in range(1, 25)]
+    path = write(tmp_path / "x.csv", rows, ("date", "hour", "v"))
+    with pytest.raises(DataError, match=r"'hour' tells them apart.*--id hour.*part of the time"):
+        load(path)
+    assert load(path, id=["hour"], window=4).form.layout == "long"
 
 
 def test_six_digits_are_a_date(tmp_path):

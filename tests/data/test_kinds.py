@@ -1,5 +1,6 @@
 """Kinds of columns: what is found in data of known laws, what is refused, what is stored."""
 
+import dataclasses
 import fractions
 import itertools
 import json
@@ -125,6 +126,17 @@ def test_what_is_found(law):
         words = words.replace(f"grid of {len(kind.levels):,}", "table")
     assert words == expected
     assert all(weight > 0 for weight in kind.weights)
+
+
+def test_cells_of_a_tail_are_as_wide_as_their_levels_are_apart():
+    """Beside a common value those of a rare one are no sliver, past which the last cell has all."""
+    x = RNG.choice(5, p=[0.85, 0.13, 0.0175, 0.002, 0.0005], size=(N, T))
+    kind = one(x)
+    assert kind.atoms == (0.0,)
+    widths = np.diff(kind.cells[1])
+    np.testing.assert_allclose(widths[1:] / widths[1], 1.0, atol=0.1)
+    slivers = np.diff(dataclasses.replace(kind, sided=False).cells[1])
+    assert slivers[1:].min() < 0.2 * slivers[1]
 
 
 def test_sentinels_are_told_from_other_atoms():

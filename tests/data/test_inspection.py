@@ -188,7 +188,7 @@ def test_the_screen_says_how_columns_are_learned(tmp_path, capsys):
     learned = dict(line.split(None, 1) for line in lines[start + 1 : start + 8])
     assert learned["sky"] == "3 words"
     assert learned["late"] == "carried exactly, not learned"  # the end is held out
-    assert "often as before" in learned["set"]
+    assert learned["set"] == "grid, 0.01 apart, from 0"  # the rule says when it changes
     assert learned["total"] == "computed by a rule"
     rules = lines[lines.index("rules") + 1 :]
     said = ["total = a + b", "kWh increases", "set repeated every 10 steps"]

@@ -22,6 +22,7 @@ from seqgan_jax.core.policy import validation_nll
 DISCRIMINATOR_METRICS = ("dis_loss", "dis_accuracy")
 UNSEEN = 3  # of an epoch's key: the draw of what it does not learn from
 BY_HEART = 3.0  # standard errors beyond which sequences are learned by heart, not by noise
+ASKED = 256  # sequences of each kind at most by which that is seen: more cost much of a round
 POLICY_METRICS = ("train_nll", "entropy", "reward", "validation_nll")
 
 
@@ -110,7 +111,7 @@ def _discriminator_epoch(
     after, (values, accuracies) = lax.scan(one_pass, carry, pass_keys)
     if config.dis_early_stopping:
         own = jax.random.fold_in(key, UNSEEN)
-        after, kept = _unless_by_heart(after, state, parts, own, nets, number)
+        after, kept = _unless_by_heart(after, state, parts, own, nets, min(number, ASKED))
         state = replace(state, kept_discriminator=kept)
     state = replace(state, discriminator=after[0], discriminator_opt=after[1])
     return state, {"dis_loss": values.mean(), "dis_accuracy": accuracies.mean()}

@@ -184,9 +184,10 @@ class DiscriminatorConfig:
     """Epochs of pretraining: in each, sequences are drawn afresh and passed over."""
     dis_refreshes: Annotated[int, Range(1, 1e6)] = 1
     """Epochs in each round of adversarial training."""
-    dis_early_stopping: bool = False
-    """An epoch counts only where its cross-entropy on sequences that the discriminator has not
-    learned from, validation and fresh generated ones, is no higher than before."""
+    dis_early_stopping: bool = True
+    """What the discriminator has learned of its training sequences alone is forgotten: where it is
+    no better on validation and fresh generated ones, and worse on real ones than on training ones
+    beyond noise."""
 
 
 @dataclass(frozen=True)
@@ -292,6 +293,7 @@ PRESETS: Mapping[str, Config] = {
         discriminator=DiscriminatorConfig(
             dis_size="reference",
             dis_sees="scaled",
+            dis_early_stopping=False,
             dis_r1=0.0,
             num_negatives=10_000,
             dis_passes=3,
@@ -384,12 +386,14 @@ FORMER = {
     "missing": "error",
     "look_first": False,
     "dis_sees": "scaled",
+    "dis_early_stopping": False,
     "rollout_every": 2,
     "covariance": "full",
 }  # defaults of earlier versions, whose runs must stay what they are
 
 
-BEFORE = {"dis_sees": "scaled"}  # what stored settings are where they do not say so
+# What stored settings are where they do not say so.
+BEFORE = {"dis_sees": "scaled", "dis_early_stopping": False}
 
 
 def fixed(config: Config) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def test_the_reference_preset_is_the_pytorch_projects_schedule():
         "gen_updates": 1,
         "dis_size": "reference",
         "dis_sees": "scaled",
+        "dis_early_stopping": False,
         "dis_r1": 0.0,
         "num_negatives": 10_000,
         "dis_passes": 3,

@@ -21,6 +21,8 @@ from seqgan_jax.core.policy import validation_nll
 
 DISCRIMINATOR_METRICS = ("dis_loss", "dis_accuracy")
 UNSEEN = 3  # of an epoch's key: the draw of what it does not learn from
+BY_HEART = 3.0  # standard errors beyond which sequences are learned by heart, not by noise
+ASKED = 256  # sequences of each kind at most by which that is seen: more cost much of a round
 POLICY_METRICS = ("train_nll", "entropy", "reward", "validation_nll")
 
 
@@ -108,12 +110,9 @@ def _discriminator_epoch(
     pass_keys = jax.random.split(pass_key, config.dis_passes)
     after, (values, accuracies) = lax.scan(one_pass, carry, pass_keys)
     if config.dis_early_stopping:
-        unseen = _unseen(state, parts, jax.random.fold_in(key, UNSEEN), nets, number)
-        held = [
-            discriminator.cross_entropy_of(nets.bind_discriminator(each[0], state), *unseen)
-            for each in (after, carry)
-        ]
-        after = jax.tree.map(partial(jnp.where, held[0] <= held[1]), after, carry)
+        own = jax.random.fold_in(key, UNSEEN)
+        after, kept = _unless_by_heart(after, state, parts, own, nets, min(number, ASKED))
+        state = replace(state, kept_discriminator=kept)
     state = replace(state, discriminator=after[0], discriminator_opt=after[1])
     return state, {"dis_loss": values.mean(), "dis_accuracy": accuracies.mean()}
 
@@ -125,13 +124,36 @@ def _generated_beside(real: Batch, state: TrainState, key: jax.Array, nets: Netw
     return Batch.of(x_BTD, known, policy.end)
 
 
-def _unseen(
-    state: TrainState, parts: Parts, key: jax.Array, nets: Networks, most: int
-) -> tuple[Batch, Batch]:
-    """Validation sequences from all over, and generated ones that no epoch learns from."""
-    number = min(most, len(parts.validation))
-    real = parts.validation.take(jnp.arange(number) * len(parts.validation) // number)
-    return real, _generated_beside(real, state, key, nets)
+def _unless_by_heart(
+    after: Any, state: TrainState, parts: Parts, key: jax.Array, nets: Networks, most: int
+) -> tuple[Any, Any]:
+    """The discriminator after an epoch, or the kept one; and which is kept from now on.
+
+    With the change of the mean loss since the kept one, u of unseen real sequences, t of those of
+    the training part and g of fresh generated ones, without dropout: `after` is kept where
+    u + g <= 0 or u <= t. Where it is not, and u - t is beyond BY_HEART standard errors, what was
+    learned since is the training part by heart, and is forgotten. (u + g > 0 alone would not do: by
+    noise half of the epochs would be lost where there is little to learn but to follow the policy.
+    The error takes sequences for independent: of windows that overlap more is forgotten, and there
+    more is learned by heart.)
+    """
+    kept, whole = state.kept_discriminator, len(parts.validation)
+    number = min(most, whole)
+    draw_key, fake_key = jax.random.split(key)
+    unseen = parts.validation.take(jnp.arange(number) * whole // number)  # from all over
+    seen = parts.train.take(jax.random.randint(draw_key, (most,), 0, len(parts.train)))
+    asked = join(unseen, _generated_beside(unseen, state, fake_key, nets), seen)
+    sign = jnp.where(jnp.arange(len(asked)) // number == 1, 1.0, -1.0)
+
+    def losses(params: Params) -> jax.Array:
+        return jax.nn.softplus(sign * in_blocks(nets.bind_discriminator(params, state), asked))
+
+    u_N, g_N, t_M = jnp.split(losses(after[0]) - losses(kept[0]), [number, 2 * number])
+    error = jnp.sqrt(jnp.var(u_N) / number + jnp.var(t_M) / most)
+    by_heart = u_N.mean() - t_M.mean()
+    good = (u_N.mean() + g_N.mean() <= 0) | (by_heart <= 0)
+    now = jax.tree.map(partial(jnp.where, good | (by_heart <= BY_HEART * error)), after, kept)
+    return now, jax.tree.map(partial(jnp.where, good), after, kept)
 
 
 @partial(jax.jit, static_argnames="nets")

@@ -164,6 +164,7 @@ class TrainState:
     rollout: Params  # the rollout policy
     discriminator: Params
     discriminator_opt: Any
+    kept_discriminator: Any  # both, as unseen sequences liked them best; (): not asked
     policy_constants: Params  # the linear baseline
     discriminator_constants: Params  # standard deviations of first differences
     epoch: jax.Array  # [] units done of each phase

@@ -12,7 +12,7 @@ import optax
 from flax import nnx
 
 from seqgan_jax.core import keys, outer
-from seqgan_jax.core.batch import Batch, Params, in_blocks
+from seqgan_jax.core.batch import Batch, Params
 from seqgan_jax.core.columns import support
 from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.outer import Outer
@@ -191,12 +191,6 @@ def init(key: jax.Array, module: nnx.Module) -> tuple[Definition, Params, Params
 def cross_entropy(logits_B: jax.Array, is_real_B: jax.Array) -> jax.Array:
     """Mean binary cross-entropy of 'real' (1) against 'generated' (0), nats."""
     return jnp.mean(optax.sigmoid_binary_cross_entropy(logits_B, is_real_B))
-
-
-def cross_entropy_of(network: Callable[[Batch], jax.Array], real: Batch, fake: Batch) -> jax.Array:
-    """`cross_entropy` of as many real as generated sequences, without dropout."""
-    logits = jnp.concatenate([in_blocks(network, real), in_blocks(network, fake)])
-    return cross_entropy(logits, jnp.repeat(jnp.array([1.0, 0.0]), len(real)))
 
 
 def output_l2(params: Params) -> jax.Array:

@@ -78,6 +78,7 @@ def assembled(
     """Both networks, each as `policy.split` gives it, with fresh optimisers."""
     gen_def, gen_params, gen_constants = policy_parts
     dis_def, dis_params, dis_constants = discriminator_parts
+    dis_opt = adam(dis.dis_lr).init(dis_params)
     state = TrainState(
         policy=gen_params,
         policy_opt=adam(gen.gen_lr).init(gen_params),
@@ -91,7 +92,8 @@ def assembled(
         chosen=jnp.array(False),
         rollout=copy(gen_params),
         discriminator=dis_params,
-        discriminator_opt=adam(dis.dis_lr).init(dis_params),
+        discriminator_opt=dis_opt,
+        kept_discriminator=copy((dis_params, dis_opt)) if dis.dis_early_stopping else (),
         policy_constants=copy(gen_constants),
         discriminator_constants=copy(dis_constants),
         epoch=jnp.array(0),

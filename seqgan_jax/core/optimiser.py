@@ -44,7 +44,7 @@ def ema(old: Params, new: Params, decay: float | jax.Array) -> Params:
     return jax.tree.map(lambda a, b: decay * a + (1.0 - decay) * b, old, new)
 
 
-def copy(params: Params) -> Params:
+def copy(params: Carry) -> Carry:
     """Buffers of their own: a state is donated, and no buffer may be donated twice."""
     return jax.tree.map(jnp.copy, params)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seqgan_jax.core import adversarial, discriminator, keys, likelihood, sampling
-from seqgan_jax.core.batch import Batch
+from seqgan_jax.core.batch import Batch, join
 from seqgan_jax.core.policy import validation_nll
 
 ADV, DIS = helpers.ADV, helpers.DIS
@@ -116,7 +116,7 @@ def test_the_discriminator_learns_what_is_easy(size):
     assert np.asarray(metrics["dis_loss"])[count - 1] < 0.3
 
 
-def test_an_epoch_that_unseen_sequences_deny_does_not_count():
+def test_what_was_learned_by_heart_is_forgotten():
     """Training sequences lie apart from samples, validation ones are where samples are: what D
     would learn is wrong of all that it has not learned from, and it stays as it was."""
     kept = []
@@ -128,14 +128,60 @@ def test_an_epoch_that_unseen_sequences_deny_does_not_count():
             Batch.complete(sampling.sample(policy, own, 64, parts.train.length))
             for own in jax.random.split(key)
         )
-        parts = dataclasses.replace(shifted(parts, 4.0), validation=unseen)
+        parts = dataclasses.replace(shifted(parts, 4.0), validation=unseen, blocks=jnp.arange(64))
         before = helpers.on_host(state.discriminator)
         state, _ = discriminator_epochs(nets, state, parts, key, 6, dis=dis)
         networks = (nets.bind_discriminator(p, state) for p in (state.discriminator, before))
-        kept.append([float(discriminator.cross_entropy_of(n, unseen, fake)) for n in networks])
+        is_real = jnp.repeat(jnp.array([1.0, 0.0]), 64)
+        asked = join(unseen, fake)
+        kept.append([float(discriminator.cross_entropy(n(asked), is_real)) for n in networks])
     (early, first), (late, _) = kept
     assert early < first + 0.05
     assert late > first + 0.2
+
+
+def test_what_counts_as_learned_by_heart_is_a_plain_loop():
+    """Of 32 validation sequences, which lie apart from the training part, 20 are asked about."""
+    nets, state, parts, _ = helpers.training()
+    moved = dataclasses.replace(parts.validation, x=parts.validation.x + 0.7)
+    parts = dataclasses.replace(parts, validation=moved)
+    unseen = parts.validation.take(np.array([n * 32 // 20 for n in range(20)]))
+    signs = np.array([-1.0, -1.0, 1.0])[:, None]
+
+    @jax.jit
+    def decided(after, kept, key):
+        opt = state.discriminator_opt
+        begun = dataclasses.replace(state, kept_discriminator=(kept, opt))
+        now, best = adversarial._unless_by_heart((after, opt), begun, parts, key, nets, 20)
+        return now[0], best[0]
+
+    @jax.jit
+    def logits(params, key):
+        draw_key, fake_key = jax.random.split(key)
+        seen = parts.train.take(jax.random.randint(draw_key, (20,), 0, len(parts.train)))
+        policy = nets.bind_policy(state.policy, state)
+        fake = Batch.complete(sampling.sample(policy, fake_key, 20, helpers.LENGTH))
+        return [nets.bind_discriminator(params, state)(each) for each in (unseen, seen, fake)]
+
+    found = set()
+    for seed in range(24):
+        own = jax.random.key(seed)
+        after, kept = (
+            helpers.random_params(state.discriminator, 2 * seed + i, 0.1) for i in range(2)
+        )
+        now, best = decided(after, kept, jax.random.clone(own))
+        losses = [
+            np.log1p(np.exp(signs * np.array(logits(params, jax.random.clone(own)))))
+            for params in (after, kept)
+        ]
+        u, t, g = losses[0] - losses[1]
+        by_heart, error = np.mean(u) - np.mean(t), np.sqrt((np.var(u) + np.var(t)) / 20)
+        good = np.mean(u) + np.mean(g) <= 0 or by_heart <= 0
+        forgotten = not good and by_heart > 3 * error
+        assert helpers.same(best, after if good else kept)
+        assert helpers.same(now, kept if forgotten else after)
+        found.add((bool(good), bool(forgotten)))
+    assert found == {(True, False), (False, False), (False, True)}
 
 
 def test_each_program_changes_its_own_network_and_no_constant():
@@ -147,7 +193,7 @@ def test_each_program_changes_its_own_network_and_no_constant():
 
     before = helpers.on_host(state)
     state, _ = discriminator_epochs(nets, state, parts, key, 1)
-    assert changed(before, state) == {"discriminator", "discriminator_opt"}
+    assert changed(before, state) - {"kept_discriminator"} == {"discriminator", "discriminator_opt"}
     before = helpers.on_host(state)
     state, _ = policy_updates(nets, state, parts, key, 1)
     assert changed(before, state) == {"policy", "policy_opt", "ema", "rollout", "round"}
@@ -222,6 +268,7 @@ def test_dropout_is_off_in_rewards():
 def test_the_first_update_of_the_discriminator_is_adams_on_its_loss():
     """One batch an epoch, without dropout: the loss of fresh samples and of real sequences."""
     dis = dataclasses.replace(DIS, num_negatives=8, dis_dropout_keep_prob=1.0, dis_r1=0.3)
+    dis = dataclasses.replace(dis, dis_early_stopping=False)
     nets, state, parts, key = helpers.training(dis=dis)
     old = helpers.on_host(state)
     state, metrics = discriminator_epochs(nets, state, parts, key, 1, dis=dis)

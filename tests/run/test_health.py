@@ -95,7 +95,8 @@ def nan(tree):
 
 
 PARTS = ["policy", "policy_opt", "ema", "best", "rollout", "policy_constants"]
-PARTS += ["discriminator", "discriminator_opt", "discriminator_constants", "best_nll"]
+PARTS += ["discriminator", "discriminator_opt", "kept_discriminator", "discriminator_constants"]
+PARTS += ["best_nll"]
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqgan_jax.core.baseline import SLOW
+from seqgan_jax.core.baseline import SLOW, blocks_of_season
 from seqgan_jax.core.batch import Params, still_there
 from seqgan_jax.core.columns.cells import FAR, cell_of
 from seqgan_jax.data.kind import GAP, Kind
@@ -50,8 +50,9 @@ class Layout:
       far: some grid has sentinels or gaps, which are on none of its points.
       end: the column that says which step is a sequence's last; None where all have T steps.
       rates: of the moving means of sizes.
-      season: steps of a season, of which the linear baseline reads what sizes moved by at the same
-        place of the last one; 0 where it does not.
+      season: steps of a season, of which the linear baseline reads the means of sizes at the same
+        place of the last ones; 0 where it does not.
+      season_rate: of these means.
     """
 
     features: int
@@ -71,6 +72,7 @@ class Layout:
     end: int | None = None
     rates: tuple[float, ...] = SLOW
     season: int = 0
+    season_rate: float = 1.0
     straight: tuple[int, ...] = ()
     counted: int = 0
 
@@ -84,7 +86,7 @@ class Layout:
     @property
     def num_slow(self) -> int:
         """What the linear baseline reads of each column beside the last two values."""
-        return len(self.rates) + (self.season > 0)
+        return len(self.rates) + blocks_of_season(self.season, self.season_rate)
 
     @property
     def num_read(self) -> int:
@@ -178,7 +180,7 @@ def layout_of(
     kinds: Sequence[Kind],
     ends: bool = False,
     rates: tuple[float, ...] = SLOW,
-    season: int = 0,
+    season: tuple[int, float] = (0, 1.0),
 ) -> Layout | None:
     """The layout of columns of these kinds; None where all are plain continuous.
 
@@ -215,7 +217,8 @@ def layout_of(
         far=any(k.name == "grid" and (k.missing or any(k.sentinel)) for k in kinds),
         end=len(kinds) - 1 if ends else None,
         rates=rates,
-        season=0 if gaps or season * len(kinds) > MOST_SEASON else season,
+        season=0 if gaps or season[0] * len(kinds) > MOST_SEASON else season[0],
+        season_rate=season[1],
         straight=tuple(straight),
         counted=max(kind.counted for kind in kinds),
     )
@@ -228,14 +231,14 @@ def of(
     ends: bool = False,
     known: int = 0,
     rates: tuple[float, ...] = SLOW,
-    season: int = 0,
+    season: tuple[int, float] = (0, 1.0),
 ) -> Columns | None:
     """The support of columns of these kinds, with even shares; None where all are plain densities.
 
     `scaled_by(d, x)` gives values of column d in scaled units (`Scaler.scaled`), `affine(d, y)`
     positions of levels (`Scaler.affine`). `ends`: see `layout_of`; no sequence has one step alone.
-    `known`: W, how much is known in advance that choices depend on. `rates`, `season`: see
-    `Layout`.
+    `known`: W, how much is known in advance that choices depend on. `rates`, `season` (steps and
+    rate): see `Layout`.
     """
     layout = layout_of(kinds, ends, rates, season)
     if layout is None:

@@ -190,4 +190,6 @@ class Description:
         width = known.width if known is not None and known.in_choices else 0
         kinds, rates = scaler.inner_kinds, self.rates
         season = (0, 1.0) if known is None else (known.season, known.season_rate)
-        return support.of(kinds, scaler.scaled, scaler.affine, scaler.ends, width, rates, season)
+        stays = self.statics is not None and self.statics.stays
+        how = width, rates, season, stays
+        return support.of(kinds, scaler.scaled, scaler.affine, scaler.ends, *how)

@@ -175,6 +175,34 @@ def test_a_season_is_carried_as_by_a_loop(rate):
             np.testing.assert_allclose(of_fit[:, t], wanted[:, : 2 * blocks], atol=1e-12)
 
 
+@pytest.mark.parametrize("stays", [False, True])
+def test_which_value_a_static_column_has_is_read_at_all_later_steps(stays):
+    """Step by step and in one pass; without it only the step after the first reads it."""
+    static = Kind("categorical", levels=(0.0, 1.0, 2.0), static=True)
+    how = {"known": 0, "stays": stays}
+    columns = support.of((static, RAIN), lambda d, x: x, lambda d, x: x, **how)  # noqa: ARG005
+    layout = columns.layout
+    chain = mixed.by_name("mixture", 2, layout)
+    rng, constants = np.random.default_rng(2), columns.support.constants()
+    label = np.array([0, 1, 2, 1])
+    x = np.stack([np.tile(label, (6, 1)), rng.exponential(size=(6, 4))], axis=-1)
+    x_TBD = jnp.asarray(x, jnp.float32)
+    options = [d for d, at in enumerate(layout.shown) if at < layout.choices - 1]
+    listed = options[-3:]
+    shown = np.zeros((6, 4, len(layout.shown)), np.float32)
+    shown[0, np.arange(4), np.array(listed)[label]] = 1.0  # of later steps none
+    read = jnp.concatenate([x_TBD, 0.0 * x_TBD, shown], axis=-1)
+    past = chain.all_past(constants, x_TBD)
+    carried, inputs = chain.all_carried(read, past), None
+    step = jax.jit(chain.carried)
+    for t in range(6):
+        inputs = step(read[t], x_TBD[t], inputs) if t else chain.carried(read[0], x_TBD[0], None)
+        np.testing.assert_allclose(inputs, carried[t], atol=1e-5)
+        is_option = chain.of_choices(inputs)[:, layout.num_read :][:, np.array(listed)]
+        there = np.eye(3)[label] * (stays or t == 0)
+        np.testing.assert_array_equal(is_option, there)
+
+
 @pytest.mark.parametrize("again", [0.0, 0.8])
 def test_what_moves_again_a_season_later_is_in_the_baseline(again):
     """x_t - x_{t-1} = again (x_{t-5} - x_{t-6}) + e; without it nothing is read of a season."""

@@ -182,6 +182,7 @@ class MixedChain:
             memory, before = self._memory(inputs), self.past(inputs).x
             x = x if gap is None else jnp.where(gap, before, x)
             earlier = inputs[..., : self.features]
+            shown = self._staying(shown, memory.runs > 0)
         sizes = [] if gap is None else [earlier]
         again = []
         if self.layout.season:
@@ -196,6 +197,7 @@ class MixedChain:
     def all_carried(self, read: jax.Array, past: "Past") -> jax.Array:
         """The same at every step of whole sequences [T, B, ...], of which `all_past` is known."""
         size, plain, shown = self._parts(read)
+        shown = self._staying(shown, shown[:1])
 
         def body(runs: jax.Array, shown: jax.Array) -> tuple[jax.Array, jax.Array]:
             runs = support.run(runs, shown)
@@ -238,6 +240,15 @@ class MixedChain:
             steps = jnp.arange(1.0, len(x) + 1.0)[:, None, None]
             again = self._of_season(_back(q, season), _back(q, season - 1), size, steps)
         return Past(x, jnp.concatenate([x[:1], x[:-1]]), means, season=again)
+
+    def _staying(self, shown: jax.Array, first: jax.Array) -> jax.Array:
+        """What is shown, of static columns as at the first step: later their value is as before."""
+        if not self.layout.stays:
+            return shown
+        stays = np.isin(np.arange(len(self.layout.shown)), self.layout.stays)
+        return jnp.where(
+            support.by_column(jnp.asarray(stays), shown), first.astype(shown.dtype), shown
+        )
 
     def _seasonal_means(self, size_TBD: jax.Array) -> jax.Array:
         """The mean of each step's place in the season up to it, as `baseline.seasonal_mean`."""

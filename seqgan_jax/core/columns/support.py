@@ -53,6 +53,7 @@ class Layout:
       season: steps of a season, of which the linear baseline reads the means of sizes at the same
         place of the last ones; 0 where it does not.
       season_rate: of these means.
+      stays: which of `shown` are the values of static columns, where later steps read which it was.
     """
 
     features: int
@@ -75,6 +76,7 @@ class Layout:
     season_rate: float = 1.0
     straight: tuple[int, ...] = ()
     counted: int = 0
+    stays: tuple[int, ...] = ()
 
     @property
     def order(self) -> np.ndarray:
@@ -181,6 +183,7 @@ def layout_of(
     ends: bool = False,
     rates: tuple[float, ...] = SLOW,
     season: tuple[int, float] = (0, 1.0),
+    stays: bool = False,
 ) -> Layout | None:
     """The layout of columns of these kinds; None where all are plain continuous.
 
@@ -193,12 +196,14 @@ def layout_of(
     sloped = any(kind.sloped for kind in kinds)
     most = max(len(_listed(kind)) for kind in kinds)
     dynamic = held + sloped
-    shown, gaps, straight = [], [], []
+    shown, gaps, straight, of_statics = [], [], [], list[int]()
     for d, kind in enumerate(kinds):
         own = d * (dynamic + most)
         shown += [own] * (held and kind.held) + [own + held] * kind.sloped
         straight += [len(shown) - 1] * (kind.counted > 0)
-        shown += [own + dynamic + a for a in range(len(_listed(kind)))]
+        listed = [own + dynamic + a for a in range(len(_listed(kind)))]
+        of_statics += range(len(shown), len(shown) + len(listed) * (stays and kind.static))
+        shown += listed
         gaps += [len(shown) - 1] * (kind.missing and not kind.static)
     return Layout(
         features=len(kinds),
@@ -221,6 +226,7 @@ def layout_of(
         season_rate=season[1],
         straight=tuple(straight),
         counted=max(kind.counted for kind in kinds),
+        stays=tuple(of_statics),
     )
 
 
@@ -232,15 +238,16 @@ def of(
     known: int = 0,
     rates: tuple[float, ...] = SLOW,
     season: tuple[int, float] = (0, 1.0),
+    stays: bool = False,
 ) -> Columns | None:
     """The support of columns of these kinds, with even shares; None where all are plain densities.
 
     `scaled_by(d, x)` gives values of column d in scaled units (`Scaler.scaled`), `affine(d, y)`
     positions of levels (`Scaler.affine`). `ends`: see `layout_of`; no sequence has one step alone.
     `known`: W, how much is known in advance that choices depend on. `rates`, `season` (steps and
-    rate): see `Layout`.
+    rate), `stays`: see `Layout`.
     """
-    layout = layout_of(kinds, ends, rates, season)
+    layout = layout_of(kinds, ends, rates, season, stays)
     if layout is None:
         return None
     features, listed, choices = layout.features, layout.listed, layout.choices

@@ -3,6 +3,7 @@ real sequences, against one that learns from as many real ones.
 
     python benchmarks/labels.py                      two labelled processes, three public sets
     python benchmarks/labels.py --place              public sets, which step it is as --known
+    python benchmarks/labels.py --cells              class and step as one word of --known
     python benchmarks/labels.py --quick              fewer sequences, a few epochs
 
 Logistic regression on what each sequence sums up to: mean, standard deviation, lag-1 product and
@@ -154,16 +155,39 @@ def with_place(x_NTD: np.ndarray) -> pd.DataFrame:
     return frame.assign(i=np.repeat(np.arange(number), steps), t=np.tile(np.arange(steps), number))
 
 
+def with_cells(x_NTD: np.ndarray) -> pd.DataFrame:
+    """A row for each step, with a word for its class and place in the place of the label."""
+    label = names_of(x_NTD.shape[2])[-1]
+    frame = with_place(x_NTD).drop(columns=["place", label])
+    return frame.assign(cell=cells(x_NTD[:, 0, -1], x_NTD.shape[1]))
+
+
+def cells(code_N: np.ndarray, steps: int) -> list[str]:
+    """A word for each sequence's class and each step, one sequence after the other."""
+    return [f"class {c:.0f} step {t}" for c in code_N for t in range(steps)]
+
+
+def drawn_in_cells(model: SeqGAN, code_N: np.ndarray, steps: int, seed: int) -> np.ndarray:
+    """[N, T, D] of these classes, class by class."""
+    found = []
+    for c, number in zip(*np.unique(code_N, return_counts=True), strict=True):
+        known = pd.DataFrame({"cell": cells(np.array([c]), steps)})
+        x_NTD = model.sample_array(int(number), known=known, seed=seed)
+        label = np.full((*x_NTD.shape[:2], 1), float(c))
+        found.append(np.concatenate([x_NTD, label], axis=2))
+    return np.concatenate(found)
+
+
 def names_of(features: int) -> list[str]:
     """x1, .. as columns of arrays are named."""
     return [f"x{d + 1}" for d in range(features)]
 
 
 def public(
-    name: str, epochs: int, place: bool = False, tested: int = 3, folds: int = 3
+    name: str, epochs: int, told: str = "", tested: int = 3, folds: int = 3
 ) -> dict[str, float]:
-    """The same of a public set, of the first `tested` folds; with `place` a step is told
-    which it is."""
+    """The same of a public set, of the first `tested` folds; a step is told which it is where
+    `told` is "place", and of which class where it is "cell"."""
     load, read = PUBLIC[name]
     data = load()
     names = names_of(data.shape[2])
@@ -173,17 +197,21 @@ def public(
     for i in range(tested):
         train, test = data[fold != i], data[fold == i]
         model = SeqGAN(
-            static=[label],
+            static=[] if told == "cell" else [label],
             held_out=0.02,
             validation=0.15,
             pre_epoch_num=epochs,
             skip_dis_pretrain=True,
             skip_adversarial=True,
-            **({"known": ["place"]} if place else {}),
+            **({"known": [told]} if told else {}),
         )
-        model.fit(with_place(train), id="i", time="t") if place else model.fit(train)
-        rows = pd.DataFrame({label: np.repeat(train[:, 0, -1].astype(int), SAMPLES)})
-        drawn = model.sample_array(given=rows, seed=i)
+        code_N = np.repeat(train[:, 0, -1].astype(int), SAMPLES)
+        if told == "cell":
+            model.fit(with_cells(train), id="i", time="t")
+            drawn = drawn_in_cells(model, code_N, train.shape[1], i)
+        else:
+            model.fit(with_place(train), id="i", time="t") if told else model.fit(train)
+            drawn = model.sample_array(given=pd.DataFrame({label: code_N}), seed=i)
         found["real"].append(accuracy(train, test, read, RIDGE) * len(test))
         found["generated"].append(accuracy(drawn, test, read, RIDGE) * len(test))
     commonest = np.bincount(data[:, 0, -1].astype(int)).max() / len(data)
@@ -195,16 +223,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print a row for each process."""
     flags = measure.parser(__doc__)
     flags.add_argument("--only", nargs="*", help="sets, by name (default: all)")
-    flags.add_argument("--place", action="store_true", help="public sets: --known which step it is")
+    group = flags.add_mutually_exclusive_group()
+    group.add_argument("--place", action="store_true", help="public sets: --known which step it is")
+    group.add_argument("--cells", action="store_true", help="and of which class, in one word")
     flags.add_argument("--epochs", type=int, help="of likelihood training (default: 80)")
     flags.add_argument("--folds", type=int, choices=(1, 2, 3), default=3, help="of public sets")
     options = measure.parse(flags, arguments)
     number, epochs = (400, 5) if options.quick else (3000, options.epochs or 80)
+    told = "cell" if options.cells else "place" * options.place
     found = {
-        name: public(name, epochs, options.place, options.folds)
+        name: public(name, epochs, told, options.folds)
         if name in PUBLIC
         else compare(name, number, epochs)
-        for name in options.only or (*(() if options.place else PROCESSES), *PUBLIC)
+        for name in options.only or (*(() if told else PROCESSES), *PUBLIC)
     }
     rows = [
         [name, *(f"{row[key]:.3f}" for key in ("real", "generated", "commonest"))]

@@ -23,7 +23,8 @@ SHRINKAGES = (0.0, 0.1, 0.5, 1.0)  # of correlations towards none
 STEPS = 50_000  # of all sequences that regressions of mixed columns see
 ROWS = 2000  # validation sequences that decide
 SLOW = (1 / 4, 1 / 16)  # rates of the moving means of mixed columns
-LEVEL = 1.0  # of the ridge that keeps a level, of data of unit variance
+LEVELS = (0.0, 1.0)  # of the ridge that keeps a column's own level, of data of unit variance
+OTHERS = 1.0  # of that by which levels of other columns move none: far ahead none follows another
 LEAST_RIDGE = 1e-5  # of slopes of what is known in advance, in units of its variance
 
 
@@ -34,8 +35,9 @@ class Baseline:
 
     Of mixed columns also + second [x_{t-2}, m_{t-1}, n_{t-1}], where x_0 is x_1, and m and n are
     moving means by the rates SLOW: a level beside quick changes, which no order of 1 or 2 can tell.
-    There may be a third, of days where the hour is known, which a level by the hour cannot be, and
-    x_{t-S} - x_{t-S-1}, what it moved by at the same hour S steps ago, 0 in the first season.
+    There may be a third, of days where the hour is known, which a level by the hour cannot be; and
+    q_{t-S} - q_{t-S-1} and q_{t-S} - x_{t-1}, what the means q of the same hour of the last days
+    moved by and how far they are, 0 in the first season (`seasonal_mean`).
     Where something is known in advance + known k_t, + first_known k_1 at the first step.
     """
 
@@ -197,7 +199,7 @@ def fit_rest(
     known: tuple[Array, Array] | None = None,
     rates: tuple[float, ...] = SLOW,
     steps: int | None = None,
-    season: int = 0,
+    season: tuple[int, float] = (0, 1.0),
 ) -> Baseline:
     """The same of columns of which some values are options: each row is fitted on the rest only.
 
@@ -213,15 +215,16 @@ def fit_rest(
       known: what is known in advance [N, T, W] of both parts; read beside the past.
       steps: T over which the free-running mean may grow e-fold and no more, see `_held_back`.
       rates: of the moving means.
-      season: S of what moves again a season later; 0 without. It is read where the validation part
-        is likelier by it. One step ahead hardly tells ridges apart, nor whether levels are kept,
-        which decides far ahead: with a season both are those of the least error of free-running
-        means, `_far`.
+      season: S, 0 without, and the rate of the means of what was S, 2 S .. steps ago, see
+        `seasonal_mean`. They are read where the validation part is likelier by them. One step ahead
+        hardly tells ridges apart, nor whether levels are kept, which decides far ahead: with a
+        season both are those of the least error of free-running means, `_far`.
     """
     every = 1 + len(train[0]) * train[0].shape[1] // STEPS
     size_NTD, rest_NTD = (part[::every] for part in train)
     features = size_NTD.shape[2]
-    width = (2 + len(rates) + (season > 0)) * features
+    of_season = blocks_of_season(*season)
+    width = (2 + len(rates) + of_season) * features
     none = np.zeros((features, width))
     fixed = {"increments": np.eye(features, width), "levels": none}.get(kind)
     now, rest = size_NTD[:, 1:], rest_NTD[:, 1:]
@@ -237,11 +240,11 @@ def fit_rest(
         fixed = None if fixed is None else np.pad(fixed, ((0, 0), (0, given.shape[2])))
     later, start, blind = [], [], list[list[_Row]]()
     without = np.array(past)
-    without[..., width - features : width] = 0.0
+    without[..., width - of_season * features : width] = 0.0
     for d in range(features):
         a = None if fixed is None else fixed[d]
         later.append(_regress(past, now, rest, d, (1e-6, *RIDGES), a))
-        if season and fixed is None:
+        if of_season and fixed is None:
             blind.append(_regress(without, now, rest, d, (1e-6, *RIDGES), a))
         if given is None:
             start.append(_regress(no_past, *first, d, RIDGES[1:2], none[0])[0])
@@ -263,13 +266,21 @@ def fit_rest(
         return total
 
     best: Sequence[_Row] = min(zip(*later, strict=True), key=loss)
-    if season and fixed is None:
+    if of_season and fixed is None:
         other = min(zip(*blind, strict=True), key=loss)
         is_read = loss(best) < loss(other)
-        some = list(zip(*(later if is_read else blind), strict=True))
         read, blocks = past if is_read else without, 2 + len(rates)
-        level = [_regress(read, now, rest, d, RIDGES, None, blocks) for d in range(features)]
-        some += zip(*level, strict=True)
+        some = [
+            each
+            for level in LEVELS
+            for each in zip(
+                *(
+                    _regress(read, now, rest, d, RIDGES, None, blocks, level)
+                    for d in range(features)
+                ),
+                strict=True,
+            )
+        ]
         of_known = None if known is None else known[1][:ROWS]
 
         def error(candidate: Sequence[_Row]) -> float:
@@ -293,21 +304,21 @@ def _far(
     counts_NTD: Array,
     known_NTW: Array | None,
     rates: tuple[float, ...],
-    season: int,
+    season: tuple[int, float],
 ) -> float:
     """Mean over columns of the log mean squared error of the free-running mean of the second half
     of sequences, after the first."""
     features, length = x_NTD.shape[2], x_NTD.shape[1]
     start = length // 2
     means = [moving_mean(x_NTD[:, :start], rate)[:, -1] for rate in rates]
-    found = np.array(x_NTD, float)
+    found, again = np.array(x_NTD, float), seasonal_mean(x_NTD, *season)
     for t in range(start, length):
         parts = [found[:, t - 1], found[:, t - 2], *means]
-        move = found[:, t - season] - found[:, max(t - season - 1, 0)] if t > season else None
-        parts.append(0.0 * parts[0] if move is None else move)
+        parts += _of_season(found[:, :t], again[:, :t], *season)
         parts += [] if known_NTW is None else [known_NTW[:, t]]
         found[:, t] = np.concatenate(parts, axis=1) @ law.matrix.T + law.offset
         means = [_after(m, found[:, t], t, rate) for m, rate in zip(means, rates, strict=True)]
+        again[:, t] = _season_after(again, found[:, t], t, *season)
     error = np.where(counts_NTD, found - x_NTD, 0.0)[:, start:].reshape(-1, features) ** 2
     number = np.maximum(counts_NTD[:, start:].reshape(-1, features).sum(axis=0), 1)
     return float(np.mean(np.log(error.sum(axis=0) / number + 1e-12)))
@@ -367,17 +378,51 @@ def _scale(residual: Array) -> float:
     return max(min(root, 6.0 * float(np.median(residual)) + 1e-3), 1e-4)
 
 
-def _past_of(x_NTD: Array, rates: tuple[float, ...], season: int = 0) -> Array:
+def _past_of(x_NTD: Array, rates: tuple[float, ...], season: tuple[int, float] = (0, 1.0)) -> Array:
     """x_{t-1}, x_{t-2}, m_{t-1}, n_{t-1} of the steps from the second on, [N, T - 1, 4 D]; or more
-    where there are more means; x_{t-S} - x_{t-S-1} where there is a season."""
+    where there are more means, or a season."""
     before = x_NTD[:, :-1]
     earlier = np.concatenate([before[:, :1], before[:, :-1]], axis=1)
     means = [moving_mean(before, rate) for rate in rates]
-    again: list[Array] = []
-    if season:
-        moved = np.pad(before - earlier, ((0, 0), (season - 1, 0), (0, 0)))
-        again = [moved[:, : before.shape[1]]]
-    return np.concatenate([before, earlier, *means, *again], axis=2)
+    q_NTD, steps = seasonal_mean(before, *season), range(1, x_NTD.shape[1])
+    again = [_of_season(before[:, :t], q_NTD[:, :t], *season) for t in steps if season[0]]
+    of_season = [np.stack(each, axis=1) for each in zip(*again, strict=True)]
+    return np.concatenate([before, earlier, *means, *of_season], axis=2)
+
+
+def blocks_of_season(steps: int, rate: float) -> int:
+    """How many numbers of each column are read of a season: of its rate 1 only the moves."""
+    return 0 if not steps else 1 + (rate < 1)
+
+
+def seasonal_mean(x_NTD: Array, steps: int, rate: float) -> Array:
+    """q_t = q_{t-S} + max(rate, 1 / k) (x_t - q_{t-S}) in the k-th season of S steps; x_t in the
+    first. Of rate 1 it is x.
+
+    >>> seasonal_mean(np.array([[[1.0], [2.0], [3.0], [8.0], [5.0]]]), 2, 0.25).ravel().tolist()
+    [1.0, 2.0, 2.0, 5.0, 3.0]
+    """
+    found = np.array(x_NTD, float)
+    for t in range(steps, found.shape[1] if steps else 0):
+        found[:, t] = _season_after(found, x_NTD[:, t], t, steps, rate)
+    return found
+
+
+def _season_after(q_NTD: Array, x_ND: Array, t: int, steps: int, rate: float) -> Array:
+    """The mean of a season's place after step t, from 0, which is x."""
+    if not steps or t < steps:
+        return x_ND
+    rate = max(rate, 1 / (t // steps + 1))
+    return (1 - rate) * q_NTD[:, t - steps] + rate * x_ND
+
+
+def _of_season(x_NTD: Array, q_NTD: Array, steps: int, rate: float) -> list[Array]:
+    """q_{t-S} - q_{t-S-1} and q_{t-S} - x_{t-1}, [N, D] each, of the step after all of these."""
+    t = x_NTD.shape[1]
+    none = 0.0 * x_NTD[:, -1]
+    moved = q_NTD[:, t - steps] - q_NTD[:, t - steps - 1] if t > steps else none
+    away = q_NTD[:, t - steps] - x_NTD[:, -1] if t >= steps else none
+    return [moved, away][: blocks_of_season(steps, rate)]
 
 
 def moving_mean(x_NTD: Array, rate: float) -> Array:
@@ -405,12 +450,13 @@ def _regress(
     ridges: Iterable[float],
     fixed: Array | None,
     blocks: int = 0,
+    level: float = 0.0,
 ) -> list[_Row]:
     """The regression of column d with each ridge; without enough of a rest, of unit scale.
 
     `fixed` is the row of the past where it is given. With `blocks` the ridge is towards the random
-    walk, and a second one keeps levels: where all of the first blocks of the past, and the earlier
-    columns, are c, it is towards x_d = c_d.
+    walk, and of what x_d becomes where all of the first blocks of the past, and the earlier
+    columns, are c: a ridge towards what no c_j but c_d moves, and one, `level`, towards c_d.
     """
     features = now.shape[2]
     is_rest = rest[..., d]
@@ -425,28 +471,29 @@ def _regress(
         y = y - past[is_rest] @ fixed
     if blocks:
         y = y - past[is_rest][:, d]
-    mean, level = x.mean(0), y.mean()
+    mean, middle = x.mean(0), y.mean()
     spread = np.maximum(x.std(0), 1e-6)
     x = (x - mean) / spread
-    gram, cross = x.T @ x / len(x), x.T @ (y - level) / len(x)
+    gram, cross = x.T @ x / len(x), x.T @ (y - middle) / len(x)
     if blocks:
         of_level = np.zeros((features, len(gram)))
         for b in range(blocks):
             of_level[:, b * features : (b + 1) * features] = np.eye(features)
         of_level[:d, len(gram) - d :] = np.eye(d)
         of_level /= spread
-        gram = gram + LEVEL * of_level.T @ of_level
+        weight = np.where(np.arange(features) == d, level, OTHERS)
+        gram = gram + of_level.T @ (weight[:, None] * of_level)
     rows = []
     for ridge in ridges:
         slope = np.linalg.solve(gram + (ridge + 1e-9) * np.eye(len(gram)), cross)
-        scale = _scale(y - level - x @ slope)
+        scale = _scale(y - middle - x @ slope)
         slope = slope / spread
         split, earlier = len(slope) - d, nothing.copy()
         earlier[:d] = slope[split:]
         of_past = slope[:split] if fixed is None else fixed
         if blocks:
             of_past = of_past + np.eye(1, split, d)[0]
-        rows.append(_Row(of_past, earlier, float(level - mean @ slope), scale))
+        rows.append(_Row(of_past, earlier, float(middle - mean @ slope), scale))
     return rows
 
 
@@ -517,36 +564,52 @@ def _log_likelihood(candidate: _Candidate, before_NTD: Array, after_NTD: Array) 
 
 
 def growth(
-    matrix: Any, second: Any = None, rates: tuple[float, ...] = SLOW, season: int = 0
+    matrix: Any,
+    second: Any = None,
+    rates: tuple[float, ...] = SLOW,
+    season: tuple[int, float] = (0, 1.0),
 ) -> float:
     """Spectral radius of the baseline: above 1 its free-running mean grows without end.
 
     Of x_t = matrix x_{t-1} alone, or with `second` of the state [x_t, x_{t-1}, m_t, n_t], where
-    m_t = m_{t-1} + rate (x_t - m_{t-1}); with a season also x_{t-S+1} - x_{t-S}, .., x_t - x_{t-1}.
+    m_t = m_{t-1} + rate (x_t - m_{t-1}); with a season also q_{t-S}, .., q_t, see `seasonal_mean`.
 
     >>> growth(np.array([[0.5, 9.0], [0.0, -1.25]]))
     1.25
     """
     step = np.asarray(matrix, np.float64)
     if second is not None:
-        one, none = np.eye(len(step)), np.zeros_like(step)
-        blocks = 2 + len(rates) + season
-        now = np.concatenate([step, np.asarray(second, np.float64)], axis=1)
-        now = np.pad(now, ((0, 0), (0, blocks * len(step) - now.shape[1])))
+        one, none, width = np.eye(len(step)), np.zeros_like(step), len(step)
+        steps, season_rate = season
+        first = 2 + len(rates)  # of the means of a season's places, the oldest
+        plain = np.concatenate([step, np.asarray(second, np.float64)], axis=1)
+        of_season = plain[:, first * width :]
+        now = np.zeros((width, (first + (steps + 1 if steps else 0)) * width))
+        now[:, : first * width] = plain[:, : first * width]
+        blocks = now.shape[1] // width
+        oldest, again = (slice((first + i) * width, (first + i + 1) * width) for i in range(2))
+        if steps:
+            moved, away = of_season[:, :width], of_season[:, width:]
+            now[:, oldest] -= moved
+            now[:, again] += moved
+            if away.size:
+                now[:, again] += away
+                now[:, :width] -= away
         rows = [now, np.concatenate([one, *[none] * (blocks - 1)], axis=1)]
         for i, rate in enumerate(rates):
             mean = rate * now
             own = slice((2 + i) * len(step), (3 + i) * len(step))
             mean[:, own] += (1 - rate) * one
             rows.append(mean)
-        for i in range(season):  # the oldest first
-            moved = now.copy() if i == season - 1 else np.zeros_like(now)
-            if i == season - 1:
-                moved[:, : len(step)] -= one
-            else:
-                at = (2 + len(rates) + i + 1) * len(step)
-                moved[:, at : at + len(step)] = one
-            rows.append(moved)
+        for i in range(steps):
+            later = np.zeros_like(now)
+            at = (first + i + 1) * len(step)
+            later[:, at : at + len(step)] = one
+            rows.append(later)
+        if steps:
+            mean = season_rate * now
+            mean[:, again] += (1 - season_rate) * one
+            rows.append(mean)
         step = np.concatenate(rows)
     return float(np.abs(np.linalg.eigvals(step)).max())
 

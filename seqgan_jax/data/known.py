@@ -21,8 +21,9 @@ YEAR = 365.2425 * DAY
 MOST_KEPT = 1000  # sequences that a model keeps of the training part, to draw from
 MOST_NUMBERS = 100_000  # of their columns
 MOST_CYCLES = 3
-LATER = ("hazard", "in_choices", "level", "season")  # not in models of version 1
+LATER = ("hazard", "in_choices", "level", "season", "season_rate")  # not in models of version 1
 SEASONS = {"hour of day": DAY, "day of week": 7 * DAY}  # the first that is known is read again
+SEASON_RATE = 0.2  # of means over seasons, a season
 LEVEL_DAYS = 3  # which a mean of days weighs, by 1 / e after these
 
 
@@ -126,6 +127,7 @@ class Known:
       in_choices: the linear part of choices reads it, too; not in models of version 1.
       level: rate, a step, of a moving mean of days beside the shorter ones; 0 where there is none.
       season: steps of a day or a week, of which the baseline reads the last; 0 where it does not.
+      season_rate: of the means of what was a season, two, .. before; 1: of the last one alone.
     """
 
     cycles: tuple[str, ...]
@@ -141,6 +143,7 @@ class Known:
     in_choices: bool = False
     level: float = 0.0
     season: int = 0
+    season_rate: float = 1.0
 
     @classmethod
     def fit(cls, train: Given, hazard: tuple[float, ...] = ()) -> Self:
@@ -152,6 +155,7 @@ class Known:
         numeric = np.array([not words for words in train.words], bool)
         mean, scale = columns.mean(axis=(0, 1)), columns.std(axis=(0, 1))
         some = train[rows]
+        season = _season(train.cycles, train.step, length)
         return cls(
             train.cycles,
             float(train.step),
@@ -165,7 +169,8 @@ class Known:
             hazard,
             True,
             _level(train.cycles, train.step, length),
-            _season(train.cycles, train.step, length),
+            season,
+            SEASON_RATE if season else 1.0,
         )
 
     @property
@@ -252,7 +257,7 @@ class Known:
     def to_json(self) -> dict[str, Any]:
         """Plain lists, numbers and texts; what a model of version 1 has, where it has no more."""
         stored = dataclasses.asdict(self)
-        return {k: v for k, v in stored.items() if k not in LATER or v}
+        return {k: v for k, v in stored.items() if k not in LATER or v != getattr(Known, k)}
 
     @classmethod
     def from_json(cls, stored: Any) -> Self:
@@ -277,6 +282,7 @@ class Known:
                 stored.get("in_choices", False) is True,
                 float(stored.get("level", 0.0)),
                 int(stored.get("season", 0)),
+                float(stored.get("season_rate", 1.0)),
             )
             columns = {len(found.names), len(found.words), len(found.mean), len(found.scale)}
             right = (
@@ -288,6 +294,7 @@ class Known:
                 len(found.hazard) <= LONGEST and all(0 < h < 1 for h in found.hazard),
                 0 <= found.level < 1,
                 0 <= found.season <= LONGEST,
+                0 < found.season_rate <= 1,
                 all(np.isfinite(value) for value in (*found.mean, *found.starts, found.step)),
                 all(np.isfinite(value) and value > 0 for value in found.scale),
             )

@@ -72,6 +72,7 @@ class Statics:
       values: combinations of the counted columns, the commonest first, at most MOST_ROWS.
       counts: sequences of each.
       total: sequences; more than the sum of counts where there are more combinations.
+      stays: later steps read which value it was; not in models of before.
 
     >>> statics = Statics((0,), (0.0,), (1.0,), (True,), ((0.0,), (1.0,)), (8, 2), 10)
     >>> statics.unseen([(Condition(0, "sex=f", (0.0,)),)]), statics.complete
@@ -85,6 +86,7 @@ class Statics:
     values: tuple[tuple[float, ...], ...]
     counts: tuple[int, ...]
     total: int
+    stays: bool = False
 
     @property
     def complete(self) -> bool:
@@ -145,10 +147,15 @@ class Statics:
         """
         names = ("columns", "low", "high", "counted", "values", "counts", "total")
         wrong = ValueError(f"the table of static columns is damaged: {reprlib.repr(stored)}")
-        if not isinstance(stored, dict) or set(stored) != set(names):
+        if not isinstance(stored, dict) or set(stored) - {"stays"} != set(names):
             raise wrong
+        stays = stored.get("stays", False)
         *lists, total = (stored[name] for name in names)
-        if type(total) is not int or not all(isinstance(each, list) for each in lists):
+        if (
+            type(total) is not int
+            or type(stays) is not bool
+            or not all(isinstance(each, list) for each in lists)
+        ):
             raise wrong
         columns, low, high, counted, values, counts = lists
         width = sum(each is True for each in counted)
@@ -164,7 +171,7 @@ class Statics:
             raise wrong
         rows = tuple(tuple(map(float, row)) for row in values)
         least, most = (tuple(map(float, each)) for each in (low, high))
-        return cls(tuple(columns), least, most, tuple(counted), rows, tuple(counts), total)
+        return cls(tuple(columns), least, most, tuple(counted), rows, tuple(counts), total, stays)
 
 
 def of(train_NTD: np.ndarray, scaler: Scaler) -> Statics | None:
@@ -187,6 +194,7 @@ def of(train_NTD: np.ndarray, scaler: Scaler) -> Statics | None:
         tuple(map(tuple, rows[order].tolist())),
         tuple(counts[order].tolist()),
         len(x_NS),
+        True,
     )
 
 

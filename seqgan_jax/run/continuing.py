@@ -146,7 +146,7 @@ def drift(
     form: Form | None,
     x_LTD: np.ndarray,
     rates: tuple[float, ...] = baseline.SLOW,
-    season: int = 0,
+    season: tuple[int, float] = (0, 1.0),
 ) -> str:
     """What to say of samples longer than training that leave its data; "" where nothing is.
 

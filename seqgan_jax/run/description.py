@@ -189,6 +189,7 @@ class Description:
         scaler, known = self.scaler, self.known
         width = known.width if known is not None and known.in_choices else 0
         kinds, rates = scaler.inner_kinds, self.rates
-        season = self.known.season if self.known is not None else 0
-        how = scaler.ends, width, rates, season, scaler.clocks
+        season = (0, 1.0) if known is None else (known.season, known.season_rate)
+        stays = self.statics is not None and self.statics.stays
+        how = scaler.ends, width, rates, season, stays, scaler.clocks
         return support.of(kinds, scaler.scaled, scaler.affine, *how)

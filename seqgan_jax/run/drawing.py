@@ -266,7 +266,10 @@ class Trained:
         if steps <= description.length:
             return
         columns = description.columns
-        how = () if columns is None else (columns.layout.rates, columns.layout.season)
+        how: tuple[Any, ...] = ()
+        if columns is not None:
+            layout = columns.layout
+            how = layout.rates, (layout.season, layout.season_rate)
         if words := continuing.drift(self.state, description.scaler, description.form, x_LTD, *how):
             say(words)
 

@@ -236,8 +236,9 @@ def test_a_mean_of_days_is_in_the_baseline_of_windows_of_days(tmp_path):
     frame["x"] = frame["x"].round(1)
     found = SeqGAN(window=72, stride=8, **FEW | {"policy": "gaussian"}).fit(frame)
     assert found.description.known.level == pytest.approx(1 / 72)
-    assert found.state.policy_constants["baseline"]["second"].shape == (1, 5)
-    assert found.description.columns.layout.season == 24
+    assert found.state.policy_constants["baseline"]["second"].shape == (1, 6)
+    layout = found.description.columns.layout
+    assert (layout.season, layout.season_rate) == (24, known.SEASON_RATE)
     found.save(tmp_path / "model")
     again = SeqGAN.load(tmp_path / "model")
     assert found.sample(3, seed=2).equals(again.sample(3, seed=2))

@@ -172,7 +172,7 @@ class MixedChain:
         constants: Params | None = None,
     ) -> jax.Array:
         """What is carried to the next step: what the policy reads of the past, with runs in place
-        of options and the moving means; then x_t, x_{t-1}, what sizes moved by in the last season,
+        of options and the moving means; then x_t, x_{t-1}, the means of the last season's places,
         and how many steps there were."""
         size, plain, shown = self._parts(read)
         gap = None
@@ -188,21 +188,22 @@ class MixedChain:
             memory, before = self._memory(inputs), self.past(inputs).x
             x = x if gap is None else jnp.where(gap, before, x)
             earlier = inputs[..., : self.features]
-        memory = memory.after(size, shown, self.layout.rates)
+            shown = self._staying(shown, memory.runs > 0)
         sizes = [] if gap is None else [earlier]
-        moves = []
+        again = []
         if self.layout.season:
-            if inputs is None:
-                moves = [jnp.tile(0.0 * size, self.layout.season)]
-            else:
-                moved = size - inputs[..., : self.features]
-                moves = [self._moves(inputs)[..., self.features :], moved]
-        parts = [plain, memory.runs, memory.means, x, before, *sizes, *moves, memory.steps]
+            q = jnp.tile(0.0 * size, self.layout.season + 1)
+            q = q if inputs is None else self._of_places(inputs)
+            now = self._season_after(q[..., self.features : 2 * self.features], size, memory.steps)
+            again = [q[..., self.features :], now]
+        memory = memory.after(size, shown, self.layout.rates)
+        parts = [plain, memory.runs, memory.means, x, before, *sizes, *again, memory.steps]
         return jnp.concatenate(parts, axis=-1)
 
     def all_carried(self, read: jax.Array, past: "Past") -> jax.Array:
         """The same at every step of whole sequences [T, B, ...], of which `all_past` is known."""
         size, plain, shown = self._parts(read)
+        shown = self._staying(shown, shown[:1])
 
         def body(runs: jax.Array, shown: jax.Array) -> tuple[jax.Array, jax.Array]:
             runs = support.run(runs, shown)
@@ -212,11 +213,11 @@ class MixedChain:
         steps = jnp.arange(1.0, len(read) + 1.0)[:, None, None]
         steps = jnp.broadcast_to(steps, (*read.shape[:-1], 1))
         sizes = [] if past.earlier is None else [past.earlier]
-        moves = []
+        again = []
         if self.layout.season:
-            moved = _moved(size)
-            moves = [_back(moved, back) for back in range(self.layout.season - 1, -1, -1)]
-        parts = [plain, runs, past.means, past.x, past.before, *sizes, *moves, steps]
+            q = self._seasonal_means(size)
+            again = [_back(q, back) for back in range(self.layout.season, -1, -1)]
+        parts = [plain, runs, past.means, past.x, past.before, *sizes, *again, steps]
         return jnp.concatenate(parts, axis=-1)
 
     def all_past(self, constants: Params, x: jax.Array, known: jax.Array | None = None) -> "Past":
@@ -239,9 +240,12 @@ class MixedChain:
             return (means, steps), means
 
         _, means = lax.scan(body, start, size)
-        season = self.layout.season
-        again = _back(_moved(size), season - 1) if season else None
         before = jnp.concatenate([x[:1], x[:-1]])
+        again, season = None, self.layout.season
+        if season:
+            q = self._seasonal_means(size)
+            steps = jnp.arange(1.0, len(x) + 1.0)[:, None, None]
+            again = self._of_season(_back(q, season), _back(q, season - 1), size, steps)
         return Past(x, before, means, season=again, steps=self._steps(x))
 
     def _steps(self, x: jax.Array) -> jax.Array | None:
@@ -249,6 +253,44 @@ class MixedChain:
         if not self.layout.clocks:
             return None
         return jnp.broadcast_to(jnp.arange(1.0, len(x) + 1.0)[:, None, None], (*x.shape[:-1], 1))
+
+    def _staying(self, shown: jax.Array, first: jax.Array) -> jax.Array:
+        """What is shown, of static columns as at the first step: later their value is as before."""
+        if not self.layout.stays:
+            return shown
+        stays = np.isin(np.arange(len(self.layout.shown)), self.layout.stays)
+        return jnp.where(
+            support.by_column(jnp.asarray(stays), shown), first.astype(shown.dtype), shown
+        )
+
+    def _seasonal_means(self, size_TBD: jax.Array) -> jax.Array:
+        """The mean of each step's place in the season up to it, as `baseline.seasonal_mean`."""
+        season, length = self.layout.season, len(size_TBD)
+        padded = jnp.pad(size_TBD, ((0, -length % season), (0, 0), (0, 0)))
+        seasons = padded.reshape(-1, season, *size_TBD.shape[1:])
+
+        def body(q: jax.Array, now: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            q = self._season_after(q, *now)
+            return q, q
+
+        steps = season * jnp.arange(float(len(seasons)))[:, None, None, None]
+        _, found = lax.scan(body, 0.0 * seasons[0], (seasons, steps))
+        return found.reshape(-1, *size_TBD.shape[1:])[:length]
+
+    def _season_after(self, q: jax.Array, size: jax.Array, steps: jax.Array) -> jax.Array:
+        """The mean of a season's place with one more, after so many steps."""
+        number = jnp.floor(steps / self.layout.season) + 1.0
+        rate = jnp.maximum(self.layout.season_rate, 1.0 / number)
+        return (1.0 - rate) * q + rate * size
+
+    def _of_season(
+        self, earlier: jax.Array, q: jax.Array, size: jax.Array, steps: jax.Array
+    ) -> jax.Array:
+        """What the baseline reads of the season after so many steps, the last of them of `size`:
+        q - `earlier` and q - `size`, q of the place of the step to come and `earlier` before."""
+        moved = jnp.where(steps > self.layout.season, q - earlier, 0.0)
+        away = jnp.where(steps >= self.layout.season, q - size, 0.0)
+        return jnp.concatenate([moved, away], axis=-1)
 
     def _filled(
         self, constants: Params, x: jax.Array, known: jax.Array | None
@@ -278,15 +320,20 @@ class MixedChain:
         end = self.num_read + number * self.features
         parts = jnp.split(inputs[..., self.num_read : end], number, axis=-1)
         size = inputs[..., : self.features] if self.layout.gaps else None
-        again = self._moves(inputs)[..., : self.features] if self.layout.season else None
+        again = None
+        if self.layout.season:
+            places = self._of_places(inputs)[..., : 2 * self.features]
+            before, q = jnp.split(places, 2, axis=-1)
+            again = self._of_season(before, q, inputs[..., : self.features], inputs[..., -1:])
         earlier = parts[2] if self.layout.gaps else None
         memory = self._memory(inputs)
         steps = memory.steps if self.layout.clocks else None
         return Past(parts[0], parts[1], memory.means, size, earlier, again, steps)
 
-    def _moves(self, inputs: jax.Array) -> jax.Array:
-        """What sizes moved by in the last season, the oldest first, [..., season D]."""
-        return inputs[..., -1 - self.layout.season * self.features : -1]
+    def _of_places(self, inputs: jax.Array) -> jax.Array:
+        """The means of the places of the last season and one step, the oldest first,
+        [..., (season + 1) D]."""
+        return inputs[..., -1 - (self.layout.season + 1) * self.features : -1]
 
     def _parts(self, read: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Sizes; sizes and innovations; options; of what a step's `read` gives."""
@@ -389,7 +436,8 @@ class Past(NamedTuple):
     # Where there are gaps, [..., D]: sizes of both, in a gap what was predicted.
     size: jax.Array | None = None
     earlier: jax.Array | None = None
-    # Where there is a season, [..., D]: what sizes moved by at the next step's place in the last.
+    # Where there is a season, [..., 2 D]: what the mean of the next step's place moved by, and how
+    # far it is.
     season: jax.Array | None = None
     steps: jax.Array | None = None  # Where there are clocks, [..., 1]: how many there were.
 
@@ -405,11 +453,6 @@ class Memory(NamedTuple):
         """One step later."""
         means, steps = _means_after(self.means, self.steps, size, rates)
         return Memory(support.run(self.runs, shown), means, steps)
-
-
-def _moved(size_TBD: jax.Array) -> jax.Array:
-    """x_t - x_{t-1}, 0 at the first step."""
-    return size_TBD - jnp.concatenate([size_TBD[:1], size_TBD[:-1]])
 
 
 def _back(x_TBD: jax.Array, steps: int) -> jax.Array:
@@ -428,7 +471,8 @@ def _offset(
     offset = size @ constants["matrix"].T + support.by_column(constants["offset"], size)
     again = [] if season is None else [season]
     more = jnp.concatenate([earlier, means, *again], axis=-1)
-    return offset + more @ constants["second"].T
+    second = constants["second"]  # of a season's rate 1 it reads moves alone
+    return offset + more[..., : second.shape[1]] @ second.T
 
 
 def _means_after(

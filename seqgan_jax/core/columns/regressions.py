@@ -65,7 +65,8 @@ def fit_linear(
     """
     parts = [sizes_and_rest(columns, part) for part in (train_NTD, validation_NTD)]
     steps = None if columns.layout.end is None else train_NTD.shape[1]
-    how = columns.layout.rates, steps, columns.layout.season
+    season = columns.layout.season, columns.layout.season_rate
+    how = columns.layout.rates, steps, season
     linear = baseline.fit_rest(parts[0], parts[1], kind, known, *how)
     for _ in range(FILLINGS if columns.layout.gaps else 0):
         given = (None, None) if known is None else known

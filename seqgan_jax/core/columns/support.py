@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqgan_jax.core.baseline import SLOW
+from seqgan_jax.core.baseline import SLOW, blocks_of_season
 from seqgan_jax.core.batch import Params, still_there
 from seqgan_jax.core.columns.cells import FAR, cell_of
 from seqgan_jax.data.kind import GAP, Kind
@@ -53,9 +53,11 @@ class Layout:
       end: the column that says which step is a sequence's last; None where all have T steps.
       rates: of the moving means of sizes.
       clocks: columns that count the steps left to readings, and those that change with these.
-      season: steps of a season, of which the linear baseline reads what sizes moved by at the same
-        place of the last one; 0 where it does not.
       coarse: some column has a coarser table.
+      season: steps of a season, of which the linear baseline reads the means of sizes at the same
+        place of the last ones; 0 where it does not.
+      season_rate: of these means.
+      stays: which of `shown` are the values of static columns, where later steps read which it was.
     """
 
     features: int
@@ -75,10 +77,12 @@ class Layout:
     end: int | None = None
     rates: tuple[float, ...] = SLOW
     season: int = 0
+    season_rate: float = 1.0
     straight: tuple[int, ...] = ()
     counted: int = 0
     coarse: bool = False
     clocks: tuple[Clock, ...] = ()
+    stays: tuple[int, ...] = ()
 
     @property
     def order(self) -> np.ndarray:
@@ -90,7 +94,7 @@ class Layout:
     @property
     def num_slow(self) -> int:
         """What the linear baseline reads of each column beside the last two values."""
-        return len(self.rates) + (self.season > 0)
+        return len(self.rates) + blocks_of_season(self.season, self.season_rate)
 
     @property
     def num_read(self) -> int:
@@ -193,7 +197,8 @@ def layout_of(
     kinds: Sequence[Kind],
     ends: bool = False,
     rates: tuple[float, ...] = SLOW,
-    season: int = 0,
+    season: tuple[int, float] = (0, 1.0),
+    stays: bool = False,
     clocks: tuple[Clock, ...] = (),
 ) -> Layout | None:
     """The layout of columns of these kinds; None where all are plain continuous.
@@ -208,13 +213,15 @@ def layout_of(
     coarse = any(kind.coarse for kind in kinds)
     most = max(len(_listed(kind)) for kind in kinds)
     dynamic = coarse + held + sloped
-    shown, gaps, straight = [], [], []
+    shown, gaps, straight, of_statics = [], [], [], list[int]()
     for d, kind in enumerate(kinds):
         own = d * (dynamic + most)
         shown += [own] * bool(kind.coarse) + [own + coarse] * (held and kind.held)
         shown += [own + coarse + held] * kind.sloped
         straight += [len(shown) - 1] * (kind.counted > 0)
-        shown += [own + dynamic + a for a in range(len(_listed(kind)))]
+        listed = [own + dynamic + a for a in range(len(_listed(kind)))]
+        of_statics += range(len(shown), len(shown) + len(listed) * (stays and kind.static))
+        shown += listed
         gaps += [len(shown) - 1] * (kind.missing and not kind.static)
     return Layout(
         features=len(kinds),
@@ -233,11 +240,13 @@ def layout_of(
         far=any(k.name == "grid" and (k.missing or any(k.sentinel)) for k in kinds),
         end=len(kinds) - 1 if ends else None,
         rates=rates,
-        season=0 if gaps or season * len(kinds) > MOST_SEASON else season,
+        season=0 if gaps or season[0] * len(kinds) > MOST_SEASON else season[0],
+        season_rate=season[1],
         straight=tuple(straight),
         counted=max(kind.counted for kind in kinds),
         coarse=coarse,
         clocks=clocks,
+        stays=tuple(of_statics),
     )
 
 
@@ -248,17 +257,18 @@ def of(
     ends: bool = False,
     known: int = 0,
     rates: tuple[float, ...] = SLOW,
-    season: int = 0,
+    season: tuple[int, float] = (0, 1.0),
+    stays: bool = False,
     clocks: tuple[Clock, ...] = (),
 ) -> Columns | None:
     """The support of columns of these kinds, with even shares; None where all are plain densities.
 
     `scaled_by(d, x)` gives values of column d in scaled units (`Scaler.scaled`), `affine(d, y)`
     positions of levels (`Scaler.affine`). `ends`: see `layout_of`; no sequence has one step alone.
-    `known`: W, how much is known in advance that choices depend on. `rates`, `season`, `clocks`:
-    see `Layout`.
+    `known`: W, how much is known in advance that choices depend on. `rates`, `season` (steps and
+    rate), `stays`, `clocks`: see `Layout`.
     """
-    layout = layout_of(kinds, ends, rates, season, clocks)
+    layout = layout_of(kinds, ends, rates, season, stays, clocks)
     if layout is None:
         return None
     features, listed, choices = layout.features, layout.listed, layout.choices

@@ -233,8 +233,8 @@ def sticky_of(held_L: np.ndarray, times_L: np.ndarray) -> np.ndarray:
       times_L: how often there was a next value.
 
     >>> held, times = np.tile([60, 1, 0, 2], 20), np.tile([90, 30, 3, 20], 20)
-    >>> sticky_of(held, times).nonzero()[0][:3].tolist(), sticky_of(held, held).any()
-    ([0, 4, 8], False)
+    >>> sticky_of(held, times).nonzero()[0][:3].tolist(), sticky_of(held, held).nonzero()[0].size
+    ([0, 4, 8], 0)
     """
     nothing = np.zeros(len(times_L), bool)
     if not 0 < held_L.sum() < times_L.sum():

@@ -69,7 +69,7 @@ def left(first_N: np.ndarray, steps: int, length: int) -> np.ndarray:
 def between(y_NT: np.ndarray, first_N: np.ndarray, steps: int, straight: bool) -> np.ndarray:
     """x of any inner column.
 
-    >>> between(np.array([[0.0, 6.0, 5.0, 9.0]]), np.array([2]), 3, straight=True).tolist()
+    >>> between(np.array([[0.0, 6.0, 9.0, 5.0]]), np.array([2]), 3, straight=True).tolist()
     [[4.0, 6.0, 7.0, 8.0]]
     """
     x_NT = np.empty(y_NT.shape)

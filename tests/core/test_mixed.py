@@ -1,6 +1,7 @@
 """Columns of any kind: probabilities sum to one, samples follow them, nothing else is drawn."""
 
 import itertools
+from dataclasses import replace
 
 import helpers
 import jax
@@ -107,6 +108,7 @@ def every_sequence(kinds, shift, scale, length):
         ((FAR,), 3),
         ((HEAPED,), 3),
         ((HEAPED, CODES), 2),
+        ((replace(HEAPED, atoms=(-9.0,), sentinel=(True,)),), 3),
     ],
 )
 def test_the_probabilities_of_all_sequences_sum_to_one(kinds, length):

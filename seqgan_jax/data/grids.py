@@ -241,7 +241,6 @@ def sticky_of(held_L: np.ndarray, times_L: np.ndarray) -> np.ndarray:
         return nothing
     mean, share = held_L.sum() / times_L.sum(), 0.5
     rates = np.array([mean / 2, (1 + mean) / 2])
-    is_one = nothing
     for _ in range(ROUNDS):
         odds = (
             np.log(share / (1 - share))

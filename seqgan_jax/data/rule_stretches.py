@@ -82,10 +82,7 @@ def find(
                 break
 
     def good(one: _Candidate, steps: int) -> np.ndarray:
-        x_NT = x_NTD[..., one.d]
-        return fits(
-            x_NT[..., None], steps, [column_of(x_NT, decimals_D[one.d], one.straight, steps)]
-        )
+        return _fitted(x_NTD[..., one.d], decimals_D[one.d], one.straight, steps)[1]
 
     groups: list[_Group] = []
     for one in sorted(candidates, key=lambda one: (not one.often, one.steps)):
@@ -104,12 +101,22 @@ def find(
 
 def column_of(x_NT: np.ndarray, decimals: int | None, straight: bool, steps: int) -> Column:
     """How a column is between readings every so many steps: exactly, if all sequences are."""
-    if not straight:
+    if not straight:  # no need to look
         return Column(straight, decimals, decimals)
-    at_bends = x_NT[bends(x_NT, decimals)]
-    exact = Column(straight, decimals, decimals_of_readings(at_bends, decimals))
-    is_exact = fits(x_NT[..., None], steps, [exact]).any(axis=1).all()
-    return exact if is_exact else exact._replace(loose=True)
+    return _fitted(x_NT, decimals, straight, steps)[0]
+
+
+def _fitted(
+    x_NT: np.ndarray, decimals: int | None, straight: bool, steps: int
+) -> tuple[Column, np.ndarray]:
+    """`column_of`, and with which phases each sequence can begin, bool [N, K]."""
+    at_bends = x_NT[bends(x_NT, decimals)] if straight else x_NT[:0, 0]
+    column = Column(straight, decimals, decimals_of_readings(at_bends, decimals))
+    good_NK = fits(x_NT[..., None], steps, [column])
+    if straight and not good_NK.any(axis=1).all():
+        column = column._replace(loose=True)
+        good_NK = fits(x_NT[..., None], steps, [column])
+    return column, good_NK
 
 
 def decimals_of_readings(x_L: np.ndarray, decimals: int | None) -> int | None:

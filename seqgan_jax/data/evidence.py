@@ -616,6 +616,8 @@ def _ids_by_time(table: Table, found: _Found, free: Sequence[int]) -> None:
     """The fewest columns that, with the time, are different in every row."""
     assert found.times is not None
     ticks = np.unique(found.times.ticks, return_inverse=True)[1]
+    if 2 * (ticks.max() + 1) > len(ticks):  # a few times twice: any value would tell these apart
+        free = [d for d in free if ID_NAMES.fullmatch(table.names[d])]
     words = [d for d in free if table.columns[d].kind == "words"]
     for size in (1, 2, 3):
         sets = [

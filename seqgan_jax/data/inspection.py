@@ -299,7 +299,8 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         good = [d for d in reading.learned if table.columns[d].kind in kinds]
         questions.append(str(error))
         reading = dataclasses.replace(reading, learned=tuple(good))
-        x_LD = np.stack([table.columns[d].values for d in good], 1) if good else np.zeros((1, 0))
+        kept = [table.columns[d].values for d in good]
+        x_LD = np.stack(kept, 1) if kept else np.zeros((len(table), 0))
     seen = _rows(x_LD, cut) if reading.layout == "rows" else _steps(table, reading, cut, x_LD)
     if cut.missing == "model" and seen.missing:
         is_rows = reading.layout == "rows"

@@ -120,6 +120,21 @@ def test_one_sequence_that_is_cut_is_told_with_its_line(tmp_path):
         load(path)
 
 
+@pytest.mark.parametrize("value", [lambda i: 100 + i % 9, lambda i: "NESW"[i % 4]])
+def test_a_few_times_that_are_there_twice_make_no_value_a_name(tmp_path, value):
+    seconds = np.sort(np.r_[RNG.choice(9_000, 290, replace=False), [50, 51, 52, 50, 51, 52]])
+    at = [datetime.datetime(2021, 3, 1) + datetime.timedelta(seconds=int(s)) for s in seconds]
+    rows = [(time, value(i)) for i, time in enumerate(at)]
+    path = write(tmp_path / "x.csv", rows, ("time", "v"))
+    with pytest.raises(DataError, match=r"is there twice.*--duplicates.*--id COLUMN"):
+        load(path)
+    assert load(path, duplicates="first").names == ("v",)
+    # A control: a column that is called so names sequences, however few times they share.
+    rows = [(time, f"s{i % 3}", i / 7) for i, time in enumerate(at)]
+    path = write(tmp_path / "y.csv", rows, ("time", "sensor", "v"))
+    assert load(path, window=20).form.ids[0].name == "sensor"
+
+
 def test_entities_without_names_by_a_counter(tmp_path):
     """As C-MAPSS: unit, cycle, settings; blanks at the end of lines, lives of unequal length."""
     lines, lives = [], []

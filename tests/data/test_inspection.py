@@ -244,6 +244,13 @@ def test_times_that_are_there_twice_are_asked_about():
     assert "duplicates='mean'" in inspect(frame, duplicates="mean").command
 
 
+def test_nothing_to_learn_in_lines_that_are_in_no_order_is_a_question():
+    at = hours(100)[::-1]
+    found = inspect(pd.DataFrame({"at": at, "note": "x"}))
+    assert (found.layout, found.sequences, found.command) == ("series", 1, "")
+    assert "no column holds numbers" in found.questions[0]
+
+
 def test_arrays(tmp_path):
     x = RNG.normal(size=(60, 9, 2))
     np.save(tmp_path / "x.npy", x)

@@ -25,6 +25,7 @@ SEQUENCES = 2  # that have it, on average, where a column stays in each
 SHOWN = 4  # words in a message
 
 _CLOCK = re.compile(r"\d{1,3}:[0-5]\d(:[0-5]\d(\.\d+)?)?")
+_FIGURE = re.compile(r"[$€£¥<>~=]?\s?[+-]?\.?\d")
 
 Like = tuple[tuple[str, tuple[str, ...]], ...]  # (column, its categories)
 
@@ -73,6 +74,11 @@ def why_not(column: Column, sequence_L: np.ndarray | None = None, is_asked: bool
         return "dates, which are no categories"
     if number > MOST_CATEGORIES and all(map(_CLOCK.fullmatch, words_of(column))):
         return f"times such as {there[0]}: write them as numbers, in seconds or hours"
+    if number > MOST_CATEGORIES and all(map(_FIGURE.match, words_of(column))):
+        return (
+            f"numbers or times in a form that is not read, such as {quote(str(there[0]))}: write "
+            "times as 2021-02-28 13:00:00, numbers as 1.5"
+        )
     if number > MOST_CATEGORIES:
         return f"{about}: at most {MOST_CATEGORIES} are learned, group them for that"
     if any(len(word) > LONGEST_NAME or _has_control(word) for word in words_of(column)):

@@ -155,6 +155,8 @@ def read(table: Table, wanted: Wanted) -> Reading:
         elif panel is not None:
             found.ids, found.time_columns = (panel[0],), (panel[1],)
             found.times = clock.of_numbers(table.columns[panel[1]], is_named=True)
+    if found.times is None:
+        _refuse_broken_dates(table, wanted, found)
     if not found.ids and layout != "series":
         _find_ids(table, found, wanted)
     if layout == "long" and not found.ids:
@@ -403,6 +405,24 @@ def _find_time(table: Table, found: _Found, wanted: Wanted) -> None:
         if times is not None:
             found.times, found.time_columns = times, (d,)
             return
+
+
+def _refuse_broken_dates(table: Table, wanted: Wanted, found: _Found) -> None:
+    """Ask where a column has dates in nearly all lines: what has none may be a sum, or a footer."""
+    for d, column in enumerate(table.columns):
+        if found.used(d) or wanted.columns:
+            continue
+        rows = clock.not_dates(column)
+        if not len(rows):
+            continue
+        row, count = int(rows[0]), len(rows)
+        value = column.values[row]
+        what = "the date is missing" if value is None else f"{quote(str(value))} is no date"
+        raise DataError(
+            f"{table.place(row)}: {what} in column {quote(column.name)}, where the others are "
+            f"({count:,} such line{'s' * (count > 1)} in all). If it is no step (a sum, a mean, a "
+            "remark), delete the line; else write its date. Or leave the dates out: --columns."
+        )
 
 
 def _find_counter(table: Table, found: _Found, wanted: Wanted) -> None:

@@ -50,6 +50,7 @@ _MARKS = {
 _ZONES = ("", "+:", "-:", "+", "-")
 EPOCHS = {"epoch s": 1, "epoch ms": 10**3, "epoch us": 10**6, "epoch ns": 10**9}
 MANY = 20  # rows that show what a column is
+LEAST_DATES = 0.8  # of the rows of a column of dates with something else between
 FINE = 10  # units of the last decimal in a step that is rounded
 
 
@@ -121,6 +122,32 @@ def of_words(name: str, columns: Sequence[Column], known: str = "") -> Times | N
             "column shows which is the day and which the month. Write dates as 2021-02-28."
         )
     return found[int(best[0])]
+
+
+def not_dates(column: Column) -> np.ndarray:
+    """The rows [K] that have no date in a column of which nearly all have; none where they do not.
+
+    >>> days = np.array([*(f"2021-01-{day:02}" for day in range(1, 31)), "Total"], object)
+    >>> not_dates(Column("day", "words", days, "str")).tolist()
+    [30]
+    """
+    import pandas as pd
+
+    there = np.flatnonzero(~is_gone(column))
+    nothing = np.zeros(0, int)
+    if column.kind != "words" or len(there) < LEAST_DATES * len(column.values):
+        return nothing
+    values = column.values
+    texts = np.array([v if isinstance(v, str) else None for v in values], object)
+    some = [v for v in texts[there[[0, len(there) // 2, -1]]] if v is not None]
+    bad = [~np.array([isinstance(v, datetime.date) for v in values])]
+    for form in FORMATS:
+        if form not in _QUARTERS and any(_fits(text, form) for text in some):
+            found = pd.to_datetime(pd.Index(texts), format=form, errors="coerce", utc=True)
+            bad.append(np.asarray(found.isna()))
+    rows = min(bad, key=np.count_nonzero)
+    is_date = len(rows) - np.count_nonzero(rows) >= LEAST_DATES * len(rows)
+    return np.flatnonzero(rows) if is_date else nothing
 
 
 def _fits(token: str, form: str) -> bool:

@@ -370,6 +370,33 @@ def test_day_and_month_that_cannot_be_told_apart_are_asked_about(tmp_path):
         load(write(tmp_path / "y.csv", rows, ("d", "v")))
 
 
+@pytest.mark.parametrize(
+    ("form", "odd", "said"),
+    [
+        ("%Y-%m-%d", "Total", r":62:1: 'Total' is no date in column 'day'.*\(1 such line"),
+        ("%d.%m.%Y", "", r":62:1: the date is missing in column 'day'"),
+        ("%b %d, %Y", "Average", r":62:1: 'Average' is no date"),
+    ],
+)
+def test_a_line_without_a_date_among_dates_is_asked_about(tmp_path, form, odd, said):
+    rows = [(f'"{day.strftime(form)}"', v) for day, v in zip(days(60), walk(60), strict=True)]
+    path = write(tmp_path / "x.csv", [*rows, (odd, 9000)], ("day", "v"))
+    with pytest.raises(DataError, match=said):
+        load(path)
+    assert load(path, columns=["v"]).names == ("v",)
+    assert load(write(tmp_path / "y.csv", rows, ("day", "v"))).form.time.name == "day"
+    # A control: dates in a few of the lines are remarks.
+    rows = [(row[0] if i % 3 else "", row[1]) for i, row in enumerate(rows)]
+    assert load(write(tmp_path / "z.csv", rows, ("seen", "v"))).names == ("v",)
+
+
+def test_times_and_numbers_that_are_not_read_are_said(tmp_path):
+    rows = [(f"{i}h{i % 7}'", f"x{i}", v) for i, v in enumerate(walk(60))]
+    found = load(write(tmp_path / "x.csv", rows, ("when", "who", "v")))
+    assert noted(found, "'when': numbers or times in a form that is not read, such as \"0h0'\"")
+    assert noted(found, "'who': words (60 different): at most 50")
+
+
 def test_a_time_that_is_none(tmp_path):
     rows = [(f"r{i}x", v) for i, v in enumerate(walk(60))]
     path = write(tmp_path / "x.csv", rows, ("d", "v"))

@@ -34,6 +34,7 @@ KNOWN = "known in advance"  # why a column of --known is not learned
 MOST_CLASSES = 20
 FEW_COLUMNS = 4  # of a row with a class label before it
 MOST_CHANNELS = 8
+MOST_BESIDE = 20  # columns before the steps of a sequence
 MOST_LOOKED_AT = 10_000  # rows that show whether they are steps or sequences
 
 
@@ -310,16 +311,19 @@ def _refuse_known(table: Table, wanted: Wanted) -> None:
 def _rows(table: Table, wanted: Wanted, found: _Found) -> Reading:
     """A sequence a line: words and a counting first column without a name are no steps."""
     _refuse_known(table, wanted)
+    steps = step_columns(table)
     for d, column in enumerate(table.columns):
-        if found.used(d):
+        if found.used(d) or d in steps[1:]:
             continue
-        if column.kind == "words" and table.has_names:
+        if column.kind == "words" and table.has_names and d not in steps:
             found.left_out[d] = "words, beside the steps of a sequence"
         elif d == 0 and table.has_names and counts_up([_whole(v) for v in column.values[:50]]):
             if not column.name or not _is_step(column.name, table.names[1:]):
                 found.left_out[d] = "it only counts the rows"
         elif not column.name and column.kind == "empty":
             found.left_out[d] = "it is empty"
+        elif steps and d not in steps:
+            found.left_out[d] = "beside the steps of a sequence"
     names = dataclasses.replace(wanted, columns=())
     if wanted.columns:
         raise UsageError(
@@ -680,17 +684,28 @@ def _is_key(code: np.ndarray, ticks: np.ndarray) -> bool:
 
 
 def _is_wide(table: Table) -> bool:
-    """Whether the names of the columns of numbers count: 0, 1, ...; h00, h01, ...; V1, V2, ..."""
-    if not table.has_names:
-        return False
-    names = step_names(table)
-    return len(names) >= 3 and numbered(names)
+    """Whether columns are steps by their names: 0, 1, ...; h00, h01, ...; V1, V2, ...; dates."""
+    return bool(step_columns(table))
 
 
-def step_names(table: Table) -> list[str]:
-    """Names of the columns of numbers, without a first one that is no step."""
-    names = [c.name for c in table.columns if c.kind in ("number", "mixed", "empty")]
-    return names[1:] if len(names) > 3 and not numbered(names) else names
+def step_columns(table: Table) -> list[int]:
+    """The columns whose names count, or are dates in order; none where there are no such names.
+
+    Before those that count may be one column of numbers (a name of the line), before dates more.
+    """
+    named = [d for d, c in enumerate(table.columns) if c.name and table.has_names]
+    numbers = [d for d in named if table.columns[d].kind in ("number", "mixed", "empty")]
+    for some in (named, numbers):  # of a step that has a word, its name tells
+        for first in range(min(MOST_BESIDE, len(some) - 2)):
+            steps, before = some[first:], len(set(numbers) & set(some[:first]))
+            names = [table.names[d] for d in steps]
+            if 2 * len(set(numbers) & set(steps)) <= len(steps):
+                break
+            if steps[0] not in numbers:
+                continue
+            if (before <= 1 and numbered(names)) or clock.are_dates(names):
+                return steps
+    return []
 
 
 def numbers_of(table: Table) -> np.ndarray:
@@ -709,7 +724,12 @@ def _rows_or_series(table: Table, found: _Found) -> str:
     words = [d for d, c in enumerate(table.columns) if c.kind == "words"]
     if not table.has_names and words and found.times is None and len(words) == len(table.columns):
         return "rows"
-    names = step_names(table)
+    names = [table.names[d] for d in step_columns(table)]
+    if clock.are_dates(names):
+        found.notes.append(
+            f"columns {quote(names[0])} to {quote(names[-1])} are dates: a line is a sequence"
+        )
+        return "rows"
     is_time = table.has_names and all(STEP_WORDS.fullmatch(name) for name in names)
     if asks_for_series(x_LD):
         if table.has_names and not is_time:

@@ -200,6 +200,21 @@ def _in_months(text: str, form: str) -> tuple[str, str]:
     return text, form.replace("%q", "%m")
 
 
+def are_dates(names: Sequence[str]) -> bool:
+    """Whether names, as of the columns of a table, are dates one after the other.
+
+    >>> are_dates(["1/30/20", "1/31/20", "2/1/20"]), are_dates(["a", "b", "c"])
+    (True, False)
+    """
+    if len(names) < 3 or not all(re.search(r"\d", name) for name in (names[0], names[-1])):
+        return False
+    try:
+        found = of_words("", [Column("", "words", np.array(names, object), "str")])
+    except DataError:  # of which day and month cannot be told apart
+        return True
+    return found is not None and bool(abs(np.sign(np.diff(found.ticks)).sum()) == len(names) - 1)
+
+
 def _are_days(index: Any) -> bool:
     return bool((index == index.normalize()).all())
 

@@ -442,6 +442,36 @@ def test_named_columns_that_count_are_series_rows_or_asked_about(tmp_path):
         load(write(tmp_path / "y.csv", noise, names))
 
 
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%m/%d/%y", "%d %b %Y"])
+def test_names_that_are_dates_are_steps_and_what_is_before_is_none(tmp_path, form):
+    names = [day.strftime(form).lstrip("0") for day in days(40)]
+    x = np.stack([walk(40) for _ in range(30)])
+    rows = [(f"place {n}", n * 0.37, -n * n, *row) for n, row in enumerate(x)]
+    found = load(write(tmp_path / "x.csv", rows, ("place", "lat", "long", *names)))
+    assert np.array_equal(found.x_NTD[..., 0], x)
+    assert found.form.layout == "rows"
+    assert noted(found, "are dates: a line is a sequence")
+    assert noted(found, "left out column 'lat': beside the steps of a sequence")
+    assert list(to_frame(found.x_NTD, found.form).columns) == names
+    # A control: dates that are no names, and names in no order.
+    mixed = ("place", "lat", "long", *names[20:], *names[:20])
+    assert load(write(tmp_path / "y.csv", rows, mixed), window=9).form.layout == "series"
+
+
+def test_a_number_before_steps_that_count_is_none_of_them(tmp_path):
+    x = np.stack([walk(24) for _ in range(30)])
+    rows = [(n * 7 % 31, *row) for n, row in enumerate(x)]
+    path = write(tmp_path / "x.csv", rows, ("store", *(f"h{i:02d}" for i in range(24))))
+    found = load(path, layout="rows")
+    assert np.array_equal(found.x_NTD[..., 0], x)
+    assert noted(found, "left out column 'store': beside the steps of a sequence")
+    # A step that has words is refused at its place, not left out.
+    rows = [(*row[:5], f"{row[5]} p", *row[6:]) for row in rows]
+    path = write(tmp_path / "y.csv", rows, ("store", *(f"h{i:02d}" for i in range(24))))
+    with pytest.raises(DataError, match=r"y.csv:2:.* p' is not a number"):
+        load(path, layout="rows")
+
+
 def test_a_class_label_is_asked_about(tmp_path):
     x = np.stack([walk(12) for _ in range(40)])
     path = write(tmp_path / "x.csv", [[n % 3 + 1, *row] for n, row in enumerate(x.tolist())])

@@ -15,6 +15,7 @@ SAMPLE_BYTES = 1 << 18
 FEW_LINES = 4  # however long they are
 SAMPLE_CHARACTERS = 1 << 12  # of a line that show which separator it has
 MOST_HEADERS = 4
+MOST_ABOVE = 20  # lines above a table
 SEPARATORS = (";", "\t", "|", ",", BLANK)
 _TIME = r"[\d:., +Z-]*([AaPp][Mm]|[A-Z]{3,4})?"  # no words: "22:00:00,fog" is two cells
 _LIKE_DATE = re.compile(
@@ -25,6 +26,7 @@ _AMOUNT = re.compile(
 )
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+_SEPARATOR_LINE = re.compile(r'"?sep=."?', re.IGNORECASE)  # for Excel
 _NAMED_NUMBER = re.compile(r"\D{0,20}?\d+")
 
 
@@ -51,19 +53,10 @@ def find(path: Path, data: bytes) -> Dialect:
         notes.append(f"skipped {comments} comment line{'s' * (comments > 1)} before the data")
         skip(comments)
     separator = _separator(path, sample[at:])
-    widths = Counter(len(split(line, separator)) for line in sample[at + 1 :])
-    usual = widths.most_common(1)[0][0] if widths else 0
-    while (  # a title line: one cell of words above a header
-        separator != BLANK
-        and usual > 1
-        and len(sample) - at > 2
-        and len(split(sample[at], separator)) == 1
-        and not re.fullmatch(r"[+-]?\.?\d\S*", sample[at].strip())  # a cut line of numbers
-        and len(split(sample[at + 1], separator)) in (1, usual)
-        and at < comments + MOST_HEADERS
-    ):
-        notes.append(f"skipped line {at + 1}, a title: {quote(sample[at].strip())}")
-        skip(1)
+    if above := _above(shown, sample[at:], separator):
+        which = f"line {at + 1}" if above == 1 else f"lines {at + 1} to {at + above}"
+        notes.append(f"skipped {which}, above the table: {quote(sample[at].strip())}")
+        skip(above)
     header = _header(shown, sample[at:], at + 1, separator)
     if header is not None:
         width = len(header)
@@ -133,6 +126,26 @@ def _separator(path: Path, sample: list[str]) -> str:
     return best
 
 
+def _above(shown: str, sample: list[str], separator: str) -> int:
+    """How many lines with titles, or of what made the file, are above a header: of another width
+    than the lines of the table."""
+    widths = [len(split(line, separator)) for line in sample]
+    usual, count = Counter(widths[1:] or widths).most_common(1)[0]
+    first = int(_SEPARATOR_LINE.fullmatch(sample[0].strip()) is not None)
+    if separator == BLANK or usual == 1 or usual not in widths[first : MOST_ABOVE + 1]:
+        return 0
+    last = max((i for i, width in enumerate(widths[:MOST_ABOVE]) if width != usual), default=-1)
+    for above in (widths.index(usual, first), last + 1):
+        if above > len(sample) - 3 or count < 0.6 * (len(sample) - above):
+            continue
+        cells = [[cell for _, cell in split(line, separator) if cell] for line in sample[:above]]
+        if any(row and all(map(like_number, row)) for row in cells):
+            continue  # a cut line of numbers
+        if _header(shown, sample[above:], above + 1, separator) is not None:
+            return above
+    return 0
+
+
 def _are_numbers(cell: str) -> bool:
     parts = cell.split()
     return len(parts) > 1 and all(map(_is_number, parts))
@@ -198,7 +211,8 @@ def _header(shown: str, sample: list[str], number: int, separator: str) -> tuple
             names = [line.strip()]  # one name of several words
     if [name.lower() for name in names[:2]] == ["sequence", "step"]:
         return tuple(names)
-    wanted = names[1:] if not like_number(names[0]) else names
+    wanted = list(itertools.dropwhile(lambda name: not like_number(name), names))
+    wanted = wanted[: len(wanted) - (names[-1] == "")]  # a mark at the end of each line
     if counts_up(wanted) and sample[1:]:
         rows = [[cell for _, cell in split(each, only)] for each in sample[1:]]
         same = [row for row in rows if counts_up(row[-len(wanted) :])]

@@ -312,6 +312,8 @@ def test_an_unreadable_file(tmp_path, monkeypatch):
         ("air temperature\n1", ["air temperature"]),
         (',"x, y",z\n0,1,2', ["", "x, y", "z"]),
         ('"say ""hi""",b\n1,2', ['say "hi"', "b"]),
+        ("place,code,1990,1991,1992,\nA,B,1,2,3,", ["place", "code", "1990", "1991", "1992", ""]),
+        ("place,code,1990,7,1992\nA,B,1,2,3", None),
         ("sequence,step,2020\n0,0,1", ["sequence", "step", "2020"]),
         ("1,2\n3,4", None),
         ("1 2\n3 4", None),
@@ -463,6 +465,29 @@ def test_what_was_skipped_is_said():
     )
     assert found.place(0) == "x.csv:6:1"
     assert found.columns[1].values[:2].tolist() == [0.5, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("above", "note"),
+    [
+        ("sep=;\n", "skipped line 1, above the table: 'sep=;'"),
+        ('"TOA5";"CR1";"77"\n', 'skipped line 1, above the table: \'"TOA5";"CR1";"77"\''),
+        ("Station;7\n\nmade at;noon;;;\n", "skipped lines 1 to 3, above the table: 'Station;7'"),
+    ],
+)
+def test_lines_above_a_table_are_skipped_and_said(above, note):
+    text = above + "time;x\n" + "".join(f"2021-01-{i + 1:02};{i % 7}.5\n" for i in range(28))
+    found = tables.of_text(Path("x.csv"), text.rstrip().encode())
+    assert found.names == ("time", "x")
+    assert found.notes == (note,)
+    assert found.columns[1].values[:2].tolist() == [0.5, 1.5]
+    assert found.place(0) == f"x.csv:{above.count(chr(10)) + 2}:1"
+
+
+def test_a_header_with_a_name_too_few_is_no_title():
+    text = "a;b\n" + "".join(f"{i};{i % 7};{i % 5}\n" for i in range(28))
+    with pytest.raises(DataError, match=r"x.csv:2:1: 3 columns on this line \(expected 2"):
+        tables.of_text(Path("x.csv"), text.rstrip().encode())
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,10 @@ COUNTED = 10_000  # bad lines, then it stops looking
 BLOCK_BYTES = 1 << 20
 BLANK = " "  # the separator of lines of numbers: blanks, tabs, or commas
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+", re.ASCII)
+DECLARE = "--missing-values "
+MOST_WORDS = 5  # that may mean a missing value
+LONGEST_WORD = 20
+_NO_VALUE = re.compile(r"\D+|#[\w/]+!|[<>]\s?[\d.,]+")  # n/e, ***, <0.05
 _INFINITE = {"inf", "infinity"}
 
 Problem = tuple[int, str, str]  # column (1-based), what, what to do ("" for nothing particular)
@@ -138,12 +142,9 @@ def complaint(
         return f"{shown} is not a number here", "Write it without underscores."
     if re.fullmatch(r"[+-]?0[xX].*", token):
         return f"{shown} is a hexadecimal number", "Write it as a decimal number."
-    if token in ("?", "*", "#", "--", "."):
-        return (
-            f"{shown} is not a number",
-            f"If it means a missing value: --missing-values '{token}'.",
-        )
-    return f"{shown} is not a number", ""
+    is_word = len(token) <= LONGEST_WORD and token.isprintable() and _NO_VALUE.fullmatch(token)
+    way = DECLARE + (token if token.isalnum() else shown)
+    return f"{shown} is not a number", way if is_word else ""
 
 
 def lines(data: bytes, dialect: Dialect) -> Iterator[tuple[int, bytes]]:
@@ -237,7 +238,13 @@ def _refusal(path: Path, problems: dict[int, Problem], dialect: Dialect) -> Data
         remedy += " --columns leaves a whole column out." * (width > 1)
     numbers = sorted(problems)
     first = [(number, *problems[number]) for number in numbers[:SHOWN]]
-    remedies = list(dict.fromkeys(problem[3] for problem in first if problem[3])) or [remedy]
+    every = list(dict.fromkeys(problems[number][2] for number in numbers))
+    words = [each.removeprefix(DECLARE) for each in every if each.startswith(DECLARE)]
+    shown_remedies = dict.fromkeys(problem[3] for problem in first if problem[3])
+    remedies = [each for each in shown_remedies if not each.startswith(DECLARE)] or [remedy]
+    if 0 < len(words) <= MOST_WORDS and (dialect.header or not any(map(str.isalpha, words))):
+        what_if = "it means a missing value" if len(words) == 1 else "they mean missing values"
+        remedies.append(f"If {what_if}: {DECLARE}{' '.join(words)}.")
     line, column, what, _ = first[0]
     message = f"{printable(path)}:{line}:{column}: {what} (expected {expected})."
     if len(numbers) > 1:

@@ -160,6 +160,32 @@ def test_one_bad_line_is_told_once(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "way"),
+    [
+        (
+            ["unavailable", "unknown"],
+            "If they mean missing values: --missing-values unavailable ",
+        ),
+        (["#DIV/0!"], "If it means a missing value: --missing-values '#DIV/0!'."),
+        (["<0.05"], "If it means a missing value: --missing-values '<0.05'."),
+        (["."], "If it means a missing value: --missing-values '.'."),
+        (["1.5 x"], None),
+        (["a", "b", "c", "d", "e", "f"], None),
+    ],
+)
+def test_words_among_numbers_may_be_missing_values(tmp_path, words, way):
+    text = "time,v\n" + "".join(f"{i},{i * i % 61}.5\n" for i in range(60))
+    text += "".join(f"{60 + i},{word}\n" for i, word in enumerate(words))
+    message = refusal(tmp_path, "d.csv", text)
+    assert f"d.csv:62:4: '{words[0]}' is not a number" in message
+    assert "Correct these lines, or delete them." in message
+    assert way in message if way else "missing" not in message
+    if way:
+        found = load(str(tmp_path / "d.csv"), missing="model", missing_values=words)
+        assert found.form.columns[0].missing == pytest.approx(len(words) / (60 + len(words)))
+
+
 def test_a_token_is_shown_whole_up_to_40_characters():
     assert cells.quote("z" * 40) == repr("z" * 40)
     assert cells.quote("z" * 41) == repr("z" * 37 + "...")

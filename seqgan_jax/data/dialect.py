@@ -25,6 +25,10 @@ _AMOUNT = re.compile(
     r"\(?[+-]?[$€£¥]? ?[+-]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)? ?[KMBkmb%]? ?[$€£¥]?\)?"
 )
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+# With a currency or unit, and what stands between thousands: € 1.510,00; 72,5 %; 15 100,00.
+_DECIMAL_COMMA_AMOUNT = re.compile(
+    r"\D{0,5}?([+-]?(?:\d{1,3}(?:[.'’ \u00a0\u202f\u2009]\d{3})+|\d+),\d+)(?:\s?[^\d\s]\D{0,11})?"
+)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _SEPARATOR_LINE = re.compile(r'"?sep=."?', re.IGNORECASE)  # for Excel
 _NAMED_NUMBER = re.compile(r"\D{0,20}?\d+")
@@ -262,6 +266,7 @@ def _decimal(shown: str, sample: list[str], separator: str) -> str:
         return "."
     cells = [cell for line in sample for _, cell in split(line, separator)]
     commas = [cell for cell in cells if _DECIMAL_COMMA.fullmatch(cell)]
+    commas += [match[1] for cell in cells if (match := _DECIMAL_COMMA_AMOUNT.fullmatch(cell))]
     points = [cell for cell in cells if "." in cell and _is_number(cell)]
     if not commas or len(points) > len(commas):
         return "."

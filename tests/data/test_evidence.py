@@ -466,7 +466,7 @@ def test_a_number_before_steps_that_count_is_none_of_them(tmp_path):
     assert np.array_equal(found.x_NTD[..., 0], x)
     assert noted(found, "left out column 'store': beside the steps of a sequence")
     # A step that has words is refused at its place, not left out.
-    rows = [(*row[:5], f"{row[5]} p", *row[6:]) for row in rows]
+    rows[0] = (*rows[0][:5], f"{rows[0][5]} p", *rows[0][6:])
     path = write(tmp_path / "y.csv", rows, ("store", *(f"h{i:02d}" for i in range(24))))
     with pytest.raises(DataError, match=r"y.csv:2:.* p' is not a number"):
         load(path, layout="rows")

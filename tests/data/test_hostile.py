@@ -110,7 +110,7 @@ TEXT = [
     ("next-line.txt", GOOD + "1 2\u0085 3\n".encode(), r":31:3: '2\\x85' is not a number"),
     ("fortran.txt", GOOD + b"1 1d5 3\n", r":31:3: '1d5' is not a number"),
     ("two-points.txt", GOOD + b"1 1.2.3 3\n", r":31:3: '1.2.3' is not a number"),
-    ("thousands.txt", GOOD + b"1 1'000 3\n", r":31:3: \"1'000\" is not a number"),
+    ("thousands.txt", GOOD + b"1 1'000 3\n", "read"),
     ("dollar.txt", GOOD + b"1 $5 3\n", r":31:3: '\$5' is not a number"),
     ("complex.txt", GOOD + b"1 1+2j 3\n", r":31:3: '1\+2j' is not a number"),
     ("escape.txt", GOOD + b"1 \x1b[31m 3\n", r":31:3: '\\x1b\[31m' is not a number"),

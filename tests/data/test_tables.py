@@ -525,6 +525,16 @@ def test_a_header_with_a_name_too_few_is_no_title():
         (("$7.50", "-$1.25"), [7.5, -1.25], "read with $"),
         (("7.50 €", "0.1 €"), [7.5, 0.1], "read with €"),
         (("(7.50)", "0.10"), [-7.5, 0.1], "read with brackets for below 0"),
+        (("12.3 °C", "-1 °C"), [12.3, -1], "read with °C"),
+        (("12.3°", "5°"), [12.3, 5], "read with °"),
+        (("1 km/h", "2 km/h"), [1, 2], "read with km/h"),
+        (("1'832.06", "12'000'000"), [1832.06, 12e6], "read with thousands separators"),
+        (("1\u202f832.06", "7.5"), [1832.06, 7.5], "read with thousands separators"),
+        (
+            ('"1,50,000"', '"12,34,56,789"'),
+            [150_000, 123_456_789],
+            "read with thousands separators",
+        ),
         (("True", "false", "TRUE"), [1, 0, 1], None),
         (("yes", "no", "Yes"), [1, 0, 1], None),
         (("9" * 30, "1"), [1e30, 1], None),
@@ -537,6 +547,33 @@ def test_numbers_that_are_written_in_other_ways(cells_, values, note):
     assert column.values.tolist() == values
     assert column.notes == (() if note is None else (note,))
     assert column.kind == ("yes/no" if note is None and set(values) == {0, 1} else "number")
+
+
+@pytest.mark.parametrize(
+    "cells_",
+    [
+        ("2D", "3D"),
+        ("5 kg", "5 kg", "7"),
+        ("1 kg", "1 g"),
+        ("10:30 h", "11:30 h"),
+        ("1st", "2nd"),
+        ("D1 x", "D2 x"),
+    ],
+)
+def test_words_with_digits_are_no_numbers(cells_):
+    text = "\n".join(["a,b", *(f"{c},7" for c in cells_ * 9)])
+    assert tables.of_text(Path("x.csv"), text.encode()).columns[0].kind in ("words", "mixed")
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [("€ 1.510,25", 1510.25), ("72,5 %", 72.5), ("15 100,25", 15100.25), ("1.510,25 EUR", 1510.25)],
+)
+def test_a_decimal_comma_is_found_beside_a_currency_or_unit(cell, value):
+    text = "\n".join(["a;b", *(f"{cell};{i}" for i in range(30))])
+    found = tables.of_text(Path("x.csv"), text.encode())
+    assert found.dialect.decimal == ","
+    assert found.columns[0].values.tolist() == [value] * 30
 
 
 def test_a_comma_that_may_be_two_things_is_asked_about():

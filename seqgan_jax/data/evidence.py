@@ -26,6 +26,12 @@ ID_NAMES = re.compile(
     r"|meter|household|vehicle|trip|session|unique_id|item_id)(_?(id|no|nr|number|code))?",
     re.IGNORECASE,
 )
+VARIABLES = re.compile(  # names of a column that says what another, called VALUES, is of
+    r"_?(variable|parameter|param|metric|measure|measurement|element|indicator|field|quantity"
+    r"|attribute|observed_?property)(_?(id|name|code))?",
+    re.IGNORECASE,
+)
+VALUES = re.compile(r"_?(obs_)?(value|val|valuenum|reading|result)s?", re.IGNORECASE)
 STEP_WORDS = re.compile(r"(h|hr|hour|t|time|step|lag|day|d|week|w|month|m|min|year|y|)_?\d+", re.I)
 LONG_RUN = 5  # rows of one entity
 SEASONS = ("year", clock.QUARTER, "month")
@@ -159,6 +165,7 @@ def read(table: Table, wanted: Wanted) -> Reading:
     if found.times is None:
         _refuse_broken_dates(table, wanted, found)
     if not found.ids and layout != "series":
+        _refuse_variables(table, wanted, found)
         _find_ids(table, found, wanted)
     if layout == "long" and not found.ids:
         raise DataError(
@@ -624,6 +631,30 @@ def _find_ids(table: Table, found: _Found, wanted: Wanted) -> None:
             "lines: it may name the sequence that a line belongs to, or be a value. If it names "
             f"the sequence: --id {_word(name)}. If all lines are one series: --layout series."
         )
+
+
+def _refuse_variables(table: Table, wanted: Wanted, found: _Found) -> None:
+    """Ask where one column says what another is of: each of its words may be a column."""
+    free = [d for d, c in enumerate(table.columns) if not found.used(d) and not wanted.columns]
+    says = [
+        d for d in free if table.columns[d].kind == "words" and VARIABLES.fullmatch(table.names[d])
+    ]
+    values = [
+        d
+        for d in free
+        if table.columns[d].kind in ("number", "mixed") and VALUES.fullmatch(table.names[d])
+    ]
+    words = categories.words_of(table.columns[says[0]]) if says else ()
+    if len(values) != 1 or len(words) < 2:
+        return
+    name, value = table.names[says[0]], table.names[values[0]]
+    time = found.times.name if found.times is not None else "TIME"
+    raise DataError(
+        f"{table.shown}: column {quote(name)} says what {quote(value)} is of "
+        f"({categories.shown(words)}): each may be a column, or a sequence. For columns, "
+        f"with pandas: x.pivot(index={quote(time)}, columns={quote(name)}, "
+        f"values={quote(value)}).to_csv('wide.csv'). If each is a sequence: --id {_word(name)}."
+    )
 
 
 def _word(name: str) -> str:

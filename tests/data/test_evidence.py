@@ -135,6 +135,24 @@ def test_a_few_times_that_are_there_twice_make_no_value_a_name(tmp_path, value):
     assert load(path, window=20).form.ids[0].name == "sensor"
 
 
+@pytest.mark.parametrize(("name", "value"), [("variable", "value"), ("_field", "_value")])
+def test_what_a_value_is_of_is_a_column_or_a_sequence(tmp_path, name, value):
+    at, what = days(60), ("temp", "rain")
+    rows = [(day, each, v) for day, v in zip(at, walk(60), strict=True) for each in what]
+    path = write(tmp_path / "x.csv", rows, ("time", name, value))
+    with pytest.raises(DataError, match=rf"\(rain, temp\).*x.pivot\(.*--id {name}\.") as caught:
+        load(path)
+    assert load(path, id=[name], window=9).form.ids[0].name == name
+    # What it says to do is done with pandas, and is read as two columns.
+    said = str(caught.value).split("with pandas: ")[1].split(" If each")[0].rstrip(".")
+    made = said.replace("'wide.csv'", repr(str(tmp_path / "wide.csv")))
+    eval(made, {"x": pd.read_csv(path)})
+    assert load(str(tmp_path / "wide.csv")).names == ("rain", "temp")
+    # A control: one variable alone is no question.
+    rows = [row for row in rows if row[1] == "rain"]
+    assert load(write(tmp_path / "y.csv", rows, ("time", name, value))).names == (value,)
+
+
 def test_entities_without_names_by_a_counter(tmp_path):
     """As C-MAPSS: unit, cycle, settings; blanks at the end of lines, lives of unequal length."""
     lines, lives = [], []

@@ -452,7 +452,7 @@ def _find_counter(table: Table, found: _Found, wanted: Wanted) -> None:
         if left == 1:  # something must be learned
             return
         column = table.columns[d]
-        named = column.name.lower() in clock.NAMES
+        named = clock.is_named(column.name)
         parts = [dataclasses.replace(column, values=column.values[rows]) for rows in groups]
         if not all(clock.counting(part) or (named and _is_rising(part)) for part in parts):
             continue
@@ -467,12 +467,9 @@ def _find_counter(table: Table, found: _Found, wanted: Wanted) -> None:
 
 
 def _is_rising(column: Column) -> bool:
-    """Whether whole numbers go up, or down, all the time."""
-    if not np.isfinite(column.values).all():
-        return False
+    """Whether numbers go up, or down, all the time."""
     steps = np.diff(column.values)
-    whole = bool(np.all(column.values == np.rint(column.values)))
-    return whole and bool(np.all(steps > 0) or np.all(steps < 0))
+    return bool(np.all(steps > 0) or np.all(steps < 0))  # not where one is missing
 
 
 # ------------------------------------------------------------------ entities

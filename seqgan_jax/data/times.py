@@ -23,6 +23,7 @@ JITTER = 0.5  # of a step: less is no gap
 IRREGULAR = 10.0  # steps, where steps vary: more is a gap
 CLOSED = 6  # weekdays without a row that are holidays
 NAMES = {"time", "date", "datetime", "timestamp", "ts", "t", "step", "cycle", "day", "hour", "week"}
+NAMES |= {"elapsed", "jd", "mjd", "bjd", "hjd"}  # Julian days
 PARTS = ("year", "month", "day", "hour", "minute", "second")
 QUARTER = "quarter"
 _SHORT = {"yr": "year", "mo": "month", "mon": "month", "yyyy": "year", "mm": "month", "dd": "day"}
@@ -258,6 +259,16 @@ def are_parts(names: Sequence[str]) -> bool:
     parts = {part_of(name) for name in names}
     is_time = parts in (set(PARTS[: len(parts)]), {"year", QUARTER})
     return is_time and 1 < len(parts) == len(names)
+
+
+def is_named(name: str) -> bool:
+    """Whether a column is called as a time index is, with or without its unit.
+
+    >>> is_named("Time [s]"), is_named("elapsed_time"), is_named("JD"), is_named("daytime load")
+    (True, True, True, False)
+    """
+    bare = re.sub(r"[\s_]*[\[(].*", "", name.lower())
+    return bare in NAMES or re.fullmatch(r"([a-z]+[ _])?(time|timestamp)", bare) is not None
 
 
 def of_numbers(column: Column, is_named: bool) -> Times | None:

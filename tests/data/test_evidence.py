@@ -327,6 +327,21 @@ def test_steps_that_are_rounded_count(tmp_path):
     assert load(write(tmp_path / "y.csv", rows, ("when", "v"))).names == ("when", "v")
 
 
+@pytest.mark.parametrize(
+    ("name", "first"), [("timestamp", 1_614_556_800), ("JD", 2_458_849.5), ("Time [s]", 0.0)]
+)
+def test_times_with_decimals_that_rise_unevenly_are_no_value(tmp_path, name, first):
+    at = first + np.arange(90) * 0.5 + 0.1 * RNG.random(90)
+    rows = [(f"{t:.5f}", v) for t, v in zip(at, walk(90), strict=True)]
+    found = load(write(tmp_path / "x.csv", rows, (name, "v")))
+    assert (found.names, found.form.time.kind) == (("v",), "number")
+    assert found.form.time.step == pytest.approx(np.median(np.diff(at)), abs=2e-5)
+    # Controls: another name, and a time that goes back.
+    assert load(write(tmp_path / "y.csv", rows, ("meter", "v"))).names == ("meter", "v")
+    back = [*rows[:50], *rows[40:]]
+    assert load(write(tmp_path / "z.csv", back, (name, "v"))).names == (name, "v")
+
+
 def test_a_date_and_a_number_of_the_hour_are_asked_about(tmp_path):
     rows = [(day, hour, hour + 0.5 * i) for i, day in enumerate(days(9)) for hour in range(1, 25)]
     path = write(tmp_path / "x.csv", rows, ("date", "hour", "v"))

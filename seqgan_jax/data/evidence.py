@@ -34,7 +34,7 @@ VARIABLES = re.compile(  # names of a column that says what another, called VALU
 VALUES = re.compile(r"_?(obs_)?(value|val|valuenum|reading|result)s?", re.IGNORECASE)
 STEP_WORDS = re.compile(r"(h|hr|hour|t|time|step|lag|day|d|week|w|month|m|min|year|y|)_?\d+", re.I)
 LONG_RUN = 5  # rows of one entity
-SEASONS = ("year", clock.QUARTER, "month")
+SEASONS = ("year", clock.QUARTER, "month", clock.WEEK)
 HOURS = ("hour", "minute", "second")
 KNOWN = "known in advance"  # why a column of --known is not learned
 MOST_CLASSES = 20
@@ -403,13 +403,20 @@ def _find_time(table: Table, found: _Found, wanted: Wanted) -> None:
             found.left_out[at[0]] = "another time"
     if found.times is not None:
         return
-    parts = [
-        d for d in free if clock.part_of(table.names[d]) and table.columns[d].exact is not None
-    ]
-    if clock.are_parts([table.names[d] for d in parts]):
+    exact = [d for d in free if table.columns[d].exact is not None]
+    whole = [d for d in exact if clock.part_of(table.names[d])]
+    usual = [d for d in whole if clock.part_of(table.names[d]) in (*clock.PARTS, clock.QUARTER)]
+    for parts in (usual, whole):  # a week beside year, month, day only repeats them
+        if not clock.are_parts([table.names[d] for d in parts]):
+            continue
         times = clock.of_parts([table.columns[d] for d in parts])
         if times is not None:
             found.times, found.time_columns = times, tuple(parts)
+            return
+    for a, b in itertools.pairwise(exact):
+        times = clock.of_date_and_clock(table.columns[a], table.columns[b])
+        if times is not None and b == a + 1:
+            found.times, found.time_columns = times, (a, b)
             return
     for d in free:
         times = clock.of_numbers(table.columns[d], is_named=False)
@@ -680,7 +687,12 @@ def _ids_by_time(table: Table, found: _Found, free: Sequence[int]) -> None:
         if not sets:
             continue
         sure = [s for s in sets if all(d in words or ID_NAMES.fullmatch(table.names[d]) for d in s)]
-        hours = [d for some in sets for d in some if clock.part_of(table.names[d]) in HOURS]
+        hours = [
+            d
+            for some in sets
+            for d in some
+            if clock.part_of(table.names[d]) in HOURS or _counts_in_each(table, d, ticks)
+        ]
         if hours and not sure:
             name = table.names[hours[0]]
             raise DataError(
@@ -699,6 +711,21 @@ def _ids_by_time(table: Table, found: _Found, free: Sequence[int]) -> None:
             f"{table.shown}: several lines have the same time in {quote(found.times.name)}, and "
             f"more than one column may name the sequence: {ways}. Choose one."
         )
+
+
+def _counts_in_each(table: Table, d: int, ticks: np.ndarray) -> bool:
+    """Whether a column counts from 0 or 1 in the lines of each date, as hours do."""
+    exact = table.columns[d].exact
+    if exact is None:
+        return False
+    same = np.diff(ticks) == 0
+    is_start = np.r_[True, ~same]
+    return bool(
+        np.all(np.diff(exact)[same] == 1)
+        and np.all(exact[is_start] == exact[0])
+        and exact[0] in (0, 1)
+        and np.all(np.diff(ticks) >= 0)
+    )
 
 
 def _is_key(code: np.ndarray, ticks: np.ndarray) -> bool:

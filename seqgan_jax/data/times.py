@@ -25,9 +25,13 @@ CLOSED = 6  # weekdays without a row that are holidays
 NAMES = {"time", "date", "datetime", "timestamp", "ts", "t", "step", "cycle", "day", "hour", "week"}
 NAMES |= {"elapsed", "jd", "mjd", "bjd", "hjd"}  # Julian days
 PARTS = ("year", "month", "day", "hour", "minute", "second")
-QUARTER = "quarter"
+QUARTER, WEEK, DAY_OF_YEAR = "quarter", "week", "day of year"
 _SHORT = {"yr": "year", "mo": "month", "mon": "month", "yyyy": "year", "mm": "month", "dd": "day"}
 _SHORT |= {"hh": "hour", "hr": "hour", "min": "minute", "sec": "second", "qtr": QUARTER}
+_SHORT |= dict.fromkeys(("doy", "yday", "dayofyear", "day_of_year"), DAY_OF_YEAR)
+_SHORT |= dict.fromkeys(("isoweek", "iso_week", "weekofyear", "week_of_year"), WEEK)
+# Of a year and one other part: how both are read, and the first day of a week.
+_OF_YEAR = {WEEK: ("%G %V %u", " 1"), DAY_OF_YEAR: ("%Y %j", "")}
 _DATES = (
     *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y"),
     *("%m-%d-%Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y"),
@@ -235,6 +239,12 @@ def of_parts(columns: Sequence[Column]) -> Times | None:
     if any(column.exact is None for column in parts.values()) or "year" not in parts:
         return None
     given = {part: column.exact for part, column in parts.items() if column.exact is not None}
+    name = " ".join(column.name for column in columns)
+    if other := set(_OF_YEAR) & set(parts):
+        form, end = _OF_YEAR[other.pop()]
+        pairs = zip(*(given[part].tolist() for part in sorted(parts, reverse=True)), strict=True)
+        found = _parsed(np.array([f"{y} {k:02d}{end}" for y, k in pairs], object), form)
+        return None if found is None else _times(name, found, "")
     full: dict[str, Any] = {"month": 1, "day": 1} | given
     if (quarter := full.pop(QUARTER, None)) is not None:
         if quarter.min() < 1 or quarter.max() > 4 or "month" in given:
@@ -244,20 +254,38 @@ def of_parts(columns: Sequence[Column]) -> Times | None:
         index = pd.DatetimeIndex(pd.to_datetime(pd.DataFrame(full)))
     except (ValueError, TypeError, OverflowError):
         return None
-    return _times(" ".join(column.name for column in columns), index, "")
+    return _times(name, index, "")
+
+
+def parts_in(index: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The inverse of `of_parts`: whole numbers of the parts that columns are called by.
+
+    >>> days = dates_of(["2021-01-01"], "%Y-%m-%d")  # a Friday
+    >>> {name: int(of[0]) for name, of in parts_in(days, ["year", "week"]).items()}
+    {'year': 2020, 'week': 53}
+    """
+    parts = {name: part_of(name) for name in names}
+    iso = index.isocalendar() if WEEK in parts.values() else None
+    attribute = {DAY_OF_YEAR: "day_of_year"}
+    return {
+        name: np.asarray(getattr(iso if iso is not None else index, attribute.get(part, part)), int)
+        for name, part in parts.items()
+    }
 
 
 def part_of(name: str) -> str:
-    """year, quarter, month, day, hour, minute, second, where a column is called so; else ""."""
+    """year, quarter, month, week, day, day of year, hour, minute, second, where a column is called
+    so; else ""."""
     lower = name.strip().lower()
     lower = _SHORT.get(lower, lower)
-    return lower if lower in (*PARTS, QUARTER) else ""
+    return lower if lower in (*PARTS, QUARTER, *_OF_YEAR) else ""
 
 
 def are_parts(names: Sequence[str]) -> bool:
-    """Whether columns so called are a time: year, month, ... in any order, or year and quarter."""
+    """Whether columns so called are a time: year, month, ... in any order; or year and quarter,
+    week or day of year."""
     parts = {part_of(name) for name in names}
-    is_time = parts in (set(PARTS[: len(parts)]), {"year", QUARTER})
+    is_time = parts in (set(PARTS[: len(parts)]), *({"year", k} for k in (QUARTER, *_OF_YEAR)))
     return is_time and 1 < len(parts) == len(names)
 
 
@@ -294,6 +322,7 @@ def of_numbers(column: Column, is_named: bool) -> Times | None:
         for form, first, last, likely in (
             ("%y%m%d", 10_101, 991_231, "date" in column.name.lower()),
             ("%Y%m", 190_001, 210_012, True),
+            ("%Y%j", 1_900_001, 2_100_366, column.name.lower() in NAMES),
         ):
             if not (likely and one_way and first <= low and high <= last and len(ticks) >= MANY):
                 continue
@@ -307,6 +336,25 @@ def of_numbers(column: Column, is_named: bool) -> Times | None:
     if is_named:
         return Times(column.name, "number", np.asarray(column.values, np.float64), 1)
     return None
+
+
+def of_date_and_clock(date: Column, clock: Column) -> Times | None:
+    """The time in 20210301 and 93000 (or 930) beside it; None where these are no rising times."""
+    if date.exact is None or clock.exact is None or date.exact.min() < 19_000_101:
+        return None
+    day, high = date.exact, int(clock.exact.max())
+    if day.max() > 21_001_231 or clock.exact.min() < 0 or not 0 < high <= 235_959:
+        return None
+    form, width = ("%Y%m%d %H%M", 4) if high <= 2359 else ("%Y%m%d %H%M%S", 6)
+    pairs = zip(day.tolist(), clock.exact.tolist(), strict=True)
+    found = _parsed(np.array([f"{d} {c:0{width}d}" for d, c in pairs], object), form)
+    if found is None or not found.is_unique or not found.is_monotonic_increasing:
+        return None
+    return (
+        None
+        if len(np.unique(day)) == len(day)
+        else _times(f"{date.name} {clock.name}", found, form)
+    )
 
 
 def counting(column: Column) -> bool:

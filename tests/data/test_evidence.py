@@ -13,7 +13,7 @@ from seqgan_jax import SeqGAN
 from seqgan_jax.config import DataConfig
 from seqgan_jax.data.layout import from_python, load, split
 from seqgan_jax.data.times import texts_of
-from seqgan_jax.data.writing import read_seconds, times, to_frame
+from seqgan_jax.data.writing import read_seconds, save_sequences, times, to_frame
 from seqgan_jax.errors import DataError, UsageError
 
 RNG = np.random.default_rng(3)
@@ -312,6 +312,33 @@ def test_a_year_and_its_parts_are_a_time_and_name_no_sequence(tmp_path, names, p
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "step", "parts"),
+    [
+        (("year", "week"), 7, lambda day: day.isocalendar()[:2]),
+        (("doy", "Year"), 1, lambda day: (day.timetuple().tm_yday, day.year)),
+    ],
+)
+def test_weeks_and_days_of_a_year_are_a_time_and_come_back(tmp_path, names, step, parts):
+    at = [datetime.date(2019, 6, 3) + datetime.timedelta(step * i) for i in range(600)]
+    rows = [(*parts(day), v) for day, v in zip(at, walk(600), strict=True)]
+    found = load(write(tmp_path / "x.csv", rows, (*names, "v")), window=300)
+    assert (found.form.layout, found.names) == ("series", ("v",))
+    assert found.form.time.step == step * 86_400
+    frame = to_frame(found.x_NTD[:1], found.form)
+    assert list(zip(*(frame[name].tolist() for name in names), strict=True)) == [
+        row[:2] for row in rows[:300]
+    ]
+
+
+def test_the_number_of_a_year_and_its_day_is_a_date(tmp_path):
+    rows = [(f"{day:%Y%j}", v) for day, v in zip(days(500), walk(500), strict=True)]
+    form = load(write(tmp_path / "x.csv", rows, ("date", "v"))).form
+    assert (form.time.rule, form.time.format) == ("D", "%Y%j")
+    meter = [(2_000_100 + 2 * i, i // 2, v) for i, v in enumerate(walk(100))]
+    assert load(write(tmp_path / "y.csv", meter, ("meter", "x", "v"))).form.time.kind == "number"
+
+
 @pytest.mark.parametrize("form", ["%a %b %d %Y", "%A, %B %d, %Y"])
 def test_days_with_their_names_are_dates(tmp_path, form):
     rows = [(f'"{day.strftime(form)}"', v) for day, v in zip(days(40), walk(40), strict=True)]
@@ -348,6 +375,20 @@ def test_a_date_and_a_number_of_the_hour_are_asked_about(tmp_path):
     with pytest.raises(DataError, match=r"'hour' tells them apart.*--id hour.*part of the time"):
         load(path)
     assert load(path, id=["hour"], window=4).form.layout == "long"
+    path = write(tmp_path / "y.csv", rows, ("Datum", "Periode", "v"))
+    with pytest.raises(DataError, match=r"'Periode' tells them apart.*part of the time"):
+        load(path)
+
+
+@pytest.mark.parametrize("form", ["%H%M%S", "%H%M"])
+def test_a_date_and_a_clock_in_whole_numbers_are_a_time_and_come_back(tmp_path, form):
+    at = [datetime.datetime(2021, 3, 1) + datetime.timedelta(hours=i) for i in range(200)]
+    rows = [(f"{t:%Y%m%d}", f"{t:{form}}", v) for t, v in zip(at, walk(200), strict=True)]
+    found = load(write(tmp_path / "x.csv", rows, ("<DATE>", "<TIME>", "v")))
+    assert (found.form.layout, found.names, found.form.time.rule) == ("series", ("v",), "h")
+    save_sequences(tmp_path / "y.csv", found.x_NTD[:1], found.names, form=found.form)
+    lines = (tmp_path / "y.csv").read_text().splitlines()
+    assert lines[10].startswith("0,{},{},".format(*rows[9][:2]))
 
 
 def test_six_digits_are_a_date(tmp_path):

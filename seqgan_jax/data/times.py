@@ -38,20 +38,23 @@ _DATES = (
     *("%b %d, %Y", "%b %d %Y", "%d %B %Y", "%B %d, %Y", "%Y-%m", "%Y/%m", "%m/%Y", "%b %Y"),
     *("%b-%Y", "%B %Y", "%Y%m%d", "%Y %b", "%Y-%b", "%Y %B", "%b-%d-%Y", "%b-%y", "%b %y"),
     *("%YM%m", "%Y-M%m", "%a %b %d %Y", "%a, %d %b %Y", "%A, %B %d, %Y", "%A, %d %B %Y"),
+    "%d%b%Y",
 )
-# %q is the quarter, as of the periods of pandas.
-_QUARTERS = ("%YQ%q", "%Y-Q%q", "%Y Q%q", "%Y:Q%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y")
+# %q is the quarter, as of the periods of pandas; weeks are those of ISO 8601.
+_PERIODS = ("%YQ%q", "%Y-Q%q", "%Y Q%q", "%Y:Q%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y", "%G-W%V", "%GW%V")
 _HOURS = (
     *("%H:%M:%S", "%H:%M", "%H:%M:%S.%f", "%H.%M.%S", "%I:%M:%S %p", "%I:%M %p", "%H%M%S", "%H"),
-    *("%H:%M:%S%z", "%H:%M:%S.%f%z", "%H:%M%z", "%H:%M:%S %z"),
+    *("%H:%M:%S%z", "%H:%M:%S.%f%z", "%H:%M%z", "%H:%M:%S %z", "%H%M%S%z"),
+    *("%I:%M:%S%p", "%I:%M%p", "%H:%M:%S UTC", "%H:%M:%S.%f UTC", "%H:%M UTC", "%H:%M:%S GMT"),
 )
 FORMATS = (
-    *(*_DATES, *_QUARTERS),
-    *(f"{d}{s}{h}" for d in _DATES for s in (" ", "T") for h in _HOURS),
+    *(*_DATES, *_PERIODS, "%a %b %d %H:%M:%S %Y", "%d/%b/%Y:%H:%M:%S %z", "%d%b%Y:%H:%M:%S"),
+    *(f"{d}{s}{h}" for d in _DATES for s in (" ", "T", ", ") for h in _HOURS),
 )
 _MARKS = {
-    form: re.sub(r"%.|[MTQ]", "", form) for form in FORMATS
+    form: re.sub(r"%.|[A-Z]", "", form) for form in FORMATS
 }  # what is between letters and digits
+_MIDNIGHT = re.compile(r"(?<=[ T])24(?=:?00)")  # of the day before
 _ZONES = ("", "+:", "-:", "+", "-")
 EPOCHS = {"epoch s": 1, "epoch ms": 10**3, "epoch us": 10**6, "epoch ns": 10**9}
 MANY = 20  # rows that show what a column is
@@ -147,7 +150,7 @@ def not_dates(column: Column) -> np.ndarray:
     some = [v for v in texts[there[[0, len(there) // 2, -1]]] if v is not None]
     bad = [~np.array([isinstance(v, datetime.date) for v in values])]
     for form in FORMATS:
-        if form not in _QUARTERS and any(_fits(text, form) for text in some):
+        if form not in _PERIODS and any(_fits(text, form) for text in some):
             found = pd.to_datetime(pd.Index(texts), format=form, errors="coerce", utc=True)
             bad.append(np.asarray(found.isna()))
     rows = min(bad, key=np.count_nonzero)
@@ -160,7 +163,7 @@ def _fits(token: str, form: str) -> bool:
     if not any(marks == _MARKS[form] + zone for zone in _ZONES[: None if "%z" in form else 1]):
         return False  # before a pattern is compiled for each format
     try:
-        datetime.datetime.strptime(*_in_months(token, form))
+        datetime.datetime.strptime(*_as_days(token, form))
     except ValueError:
         return False
     return True
@@ -180,10 +183,15 @@ def dates_of(values: Any, form: str, utc: bool | None = None) -> Any:
     """A DatetimeIndex of texts in a form, or of what pandas reads where it is "". ValueError."""
     import pandas as pd
 
-    if "%q" in form:
-        values = [_in_months(value, form)[0] for value in values]
-        form = form.replace("%q", "%m")
-    return pd.DatetimeIndex(pd.to_datetime(pd.Index(values), format=form or None, utc=utc))
+    late = None
+    if (form in _PERIODS) and len(values):
+        pairs = [_as_days(value, form) for value in values]
+        values, form = [text for text, _ in pairs], pairs[0][1]
+    elif "%H" in form and any(isinstance(v, str) and "24" in v for v in values):
+        late = [_MIDNIGHT.search(value) is not None for value in values]
+        values = [_MIDNIGHT.sub("00", value) for value in values]
+    found = pd.DatetimeIndex(pd.to_datetime(pd.Index(values), format=form or None, utc=utc))
+    return found if late is None else found + pd.to_timedelta(np.array(late, int), unit="D")
 
 
 def texts_of(index: Any, form: str) -> Any:
@@ -195,10 +203,13 @@ def texts_of(index: Any, form: str) -> Any:
     return (index.to_period("Q") if "%q" in form else index).strftime(form)
 
 
-def _in_months(text: str, form: str) -> tuple[str, str]:
-    """A quarter as its first month, which strptime knows; ValueError where there is none."""
+def _as_days(text: str, form: str) -> tuple[str, str]:
+    """A quarter as its first month, a week as its first day, midnight as 00:00, which strptime
+    knows; ValueError where there is no quarter."""
+    if form in _PERIODS and "%V" in form:
+        return f"{text}-1", f"{form}-%u"
     if "%q" not in form:
-        return text, form
+        return _MIDNIGHT.sub("00", text), form
     text, number = re.subn(r"(?<=Q)[1-4]\b", lambda found: f"{3 * int(found[0]) - 2:02d}", text)
     if number != 1:
         raise ValueError(f"{text!r} is no quarter")
@@ -319,6 +330,15 @@ def of_numbers(column: Column, is_named: bool) -> Times | None:
             text = Column(column.name, "words", ticks.astype(str).astype(object), "str")
             if (found := of_words(column.name, [text])) is not None:
                 return found
+        for form, first, last in (  # before epochs, which would be of 2034 and of 1976
+            ("%Y%m%d%H", 1900_0101_00, 2100_1231_23),
+            ("%Y%m%d%H%M", 1900_0101_0000, 2100_1231_2359),
+            ("%Y%m%d%H%M%S", 1900_0101_000000, 2100_1231_235959),
+        ):
+            if first <= low and high <= last and (named or one_way):
+                index = _parsed(ticks.astype(str).astype(object), form)
+                if index is not None:
+                    return _times(column.name, index, form)
         for form, first, last, likely in (
             ("%y%m%d", 10_101, 991_231, "date" in column.name.lower()),
             ("%Y%m", 190_001, 210_012, True),

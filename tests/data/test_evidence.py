@@ -391,6 +391,43 @@ def test_a_date_and_a_clock_in_whole_numbers_are_a_time_and_come_back(tmp_path, 
     assert lines[10].startswith("0,{},{},".format(*rows[9][:2]))
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        *("%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S", "%Y%m%dT%H%M%SZ", "%d%b%Y:%H:%M:%S"),
+        *("%m/%d/%Y %I:%M%p", "%d/%m/%Y, %H:%M:%S", "%Y-%m-%d %H:%M:%S UTC"),
+        *("%a, %d %b %Y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y", "%d/%b/%Y:%H:%M:%S +0000"),
+    ],
+)
+def test_times_of_instruments_and_logs_are_read_and_come_back(tmp_path, form):
+    at = [datetime.datetime(2021, 2, 27) + datetime.timedelta(hours=i) for i in range(200)]
+    rows = [(f'"{t.strftime(form)}"', v) for t, v in zip(at, walk(200), strict=True)]
+    found = load(write(tmp_path / "x.csv", rows, ("MESS_DATUM", "v")))
+    assert (found.names, found.form.time.kind, found.form.time.rule) == (("v",), "datetime", "h")
+    assert found.form.time.start == at[0].replace(tzinfo=datetime.UTC).timestamp()
+    index = times(found.form.time, 3)
+    expected = [t.strftime(form.replace("Z", "+0000")) for t in at[:3]]
+    assert list(texts_of(index, found.form.time.format)) == expected
+
+
+def test_weeks_of_iso_8601_are_times(tmp_path):
+    at = [datetime.date(2018, 6, 4) + datetime.timedelta(7 * i) for i in range(300)]
+    names = ["{}-W{:02d}".format(*day.isocalendar()) for day in at]
+    rows = list(zip(names, walk(300), strict=True))
+    found = load(write(tmp_path / "x.csv", rows, ("week", "v")))
+    assert (found.form.time.rule, found.form.time.step) == ("7D", 7 * 86_400)
+    assert list(texts_of(times(found.form.time, 300), found.form.time.format)) == names
+
+
+def test_midnight_is_24_of_the_day_before(tmp_path):
+    at = [(day, hour) for day in days(12, datetime.date(2021, 2, 20)) for hour in range(1, 25)]
+    rows = [(f"{day} {hour:02d}:00", v) for (day, hour), v in zip(at, walk(288), strict=True)]
+    found = load(write(tmp_path / "x.csv", rows, ("time", "v")))
+    assert (found.form.time.rule, len(found.x_NTD)) == ("h", 288 - 19)
+    last = times(found.form.time, 288)[-1]
+    assert last == pd.Timestamp("2021-03-04", tz=last.tz)
+
+
 def test_six_digits_are_a_date(tmp_path):
     rows = [
         (i, f"{day:%y%m%d}", v) for i, (day, v) in enumerate(zip(days(60), walk(60), strict=True))

@@ -26,8 +26,23 @@ CONVERT = {
     ".rds": "write.csv(readRDS(FILE), 'data.csv', row.names = FALSE) in R",
     ".pt": "numpy.save('data.npy', torch.load(FILE).numpy())",
     ".json": "pandas.read_json(FILE).to_csv('data.csv', index=False)",
+    ".jsonl": "pandas.read_json(FILE, lines=True).to_csv('data.csv', index=False)",
+    ".ndjson": "pandas.read_json(FILE, lines=True).to_csv('data.csv', index=False)",
+    ".dta": "pandas.read_stata(FILE).to_csv('data.csv', index=False)",
+    ".sav": "pandas.read_spss(FILE).to_csv('data.csv', index=False)",
+    ".sas7bdat": "pandas.read_sas(FILE).to_csv('data.csv', index=False)",
+    ".nc": "xarray.open_dataset(FILE).to_dataframe().to_csv('data.csv')",
+    ".ods": "pandas.read_excel(FILE).to_csv('data.csv', index=False)",
     ".xls": "pandas.read_excel(FILE).to_csv('data.csv', index=False)",
 }
+
+MARKED = {  # what is early in a text that is no table, in lower case
+    b"@relation": "pandas.DataFrame(scipy.io.arff.loadarff(FILE)[0]).to_csv('data.csv')",
+    b"@problemname": "numpy.save('data.npy', aeon.datasets.load_from_ts_file(FILE)[0]"
+    ".transpose(0, 2, 1))",
+    b'{"': "pandas.read_json(FILE, lines=True).to_csv('data.csv', index=False)",
+}
+EARLY = 1 << 12  # bytes
 
 
 def check_is_file(path: Path) -> int:
@@ -61,11 +76,15 @@ def refuse_by_name(path: Path) -> None:
     """Raise DataError for formats that are not read, with the way to convert them."""
     if (way := CONVERT.get(path.suffix.lower())) is not None:
         check_is_file(path)
-        raise DataError(
-            f"{printable(path)}: {path.suffix} is not read"
-            + (" (a pickle can run any code)" if path.suffix.lower() in (".pkl", ".pickle") else "")
-            + f". Convert it: {way.replace('FILE', repr(path.name))}."
-        )
+        raise _not_read(path, path.suffix, way)
+
+
+def _not_read(path: Path, what: str, way: str) -> DataError:
+    why = " (a pickle can run any code)" * (what.lower() in (".pkl", ".pickle"))
+    return DataError(
+        f"{printable(path)}: {what} is not read{why}. "
+        f"Convert it: {way.replace('FILE', repr(path.name))}."
+    )
 
 
 def memory() -> int:
@@ -129,6 +148,10 @@ def read_text(path: Path) -> bytes:
         data = data.rstrip(b" \t\n")
     if not data:
         raise DataError(f"{shown}: the file is empty. Put one sequence on each line.")
+    early = data[:EARLY].lower()
+    for mark, way in MARKED.items():
+        if early.startswith(mark) or (mark.startswith(b"@") and b"\n" + mark in early):
+            raise _not_read(path, f"a text with {mark.decode()}", way)
     if not data.isascii():
         try:
             data.decode()

@@ -598,6 +598,18 @@ def test_formats_that_are_not_read_are_named_with_a_way_out(tmp_path, name, way)
         load(str(tmp_path / name))
 
 
+@pytest.mark.parametrize(
+    ("text", "way"),
+    [
+        ("@relation x\n@attribute a numeric\n@data\n1\n2\n", "loadarff"),
+        ("# of the archive\n@problemName x\n@data\n1,2:a\n", "load_from_ts_file"),
+        ('{"a": 1, "b": 2}\n{"a": 2, "b": 3}\n', "read_json"),
+    ],
+)
+def test_texts_that_are_no_tables_are_named_with_a_way_out(tmp_path, text, way):
+    assert re.search(rf"is not read\. Convert it: .*{way}\('x.ts'", refusal(tmp_path, "x.ts", text))
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "xlsx"])
 def test_parquet_and_xlsx(tmp_path, suffix):
     frame = pd.DataFrame(

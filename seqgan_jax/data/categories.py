@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 SEEN = 5  # times that a word is there, on average
 SEQUENCES = 2  # that have it, on average, where a column stays in each
+FEW_TIMES = 10  # as 06:00, 14:00 and 22:00 of shifts; more are no words
 SHOWN = 4  # words in a message
 
-_CLOCK = re.compile(r"\d{1,3}:[0-5]\d(:[0-5]\d(\.\d+)?)?")
+_CLOCK = re.compile(r"\d{1,3}:[0-5]\d(:[0-5]\d)?(\.\d+)?")
 _FIGURE = re.compile(r"[$€£¥<>~=]?\s?[+-]?\.?\d")
 
 Like = tuple[tuple[str, tuple[str, ...]], ...]  # (column, its categories)
@@ -72,7 +73,8 @@ def why_not(column: Column, sequence_L: np.ndarray | None = None, is_asked: bool
         return "dates, or other things that are no words"
     if column.kind == "words" and _are_dates(column.name, there[:MOST_CATEGORIES]):
         return "dates, which are no categories"
-    if number > MOST_CATEGORIES and all(map(_CLOCK.fullmatch, words_of(column))):
+    most = MOST_CATEGORIES if is_asked else FEW_TIMES
+    if number > most and all(map(_CLOCK.fullmatch, words_of(column))):
         return f"times such as {there[0]}: write them as numbers, in seconds or hours"
     if number > MOST_CATEGORIES and all(map(_FIGURE.match, words_of(column))):
         return (

@@ -32,6 +32,11 @@ VARIABLES = re.compile(  # names of a column that says what another, called VALU
     re.IGNORECASE,
 )
 VALUES = re.compile(r"_?(obs_)?(value|val|valuenum|reading|result)s?", re.IGNORECASE)
+SUMS = re.compile(
+    r"(grand |sub)?(totals?|sum|average|avg\.?|mean|median|min|max|summe|gesamt|mittelwert|moyenne"
+    r"|somme|suma|media|totale)\W*",
+    re.IGNORECASE,
+)
 STEP_WORDS = re.compile(r"(h|hr|hour|t|time|step|lag|day|d|week|w|month|m|min|year|y|)_?\d+", re.I)
 LONG_RUN = 5  # rows of one entity
 SEASONS = ("year", clock.QUARTER, "month", clock.WEEK)
@@ -164,6 +169,7 @@ def read(table: Table, wanted: Wanted) -> Reading:
             found.times = clock.of_numbers(table.columns[panel[1]], is_named=True)
     if found.times is None:
         _refuse_broken_dates(table, wanted, found)
+    _refuse_sum_at_end(table, wanted, found)
     if not found.ids and layout != "series":
         _refuse_variables(table, wanted, found)
         _find_ids(table, found, wanted)
@@ -423,6 +429,20 @@ def _find_time(table: Table, found: _Found, wanted: Wanted) -> None:
         if times is not None:
             found.times, found.time_columns = times, (d,)
             return
+
+
+def _refuse_sum_at_end(table: Table, wanted: Wanted, found: _Found) -> None:
+    """Ask where the last line, and it alone, says Total or the like."""
+    for d, column in enumerate(table.columns):
+        last, name = column.values[-1], quote(column.name)
+        if column.kind not in ("words", "mixed") or found.used(d) or wanted.columns:
+            continue
+        if isinstance(last, str) and SUMS.fullmatch(last) and np.sum(column.values == last) == 1:
+            raise DataError(
+                f"{table.place(len(table) - 1)}: {quote(last)} in column {name} is in "
+                "the last line alone, as if it were no step but what the others come to. If it is, "
+                f"delete the line. If it is a word as the others, name all columns: --columns."
+            )
 
 
 def _refuse_broken_dates(table: Table, wanted: Wanted, found: _Found) -> None:

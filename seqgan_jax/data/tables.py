@@ -688,14 +688,44 @@ def read_xlsx(path: Path, missing_values: Sequence[str] = ()) -> Table:
         _check_fits(10 * unpacked, shown)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of styles that openpyxl does not know
-            sheets = pd.read_excel(path, sheet_name=None)
+            top = pd.read_excel(path, header=None, nrows=dialect.SAMPLE_LINES)
+            above, more = _headers_of_sheet(top)
+            skipped = [*range(above), *range(above + 1, above + 1 + more)]
+            sheets = pd.read_excel(path, sheet_name=None, skiprows=skipped)
     name, frame = next(iter(sheets.items()))
     frame = frame.rename(columns=lambda each: "" if str(each).startswith("Unnamed: ") else each)
     table = of_frame(frame, "xlsx", shown, missing_values)
+    notes = [*table.notes]
+    if above:
+        rows = f"row{'s' * (above > 1)} 1" + f" to {above}" * (above > 1)
+        notes.append(f"skipped {rows}, above the table: {quote(str(top.iloc[0, 0]))}")
+    if more:
+        rows = f"row {above + 2}" + f" to {above + 1 + more}" * (more > 1)
+        notes.append(f"skipped {rows}: further header lines, or units")
     if len(sheets) > 1:
-        note = f"the first of {len(sheets)} sheets is read, {quote(str(name))}"
-        table = dataclasses.replace(table, notes=(*table.notes, note))
-    return table
+        notes.append(f"the first of {len(sheets)} sheets is read, {quote(str(name))}")
+    return dataclasses.replace(table, notes=tuple(notes))
+
+
+def _headers_of_sheet(top: "pd.DataFrame") -> tuple[int, int]:
+    """How many rows of a sheet are above its header, and how many under it hold no value yet."""
+    filled = top.notna().to_numpy()
+    is_word = top.map(lambda cell: isinstance(cell, str)).to_numpy()
+    width = int(filled.sum(axis=1).max(initial=0))
+    is_header = (2 * filled.sum(axis=1) > width) & (is_word == filled).all(axis=1)
+    above = int(np.argmax(is_header)) if is_header.any() else 0
+    if above > dialect.MOST_ABOVE or 2 * filled[0].sum() > width:
+        above = 0
+    more = 0
+    while more < dialect.MOST_HEADERS and above + more + 3 < len(top):
+        row, below = above + 1 + more, slice(above + 2 + more, None)
+        values = (filled & ~is_word)[below].mean(axis=0) > 0.5 * filled[below].mean(axis=0)
+        if not values.any() or not filled[row].any() or (filled & ~is_word)[row].any():
+            break
+        if not is_word[row, values].any():
+            break
+        more += 1
+    return above, more
 
 
 def _check_fits(needed: int, shown: str) -> None:

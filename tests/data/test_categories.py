@@ -100,6 +100,7 @@ def test_words_of_rows_and_of_whole_sequences_in_long_format(tmp_path):
         (["on"] * 200, "words (1 different)"),
         ([f"2020-01-{1 + i % 28:02d}" for i in range(200)], "dates"),
         ([f"{1 + i % 2}/{1 + i % 7}/2020" for i in range(200)], "dates"),
+        ([f"{4 + i % 3}:{10 + i % 5}.5" for i in range(200)], "times such as 4:10.5: write them"),
         (pd.to_timedelta(np.arange(200) % 3, unit="h"), "no words"),
         (["a", "b\nc"] * 100, "line breaks"),
         (["a", "b" * 300] * 100, "very long"),

@@ -501,6 +501,17 @@ def test_a_line_without_a_date_among_dates_is_asked_about(tmp_path, form, odd, s
     assert load(write(tmp_path / "z.csv", rows, ("seen", "v"))).names == ("v",)
 
 
+def test_a_total_at_the_end_is_asked_about(tmp_path):
+    rows = [("NESW"[i % 4], i * i % 41) for i in range(60)]
+    path = write(tmp_path / "x.csv", [*rows, ("Total:", 9000)], ("region", "v"))
+    with pytest.raises(DataError, match=r"x.csv:62:1: 'Total:' in column 'region' is in the last"):
+        load(path)
+    assert load(path, columns=["region", "v"]).names == ("region", "v")
+    # A control: a word that other lines have, too.
+    rows = [("Total" if i % 4 == 3 else "N", v) for i, (_, v) in enumerate(rows)]
+    assert load(write(tmp_path / "y.csv", rows, ("region", "v"))).names == ("region", "v")
+
+
 def test_times_and_numbers_that_are_not_read_are_said(tmp_path):
     rows = [(f"{i}h{i % 7}'", f"x{i}", v) for i, v in enumerate(walk(60))]
     found = load(write(tmp_path / "x.csv", rows, ("when", "who", "v")))

@@ -628,6 +628,25 @@ def test_parquet_and_xlsx(tmp_path, suffix):
         load(str(path))
 
 
+@pytest.mark.parametrize("title", [[], [["Report of 2021"], []], [["made", "by hand"]]])
+@pytest.mark.parametrize("units", [[], [["", "°C", "%", "-"]]])
+def test_titles_and_units_in_a_sheet_are_skipped_and_said(tmp_path, title, units):
+    days = pd.date_range("2021-01-01", periods=60)
+    rows = [[day, i % 7, i * i % 11 / 4, "wet" if i % 3 else "dry"] for i, day in enumerate(days)]
+    rows = [*title, ["day", "a", "b", "sky"], *units, *rows]
+    sheet = pd.DataFrame([[*row, *[None] * (4 - len(row))] for row in rows])
+    sheet.to_excel(tmp_path / "x.xlsx", index=False, header=False)
+    found = load(str(tmp_path / "x.xlsx"), window=5)
+    assert found.names == ("a", "b", "sky")
+    assert np.array_equal(found.x_NTD[:, 0, 0], np.arange(56) % 7)
+    assert found.form.time.rule == "D"
+    said = [note for note in found.notes if note.startswith("skipped")]
+    assert [("above" in note, "units" in note) for note in said] == [
+        *[(True, False)] * bool(title),
+        *[(False, True)] * bool(units),
+    ]
+
+
 def test_pandas_is_imported_only_for_a_table(tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(30, 5)))
     program = (

@@ -158,6 +158,8 @@ def read(table: Table, wanted: Wanted) -> Reading:
     elif not (layout == "auto" and _is_wide(table)):
         _find_time(table, found, wanted)
     if layout == "auto" and not found.ids and found.times is None:
+        if not table.has_names:
+            _refuse_date_without_names(table)
         panel = _counted_panel(table)
         if panel is None:
             _refuse_broken_panel(table, wanted)
@@ -461,6 +463,22 @@ def _refuse_broken_dates(table: Table, wanted: Wanted, found: _Found) -> None:
             f"({count:,} such line{'s' * (count > 1)} in all). If it is no step (a sum, a mean, a "
             "remark), delete the line; else write its date. Or leave the dates out: --columns."
         )
+
+
+def _refuse_date_without_names(table: Table) -> None:
+    """Ask where the first columns are year, month, day, ... by their numbers, but have no names."""
+    for count in range(min(len(clock.PARTS), len(table.columns) - 1), 2, -1):
+        parts = clock.PARTS[:count]
+        pairs = zip(table.columns, parts, strict=False)
+        times = clock.of_parts([dataclasses.replace(c, name=part) for c, part in pairs])
+        is_date = times is not None and bool(np.all(np.diff(times.ticks) > 0))
+        if is_date and len(table) >= clock.MANY:
+            raise DataError(
+                f"{table.place(0)}: the first {count} columns are {', '.join(parts)} by their "
+                f"numbers, and there are no names. If they are, put a line with names of all "
+                f"{len(table.columns)} columns above: {' '.join(parts)} ... If they are values: "
+                "--layout series."
+            )
 
 
 def _find_counter(table: Table, found: _Found, wanted: Wanted) -> None:

@@ -428,6 +428,19 @@ def test_midnight_is_24_of_the_day_before(tmp_path):
     assert last == pd.Timestamp("2021-03-04", tz=last.tz)
 
 
+def test_a_date_in_columns_without_names_is_asked_about(tmp_path):
+    at = [datetime.datetime(2021, 2, 27) + datetime.timedelta(hours=i) for i in range(200)]
+    rows = [(*t.timetuple()[:4], v) for t, v in zip(at, walk(200), strict=True)]
+    path = write(tmp_path / "x.txt", rows, separator=" ")
+    with pytest.raises(
+        DataError, match=r"x.txt:1:1: the first 4 columns are year, month, day, hou"
+    ):
+        load(path)
+    assert load(path, layout="series").x_NTD.shape[2] == 5
+    named = write(tmp_path / "y.txt", rows, ("year", "month", "day", "hour", "v"), " ")
+    assert load(named).form.time.rule == "h"
+
+
 def test_six_digits_are_a_date(tmp_path):
     rows = [
         (i, f"{day:%y%m%d}", v) for i, (day, v) in enumerate(zip(days(60), walk(60), strict=True))

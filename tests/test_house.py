@@ -19,6 +19,7 @@ ORDER = [
     *("data.tables", "data.times", "data.categories", "data.evidence", "data.columns"),
     "data.intervals",
     *("data.grids", "data.kind", "data.kind_finding", "data.kinds", "data.lags"),
+    "data.angles",
     *("data.rule_texts", "data.rule_values", "data.stretches", "data.rules", "data.rule_sums"),
     "data.rule_stretches",
     "data.rule_finding",

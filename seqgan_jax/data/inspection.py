@@ -14,6 +14,7 @@ import numpy as np
 from seqgan_jax import config
 from seqgan_jax.config import DataConfig
 from seqgan_jax.data import (
+    angles,
     arrays,
     bounds,
     categories,
@@ -225,7 +226,7 @@ def _of_sequences(
         None,
         tuple(each.name for each in form.ids) if form else (),
         windows.described(whole, found.names),
-        (*found.notes, *lags.notes(found.x_NTD, found.names)),
+        (*found.notes, *_of_values(found)),
         tuple(questions),
         command,
         *learned,
@@ -316,7 +317,7 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         try:
             found, window = _proposed(table, reading, seen, dataclasses.replace(cut, **changes))
             learned = _learned(found, settings)
-            said = *_of_ends(found), *lags.notes(found.x_NTD, found.names)
+            said = *_of_ends(found), *_of_values(found)
             seen = dataclasses.replace(seen, notes=(*seen.notes, *said))
             if found.given:
                 tried = " (tried; kept only where it helps)" * (settings.calendar == "auto")
@@ -432,6 +433,10 @@ def _proposed(
 
 def _of_ends(found: Sequences) -> tuple[str, ...]:
     return (lengths.note(lengths.of(found.x_NTD)),) if found.ends else ()
+
+
+def _of_values(found: Sequences) -> tuple[str, ...]:
+    return tuple(note for of in (lags, angles) for note in of.notes(found.x_NTD, found.names))
 
 
 def _about_missing(share: float) -> str:

@@ -13,7 +13,7 @@ from seqgan_jax import config
 from seqgan_jax.config import Config
 from seqgan_jax.core import parallel
 from seqgan_jax.core.batch import TrainState, num_params
-from seqgan_jax.data import files, lags, layout, lengths, shards
+from seqgan_jax.data import angles, files, lags, layout, lengths, shards
 from seqgan_jax.data.sequences import KnownSplit, Split
 from seqgan_jax.errors import CheckpointError, DiskError, SeqGANError, UsageError
 from seqgan_jax.model import SeqGAN
@@ -129,10 +129,11 @@ def train(
             say(f"resume  reads {settings.data.data}, as in {run_dir}/config.json")
         model = SeqGAN(settings)
         sequences = _read(settings, model.data_seed)
-        lagged: tuple[str, ...] = ()
+        seen: list[str] = []
         if isinstance(sequences, layout.Sequences):
-            lagged = lags.notes(sequences.x_NTD, sequences.names)
-        for note in (*sequences.notes, *lagged):
+            for of in (lags, angles):
+                seen += of.notes(sequences.x_NTD, sequences.names)
+        for note in (*sequences.notes, *seen):
             say(f"note: {note}")
         calendar = _decided_calendar(run_dir) if resume else None
         parts = model.prepare(sequences, calendar)

@@ -10,7 +10,7 @@ import pytest
 
 from seqgan_jax import SeqGAN, inspect
 from seqgan_jax.config import DataConfig
-from seqgan_jax.data import inspection, lags, layout
+from seqgan_jax.data import angles, inspection, lags, layout
 from seqgan_jax.errors import DataError, UsageError
 from seqgan_jax.run import cli
 
@@ -354,3 +354,20 @@ def test_columns_that_repeat_others_later_are_named():
     # A control: what is noisy at one step of all is no copy.
     assert 3 not in lags.find(windows)
     assert lags.find(np.delete(windows, [0, 1, 4], axis=2)) == {}
+
+
+def test_directions_are_named():
+    rng = np.random.default_rng(0)
+    walk = rng.normal(scale=15, size=500).cumsum()
+    table = {
+        "wind": (walk % 360).round(),
+        "dial": (walk % 100).round(),  # goes round at another number
+        "chance": rng.uniform(0, 360, 500).round(),  # jumps everywhere
+        "still": np.clip(np.abs(walk), 0, 360).round(),  # never goes round
+        "hour": np.arange(500) % 24,
+    }
+    notes = [each for each in inspect(pd.DataFrame(table)).notes if "goes on at 0" in each]
+    assert [note.split()[0] for note in notes] == ["'wind'"]
+    whole = np.stack(list(table.values()), axis=-1).reshape(20, 25, 5)
+    assert angles.find(whole) == [0]
+    assert angles.find(np.where(rng.random(whole.shape) < 0.1, np.nan, whole)) == [0]

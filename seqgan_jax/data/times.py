@@ -5,6 +5,7 @@ Times are whole numbers of ticks, `per_second` of them a second; plain numbers a
 
 import dataclasses
 import datetime
+import functools
 import itertools
 import re
 from collections.abc import Sequence
@@ -111,7 +112,8 @@ def of_words(name: str, columns: Sequence[Column], known: str = "") -> Times | N
         values = np.array([" ".join(each) for each in zip(*parts, strict=True)], object)
     if known and (index := _parsed(values, known)) is not None:
         return _times(name, index, known)
-    likely = [form for form in FORMATS if _fits(values[0], form) and _fits(values[-1], form)]
+    last = set(_formats_of(values[-1]))
+    likely = [form for form in _formats_of(values[0]) if form in last]
     read = [(form, index) for form in likely if (index := _parsed(values, form)) is not None]
     if not read and re.match(r"\d{4}-\d\d-\d\d[ T]", values[0]):
         index = _parsed(values, "ISO8601")
@@ -148,25 +150,33 @@ def not_dates(column: Column) -> np.ndarray:
     values = column.values
     texts = np.array([v if isinstance(v, str) else None for v in values], object)
     some = [v for v in texts[there[[0, len(there) // 2, -1]]] if v is not None]
+    likely = {form for text in some for form in _formats_of(text)} - set(_PERIODS)
     bad = [~np.array([isinstance(v, datetime.date) for v in values])]
-    for form in FORMATS:
-        if form not in _PERIODS and any(_fits(text, form) for text in some):
-            found = pd.to_datetime(pd.Index(texts), format=form, errors="coerce", utc=True)
-            bad.append(np.asarray(found.isna()))
+    for form in likely:
+        found = pd.to_datetime(pd.Index(texts), format=form, errors="coerce", utc=True)
+        bad.append(np.asarray(found.isna()))
     rows = min(bad, key=np.count_nonzero)
     is_date = len(rows) - np.count_nonzero(rows) >= LEAST_DATES * len(rows)
     return np.flatnonzero(rows) if is_date else nothing
 
 
-def _fits(token: str, form: str) -> bool:
-    marks = re.sub(r"\w+", "", token)
-    if not any(marks == _MARKS[form] + zone for zone in _ZONES[: None if "%z" in form else 1]):
-        return False  # before a pattern is compiled for each format
-    try:
-        datetime.datetime.strptime(*_as_days(token, form))
-    except ValueError:
-        return False
-    return True
+@functools.lru_cache
+def _with_marks(marks: str) -> tuple[str, ...]:
+    """Formats with these marks between letters and digits: a pattern is compiled for each."""
+    zones = {form: _ZONES if "%z" in form else ("",) for form in FORMATS}
+    return tuple(form for form in FORMATS if any(marks == _MARKS[form] + z for z in zones[form]))
+
+
+def _formats_of(token: str) -> list[str]:
+    """The formats that a token may be of."""
+    found = []
+    for form in _with_marks(re.sub(r"\w+", "", token)):
+        try:
+            datetime.datetime.strptime(*_as_days(token, form))
+        except ValueError:
+            continue
+        found.append(form)
+    return found
 
 
 def _parsed(values: np.ndarray, form: str) -> Any:

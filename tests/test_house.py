@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = [
     *("errors", "data.files", "data.lengths", "data.bounds", "config", "data.form"),
     *("data.texts", "data.missing", "data.overlap", "data.arrays", "data.cells", "data.dialect"),
+    "data.amounts",
     *("data.tables", "data.times", "data.categories", "data.evidence", "data.columns"),
     "data.intervals",
     *("data.grids", "data.kind", "data.kind_finding", "data.kinds", "data.lags"),

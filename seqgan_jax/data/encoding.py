@@ -16,7 +16,7 @@ from seqgan_jax.config import DataConfig
 from seqgan_jax.data import bounds, columns, grids, kinds, lengths, rule_finding, rule_stretches
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.form import Form
-from seqgan_jax.data.kind import CONTINUOUS, GRID, MOST_ATOMS, Kind
+from seqgan_jax.data.kind import CATEGORICAL, CONTINUOUS, GRID, MOST_ATOMS, Kind
 from seqgan_jax.data.kind_finding import FINEST
 from seqgan_jax.data.rule_texts import Order, Resampled, Rule, parse
 from seqgan_jax.data.rule_values import on_grid
@@ -324,8 +324,9 @@ def _not_negative(
 
 
 def _from_zero(kind: Kind) -> Kind:
-    """An increase is 0 at the first step: of a density, an atom."""
-    if kind.name != CONTINUOUS or 0.0 in kind.atoms:
+    """An increase is 0 at the first step, and nothing else."""
+    kind = dataclasses.replace(kind, zero_first=True)
+    if 0.0 in (*kind.atoms, *kind.levels * (kind.name == CATEGORICAL)):
         return kind
     return dataclasses.replace(
         kind, atoms=(0.0, *kind.atoms)[:MOST_ATOMS], sentinel=(False, *kind.sentinel)[:MOST_ATOMS]

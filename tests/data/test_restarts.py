@@ -98,6 +98,24 @@ def test_there_and_back_is_exact(text):
     assert set(np.unique(new)) <= {0.0, 0.1, 0.2}
 
 
+@pytest.mark.parametrize("text", [*FORMS[:2], "x increases modulo 6.25"])
+def test_densities_come_back_too(text):
+    rng = np.random.default_rng(0)
+    anew = rng.random((100, 24)) < 0.1
+    new = rng.gamma(2, 1, (100, 24)).round(6)
+    x = new.cumsum(axis=1).round(6) % 6.25
+    for t in range(1, 24):
+        if "modulo" not in text:
+            after = new[:, t] if text == FORMS[0] else 0.0
+            x[:, t] = np.where(anew[:, t], after, x[:, t - 1] + new[:, t])
+    x = x.round(6)[..., None]
+    scaler = encoding.fit(x, ("x",), DataConfig(rule=(text,), rules="none"))
+    e = scaler.kept_K.index(0)
+    assert scaler.kinds_K[e].name == "continuous"
+    assert scaler.matches(x).all()
+    assert np.allclose(scaler.inverse(scaler.transform(x)), x, atol=1e-6)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     text=st.sampled_from(FORMS),

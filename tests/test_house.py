@@ -19,8 +19,8 @@ ORDER = [
     *("data.tables", "data.times", "data.categories", "data.evidence", "data.columns"),
     "data.intervals",
     *("data.grids", "data.kind", "data.kind_finding", "data.kinds", "data.lags"),
-    *("data.rule_texts", "data.rule_values", "data.stretches", "data.rules", "data.rule_sums"),
-    "data.rule_stretches",
+    *("data.rule_texts", "data.rule_values", "data.stretches", "data.restarts"),
+    *("data.rules", "data.rule_sums", "data.rule_stretches", "data.rule_restarts"),
     "data.rule_finding",
     "data.known",
     *(

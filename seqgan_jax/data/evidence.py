@@ -28,7 +28,7 @@ ID_NAMES = re.compile(
 )
 STEP_WORDS = re.compile(r"(h|hr|hour|t|time|step|lag|day|d|week|w|month|m|min|year|y|)_?\d+", re.I)
 LONG_RUN = 5  # rows of one entity
-SEASONS = ("year", clock.QUARTER, "month")
+SEASONS = ("year", clock.QUARTER, "month", clock.WEEK)
 HOURS = ("hour", "minute", "second")
 KNOWN = "known in advance"  # why a column of --known is not learned
 MOST_CLASSES = 20
@@ -390,14 +390,17 @@ def _find_time(table: Table, found: _Found, wanted: Wanted) -> None:
             found.left_out[at[0]] = "another time"
     if found.times is not None:
         return
-    parts = [
-        d for d in free if clock.part_of(table.names[d]) and table.columns[d].exact is not None
-    ]
-    if clock.are_parts([table.names[d] for d in parts]):
-        times = clock.of_parts([table.columns[d] for d in parts])
-        if times is not None:
-            found.times, found.time_columns = times, tuple(parts)
-            return
+    for names in clock.CALENDARS:
+        parts = tuple(
+            d
+            for d in free
+            if clock.part_of(table.names[d]) in names and table.columns[d].exact is not None
+        )
+        if clock.are_parts([table.names[d] for d in parts]):
+            times = clock.of_parts([table.columns[d] for d in parts])
+            if times is not None:
+                found.times, found.time_columns = times, parts
+                return
     for d in free:
         times = clock.of_numbers(table.columns[d], is_named=False)
         if times is not None:

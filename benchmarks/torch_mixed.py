@@ -267,13 +267,14 @@ class Policy(torch_seqgan.Policy):
         features, read = self.features, self.read
         size, e = u[..., :features], u[..., features : 2 * features]
         runs = u[..., 2 * features : read - len(self.rates) * features]
+        means = u[..., read - len(self.rates) * features : read].unflatten(-1, (-1, features))
         x, before = u[..., read : read + features], u[..., read + features : read + 2 * features]
-        moved = (size - self.columns.size(before)) / self.chain.unit
-        moved = moved.sign() * moved.abs().log1p()
+        moved = squashed((size - self.columns.size(before)) / self.chain.unit)
+        drift = squashed((size[..., None, :] - means) / self.chain.unit).transpose(-2, -1)
         cell = self.columns.cell(x[..., : self.columns.grids])
         common = F.pad(self.columns.at(self.commonness, cell), (0, features - cell.shape[-1]))
         own = F.pad(runs, (0, 1))[..., self.run_places].unflatten(-1, (features, -1))
-        past = torch.cat([torch.stack([size, e, moved, common], dim=-1), own], dim=-1)
+        past = torch.cat([torch.stack([size, e, moved, common], dim=-1), drift, own], dim=-1)
         units = units + torch.einsum("...df,dfm->...dm", past, self.chain.B)
         choices = torch.cat([u[..., :read].clamp(-CUT, CUT), (runs > 0).float()], dim=-1)
         known = self.chain.middle + (choices @ self.past).unflatten(-1, (features, -1))
@@ -448,6 +449,11 @@ def discriminator(problem: work.Problem) -> Discriminator:
     new = Discriminator(sizes.length, layout, keep, state.discriminator_constants)
     torch_training.take_small(new, state.discriminator)
     return new
+
+
+def squashed(x: Tensor) -> Tensor:
+    """sign(x) log(1 + |x|)."""
+    return x.sign() * x.abs().log1p()
 
 
 def one_more(runs: Tensor, shown: Tensor) -> Tensor:

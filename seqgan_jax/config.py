@@ -145,6 +145,8 @@ class GeneratorConfig:
     covariance: Literal["auto", "full", "factors", "diagonal"] = "auto"
     """Covariance of one step's features, of --policy gaussian: full by a Cholesky factor; four
     common factors and a variance of each; or diagonal. auto: factors of more than 16."""
+    drift: bool = True
+    """Where some column is no plain density, each sees how far it is from its own moving means."""
     frame: Literal["var", "increments", "levels"] = "var"
     """The linear baseline, from which the policy predicts the distance: a VAR(1) fitted by ridge
     regression, the value before, or the mean."""
@@ -387,13 +389,14 @@ FORMER = {
     "look_first": False,
     "dis_sees": "scaled",
     "dis_early_stopping": False,
+    "drift": False,
     "rollout_every": 2,
     "covariance": "full",
 }  # defaults of earlier versions, whose runs must stay what they are
 
 
 # What stored settings are where they do not say so.
-BEFORE = {"dis_sees": "scaled", "dis_early_stopping": False}
+BEFORE = {"dis_sees": "scaled", "dis_early_stopping": False, "drift": False}
 
 
 def fixed(config: Config) -> dict[str, Any]:

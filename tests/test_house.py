@@ -21,8 +21,8 @@ ORDER = [
     "data.intervals",
     *("data.grids", "data.kind", "data.kind_finding", "data.kinds", "data.lags"),
     "data.angles",
-    *("data.rule_texts", "data.rule_values", "data.stretches", "data.rules", "data.rule_sums"),
-    "data.rule_stretches",
+    *("data.rule_texts", "data.rule_values", "data.stretches", "data.restarts"),
+    *("data.rules", "data.rule_sums", "data.rule_stretches", "data.rule_restarts"),
     "data.rule_finding",
     "data.known",
     *(

@@ -121,8 +121,8 @@ class LSTMPolicy(nnx.Module):
             later = chain.by_name(kind, config.covariance, components, features)
             first = chain.by_name(kind, config.covariance, first_components, features)
             return Chains(later, first, later.start(), first.start())
-        mixed_later = mixed.by_name(kind, components, columns.layout)
-        mixed_first = mixed.by_name(kind, first_components, columns.layout)
+        mixed_later = mixed.by_name(kind, components, columns.layout, config.drift)
+        mixed_first = mixed.by_name(kind, first_components, columns.layout, config.drift)
         shares = columns.support.later_share, columns.support.first_share
         return Chains(
             mixed_later, mixed_first, mixed_later.start(shares[0]), mixed_first.start(shares[1])

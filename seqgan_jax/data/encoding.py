@@ -13,12 +13,21 @@ import numpy as np
 from scipy.special import ndtr
 
 from seqgan_jax.config import DataConfig
-from seqgan_jax.data import bounds, columns, grids, kinds, lengths, rule_finding, rule_stretches
+from seqgan_jax.data import (
+    bounds,
+    columns,
+    grids,
+    kinds,
+    lengths,
+    restarts,
+    rule_finding,
+    rule_stretches,
+)
 from seqgan_jax.data.bounds import Limits
 from seqgan_jax.data.form import Form
-from seqgan_jax.data.kind import CONTINUOUS, GRID, MOST_ATOMS, Kind
+from seqgan_jax.data.kind import CATEGORICAL, CONTINUOUS, GRID, MOST_ATOMS, Kind
 from seqgan_jax.data.kind_finding import FINEST
-from seqgan_jax.data.rule_texts import Order, Resampled, Rule, parse
+from seqgan_jax.data.rule_texts import Order, Resampled, Restart, Rule, parse
 from seqgan_jax.data.rule_values import on_grid
 from seqgan_jax.data.rules import ABOVE, Rules
 from seqgan_jax.data.scaling import Scaler
@@ -84,27 +93,31 @@ def fit(
                 f"out: --rules none, or {flag}."
             )
     own = [inner[e] == names[d] for e, d in enumerate(source)]
+    is_code = rules.is_clock | rules.is_restart
     words = tuple(
-        (is_word and own[e]) or bool(rules.is_clock[e])
+        (is_word and own[e]) or bool(is_code[e])
         for e, is_word in enumerate(_take(_words(form), source, False))
     )
     gaps_E = _take(gaps_D.tolist(), source, False)
     asked_E = tuple(
-        None if is_clock else asked
-        for asked, is_clock in zip(_take(asked_D, source, None), rules.is_clock, strict=True)
+        None if is_one else asked
+        for asked, is_one in zip(_take(asked_D, source, None), is_code, strict=True)
     )
-    found = kinds.find(y_NTE, asked_E, words, inner, once_NT, gaps_E)
+    found = _kinds_of(rules, y_NTE, asked_E, words, once_NT, gaps_E)
     limits_E = [limits_D[d] if own[e] else None for e, d in enumerate(source)]
     for e in np.flatnonzero(rules.nonnegative):
         found, limits_E = _not_negative(found, limits_E, int(e))
     found = tuple(
         _from_zero(kind) if zero else _open(kind) if static else kind
-        for kind, zero, static in zip(found, rules.zero_first, rules.static, strict=True)
+        for kind, zero, static in zip(
+            found, rules.zero_first | rules.is_restart, rules.static, strict=True
+        )
     )
+    found, limits_E = _restarting(rules, found, limits_E)
     followers = {e for clock in rules.clocks for e in (*clock.straight, *clock.repeated)}
     found = tuple(_kept(kind) if e in followers else kind for e, kind in enumerate(found))
     limits_E = _found_limits(y_NTE, found, limits_E, asked_E, once_NT)
-    fenced = _fenced(y_NTE, found, limits_E, once_NT, ends)
+    fenced = _ended(rules, _fenced(y_NTE, found, limits_E, once_NT, ends))
     return Scaler.fit(train_NTD, limits_E, fenced, rules, there_NT)
 
 
@@ -168,6 +181,8 @@ def rules_of(
             )
         if isinstance(rule, Resampled):
             _refuse_readings(rule, names, form, train_NTD.shape[1], ends)
+        if isinstance(rule, Restart):
+            _refuse_fine(rule, decimals_D[names.index(rule.column)])
     about = {name for rule in given for name in rule.columns} | set(limited)
     if config.rules == "auto":
         x_NTD = train_NTD if len(whole) == len(names) else train_NTD[..., whole]
@@ -189,7 +204,12 @@ def rules_of(
     every = rule_finding.with_copies(train_NTD, names, given)
     rules = Rules(every, tuple(names), decimals_D, readings_D=readings_D)
     rules.check(train_NTD)
-    return rules
+    tops: list[float | None] = [None] * len(names)
+    for rule in every:
+        if isinstance(rule, Restart):
+            d = names.index(rule.column)
+            tops[d] = restarts.top_of(train_NTD[..., d], rule, decimals_D[d])
+    return dataclasses.replace(rules, tops_D=tuple(tops)) if any(tops) else rules
 
 
 def _refuse_readings(
@@ -205,6 +225,15 @@ def _refuse_readings(
         why = f"{words[0]} holds words, and nothing is between two of them"
     if why:
         raise UsageError(f'--rule "{rule}": {why}. Leave the rule out.')
+
+
+def _refuse_fine(rule: Restart, decimals: int | None) -> None:
+    """What restarts at a value and is there again has not risen: the least rise must be known."""
+    if rule.at is not None and decimals is None:
+        raise UsageError(
+            f'--rule "{rule}": {rule.column} has as many digits as numbers can have, so that the '
+            "smallest increment is not known. Round it, to 0.001 say."
+        )
 
 
 def _on_grids(rules: Rules, train_NTD: np.ndarray, asked_D: Sequence[str | None]) -> Rules:
@@ -323,9 +352,66 @@ def _not_negative(
     return (*found[:e], kind, *found[e + 1 :]), limits_E
 
 
+def _kinds_of(
+    rules: Rules,
+    y_NTE: np.ndarray,
+    asked_E: Sequence[str | None],
+    words: Sequence[bool],
+    once_NT: np.ndarray,
+    gaps_E: Sequence[bool],
+) -> tuple[Kind, ...]:
+    """`kinds.find`; of increments without what stands for a restart, which is added as an atom."""
+    at = {
+        e: restarts.restart_of(top) for e, (r, top) in rules.restarting.items() if r.at is not None
+    }
+    gaps, y_NTE = list(gaps_E), y_NTE.copy() if at else y_NTE
+    for e, value in at.items():
+        y_NTE[..., e][y_NTE[..., e] == value] = np.nan
+        gaps[e] = True
+    found = list(kinds.find(y_NTE, asked_E, words, rules.inner_names, once_NT, gaps))
+    for e, value in at.items():
+        times = int(np.count_nonzero(np.isnan(y_NTE[..., e])))
+        found[e] = _with_restart(dataclasses.replace(found[e], missing=False), value, times)
+    return tuple(found)
+
+
+def _with_restart(kind: Kind, value: float, times: int) -> Kind:
+    """With what stands for a restart, one more category or atom."""
+    if kind.name == CATEGORICAL:
+        weights = (*kind.weights, max(float(times), 1.0))
+        return dataclasses.replace(kind, levels=(*kind.levels, value), weights=weights)
+    atoms, sentinel = (each[: MOST_ATOMS - 2] for each in (kind.atoms, kind.sentinel))  # and 0
+    return dataclasses.replace(kind, atoms=(*atoms, value), sentinel=(*sentinel, True))
+
+
+def _ended(rules: Rules, kinds_E: tuple[Kind, ...]) -> tuple[Kind, ...]:
+    """A density of increments of what restarts ends where these do."""
+    tops = {e: top for e, (_, top) in rules.restarting.items()}
+    return tuple(
+        dataclasses.replace(kind, high=tops[e]) if e in tops and kind.name == CONTINUOUS else kind
+        for e, kind in enumerate(kinds_E)
+    )
+
+
+def _restarting(
+    rules: Rules, found: tuple[Kind, ...], limits_E: list[Limits | None]
+) -> tuple[tuple[Kind, ...], list[Limits | None]]:
+    """Columns that restart: where increments end, and what a first value can be."""
+    for e, (rule, top) in rules.restarting.items():
+        if found[e].name == GRID:
+            limits_E[e] = Limits(0.0, top, True, f'the rule "{rule}"')
+        first = next(
+            i for i, d in enumerate(rules.source_E) if d == rules.source_E[e] and rules.static[i]
+        )
+        highest = math.inf if rule.modulo is None else top
+        limits_E[first] = Limits(rule.lowest, highest, True, f'the rule "{rule}"')
+    return found, limits_E
+
+
 def _from_zero(kind: Kind) -> Kind:
-    """An increase is 0 at the first step: of a density, an atom."""
-    if kind.name != CONTINUOUS or 0.0 in kind.atoms:
+    """An increase is 0 at the first step, and nothing else."""
+    kind = dataclasses.replace(kind, zero_first=True)
+    if 0.0 in (*kind.atoms, *kind.levels * (kind.name == CATEGORICAL)):
         return kind
     return dataclasses.replace(
         kind, atoms=(0.0, *kind.atoms)[:MOST_ATOMS], sentinel=(False, *kind.sentinel)[:MOST_ATOMS]

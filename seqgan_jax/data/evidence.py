@@ -412,15 +412,13 @@ def _find_time(table: Table, found: _Found, wanted: Wanted) -> None:
     if found.times is not None:
         return
     exact = [d for d in free if table.columns[d].exact is not None]
-    whole = [d for d in exact if clock.part_of(table.names[d])]
-    usual = [d for d in whole if clock.part_of(table.names[d]) in (*clock.PARTS, clock.QUARTER)]
-    for parts in (usual, whole):  # a week beside year, month, day only repeats them
-        if not clock.are_parts([table.names[d] for d in parts]):
-            continue
-        times = clock.of_parts([table.columns[d] for d in parts])
-        if times is not None:
-            found.times, found.time_columns = times, tuple(parts)
-            return
+    for names in clock.CALENDARS:
+        parts = tuple(d for d in exact if clock.part_of(table.names[d]) in names)
+        if clock.are_parts([table.names[d] for d in parts]):
+            times = clock.of_parts([table.columns[d] for d in parts])
+            if times is not None:
+                found.times, found.time_columns = times, parts
+                return
     for a, b in itertools.pairwise(exact):
         times = clock.of_date_and_clock(table.columns[a], table.columns[b])
         if times is not None and b == a + 1:

@@ -48,6 +48,7 @@ class Kind:
       static: constant within every sequence.
       words: categories without order or size.
       missing: some values are not there.
+      zero_first: 0, one of its values with mass, at the first step of every sequence.
 
     >>> print(Kind("grid", step=0.1, low=0.0, atoms=(0.0,), sentinel=(False,), held=True))
     grid, 0.1 apart, from 0, atom 0, often as before
@@ -70,6 +71,7 @@ class Kind:
     static: bool = False
     words: bool = False
     missing: bool = False
+    zero_first: bool = False
 
     @property
     def plain(self) -> bool:
@@ -265,6 +267,7 @@ class Kind:
             (kind.low < kind.high, "its ends"),
             (len(set(kind.atoms)) == len(kind.sentinel) <= MOST_ATOMS, "its atoms"),
             (len(kind.atoms) == len(kind.sentinel), "its sentinels"),
+            (not kind.zero_first or 0.0 in (*kind.levels, *kind.atoms), "what it is at first"),
             (0 <= kind.counted <= MOST_COUNTED * kind.sloped, "what it counts"),
             (_is_part(kind.coarse, kind.levels), "the levels at which it stays"),
         ):

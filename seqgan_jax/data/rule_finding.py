@@ -12,7 +12,8 @@ Gaussian g_t of the sizes seen all have the sign +; the second the compensator o
 falls, with noise no wilder downwards than it is upwards. So columns that are far apart (humidity
 above temperature) are no rule, S is 0; nor are random walks that have not met. An order must also
 be one that the two columns would break if each went its own way: pairs of values from different
-times do. An increase is the same, said of the increments, or has many rises and no fall.
+times do. An increase is the same, said of the increments, or has many rises and no fall. So is one
+that restarts, of the rises between restarts: `rule_restarts`.
 
 Sums and ratios are exact at every step: `rule_sums`. What is interpolated: `rule_stretches`.
 
@@ -27,9 +28,9 @@ from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
-from seqgan_jax.data import rule_stretches
+from seqgan_jax.data import rule_restarts, rule_stretches
 from seqgan_jax.data.rule_sums import SAMPLE, Table, ratios, sums
-from seqgan_jax.data.rule_texts import Increase, Order, Resampled, Rule, Sum
+from seqgan_jax.data.rule_texts import Increase, Order, Resampled, Restart, Rule, Sum
 from seqgan_jax.data.rule_values import half_unit, keeps
 from seqgan_jax.data.rules import Rules
 from seqgan_jax.errors import UsageError
@@ -89,6 +90,7 @@ def find(
         if x.shape[1] > 1:
             fresh = _fresh(x)
             accept(_increases(x, table, fresh))
+            accept(_restarts(x, table, fresh))
             taken = {rule.columns[0] for rule in found}  # they can have no lower bound
             if codes is not None:
                 free = [d for d in originals if names[d] not in taken]
@@ -238,6 +240,23 @@ def _increases(x_NTD: np.ndarray, table: Table, fresh: np.ndarray) -> list[Incre
         by = [rule for e in table.originals if (rule := _by(x_NTD, table, d, e))]
         if many or by or _evidence(rise - mean, size, fresh) > least:
             found += [*by[:1], Increase(table.names[d])]
+    return found
+
+
+def _restarts(x_NTD: np.ndarray, table: Table, fresh: np.ndarray) -> list[Restart]:
+    """Columns that never fall but where they count anew, see `rule_restarts`."""
+    found = []
+    least = CHANCE + math.log(max(1, len(table.originals)))
+    for d in table.originals:
+        x_NT, decimals = x_NTD[..., d], table.decimals_D[d]
+        candidate = rule_restarts.candidate(x_NT, table.names[d], decimals, fresh)
+        if candidate is None:
+            continue
+        rise, counts = np.diff(x_NT, axis=1), candidate.rises_NT
+        mean = rise[counts].mean()
+        size = np.full(rise.shape, mean + half_unit(decimals))
+        if min(candidate.landing, _evidence(rise - mean, size, counts)) > least:
+            found.append(candidate.rule)
     return found
 
 

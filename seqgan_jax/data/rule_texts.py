@@ -21,6 +21,9 @@ BARE = re.compile(r"(?![-\s])(?:[^<>=+*/≤≥\"'`\s-]|\s(?!-)|-(?!\s))+(?<![-\s
 RISES = re.compile(
     r"(.*?\S)\s+(?:increases(?:\s+by\s+(\S.*?))?|never\s+falls|(?:is\s+)?non-?decreasing)\s*", re.S
 )
+RESTARTS = re.compile(
+    r"(.*?\S)\s+increases\s+(?:or\s+restarts(?P<at>\s+at\s+\S+)?|(?P<modulo>modulo\s+\S+))\s*", re.S
+)
 RESAMPLED = re.compile(
     r"(?:(?P<straight>.*?\S)\s+(?:is\s+|are\s+)?interpolated(?:\s+and\s+|\s*(?=every\b)))?"
     r"(?:(?P<repeated>.*?\S)\s+(?:is\s+|are\s+)?repeated\s+)?"
@@ -59,6 +62,32 @@ class Increase:
         by = "" if self.step is None else f" by {_number(self.step)}"
         by = by if self.by is None else f" by {quoted(self.by)}"
         return f"{quoted(self.column)} increases{by}"
+
+
+@dataclass(frozen=True)
+class Restart:
+    """A column that never falls but where it counts anew: from 0 and up to what a step adds; at one
+    value; or `modulo` a number."""
+
+    column: str
+    at: float | None = None
+    modulo: float | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The column that the rule is about."""
+        return (self.column,)
+
+    @property
+    def lowest(self) -> float:
+        """The column is never below it."""
+        return self.at or 0.0
+
+    def __str__(self) -> str:
+        if self.modulo is not None:
+            return f"{quoted(self.column)} increases modulo {_number(self.modulo)}"
+        at = "" if self.at is None else f" at {_number(self.at)}"
+        return f"{quoted(self.column)} increases or restarts{at}"
 
 
 @dataclass(frozen=True)
@@ -135,7 +164,7 @@ class Resampled:
         return f"{' and '.join(parts)} every {self.steps} steps"
 
 
-Rule = Order | Increase | Sum | Ratio | Resampled
+Rule = Order | Increase | Restart | Sum | Ratio | Resampled
 
 
 def parse(text: str, names: Sequence[str]) -> Rule:
@@ -153,12 +182,17 @@ def parse(text: str, names: Sequence[str]) -> Rule:
     '"net load" = gross - 2 * "own use"'
     >>> print(parse("kWh never falls", ["kWh"]), parse("t increases by 0.5", ["t"]), sep="; ")
     kWh increases; t increases by 0.5
+    >>> print(parse("kWh increases or restarts at 0", ["kWh"]))
+    kWh increases or restarts at 0
     >>> print(parse("a, 'b c' interpolated and rain repeated every 6 steps", ["a", "b c", "rain"]))
     a, "b c" interpolated and rain repeated every 6 steps
     """
     read = RESAMPLED.fullmatch(text)
     if read and (read["straight"] or read["repeated"]):
         return _resampled(read, names, text)
+    restarts = RESTARTS.fullmatch(text)
+    if restarts and (column := _column(restarts[1], names, text)) is not None:
+        return _restart(column, restarts["at"], restarts["modulo"], text)
     rises = RISES.fullmatch(text)
     if rises and (column := _column(rises[1], names, text)) is not None:
         return _increase(column, rises[2], names, text)
@@ -295,6 +329,21 @@ def _increase(column: str, by: str | None, names: Sequence[str], text: str) -> I
     if tokens[0][1] == column:
         raise UsageError(f"{_shown(text)}: a column cannot increase by itself. Name another one.")
     return Increase(column, by=tokens[0][1])
+
+
+def _restart(column: str, at: str | None, modulo: str | None, text: str) -> Restart:
+    """Anywhere, at a value, or modulo a number above 0."""
+    said = at or modulo
+    if said is None:
+        return Restart(column)
+    word = said.split()[-1]
+    value = float(word) if re.fullmatch("-?" + NUMBER, word) else math.inf
+    if abs(value) > LARGEST or (modulo and value <= 0):
+        raise UsageError(
+            f"{_shown(text)}: {word!r} is no number{' above 0' * bool(modulo)}. Write "
+            '"meter increases or restarts at 0", or "meter increases modulo 10000".'
+        )
+    return Restart(column, modulo=value) if modulo else Restart(column, at=value)
 
 
 def _step(word: str, text: str) -> float:

@@ -16,9 +16,18 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from seqgan_jax.data import stretches
+from seqgan_jax.data import restarts, stretches
 from seqgan_jax.data.intervals import is_real
-from seqgan_jax.data.rule_texts import Increase, Order, Ratio, Resampled, Rule, Sum, parse
+from seqgan_jax.data.rule_texts import (
+    Increase,
+    Order,
+    Ratio,
+    Resampled,
+    Restart,
+    Rule,
+    Sum,
+    parse,
+)
 from seqgan_jax.data.rule_values import (
     Grid,
     at_least,
@@ -38,7 +47,7 @@ class _Plan:
     """What is done to each column, by its number."""
 
     bounds: dict[int, tuple[int, ...]]  # columns that are never above it
-    rising: dict[int, Increase]
+    rising: dict[int, Increase | Restart]
     computed: dict[int, Sum | Ratio]
     resampled: dict[Resampled, tuple[int, ...]]  # its columns
     read: dict[int, tuple[int, bool]]  # of each of them the number of the rule; straight
@@ -76,6 +85,8 @@ class Rules:
                    the sequence at each of its steps
         by a step: y = x_1 at each step,            x_t = x_1 + (t - 1) step
         by another: the same,                       x_t = x_{t-1} + another_t
+        restarts:  y and a start as of an increase; see `restarts`. Where the values after them vary
+                   one more inner column: 1 at a restart, else 0
         computed:  sums and ratios are not in y
         resampled: y is the next reading, and one more inner column for all, at the end: the steps
                    left to it (`stretches`). Orders between such columns are those of readings
@@ -93,6 +104,7 @@ class Rules:
       decimals_D: of each column, None where it has as many as a float64.
       grids_D: of each column with bounds that are off its grid, that grid; () where there is none.
       readings_D: how each resampled column is between readings; () where there is none.
+      tops_D: the largest increment of each column that restarts; () where there is none.
 
     Raises:
       UsageError: an unknown column, or rules that contradict each other or go in a circle.
@@ -111,12 +123,14 @@ class Rules:
     decimals_D: tuple[int | None, ...] = ()
     grids_D: tuple[Grid | None, ...] = ()
     readings_D: tuple[stretches.Column | None, ...] = ()
+    tops_D: tuple[float | None, ...] = ()
 
     def __post_init__(self) -> None:
         for numbers, said in (
             (self.decimals_D, "numbers of decimals"),
             (self.grids_D, "grids"),
             (self.readings_D, "columns between readings"),
+            (self.tops_D, "largest increments"),
         ):
             if len(numbers) != len(self.names) and (numbers or numbers is self.decimals_D):
                 raise UsageError(
@@ -136,14 +150,17 @@ class Rules:
         """The column of the data that each inner column is of."""
         plan = self._plan
         kept = [d for d in range(len(self.names)) if d not in plan.computed | self._following]
-        return (*kept, *self._starts, *(places[0] for places in plan.resampled.values()))
+        clocks = (places[0] for places in plan.resampled.values())
+        return (*kept, *self._starts, *self._anew, *clocks)
 
     @property
     def inner_names(self) -> tuple[str, ...]:
         """Names of the E inner columns, for people."""
         started = tuple(f"first {self.names[d]}" for d in self._starts)
         clocks = tuple(f"steps to {', '.join(rule.columns)}" for rule in self._plan.resampled)
-        return (*map(self._inner_name, self.source_E[: self._first_start]), *started, *clocks)
+        anew = tuple(f"restart of {self.names[d]}" for d in self._anew)
+        own = map(self._inner_name, self.source_E[: self._first_start])
+        return (*own, *started, *anew, *clocks)
 
     @property
     def clocks(self) -> tuple[Clock, ...]:
@@ -164,6 +181,18 @@ class Rules:
         return np.arange(len(self.source_E)) >= self._first_clock
 
     @property
+    def is_restart(self) -> np.ndarray:
+        """Which inner columns say where one counts anew, bool [E]."""
+        place = np.arange(len(self.source_E))
+        return (place >= self._first_clock - len(self._anew)) & (place < self._first_clock)
+
+    @property
+    def restarting(self) -> dict[int, tuple[Restart, float]]:
+        """Inner columns that are increments of one that restarts: its rule, the largest of them."""
+        own = self.source_E[: self._first_start]
+        return {own.index(d): (rule, self._top(d)) for d, rule in self._restarting.items()}
+
+    @property
     def nonnegative(self) -> np.ndarray:
         """Which inner columns are never below 0, bool [E]."""
         bounded = np.array([d in self._plan.bounds for d in self.source_E], bool)
@@ -179,7 +208,8 @@ class Rules:
     @property
     def static(self) -> np.ndarray:
         """Which inner columns are constant in each sequence by construction, bool [E]."""
-        return ~self.zero_first & np.array([d in self._plan.rising for d in self.source_E], bool)
+        rising = np.array([d in self._plan.rising for d in self.source_E], bool)
+        return ~self.zero_first & ~self.is_restart & rising
 
     def forward(self, x_NTD: np.ndarray, lengths_N: np.ndarray | None = None) -> np.ndarray:
         """y [N, T, E] float64 of data that keep the rules; the argument where there are none.
@@ -199,20 +229,23 @@ class Rules:
         self, x: np.ndarray, readings: dict[int, np.ndarray], clocks: Sequence[np.ndarray]
     ) -> np.ndarray:
         """`forward`, where the readings of columns are known."""
-        plan, columns = self._plan, []
+        plan, columns, anew = self._plan, [], []
         for d in range(len(self.names)):
             if d in plan.computed | self._following:
                 continue
             y = readings.get(d, x[..., d])
             if d in plan.bounds:
                 y = rounded(y - self._bound(x, d, readings), self._finest(d))
+            elif rule := self._restarting.get(d):
+                y, is_restart = restarts.forward(y, rule, self._top(d), self.decimals_D[d])
+                anew += [is_restart] * (d in self._anew)
             elif d in self._starts:
                 y = rounded(np.diff(y, axis=1, prepend=y[:, :1]), self.decimals_D[d])
             elif d in plan.rising:
                 y = np.broadcast_to(y[:, :1], y.shape)
             columns.append(y)
         columns += [np.broadcast_to(x[:, :1, d], x.shape[:2]) for d in self._starts]
-        return np.stack([*columns, *clocks], axis=-1)
+        return np.stack([*columns, *anew, *clocks], axis=-1)
 
     def every(self, x_NTD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """All y [R, T, E] that are put back as the data, and which sequence each is, [R] rising.
@@ -264,10 +297,13 @@ class Rules:
                 x[..., d] = summed(inner[:, :1], change[:, 1:], decimals)
             elif d in self._starts:
                 start = y[:, :1, self._first_start + self._starts.index(d)]
+                if d in self._restarting:
+                    x[..., d] = self._restarted(d, start[:, 0], inner, y)
+                    continue
                 x[..., d] = summed(start, np.maximum(inner[:, 1:], 0.0), decimals)
-            elif d in plan.rising:
+            elif isinstance(by_step := plan.rising.get(d), Increase):
                 start = rounded(inner[:, :1], decimals)
-                x[..., d] = stepped(start, plan.rising[d], y.shape[1], decimals)
+                x[..., d] = stepped(start, by_step, y.shape[1], decimals)
             else:
                 x[..., d] = rounded(inner, decimals) if d in plan.touched else inner
             if d in plan.read:
@@ -282,6 +318,16 @@ class Rules:
                     low = self._bound(x, d)
                     x[..., d] = np.maximum(at_least(between, low, decimals), low)
         return x
+
+    def _restarted(
+        self, d: int, start_N: np.ndarray, inner_NT: np.ndarray, y_NTE: np.ndarray
+    ) -> np.ndarray:
+        """The levels of a column that restarts."""
+        anew = np.zeros(inner_NT.shape)
+        if d in self._anew:
+            anew = y_NTE[..., np.flatnonzero(self.is_restart)[self._anew.index(d)]]
+        rule, decimals = self._restarting[d], self.decimals_D[d]
+        return restarts.inverse(start_N, inner_NT, anew, rule, self._top(d), decimals)
 
     def last(self, x_NPD: np.ndarray, lengths_N: np.ndarray) -> np.ndarray:
         """One inner step [N, 1, E] from which `inverse` goes on as after the first `lengths_N`
@@ -300,8 +346,8 @@ class Rules:
         return self._inner(x[rows][:, None], last, left)
 
     def made(self) -> list[Made]:
-        """How `inverse` puts columns back, in its order; ratios, fixed steps and what increases by
-        another column left out."""
+        """How `inverse` puts columns back, in its order; ratios, fixed steps, what increases by
+        another column and what restarts left out."""
         plan, found = self._plan, []
         place = {d: e for e, d in reversed(list(enumerate(self.source_E)))}
         for d in plan.order:
@@ -310,7 +356,7 @@ class Rules:
                 found.append(Made(d, TOTAL, (), sources))
             elif d in plan.bounds:
                 found.append(Made(d, ABOVE, (place[d],), plan.bounds[d]))
-            elif d in self._starts and d not in self._following:
+            elif d in self._starts and d not in self._following | self._restarting:
                 start = self._first_start + self._starts.index(d)
                 found.append(Made(d, SUMMED, (place[d], start), ()))
             elif d not in plan.computed and d not in plan.rising:
@@ -350,6 +396,8 @@ class Rules:
                 before = ""
                 if isinstance(rule, Increase):
                     before = ", less than the step before" if rule.by is None else ""
+                if isinstance(rule, Restart):
+                    before = restarts.broken(rule)
                 raise DataError(
                     f"Sequence {n + 1}, step {t + 1}: {values}{before}. That breaks the rule "
                     f'"{rule}", as {np.count_nonzero(broken):,} of {broken.size:,} steps do. '
@@ -367,6 +415,8 @@ class Rules:
             stored["grids"] = [grid and list(grid) for grid in self.grids_D]
         if self.readings_D:
             stored["readings"] = [c and [c.of_readings, c.loose] for c in self.readings_D]
+        if self.tops_D:
+            stored["tops"] = list(self.tops_D)
         return stored
 
     @classmethod
@@ -381,22 +431,28 @@ class Rules:
         """
         shown = f"the stored rules are damaged: {reprlib.repr(stored)}"
         needed = {"rules", "names", "decimals"}
-        if not isinstance(stored, dict) or set(stored) - {"grids", "readings"} != needed:
+        if not isinstance(stored, dict) or set(stored) - {"grids", "readings", "tops"} != needed:
             raise ValueError(shown)
         texts, names, decimals = (stored[name] for name in ("rules", "names", "decimals"))
         steps, of_readings = stored.get("grids", []), stored.get("readings", [])
+        tops = stored.get("tops", [])
         if not (
-            all(isinstance(each, list) for each in (texts, names, decimals, steps, of_readings))
+            all(
+                isinstance(each, list)
+                for each in (texts, names, decimals, steps, of_readings, tops)
+            )
             and all(each is None or _is_grid(each) for each in steps)
             and all(isinstance(each, str) for each in texts + names)
             and all(map(_is_decimals, decimals))
             and all(each is None or _is_readings(each) for each in of_readings)
+            and all(each is None or (is_real(each) and each > 0) for each in tops)
         ):
             raise ValueError(shown)
         try:
             rules = tuple(parse(text, names) for text in texts)
             grids_D = tuple(each and tuple(each) for each in steps)
-            found = cls(rules, tuple(names), tuple(decimals), grids_D)
+            found = cls(rules, tuple(names), tuple(decimals), grids_D, tops_D=tuple(tops))
+            _ = found.restarting
             return dataclasses.replace(found, readings_D=found._stored_readings(of_readings))
         except UsageError as error:
             raise ValueError(f"{shown}: {error}") from error
@@ -413,17 +469,38 @@ class Rules:
     @functools.cached_property
     def _starts(self) -> tuple[int, ...]:
         """Columns that increase by no fixed step: their first value is an inner column."""
-        return tuple(d for d, rule in sorted(self._plan.rising.items()) if rule.step is None)
+        rising = sorted(self._plan.rising.items())
+        return tuple(d for d, r in rising if isinstance(r, Restart) or r.step is None)
 
     @functools.cached_property
     def _following(self) -> dict[int, Increase]:
         """Columns that increase by another one: their first value is all there is to learn."""
-        return {d: rule for d, rule in self._plan.rising.items() if rule.by is not None}
+        rising = self._plan.rising.items()
+        return {d: r for d, r in rising if isinstance(r, Increase) and r.by is not None}
+
+    @functools.cached_property
+    def _restarting(self) -> dict[int, Restart]:
+        return {d: r for d, r in self._plan.rising.items() if isinstance(r, Restart)}
+
+    @functools.cached_property
+    def _anew(self) -> tuple[int, ...]:
+        """Columns of which an inner column says where they count anew."""
+        rules = sorted(self._restarting.items())
+        return tuple(d for d, rule in rules if rule.at is None and rule.modulo is None)
+
+    def _top(self, d: int) -> float:
+        top = self.tops_D[d] if self.tops_D else None
+        if top is None:
+            raise UsageError(
+                f"Column {self.names[d]!r} restarts by a rule, and its largest increment is not "
+                "known. Give it in tops_D (`restarts.top_of`)."
+            )
+        return top
 
     @property
     def _first_start(self) -> int:
-        """The inner column from which on all are starts, or clocks."""
-        return self._first_clock - len(self._starts)
+        """The inner column from which on all are starts, restarts or clocks."""
+        return self._first_clock - len(self._anew) - len(self._starts)
 
     @property
     def _first_clock(self) -> int:
@@ -433,7 +510,7 @@ class Rules:
     @functools.cached_property
     def _plan(self) -> _Plan:
         bounds: dict[int, tuple[int, ...]] = {}
-        rising: dict[int, Increase] = {}
+        rising: dict[int, Increase | Restart] = {}
         computed: dict[int, Sum | Ratio] = {}
         needs: dict[int, set[int]] = {d: set() for d in range(len(self.names))}
         touched: set[int] = set()
@@ -449,7 +526,7 @@ class Rules:
                 for low, high in itertools.pairwise(places):
                     bounds[high] = tuple(dict.fromkeys((*bounds.get(high, ()), low)))
                     needs[high].add(low)
-            elif isinstance(rule, Increase):
+            elif isinstance(rule, Increase | Restart):
                 self._once(rising, places[0], rule)
                 needs[places[0]].update(places[1:])
             else:
@@ -514,6 +591,9 @@ class Rules:
 
     def _inner_name(self, d: int) -> str:
         name, bounds = self.names[d], [self.names[low] for low in self._plan.bounds.get(d, ())]
+        if (rule := self._restarting.get(d)) and rule.at is not None and self.tops_D:
+            at = restarts.restart_of(self._top(d))
+            return f"increase of {name} ({at:.6g}: restart)"
         if d in self._plan.rising:
             return f"{'increase of' if d in self._starts else 'first'} {name}"
         lowest = bounds[0] if len(bounds) == 1 else f"max({', '.join(bounds)})"
@@ -608,6 +688,10 @@ class Rules:
                 x = x_NTD[..., d]
                 good &= stretches.keeps(x, readings[d], first_N, rule.steps, column)
             return good
+        if isinstance(rule, Restart):
+            d = self.names.index(rule.column)
+            top = self.tops_D[d] if self.tops_D else None
+            return restarts.keeps(x_NTD[..., d], rule, np.inf if top is None else top)
         decimals = dict(zip(self.names, self.decimals_D, strict=True))
         return keeps(rule, self._columns(x_NTD), decimals.__getitem__)
 

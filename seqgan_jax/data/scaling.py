@@ -224,7 +224,8 @@ class Scaler:
                     y[..., k] = first_there(y[..., k])[:, None]
                 gaps.append((k, np.isnan(y[..., k])))
             if kind.fenced:
-                y[..., k] = kind.snap(y[..., k])
+                is_atom = np.isin(y[..., k], kind.atoms)  # -999 is beyond the ends
+                y[..., k] = np.where(is_atom, y[..., k], kind.snap(y[..., k]))
             if not interval.free:
                 y[..., k] = interval.forward(y[..., k])
             y[..., k] = kind.position(y[..., k])

@@ -18,7 +18,7 @@ from seqgan_jax.data.form import ColumnForm, Form
 from seqgan_jax.data.intervals import is_real
 from seqgan_jax.data.kind import CONTINUOUS
 from seqgan_jax.data.missing import first_there
-from seqgan_jax.data.rule_texts import Increase
+from seqgan_jax.data.rule_texts import Increase, Restart
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.data.sequences import Sequences
 from seqgan_jax.errors import DataError, UsageError
@@ -211,7 +211,7 @@ def is_static(scaler: Scaler, d: int) -> bool:
     while tied != before:
         before = set(tied)
         tied |= {n for rule in rules.rules if tied & set(rule.columns) for n in rule.columns}
-    if any(isinstance(r, Increase) and tied & set(r.columns) for r in rules.rules):
+    if any(isinstance(r, Increase | Restart) and tied & set(r.columns) for r in rules.rules):
         return False
     places = [
         scaler.source_D[e] for e, source in enumerate(rules.source_E) if rules.names[source] in tied

@@ -27,12 +27,13 @@ NAMES = {"time", "date", "datetime", "timestamp", "ts", "t", "step", "cycle", "d
 NAMES |= {"elapsed", "jd", "mjd", "bjd", "hjd"}  # Julian days
 PARTS = ("year", "month", "day", "hour", "minute", "second")
 QUARTER, WEEK, DAY_OF_YEAR = "quarter", "week", "day of year"
+# What may be a time together, a year and what is below it.
+CALENDARS = ((*PARTS, QUARTER), ("year", WEEK), ("year", DAY_OF_YEAR, *PARTS[3:]))
 _SHORT = {"yr": "year", "mo": "month", "mon": "month", "yyyy": "year", "mm": "month", "dd": "day"}
 _SHORT |= {"hh": "hour", "hr": "hour", "min": "minute", "sec": "second", "qtr": QUARTER}
-_SHORT |= dict.fromkeys(("doy", "yday", "dayofyear", "day_of_year"), DAY_OF_YEAR)
-_SHORT |= dict.fromkeys(("isoweek", "iso_week", "weekofyear", "week_of_year"), WEEK)
-# Of a year and one other part: how both are read, and the first day of a week.
-_OF_YEAR = {WEEK: ("%G %V %u", " 1"), DAY_OF_YEAR: ("%Y %j", "")}
+_SHORT |= {"iso_year": "year", "isoyear": "year", "wk": WEEK, "iso_week": WEEK, "isoweek": WEEK}
+_SHORT |= {"week_of_year": WEEK, "weekofyear": WEEK, "doy": DAY_OF_YEAR, "yday": DAY_OF_YEAR}
+_SHORT |= {"day_of_year": DAY_OF_YEAR, "dayofyear": DAY_OF_YEAR}
 _DATES = (
     *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y"),
     *("%m-%d-%Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y"),
@@ -253,60 +254,96 @@ def _times(name: str, index: Any, form: str) -> Times:
 
 
 def of_parts(columns: Sequence[Column]) -> Times | None:
-    """The time in columns that are called year, month, day, hour, ...; None where there is none."""
+    """The time in columns that are called year, month, day, hour, ...; None where there is none.
+
+    Weeks are those of ISO 8601, from Monday on.
+
+    Raises:
+      DataError: weeks of another kind.
+    """
     import pandas as pd
 
     parts = {part_of(column.name): column for column in columns}
     if any(column.exact is None for column in parts.values()) or "year" not in parts:
         return None
     given = {part: column.exact for part, column in parts.items() if column.exact is not None}
-    name = " ".join(column.name for column in columns)
-    if other := set(_OF_YEAR) & set(parts):
-        form, end = _OF_YEAR[other.pop()]
-        pairs = zip(*(given[part].tolist() for part in sorted(parts, reverse=True)), strict=True)
-        found = _parsed(np.array([f"{y} {k:02d}{end}" for y, k in pairs], object), form)
-        return None if found is None else _times(name, found, "")
     full: dict[str, Any] = {"month": 1, "day": 1} | given
     if (quarter := full.pop(QUARTER, None)) is not None:
         if quarter.min() < 1 or quarter.max() > 4 or "month" in given:
             return None
         full["month"] = 3 * quarter - 2
+    if WEEK in full or DAY_OF_YEAR in full:
+        first = _first_days(columns, full)
+        if first is None:
+            return None
+        full |= {name: getattr(pd.DatetimeIndex(first), name) for name in PARTS[:3]}
     try:
         index = pd.DatetimeIndex(pd.to_datetime(pd.DataFrame(full)))
     except (ValueError, TypeError, OverflowError):
         return None
-    return _times(name, index, "")
+    return _times(" ".join(column.name for column in columns), index, "")
 
 
-def parts_in(index: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The inverse of `of_parts`: whole numbers of the parts that columns are called by.
+def _first_days(columns: Sequence[Column], given: dict[str, Any]) -> np.ndarray | None:
+    """The Monday of each week or the date of each day of a year, which are taken out of `given`;
+    None where there is no such year or day."""
+    year = given["year"]
+    if year.min() < 1700 or year.max() > 2200:
+        return None
+    week, day = given.pop(WEEK, None), given.pop(DAY_OF_YEAR, None)
+    begin, end = (_first_weeks(y) if day is None else _new_years(y) for y in (year, year + 1))
+    found: np.ndarray = begin + (7 * (week - 1) if day is None else day - 1)
+    wrong = np.flatnonzero((found < begin) | (found >= end))
+    if day is not None or not len(wrong):
+        return None if len(wrong) else found.astype("M8[s]")
+    names = " and ".join(repr(column.name) for column in columns)
+    raise DataError(
+        f"columns {names}: there is no week {week[wrong[0]]} in {year[wrong[0]]} by ISO 8601, and "
+        "nothing shows on which day weeks begin. Write the date of a day of each week instead, as "
+        "2021-02-28; or, if the year names a sequence, say --id and --time."
+    )
 
-    >>> days = dates_of(["2021-01-01"], "%Y-%m-%d")  # a Friday
-    >>> {name: int(of[0]) for name, of in parts_in(days, ["year", "week"]).items()}
-    {'year': 2020, 'week': 53}
+
+def _new_years(year: np.ndarray) -> np.ndarray:
+    return (year - 1970).astype("M8[Y]").astype("M8[D]")
+
+
+def _first_weeks(year: np.ndarray) -> np.ndarray:
+    """The Monday of the week that 4 January is in."""
+    fourth = _new_years(year) + 3
+    return fourth - (fourth.astype(int) + 3) % 7
+
+
+def parts_of(index: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The inverse of `of_parts`: whole numbers by the name of the column.
+
+    >>> import pandas as pd
+    >>> parts_of(pd.DatetimeIndex(["2020-12-28", "2021-01-04"]), ["year", "wk"])
+    {'year': array([2020, 2021]), 'wk': array([53,  1])}
     """
     parts = {name: part_of(name) for name in names}
-    iso = index.isocalendar() if WEEK in parts.values() else None
-    attribute = {DAY_OF_YEAR: "day_of_year"}
-    return {
-        name: np.asarray(getattr(iso if iso is not None else index, attribute.get(part, part)), int)
-        for name, part in parts.items()
-    }
+    weeks = index.isocalendar()
+    values = {name: getattr(index, name) for name in (*PARTS, QUARTER)}
+    values |= {DAY_OF_YEAR: index.day_of_year, WEEK: weeks["week"]}
+    if WEEK in parts.values():
+        values["year"] = weeks["year"]
+    return {name: np.asarray(values[part], np.int64) for name, part in parts.items()}
 
 
 def part_of(name: str) -> str:
-    """year, quarter, month, week, day, day of year, hour, minute, second, where a column is called
+    """year, quarter, month, week, day of year, day, hour, minute, second, where a column is called
     so; else ""."""
     lower = name.strip().lower()
     lower = _SHORT.get(lower, lower)
-    return lower if lower in (*PARTS, QUARTER, *_OF_YEAR) else ""
+    return lower if lower in (*PARTS, QUARTER, WEEK, DAY_OF_YEAR) else ""
 
 
 def are_parts(names: Sequence[str]) -> bool:
-    """Whether columns so called are a time: year, month, ... in any order; or year and quarter,
-    week or day of year."""
+    """Whether columns so called are a time: year, month, ... in any order, year and quarter, or
+    week, or day of the year."""
     parts = {part_of(name) for name in names}
-    is_time = parts in (set(PARTS[: len(parts)]), *({"year", k} for k in (QUARTER, *_OF_YEAR)))
+    of_days = {"year", DAY_OF_YEAR, *PARTS[3 : 1 + len(parts)]}
+    is_time = parts in (set(PARTS[: len(parts)]), {"year", QUARTER}, {"year", WEEK}, of_days)
     return is_time and 1 < len(parts) == len(names)
 
 

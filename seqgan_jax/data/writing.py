@@ -19,7 +19,7 @@ import numpy as np
 from seqgan_jax.data import categories, lengths
 from seqgan_jax.data.files import atomic_write, printable
 from seqgan_jax.data.form import TABLES, ColumnForm, Form, IdForm, TimeForm, known_dtype
-from seqgan_jax.data.times import EPOCHS, MONTH, dates_of, part_of, parts_in, texts_of
+from seqgan_jax.data.times import EPOCHS, MONTH, dates_of, part_of, parts_of, texts_of
 from seqgan_jax.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -366,7 +366,7 @@ def _in_columns(form: Form, time: TimeForm, index: Any) -> dict[str, Any]:
     if parts == (time.name,):
         return {time.name: index}
     if all(map(part_of, parts)):
-        return parts_in(index, parts)
+        return dict(parts_of(index, parts))
     hours = min((at for at in map(time.format.find, ("%H", "%I")) if at > 0), default=0)
     formats = time.format[:hours].rstrip(), time.format[hours:]
     return {name: index.strftime(each) for name, each in zip(parts, formats, strict=True)}

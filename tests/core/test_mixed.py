@@ -252,6 +252,22 @@ def test_sampled_steps_read_what_the_teacher_forced_pass_reads(kinds):
     assert np.isfinite(log_first).all()
 
 
+def test_a_column_sees_how_far_it_is_from_its_moving_means_unless_it_is_a_model_of_before():
+    bound, _, shift, scale = policy_of([HELD, CODES], 6)
+    x = np.random.default_rng(0).choice(HELD.levels, (4, 6, 2)).astype(np.float32)
+    x[..., 0] = (x[..., 0] - shift[0]) / scale[0]
+    found, _, later = bound.teacher_forced(jnp.asarray(x))
+    past = bound.chain._past(later.context, found.inputs[:-1])[..., 0, 4:6]
+    means = [baseline.moving_mean(x, rate)[:, :-1, 0] for rate in baseline.SLOW]
+    away = (x[:, :-1, 0] - np.stack(means)) / later.context.factor[0, 0]
+    wanted = np.sign(away) * np.log1p(np.abs(away))
+    assert np.abs(wanted).max() > 0.5
+    np.testing.assert_allclose(past, wanted.transpose(2, 1, 0), atol=1e-5)
+    before, *_ = policy_of([HELD, CODES], 6, drift=False)
+    both = (each.weights["B"].shape[1] for each in (bound, before))
+    assert next(both) == next(both) + len(baseline.SLOW)
+
+
 def test_the_gradient_is_finite_for_values_far_from_what_is_expected():
     bound, _, shift, scale = policy_of((RAIN, TABLE, COUNT), 4)
     x = np.zeros((6, 4, 3), np.float32)
@@ -318,7 +334,7 @@ def test_the_baseline_of_the_rest_is_a_regression_of_it():
     assert np.allclose(found.matrix, [[0.8, 0.0], [0.56, 0.5]], atol=0.03)
 
 
-def every_mixed_sequence(shift, scale, steps=61):
+def every_mixed_sequence(shift, scale, steps=121):
     """Sequences of two steps of (RAIN, CODES), and what each stands for in an integral."""
     nodes = np.linspace(-7, 7, steps) + 3e-4  # beside the atoms
     atoms = (np.array(RAIN.atoms) - shift[0]) / scale[0]

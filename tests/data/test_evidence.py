@@ -300,6 +300,15 @@ def test_numbers_that_are_no_quarters_are_no_dates(tmp_path):
     [
         (("year", "quarter"), lambda i: (1990 + i // 4, 1 + i % 4), "QS"),
         (("month", "year"), lambda i: (1 + i % 12, 1990 + i // 12), "MS"),
+        (("year", "week"), lambda i: monday(i).isocalendar()[:2], "7D"),
+        (("iso_week", "iso_year"), lambda i: monday(i).isocalendar()[1::-1], "7D"),
+        (("year", "doy"), lambda i: autumn_day(i).timetuple()[:8:7], "D"),
+        (("doy", "Year"), lambda i: autumn_day(i).timetuple()[7::-7], "D"),
+        (
+            ("yr", "doy", "hour"),
+            lambda i: (*autumn_day(i // 24).timetuple()[:8:7], i % 24),
+            "h",
+        ),
     ],
 )
 def test_a_year_and_its_parts_are_a_time_and_name_no_sequence(tmp_path, names, parts, rule):
@@ -308,27 +317,37 @@ def test_a_year_and_its_parts_are_a_time_and_name_no_sequence(tmp_path, names, p
     assert (found.form.layout, found.names, found.form.time.rule) == ("series", ("v",), rule)
     frame = to_frame(found.x_NTD[:1], found.form)
     assert list(zip(*(frame[n].tolist() for n in names), strict=True)) == [
-        row[1:3] for row in rows[: len(frame)]
+        row[1:-1] for row in rows[: len(frame)]
     ]
 
 
-@pytest.mark.parametrize(
-    ("names", "step", "parts"),
-    [
-        (("year", "week"), 7, lambda day: day.isocalendar()[:2]),
-        (("doy", "Year"), 1, lambda day: (day.timetuple().tm_yday, day.year)),
-    ],
-)
-def test_weeks_and_days_of_a_year_are_a_time_and_come_back(tmp_path, names, step, parts):
-    at = [datetime.date(2019, 6, 3) + datetime.timedelta(step * i) for i in range(600)]
-    rows = [(*parts(day), v) for day, v in zip(at, walk(600), strict=True)]
-    found = load(write(tmp_path / "x.csv", rows, (*names, "v")), window=300)
-    assert (found.form.layout, found.names) == ("series", ("v",))
-    assert found.form.time.step == step * 86_400
-    frame = to_frame(found.x_NTD[:1], found.form)
-    assert list(zip(*(frame[name].tolist() for name in names), strict=True)) == [
-        row[:2] for row in rows[:300]
+def monday(i: int) -> datetime.date:
+    """Weeks over the end of 2020, which has 53."""
+    return datetime.date(2020, 3, 2) + datetime.timedelta(weeks=i)
+
+
+def autumn_day(i: int) -> datetime.date:
+    return datetime.date(2020, 11, 20) + datetime.timedelta(days=i)
+
+
+def test_weeks_that_are_not_of_iso_are_asked_about(tmp_path):
+    rows = [(2018 + i // 53, 1 + i % 53, v) for i, v in enumerate(walk(150))]
+    path = write(tmp_path / "x.csv", rows, ("year", "week", "v"))
+    with pytest.raises(DataError, match=r"no week 53 in 2018 by ISO 8601.*Write the date"):
+        load(path)
+    # A day 366 of 2019 is none: the columns are no time.
+    rows = [(2019 + i // 366, 1 + i % 366, v) for i, v in enumerate(walk(800))]
+    found = load(write(tmp_path / "y.csv", rows, ("year", "doy", "v")), layout="series")
+    assert found.form.time is None or found.form.time.kind == "number"
+
+
+def test_a_week_beside_a_date_is_none(tmp_path):
+    rows = [
+        (d.year, d.month, d.day, d.isocalendar()[1], v)
+        for d, v in zip(days(400), walk(400), strict=True)
     ]
+    found = load(write(tmp_path / "x.csv", rows, ("year", "month", "day", "week", "v")))
+    assert found.form.time.rule == "D"
 
 
 def test_the_number_of_a_year_and_its_day_is_a_date(tmp_path):

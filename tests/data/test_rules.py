@@ -411,6 +411,17 @@ def test_the_masses_of_all_sequences_on_two_grids_sum_to_one():
     assert np.isfinite(log_p).sum() == 12**2  # of Low and of three distances, at both steps
 
 
+def test_the_masses_of_all_meters_sum_to_one():
+    """At the first step an increase is 0, and nothing else has a probability."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 3, (300, 4, 1)).cumsum(axis=1)
+    untrained = {"skip_gen_pretrain": True, "skip_dis_pretrain": True, "skip_adversarial": True}
+    model = SeqGAN(rule=["x increases"], rules="none", **untrained).fit(x)
+    assert sorted(np.unique(x[:, 0])) == [0, 1, 2]
+    every = np.array(list(itertools.product(range(3), repeat=4)))[..., None].cumsum(axis=1)
+    assert np.exp(model.log_prob(every)).sum() == pytest.approx(1.0, abs=1e-5)
+
+
 def test_zero_has_no_sign():
     x = rules_of(["a <= b"], "ab", (1, 1)).inverse(np.full((1, 1, 2), -0.04))
     assert not np.signbit(x).any()

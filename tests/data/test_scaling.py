@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from seqgan_jax.data import bounds, kinds
+from seqgan_jax.config import DataConfig
+from seqgan_jax.data import bounds, encoding, kinds
 from seqgan_jax.data.kinds import Kind
 from seqgan_jax.data.rule_texts import Increase
 from seqgan_jax.data.rules import Rules
@@ -249,6 +250,18 @@ def test_a_far_sentinel_survives_float32():
     back = scaler.inverse(scaler.transform(x).astype(np.float32))
     assert np.array_equal(back == -99999999.0, x == -99999999.0)
     assert np.abs(back - x).max() < 1e-5
+
+
+def test_a_sentinel_beyond_the_ends_of_a_density_stays_itself():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 24, 2))
+    is_gone = rng.random((300, 24)) < 0.05
+    x[..., 0][is_gone] = -999.0
+    x[..., 1] = rng.integers(0, 9, (300, 24))  # beside a grid a density has ends
+    scaler = encoding.fit(x, ("a", "b"), DataConfig())
+    assert scaler.kinds_K[0].fenced
+    assert scaler.kinds_K[0].atoms == (-999.0,)
+    assert np.array_equal(scaler.inverse(scaler.transform(x))[..., 0] == -999.0, is_gone)
 
 
 def test_what_a_column_cannot_be_has_no_probability():

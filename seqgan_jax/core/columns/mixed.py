@@ -58,11 +58,13 @@ class MixedChain:
       mixture: the distribution of the rest.
       complete: given that no value is missing: this option has no probability, the others have it
         all, and the log-probability of what is missing is 0.
+      drift: a column sees how far it is from its own moving means.
     """
 
     layout: Layout
     mixture: Mixture
     complete: bool = False
+    drift: bool = False
     closed_entropy = False
 
     @property
@@ -126,8 +128,8 @@ class MixedChain:
     @property
     def num_own(self) -> int:
         """What a column sees of its own past, F: size, innovation, increment, how common its level
-        is, and the runs of its options."""
-        return 4 + self.layout.choices - 1
+        is, how far it is from its moving means, and the runs of its options."""
+        return 4 + self.num_means * self.drift + self.layout.choices - 1
 
     @property
     def num_seen(self) -> int:
@@ -409,15 +411,23 @@ class MixedChain:
         runs, known = self._memory(inputs).runs, self.past(inputs)
         x, before, earlier = known.x, known.before, known.earlier
         unit = support.by_column(jnp.diagonal(context.factor), x)
-        moved = (size - (context.size(before) if earlier is None else earlier)) / unit
-        moved = jnp.sign(moved) * jnp.log1p(jnp.abs(moved))
+        moved = _squashed((size - (context.size(before) if earlier is None else earlier)) / unit)
         common = support.commonness(context.support, layout, x)
         places = np.full(features * (layout.choices - 1), len(layout.shown), np.int32)
         places[np.array(layout.shown, np.int32)] = np.arange(len(layout.shown))
         padded = jnp.concatenate([runs, 0.0 * x[..., :1]], axis=-1)
         own = padded[..., places].reshape(*x.shape, layout.choices - 1)
-        plain = jnp.stack([size, e, moved, common], axis=-1)
-        return jnp.concatenate([plain, own], axis=-1)
+        parts = [jnp.stack([size, e, moved, common], axis=-1), own]
+        if self.drift:
+            means = known.means.reshape(*size.shape[:-1], self.num_means, features)
+            drift = _squashed((size[..., None, :] - means) / unit[..., None, :])
+            parts.insert(1, jnp.moveaxis(drift, -2, -1))
+        return jnp.concatenate(parts, axis=-1)
+
+
+def _squashed(x: jax.Array) -> jax.Array:
+    """sign(x) log(1 + |x|): the sign of what is small is seen beside what is large."""
+    return jnp.sign(x) * jnp.log1p(jnp.abs(x))
 
 
 class Given(NamedTuple):
@@ -485,14 +495,14 @@ def _means_after(
     return means + rate * (jnp.tile(size, len(rates)) - means), steps
 
 
-def by_name(policy: str, components: int, layout: Layout) -> MixedChain:
-    """The chain for `--policy` and `--components`; raises UsageError for what it cannot be."""
+def by_name(policy: str, components: int, layout: Layout, drift: bool) -> MixedChain:
+    """The chain for these settings; raises UsageError for what it cannot be."""
     if policy == "student":
         raise UsageError(
             "--policy student is for columns that are all continuous, and some of these are not. "
             "Choose --policy mixture, or --kind all:continuous."
         )
-    return MixedChain(layout, Mixture(components if policy == "mixture" else 1))
+    return MixedChain(layout, Mixture(components if policy == "mixture" else 1), drift=drift)
 
 
 def _slope(apart: jax.Array, gap: jax.Array, unit: jax.Array, precision: jax.Array) -> jax.Array:

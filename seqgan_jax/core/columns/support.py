@@ -312,6 +312,9 @@ def of(
         later[1 + layout.coarse + layout.held : 1 + dynamic] = kind.sloped
         there = slice(1 + dynamic, 1 + dynamic + len(own))
         first[there], later[there] = True, not kind.static
+        if kind.zero_first:
+            first[:] = False
+            first[there] = [value == 0.0 for value in _listed(kind)]
         levels, edges = (affine(d, part) for part in tables[d])
         arrays["levels"][d, : len(levels)] = levels
         arrays["levels"][d, len(levels) :] = levels[-1]

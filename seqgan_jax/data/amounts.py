@@ -52,6 +52,18 @@ def read(
     return values, (f"read with {', '.join(words.get(mark, mark) for mark in sorted(marks))}",)
 
 
+def alone(token: str, decimal: str) -> float | None:
+    """The number that one token is, None where it is none.
+
+    >>> alone("5 kg", "."), alone("5mm", "."), alone("1.000,5 °C", ","), alone("none", ".")
+    (5.0, 5.0, 1000.5, None)
+    """
+    values, _ = read(
+        [token] * LEAST_WITH_UNIT, [1] * LEAST_WITH_UNIT, [False] * LEAST_WITH_UNIT, decimal
+    )
+    return values[0] if values else None
+
+
 def _unit(tokens: Sequence[str]) -> str:
     """The unit after numbers, "" where they have none or several.
 

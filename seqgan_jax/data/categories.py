@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqgan_jax.data import missing, times
+from seqgan_jax.data import amounts, missing, times
 from seqgan_jax.data.cells import NUMBER, quote
 from seqgan_jax.data.form import MOST_CATEGORIES, Form
 from seqgan_jax.data.tables import LONGEST_NAME, YES_NO, Column, Table, factorise
@@ -157,7 +157,8 @@ def _coded(table: Table, column: Column, words: tuple[str, ...]) -> Column:
         spelled = np.array([*(column.categories or ("False", "True")), None], object)
         values = spelled[np.where(np.isnan(values), 2, values).astype(int)]
     elif column.kind == "number":
-        lookup = {_number(word): code for word, code in lookup.items()}
+        decimal = table.dialect.decimal if table.dialect else "."
+        lookup = {_number(word, decimal): code for word, code in lookup.items()}
     code_L, there = factorise(values)  # -1 of what is missing
     keys = there if column.kind == "number" else [_key(str(word)) for word in there]
     found = np.array([*(lookup.get(key, -1.0) for key in keys), np.nan])[code_L]
@@ -175,12 +176,13 @@ def _key(word: str) -> str:
     return word.strip(" \t")
 
 
-def _number(word: str) -> Any:
-    """What a word is as a number, itself where it is none."""
+def _number(word: str, decimal: str) -> Any:
+    """What a word is as a number, itself where it is none: "5 kg" was a word in old models."""
     try:
         return float(word)
     except ValueError:
-        return word
+        number = amounts.alone(word, decimal)
+        return word if number is None else number
 
 
 def shown(words: Sequence[str], most: int = SHOWN) -> str:

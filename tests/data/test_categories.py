@@ -307,6 +307,21 @@ def test_other_data_have_the_codes_of_the_first(tmp_path, suffix):
         load(saved(other.replace("rain", "hail"), tmp_path / f"y{suffix}"), like=first.form)
 
 
+@pytest.mark.parametrize(
+    "words", [("10 kg", "5 kg", "few"), ("few", *(f"{n}mm" for n in range(12)))]
+)
+def test_words_that_read_as_amounts_without_the_others_keep_their_codes(tmp_path, words):
+    first = read(series(200, say=np.resize(words, 200)), window=4)
+    assert first.form.columns[-1].categories == tuple(sorted(words))
+    other = series(100, say=np.resize([word for word in words if word != "few"], 100))
+    path = saved(other, tmp_path / "x.csv")
+    assert load(path, window=4).form.columns[-1].categories == ()  # a number, by itself
+    found = load(path, window=4, stride=4, like=first.form)
+    assert words_in(found, "say").ravel().tolist() == other["say"].tolist()
+    with pytest.raises(DataError, match=r"in column 'say' is none of its words"):
+        load(saved(other.replace("5", "77", regex=True), tmp_path / "y.csv"), like=first.form)
+
+
 def test_words_that_read_as_yes_and_no_or_are_of_the_second_alone():
     words = ["yes", "no", "maybe"]
     first = read(series(200, say=np.resize(words, 200)), window=4)

@@ -109,6 +109,10 @@ def test_the_first_of_many_futures_are_those_of_few(model, futures):
     [
         (lambda x: x.drop(columns="low"), "no column 'low'.*shop, day, sky"),
         (lambda x: x.assign(sky="fog"), "'fog' in column 'sky' is none of its words.*rain, sun"),
+        (
+            lambda x: x.assign(low=x["low"].map("{}m".format).where(x.index % 2 > 0, "few")),
+            r"column 'low' has words \(.*m, .*\), and had numbers in training. Write numbers",
+        ),
         (lambda x: x.assign(high=0.0), r"sequence shop south, step 1.*high is 0.0.*low <= high"),
         (lambda x: x.assign(meter=-x["meter"]), r"step 2.*breaks the rule .*meter increases"),
         (lambda x: x.assign(size=[1, 2] * 11 + [1]), "'size' is 2 after 1.*constant in each"),

@@ -228,6 +228,12 @@ def of_table(
         form.layout, ids, times, columns=tuple(names), like=like, time_format=time_format
     )
     reading = evidence.read(table, wanted)
+    for d, words in reading.categories.items():
+        if table.names[d] not in dict(like or ()):
+            raise DataError(
+                f"{table.shown}: column {table.names[d]!r} has words ({categories.shown(words)}), "
+                "and had numbers in training. Write numbers, without a unit."
+            )
     if form.time is None:
         reading = dataclasses.replace(reading, times=None)
     known_LC = None if known is None or not known.names else known.of_table(table)

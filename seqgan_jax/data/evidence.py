@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from seqgan_jax.data import categories, overlap
+from seqgan_jax.data import categories, rows_or_series
 from seqgan_jax.data import times as clock
 from seqgan_jax.data.cells import quote
 from seqgan_jax.data.dialect import counts_up, numbered
@@ -37,16 +37,10 @@ SUMS = re.compile(
     r"|somme|suma|media|totale)\W*",
     re.IGNORECASE,
 )
-STEP_WORDS = re.compile(r"(h|hr|hour|t|time|step|lag|day|d|week|w|month|m|min|year|y|)_?\d+", re.I)
 LONG_RUN = 5  # rows of one entity
 SEASONS = ("year", clock.QUARTER, "month", clock.WEEK)
 HOURS = ("hour", "minute", "second")
 KNOWN = "known in advance"  # why a column of --known is not learned
-MOST_CLASSES = 20
-FEW_COLUMNS = 4  # of a row with a class label before it
-MOST_CHANNELS = 8
-MOST_BESIDE = 20  # columns before the steps of a sequence
-MOST_LOOKED_AT = 10_000  # rows that show whether they are steps or sequences
 
 
 @dataclass(frozen=True)
@@ -144,7 +138,11 @@ def read(table: Table, wanted: Wanted) -> Reading:
     _leave_out_known(table, wanted, found)
     if wanted.label:
         d = table.find(wanted.label, "--label")
-        if layout == "auto" and not found.ids and (not table.has_names or _is_wide(table)):
+        if (
+            layout == "auto"
+            and not found.ids
+            and (not table.has_names or rows_or_series.is_wide(table))
+        ):
             layout = "rows"
         if layout == "rows":
             found.left_out[d] = "a class label"
@@ -155,7 +153,7 @@ def read(table: Table, wanted: Wanted) -> Reading:
         return _rows(table, wanted, found)
     if wanted.time:
         _given_time(table, wanted, found)
-    elif not (layout == "auto" and _is_wide(table)):
+    elif not (layout == "auto" and rows_or_series.is_wide(table)):
         _find_time(table, found, wanted)
     if layout == "auto" and not found.ids and found.times is None:
         if not table.has_names:
@@ -163,8 +161,8 @@ def read(table: Table, wanted: Wanted) -> Reading:
         panel = _counted_panel(table)
         if panel is None:
             _refuse_broken_panel(table, wanted)
-        if panel is None and (not table.has_names or _is_wide(table)):
-            if _rows_or_series(table, found) == "rows":
+        if panel is None and (not table.has_names or rows_or_series.is_wide(table)):
+            if rows_or_series.decide(table, found.notes) == "rows":
                 return _rows(table, wanted, found)
         elif panel is not None:
             found.ids, found.time_columns = (panel[0],), (panel[1],)
@@ -326,7 +324,7 @@ def _refuse_known(table: Table, wanted: Wanted) -> None:
 def _rows(table: Table, wanted: Wanted, found: _Found) -> Reading:
     """A sequence a line: words and a counting first column without a name are no steps."""
     _refuse_known(table, wanted)
-    steps = step_columns(table)
+    steps = rows_or_series.step_columns(table)
     for d, column in enumerate(table.columns):
         if found.used(d) or d in steps[1:]:
             continue
@@ -769,151 +767,3 @@ def _is_key(code: np.ndarray, ticks: np.ndarray) -> bool:
     number, steps = int(code.max()) + 1, int(ticks.max()) + 1
     key = code.astype(np.int64) * steps + ticks
     return len(np.unique(key)) == len(key) and number * min(steps, LONG_RUN) <= len(key)
-
-
-# ------------------------------------------------------------------ rows or series
-
-
-def _is_wide(table: Table) -> bool:
-    """Whether columns are steps by their names: 0, 1, ...; h00, h01, ...; V1, V2, ...; dates."""
-    return bool(step_columns(table))
-
-
-def step_columns(table: Table) -> list[int]:
-    """The columns whose names count, or are dates in order; none where there are no such names.
-
-    Before those that count may be one column of numbers (a name of the line), before dates more.
-    """
-    named = [d for d, c in enumerate(table.columns) if c.name and table.has_names]
-    numbers = [d for d in named if table.columns[d].kind in ("number", "mixed", "empty")]
-    for some in (named, numbers):  # of a step that has a word, its name tells
-        for first in range(min(MOST_BESIDE, len(some) - 2)):
-            steps, before = some[first:], len(set(numbers) & set(some[:first]))
-            names = [table.names[d] for d in steps]
-            if 2 * len(set(numbers) & set(steps)) <= len(steps):
-                break
-            if steps[0] not in numbers:
-                continue
-            if (before <= 1 and numbered(names)) or clock.are_dates(names):
-                return steps
-    return []
-
-
-def numbers_of(table: Table) -> np.ndarray:
-    """The columns of numbers [L, D], the first rows."""
-    kept = [c.values[:MOST_LOOKED_AT] for c in table.columns if c.kind in ("number", "yes/no")]
-    return np.stack(kept, axis=1) if kept else np.zeros((0, 0))
-
-
-def _rows_or_series(table: Table, found: _Found) -> str:
-    """ "rows" or "series" for a table of numbers without names of its own."""
-    x_LD = numbers_of(table)
-    several = (
-        f"If a line is a sequence: --layout rows. If a line is a step of one long series with "
-        f"{x_LD.shape[1]} features: --layout series."
-    )
-    words = [d for d, c in enumerate(table.columns) if c.kind == "words"]
-    if not table.has_names and words and found.times is None and len(words) == len(table.columns):
-        return "rows"
-    names = [table.names[d] for d in step_columns(table)]
-    if clock.are_dates(names):
-        found.notes.append(
-            f"columns {quote(names[0])} to {quote(names[-1])} are dates: a line is a sequence"
-        )
-        return "rows"
-    is_time = table.has_names and all(STEP_WORDS.fullmatch(name) for name in names)
-    if asks_for_series(x_LD):
-        if table.has_names and not is_time:
-            found.notes.append("a line is a step: columns have their own scales and change slowly")
-            return "series"
-        raise DataError(
-            f"{table.shown}: lines follow each other smoothly and columns have different scales, "
-            f"as in one long series with a step in each line. {several}"
-        )
-    if not table.has_names and (label := _class_label(table)) is not None:
-        raise DataError(
-            f"{table.shown}: column 1 holds {label} different whole numbers, unlike the other "
-            f"columns: it may be a class label before a sequence of {len(table.columns) - 1} "
-            "steps. If it is: --label 1. If it is the first step: --layout rows."
-        )
-    if table.has_names:
-        if not is_time and not _is_smooth_across(x_LD):
-            raise DataError(
-                f"{table.shown}: the columns are called {quote(names[0])} to {quote(names[-1])}, "
-                f"which may be steps of a sequence or features of a step. {several}"
-            )
-        found.notes.append(
-            f"columns {quote(names[0])} to {quote(names[-1])} are steps: a line is a sequence"
-        )
-    return "rows"
-
-
-def _class_label(table: Table) -> int | None:
-    """How many classes a first column of few whole numbers has, None where it is none."""
-    first, rest = table.columns[0], table.columns[1:]
-    if first.exact is None or len(rest) < FEW_COLUMNS or len(table) < 2 * LONG_RUN:
-        return None
-    classes = len(np.unique(first.exact))
-    whole = sum(column.exact is not None for column in rest)
-    is_label = 1 < classes <= min(MOST_CLASSES, len(table) // 3) and 2 * whole < len(rest)
-    return classes if is_label else None
-
-
-def _ratio(x: np.ndarray, axis: int) -> np.ndarray:
-    """Von Neumann's ratio, mean (x_i - x_{i-1})^2 / 2 var x: 1 where neighbours are independent."""
-    variance = x.var(axis=axis)
-    steps = np.mean(np.diff(x, axis=axis) ** 2, axis=axis)
-    return steps[variance > 0] / (2 * variance[variance > 0])
-
-
-def _is_smooth_across(x_LD: np.ndarray) -> bool:
-    """Whether a row changes little from column to column, beside what it changes in all."""
-    if not np.isfinite(x_LD).all() or x_LD.shape[1] < LONG_RUN:
-        return False
-    across, down = _ratio(x_LD, 1), _ratio(x_LD, 0)
-    return bool(len(across) and np.median(across) < 0.5 and len(down) and np.median(down) > 0.5)
-
-
-def is_series(x_LD: np.ndarray) -> bool:
-    """Whether rows are evidently steps of a series.
-
-    Its columns have different levels or scales and change little from row to row, while a row
-    changes much from column to column (24 columns for the hours of a day do not).
-    """
-    x_LD = x_LD[:MOST_LOOKED_AT]
-    x_LD = x_LD[np.isfinite(x_LD).all(axis=1)]
-    if len(x_LD) < 3 or x_LD.shape[1] < 2:
-        return False
-    with np.errstate(over="ignore", invalid="ignore"):
-        varying = x_LD.std(axis=0) > 0
-        if not varying.any():
-            return False
-        mean_D, std_D = x_LD.mean(axis=0), x_LD.std(axis=0)
-        apart = mean_D.std() > std_D.mean() or std_D.max() > 3 * std_D.min()
-        down = np.mean(np.diff(x_LD, axis=0) ** 2, axis=0)[varying] / (2 * std_D[varying] ** 2)
-        across = np.mean(np.diff(x_LD, axis=1) ** 2) / (2 * x_LD.var(axis=1).mean())
-    chance = 4 / np.sqrt(len(x_LD))  # the ratio's standard deviation is a quarter of it
-    return bool(apart and np.median(down) < min(0.5, 1 - chance) and across > 0.5)
-
-
-def asks_for_series(x_LD: np.ndarray) -> bool:
-    """Whether rows are evidently steps of a series, and no windows of one."""
-    return is_series(x_LD) and overlap.find(x_LD[:MOST_LOOKED_AT, :, None]) is None
-
-
-def is_channels_first(x_NCT: np.ndarray) -> bool:
-    """Whether the second axis of an array may be channels, and the last one time.
-
-    Channels have levels or scales of their own, or each changes little along the last axis, or
-    there are few of them and many steps.
-    """
-    x_NCT = x_NCT[:MOST_LOOKED_AT]
-    _, second, last = x_NCT.shape
-    if second < 2 or last <= 2 * second or not np.isfinite(x_NCT).all():
-        return False
-    mean_C = x_NCT.mean(axis=(0, 2))
-    std_C = x_NCT.std(axis=(0, 2))
-    apart = mean_C.std() > std_C.mean() or std_C.max() > 3 * max(std_C.min(), 1e-300)
-    along = _ratio(x_NCT.reshape(-1, last), 1)
-    likely = len(along) > 0 and (np.median(along) < 0.5 or apart)
-    return bool(likely or (second <= MOST_CHANNELS and last >= max(4 * second, 16)))

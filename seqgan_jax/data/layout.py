@@ -18,6 +18,7 @@ from seqgan_jax.data import (
     categories,
     evidence,
     lengths,
+    rows_or_series,
     sequences,
     shards,
     texts,
@@ -281,14 +282,14 @@ def _of_array(
         wanted = dataclasses.replace(wanted, layout="rows")
     n, steps, num_features = x_NTD.shape
     is_flat = num_features == 1
-    if wanted.layout == "auto" and is_flat and evidence.asks_for_series(x_NTD[..., 0]):
+    if wanted.layout == "auto" and is_flat and rows_or_series.asks_for_series(x_NTD[..., 0]):
         raise DataError(
             f"{printable(shown)}: has shape {[n, steps]}: its rows follow each other smoothly and "
             "its columns have different scales, as in one long series with a step in each row. If "
             "it is: --layout series (from Python layout='series'), which cuts windows. If each row "
             f"is a sequence of {steps} steps: --layout rows, or x[:, :, None]."
         )
-    if wanted.layout == "auto" and evidence.is_channels_first(x_NTD):
+    if wanted.layout == "auto" and rows_or_series.is_channels_first(x_NTD):
         raise DataError(
             f"{printable(shown)}: has shape {[n, steps, num_features]}, as if it were [N, channels,"
             " steps]. If it is: x.transpose(0, 2, 1), or numpy.swapaxes. If it is [N, T, D], with "

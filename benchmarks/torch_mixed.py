@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from seqgan_jax.core.columns.cells import FAR, UNIT
 from seqgan_jax.core.columns.chain import HIDDEN
 from seqgan_jax.core.columns.continuous import LOG_SCALE_BOUNDS
-from seqgan_jax.core.columns.mixed import CUT, NEVER, PLACE, SPREAD
+from seqgan_jax.core.columns.mixed_step import CUT, NEVER, PLACE, SPREAD
 from seqgan_jax.core.columns.support import NOTHING, Layout
 
 Step = Callable[..., Any]

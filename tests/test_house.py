@@ -44,6 +44,8 @@ ORDER = [
     *("core.columns.cells", "core.columns.continuous", "core.columns.support"),
     *(
         "core.columns.chain",
+        "core.columns.filling",
+        "core.columns.mixed_step",
         "core.columns.mixed",
         "core.columns.regressions",
         "core.columns.tokens",

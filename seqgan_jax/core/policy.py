@@ -18,7 +18,8 @@ from seqgan_jax.core.baseline import Baseline
 from seqgan_jax.core.batch import Batch, LSTMState, Params, Prefixes, in_blocks
 from seqgan_jax.core.columns import chain, mixed, support
 from seqgan_jax.core.columns.chain import Chain, Context, Step
-from seqgan_jax.core.columns.mixed import MixedChain, MixedStep
+from seqgan_jax.core.columns.mixed import MixedChain
+from seqgan_jax.core.columns.mixed_step import MixedStep
 from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.data.kind import GAP
 

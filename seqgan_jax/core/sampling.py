@@ -18,7 +18,7 @@ from jax import lax
 from seqgan_jax.core import keys, parallel
 from seqgan_jax.core.batch import Batch, LSTMState, Prefixes
 from seqgan_jax.core.columns.chain import Step
-from seqgan_jax.core.columns.mixed import Given, MixedStep
+from seqgan_jax.core.columns.mixed_step import Given, MixedStep
 from seqgan_jax.core.policy import LSTMPolicy
 
 Carry = tuple[LSTMState, jax.Array]  # the policy's state, and what it reads next

@@ -37,7 +37,7 @@ from scipy import stats
 from seqgan_jax.core import keys, selection
 from seqgan_jax.core.batch import Batch, LSTMState, Params, TrainState
 from seqgan_jax.core.columns.chain import Step
-from seqgan_jax.core.columns.mixed import Given, MixedStep
+from seqgan_jax.core.columns.mixed_step import Given, MixedStep
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import adam, apply
 from seqgan_jax.core.policy import LSTMPolicy, bind

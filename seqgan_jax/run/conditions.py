@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqgan_jax.core.columns.mixed import Given
+from seqgan_jax.core.columns.mixed_step import Given
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.data.statics import Condition, place_of
 from seqgan_jax.errors import DataError

@@ -16,7 +16,7 @@ import numpy as np
 
 from seqgan_jax.core import baseline, keys, sampling
 from seqgan_jax.core.batch import Params, TrainState
-from seqgan_jax.core.columns.mixed import Given
+from seqgan_jax.core.columns.mixed_step import Given
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.policy import bind
 from seqgan_jax.data import texts

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from seqgan_jax.config import DataConfig
 from seqgan_jax.core import keys
 from seqgan_jax.core.batch import Batch, Params, TrainState
-from seqgan_jax.core.columns.mixed import Given
+from seqgan_jax.core.columns.mixed_step import Given
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.policy import bind, log_prob_of_sequences
 from seqgan_jax.data import bounds, history, lengths, statics

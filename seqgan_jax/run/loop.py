@@ -27,7 +27,7 @@ from seqgan_jax.core import (
     selection,
 )
 from seqgan_jax.core.batch import Batch, Params, Parts, TrainState, fewer
-from seqgan_jax.core.columns.mixed import Given
+from seqgan_jax.core.columns.mixed_step import Given
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.optimiser import MAX_CHUNK, Metrics, over_seeds
 from seqgan_jax.core.policy import bind, validation_nll

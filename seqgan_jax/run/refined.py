@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from seqgan_jax.core import keys, refining, stepwise
 from seqgan_jax.core.batch import Batch
-from seqgan_jax.core.columns.mixed import Given
+from seqgan_jax.core.columns.mixed_step import Given
 from seqgan_jax.core.refining import Refiner
 from seqgan_jax.data.known import nothing
 from seqgan_jax.data.layout import Split

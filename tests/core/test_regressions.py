@@ -130,7 +130,7 @@ def test_a_column_of_few_rows_has_its_shares_alone():
 def test_moving_means_are_those_of_the_baseline(rates):
     x = np.random.default_rng(4).normal(size=(5, 30, 2))
     columns = support.of((RAIN, RAIN), lambda d, x: x, lambda d, x: x, rates=rates)  # noqa: ARG005
-    chain = mixed.by_name("mixture", 2, columns.layout)
+    chain = mixed.by_name("mixture", 2, columns.layout, True)
     x_TBD = jnp.asarray(np.swapaxes(x, 0, 1), jnp.float32)
     found = chain.all_past(columns.support.constants(), x_TBD).means
     wanted = np.concatenate([baseline.moving_mean(x, rate) for rate in rates], axis=2)
@@ -146,7 +146,7 @@ def test_a_season_is_carried_as_by_a_loop(rate):
     season, x = 4, np.random.default_rng(4).normal(size=(5, 18, 2))
     how = (season, rate)
     columns = support.of((RAIN, RAIN), lambda d, x: x, lambda d, x: x, season=how)  # noqa: ARG005
-    chain = mixed.by_name("mixture", 2, columns.layout)
+    chain = mixed.by_name("mixture", 2, columns.layout, True)
     constants = columns.support.constants()
     x_TBD = jnp.asarray(np.swapaxes(x, 0, 1), jnp.float32)
     past = chain.all_past(constants, x_TBD)
@@ -182,7 +182,7 @@ def test_which_value_a_static_column_has_is_read_at_all_later_steps(stays):
     how = {"known": 0, "stays": stays}
     columns = support.of((static, RAIN), lambda d, x: x, lambda d, x: x, **how)  # noqa: ARG005
     layout = columns.layout
-    chain = mixed.by_name("mixture", 2, layout)
+    chain = mixed.by_name("mixture", 2, layout, True)
     rng, constants = np.random.default_rng(2), columns.support.constants()
     label = np.array([0, 1, 2, 1])
     x = np.stack([np.tile(label, (6, 1)), rng.exponential(size=(6, 4))], axis=-1)

@@ -30,7 +30,8 @@ from seqgan_jax.core import baseline
 from seqgan_jax.core.baseline import Baseline
 from seqgan_jax.core.batch import Batch, Params
 from seqgan_jax.core.columns.continuous import Mixture
-from seqgan_jax.core.columns.mixed import CUT, SPREAD, MixedChain
+from seqgan_jax.core.columns.mixed import MixedChain
+from seqgan_jax.core.columns.mixed_step import CUT, SPREAD
 from seqgan_jax.core.columns.support import BLOCK, Columns, Layout, sizes_and_rest
 from seqgan_jax.data.lengths import HAZARD_UNIT
 

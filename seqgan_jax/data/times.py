@@ -417,11 +417,9 @@ def of_date_and_clock(date: Column, clock: Column) -> Times | None:
     found = _parsed(np.array([f"{d} {c:0{width}d}" for d, c in pairs], object), form)
     if found is None or not found.is_unique or not found.is_monotonic_increasing:
         return None
-    return (
-        None
-        if len(np.unique(day)) == len(day)
-        else _times(f"{date.name} {clock.name}", found, form)
-    )
+    if len(np.unique(day)) == len(day):  # days alone are a time
+        return None
+    return _times(f"{date.name} {clock.name}", found, form)
 
 
 def counting(column: Column) -> bool:

@@ -366,7 +366,7 @@ def _in_columns(form: Form, time: TimeForm, index: Any) -> dict[str, Any]:
     if parts == (time.name,):
         return {time.name: index}
     if all(map(part_of, parts)):
-        return dict(parts_of(index, parts))
+        return parts_of(index, parts)
     hours = min((at for at in map(time.format.find, ("%H", "%I")) if at > 0), default=0)
     formats = time.format[:hours].rstrip(), time.format[hours:]
     return {name: index.strftime(each) for name, each in zip(parts, formats, strict=True)}

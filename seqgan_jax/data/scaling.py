@@ -4,8 +4,8 @@ Shapes: N sequences, T steps, D columns of the data, E columns after rules, K of
 """
 
 import dataclasses
-import json
 import math
+import reprlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -464,7 +464,7 @@ class Scaler:
         problem = _problem_with(stored)
         if problem:
             raise CheckpointError(
-                f"The stored scaling is damaged: {problem}, in {json.dumps(stored, default=str)}. "
+                f"The stored scaling is damaged: {problem}, in {reprlib.repr(stored)}. "
                 "Use another checkpoint or train again."
             )
         none = [None] * len(stored["kept"])

@@ -23,7 +23,7 @@ class Candidate(NamedTuple):
 
     rule: Restart
     rises_NT: np.ndarray  # bool [N, T - 1]: rises from above where restarts end
-    landing: float  # -log of the chance that falls would end so low
+    landing: float  # -log of the chance that falls from above where restarts end would end there
 
 
 def candidate(
@@ -45,13 +45,15 @@ def candidate(
     modulo = _modulo(x_NT, (before - after)[falls], largest, decimals)
     if np.count_nonzero(rises) < LEAST_RISES or low > largest:
         return None
-    if modulo is None and low > np.median(before[falls]):
-        return None
     if modulo is not None:
         return Candidate(Restart(name, modulo=modulo), rises, math.inf)
     if low == 0 and decimals is not None:
         return Candidate(Restart(name, at=0.0), rises, math.inf)
-    return Candidate(Restart(name), rises, -times * math.log(np.mean(x_NT <= low)))
+    # A fall ends at any value below with the same chance: so often did these come.
+    from_above, sorted_L = before[falls & fresh_NT & (before > low)], np.sort(x_NT, axis=None)
+    below = np.searchsorted(sorted_L, from_above, side="left")
+    ends = np.searchsorted(sorted_L, low, side="right")
+    return Candidate(Restart(name), rises, float(np.log(below / ends).sum()))
 
 
 def _modulo(

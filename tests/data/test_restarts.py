@@ -213,6 +213,10 @@ def test_meters_are_found(seed):
     month = pd.date_range("2001-01-01", periods=2000).strftime("%Y-%m")
     gauge = pd.Series(rain).groupby(np.asarray(month)).cumsum().round(1).to_numpy()
     assert found(gauge) == "x increases or restarts"
+    # How far the wind ran from one side: restarts end higher than most of them begin.
+    wind, turned = (rng.gamma(0.8, 5, 4000) + 0.5).round(2), rng.random(4000) < 0.3
+    run = pd.Series(wind).groupby(turned.cumsum()).cumsum().round(2).to_numpy()
+    assert found(run) == "x increases or restarts"
     # Four restarts are too few.
     assert "restarts" not in found(meter(60, seed)[: 5 * 24])
 

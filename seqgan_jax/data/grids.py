@@ -20,6 +20,7 @@ BAND, FAR_OFF, VISITS = 0.02, 0.2, 10  # shares of the range: what is near an en
 SAME = 2e-6  # of the spread: closer levels are one, printed or computed in two ways
 EXACT = 1e-6  # of a step: nearer values are on it as well as float64 can
 DENSE, FEW_DENSE, FEW = 1 / 8, 1 / 2, 20  # shares of a lattice
+STRAY = 0.005  # of the readings: as many may lie beside a lattice
 ROUNDS = 40
 # Of sticky levels: how many, how often each, their share of readings, how much above the others.
 STICKY, STICKY_TIMES, STICKY_SHARES, STICKIER = 8, 10, (0.15, 0.97), 0.2
@@ -177,10 +178,17 @@ def completed(levels_L: np.ndarray, counts_L: np.ndarray) -> np.ndarray | None:
 
     None, too, where less than DENSE of the lattice between the ends was seen (FEW_DENSE where the
     levels are few or not exactly on it: it may be chance), or there would be more than MOST_LEVELS.
+    Strays, as where few readings were interpolated, make no lattice: they are levels beside it.
 
     >>> completed(np.array([1.0, 2.0, 4.0]), np.array([9, 9, 9]))
     array([1., 2., 3., 4.])
+    >>> completed(np.array([1.0, 2.0, 2.5, 5.0]), np.array([400, 500, 1, 400]))
+    array([1. , 2. , 2.5, 3. , 4. , 5. ])
     """
+    stray = _strays(levels_L, counts_L)
+    if stray.any():
+        whole = completed(levels_L[~stray], counts_L[~stray])
+        return None if whole is None else np.union1d(whole, levels_L[stray])
     lattice = lattice_of(levels_L, len(levels_L) / DENSE)
     if lattice is None:
         return None
@@ -200,6 +208,19 @@ def completed(levels_L: np.ndarray, counts_L: np.ndarray) -> np.ndarray | None:
         values = values.astype(np.float32).astype(np.float64)  # as the others were made
     values[np.rint((levels_L - origin) / step).astype(int) - first] = levels_L
     return values
+
+
+def _strays(levels_L: np.ndarray, counts_L: np.ndarray) -> np.ndarray:
+    """Which levels are off the lattice of those that STRAY leaves, and no more than that, [L]."""
+    none, most = np.zeros(len(levels_L), bool), STRAY * counts_L.sum()
+    order = np.argsort(counts_L, kind="stable")
+    common = np.sort(levels_L[order[np.cumsum(counts_L[order]) > most]])
+    lattice = lattice_of(common, len(levels_L) / DENSE)
+    if lattice is None:
+        return none
+    number_L = (levels_L - lattice[0]) / lattice[1]
+    stray = np.abs(number_L - np.rint(number_L)) > TOLERANCE
+    return stray if counts_L[stray].sum() <= most else none
 
 
 def weights_of(counts_L: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ VISITS = 5  # of a value between the ends: fewer long ones are a sensor that is 
 HELD, SLOPED, EXPLAINED, LEAST_RUNS = 0.05, 0.2, (2, 3), 10
 FARTHEST = 9  # levels that a move is compared with
 COUNTED = 12  # steps: what was interpolated bends where readings are
+USUAL = 0.5  # of the gaps between a table's levels
 STRAIGHT = 1e-5  # of the spread: rounding in the file
 
 
@@ -264,12 +265,21 @@ def _runs(x_NT: np.ndarray, once_NT: np.ndarray, kind: Kind, spread: float) -> t
         held = times > EXPLAINED[0] * max(near.max(), near[0] ** 2 / (near[1] + 0.5))
     changed = once_NT[:, 2:] & ~same[:, 1:] & ~gone_NT[:, 1:-1] & ~gone_NT[:, :-2]
     bend = x_NT[:, 2:] - 2 * x_NT[:, 1:-1] + x_NT[:, :-2]
-    unit = kind.spacing or 2 * STRAIGHT * spread
+    unit = kind.spacing or _usual_gap(kind) or 2 * STRAIGHT * spread
     bends = np.abs(np.rint(bend[changed] / unit))
     times = np.count_nonzero(bends == 0)
     others = max(np.count_nonzero(bends == far) / 2 for far in (1, 2))
     sloped = times >= max(LEAST_RUNS, SLOPED * bends.size) and times > EXPLAINED[1] * others
     return bool(held), bool(sloped)
+
+
+def _usual_gap(kind: Kind) -> float:
+    """How far most of a table's levels lie apart, where few are beside a lattice; else 0."""
+    if len(kind.levels) < 3:
+        return 0.0
+    gaps = np.diff(kind.levels)
+    step = float(np.median(gaps))
+    return step if np.mean(np.abs(gaps - step) <= grids.TOLERANCE * step) > USUAL else 0.0
 
 
 def _cells(x_NT: np.ndarray, kind: Kind) -> np.ndarray:

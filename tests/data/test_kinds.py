@@ -515,6 +515,21 @@ def test_values_that_repeat_on_no_lattice_are_a_table():
     assert Kind.from_json(json.loads(json.dumps(kind.to_json()))) == kind
 
 
+def test_few_readings_that_were_interpolated_make_no_finer_lattice():
+    whole = np.rint(2 * autoregression()) + 1000
+    x = whole.copy()
+    x[7, 5:8] = strays = [1000.333333, 1000.5, 1000.666667]
+    kind, plain = one(x), one(whole)
+    assert [level for level in kind.levels if level != round(level)] == strays
+    assert np.setdiff1d(kind.levels, strays).tolist() == list(plain.levels)
+    assert (kind.held, kind.sloped) == (plain.held, plain.sloped)
+    edges = kind.cells[1]
+    number = np.searchsorted(kind.levels, strays)
+    assert (edges[number] - edges[number - 1]).max() < 0.1
+    # Averages between a sensor's codes are more than that.
+    assert not one(sensor()).spacing
+
+
 def sensor():
     """Averages of three readings each of a slow series, in tenths: it stays at these."""
     rng = np.random.default_rng(2)

@@ -48,6 +48,10 @@ class Kind:
       static: constant within every sequence.
       words: categories without order or size.
       missing: some values are not there.
+      cut: of a grid: what a distribution would have beyond its ends is not there. Of models that
+        were made before there was that, the last cells have it.
+      told: of categories: later columns and steps see whether it is another one than before; not
+        of models that were made before there was that.
       zero_first: 0, one of its values with mass, at the first step of every sequence.
 
     >>> print(Kind("grid", step=0.1, low=0.0, atoms=(0.0,), sentinel=(False,), held=True))
@@ -71,6 +75,8 @@ class Kind:
     static: bool = False
     words: bool = False
     missing: bool = False
+    cut: bool = False
+    told: bool = False
     zero_first: bool = False
 
     @property
@@ -213,6 +219,7 @@ class Kind:
             )
             coarse = tuple(v for v in self.coarse if low <= v <= high)
             found = dataclasses.replace(self, low=low, high=high, levels=levels, weights=weights)
+            found = dataclasses.replace(found, cut=True)
             return dataclasses.replace(found, coarse=coarse if len(coarse) > 1 else ())
         return dataclasses.replace(self, sloped=False)  # not straight where it is mapped
 
@@ -267,6 +274,8 @@ class Kind:
             (kind.low < kind.high, "its ends"),
             (len(set(kind.atoms)) == len(kind.sentinel) <= MOST_ATOMS, "its atoms"),
             (len(kind.atoms) == len(kind.sentinel), "its sentinels"),
+            (kind.name == GRID or not kind.cut, "that it is cut off"),
+            (kind.name == CATEGORICAL or not kind.told, "that it is told"),
             (not kind.zero_first or 0.0 in (*kind.levels, *kind.atoms), "what it is at first"),
             (0 <= kind.counted <= MOST_COUNTED * kind.sloped, "what it counts"),
             (_is_part(kind.coarse, kind.levels), "the levels at which it stays"),

@@ -28,6 +28,7 @@ VISITS = 5  # of a value between the ends: fewer long ones are a sensor that is 
 HELD, SLOPED, EXPLAINED, LEAST_RUNS = 0.05, 0.2, (2, 3), 10
 FARTHEST = 9  # levels that a move is compared with
 COUNTED = 12  # steps: what was interpolated bends where readings are
+CROSSES = 0.01  # of the readings: so often a usual move could lead beyond an end
 USUAL = 0.5  # of the gaps between a table's levels
 STRAIGHT = 1e-5  # of the spread: rounding in the file
 
@@ -95,6 +96,8 @@ def of_numbers(
     kind = _with_atoms(grid, table[atoms[~is_stuck]], sentinels, x_NT, once_NT, spread)
     if is_stuck.any() and not kind.held:
         kind = _with_atoms(grid, table[atoms], sentinels, x_NT, once_NT, spread)
+    if kind.name == GRID:
+        kind = dataclasses.replace(kind, cut=_is_near_end(x_NT, once_NT, kind))
     if not kind.levels:
         return kind
     came = np.where(np.isin(table, kind.atoms), 0.0, fresh if kind.held else counts)
@@ -139,7 +142,8 @@ def _with_atoms(
 def categories(levels: np.ndarray, counts: np.ndarray, static: bool, words: bool = False) -> Kind:
     """Categories that came so often."""
     weights = tuple(counts.astype(np.float64).tolist())
-    return Kind(CATEGORICAL, tuple(levels.tolist()), weights, static=static, words=words)
+    kind = Kind(CATEGORICAL, tuple(levels.tolist()), weights, static=static, words=words)
+    return dataclasses.replace(kind, told=not static)
 
 
 def _grid(
@@ -271,6 +275,18 @@ def _runs(x_NT: np.ndarray, once_NT: np.ndarray, kind: Kind, spread: float) -> t
     others = max(np.count_nonzero(bends == far) / 2 for far in (1, 2))
     sloped = times >= max(LEAST_RUNS, SLOPED * bends.size) and times > EXPLAINED[1] * others
     return bool(held), bool(sloped)
+
+
+def _is_near_end(x_NT: np.ndarray, once_NT: np.ndarray, kind: Kind) -> bool:
+    """Whether usual moves would often lead beyond an end."""
+    low, high = (kind.levels[0], kind.levels[-1]) if kind.levels else (kind.low, kind.high)
+    far = [a for a, is_far in zip(kind.atoms, kind.sentinel, strict=True) if is_far]
+    is_value = ~(np.isnan(x_NT) | np.isin(x_NT, far))
+    x = x_NT[is_value & once_NT]
+    moves = np.diff(x_NT, axis=1)[(is_value & once_NT)[:, 1:] & is_value[:, :-1]]
+    sizes = np.abs(x - np.median(x)) if kind.static else np.abs(moves[moves != 0])
+    size = float(np.quantile(sizes, 0.7)) if sizes.size else 0.0  # about a standard deviation
+    return bool(np.mean((x - low < 2 * size) | (high - x < 2 * size)) > CROSSES)
 
 
 def _usual_gap(kind: Kind) -> float:

@@ -22,6 +22,7 @@ from seqgan_jax.core.columns.cells import (
     log_mass,
     log_normal_mass,
     logistic,
+    logistic_between,
     normal_between,
 )
 from seqgan_jax.core.columns.continuous import Between, implicit
@@ -51,6 +52,8 @@ RAIN = Kind("continuous", atoms=(0.0, -9.0), sentinel=(False, True))
 COUNT = Kind("grid", step=1.0, low=0.0)
 FENCED = Kind("continuous", low=-1.0, high=3.0, atoms=(0.0,), sentinel=(False,))
 STATIC = Kind("grid", levels=(1.0, 2.0), static=True)
+TOLD = replace(CODES, told=True)
+CUT = replace(TABLE, cut=True)
 SHIFT, SCALE = 0.5, 2.0
 
 
@@ -109,6 +112,9 @@ def every_sequence(kinds, shift, scale, length):
         ((HEAPED,), 3),
         ((HEAPED, CODES), 2),
         ((replace(HEAPED, atoms=(-9.0,), sentinel=(True,)),), 3),
+        ((TOLD, CUT), 2),
+        ((replace(FAR, cut=True),), 3),
+        ((replace(HEAPED, cut=True),), 3),
     ],
 )
 def test_the_probabilities_of_all_sequences_sum_to_one(kinds, length):
@@ -120,7 +126,17 @@ def test_the_probabilities_of_all_sequences_sum_to_one(kinds, length):
     assert p.max() < 0.9
 
 
-@pytest.mark.parametrize("kinds", [(CODES, TABLE), (HELD, CODES), (FAR,), (HEAPED,)])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        (CODES, TABLE),
+        (HELD, CODES),
+        (FAR,),
+        (HEAPED,),
+        (TOLD, CUT),
+        (TOLD, replace(HEAPED, cut=True)),
+    ],
+)
 def test_samples_follow_the_enumerated_probabilities(kinds):
     bound, _, shift, scale = policy_of(kinds, 2)
     x = every_sequence(kinds, shift, scale, 2)
@@ -191,8 +207,50 @@ def test_normal_numbers_between_ends_are_scipys():
         assert scipy.stats.kstest(drawn[:, i], scipy.stats.truncnorm(a, b).cdf).pvalue > 1e-3
 
 
-def test_a_counts_lattice_sums_to_one_and_never_goes_below_its_end():
-    bound, _, shift, scale = policy_of((COUNT,), 2)
+def test_logistic_numbers_between_ends_are_scipys():
+    unit, number = np.sqrt(3) / np.pi, 4000
+    law = scipy.stats.logistic(scale=unit)
+    value = jax.random.normal(jax.random.key(0), (number, 1))
+    for low, high in [(-1.0, 0.5), (2.0, 2.5), (-9.0, -6.0), (-1e5, 1.0), (7.0, 1e5)]:
+        ends = (jnp.full((1, 1), end) for end in (low, high))
+        drawn = np.asarray(jax.jit(logistic_between)(value, *ends))
+        # The smaller tail, where no difference is lost.
+        sign = -1.0 if low + high > 0 else 1.0
+        below, above = np.sort(law.cdf(sign * np.clip([low, high], -1e3, 1e3)))
+        share = (law.cdf(sign * drawn[:, 0]) - below) / (above - below)
+        assert scipy.stats.kstest(share, scipy.stats.uniform.cdf).pvalue > 1e-3
+        assert drawn.min() >= low
+        assert drawn.max() <= high
+
+
+@pytest.mark.parametrize("kind", [CUT, replace(COUNT, high=5.0, cut=True)])
+def test_what_is_cut_off_at_its_ends_is_not_in_the_last_cells(kind):
+    """Against the same distribution with open ends: all inner cells grow by the same factor."""
+    values = np.array(kind.cells[0]) if kind.levels else np.arange(6.0)
+    x = np.repeat((values - SHIFT) / SCALE, 2).reshape(-1, 2, 1).astype(np.float32)
+    plain = replace(kind, atoms=(), sentinel=())
+    cut, is_open = (
+        np.exp(np.asarray(log_prob(policy_of((each,), 2)[0], x), np.float64)[:, 0, 0])
+        for each in (plain, replace(plain, cut=False))
+    )
+    assert np.isclose(cut.sum(), 1.0, atol=1e-5)
+    grown = cut / is_open
+    np.testing.assert_allclose(grown[1:-1], grown[1], rtol=1e-4)
+    assert grown[1] > 1.02
+    assert max(grown[0], grown[-1]) < grown[1]
+
+
+def test_later_columns_and_steps_see_whether_a_category_changed():
+    bound, _, _, _ = policy_of((TOLD, CODES), 5)
+    x = jnp.array([[[0, 0], [0, 1], [1, 1], [1, 2], [2, 2]]], jnp.float32)
+    given = jax.jit(lambda x: bound.teacher_forced(x)[0])(x)
+    assert given.inputs[:, 0, 2].tolist() == [0, 0, 1, 0, 1]  # after two sizes
+    assert given.inputs[:, 0, 3].tolist() != [0, 1, 0, 1, 0]  # of a model of before
+
+
+@pytest.mark.parametrize("count", [COUNT, replace(COUNT, cut=True)])
+def test_a_counts_lattice_sums_to_one_and_never_goes_below_its_end(count):
+    bound, _, shift, scale = policy_of((count,), 2)
     counts = np.arange(0, 200)
     x = np.zeros((len(counts), 2, 1), np.float32)
     x[:, 0, 0] = (counts - shift[0]) / scale[0]
@@ -217,7 +275,16 @@ def test_a_static_column_never_changes_and_sentinels_count_as_nothing():
     assert (drawn[..., 1] == sentinel).any()
 
 
-@pytest.mark.parametrize("kinds", [(CODES, RAIN, HELD), (COUNT,), (STATIC, TABLE), (HEAPED,)])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        (CODES, RAIN, HELD),
+        (COUNT,),
+        (STATIC, TABLE),
+        (HEAPED,),
+        (TOLD, CUT, RAIN, replace(COUNT, cut=True)),
+    ],
+)
 def test_sampled_steps_read_what_the_teacher_forced_pass_reads(kinds):
     bound, _, _, _ = policy_of(kinds, 6)
     noise = jax.random.normal(jax.random.key(0), (6, 20, bound.num_noise))

@@ -60,6 +60,17 @@ def logistic(value: jax.Array) -> jax.Array:
     return UNIT * (jnp.log(jax.lax.erfc(-half)) - jnp.log(jax.lax.erfc(half)))
 
 
+def logistic_between(value: jax.Array, lower: jax.Array, upper: jax.Array) -> jax.Array:
+    """A logistic number between two ends from a standard normal one: F^-1 of F cut off at both."""
+    turned = lower + upper > 0  # sigmoids have all digits below 0
+    a, b = jnp.where(turned, -upper, lower), jnp.where(turned, -lower, upper)
+    below, above = (jax.nn.sigmoid(end / UNIT) for end in (a, b))
+    share = below + _normal_tail(jnp.where(turned, -value, value)) * (above - below)
+    drawn = UNIT * (jnp.log(jnp.maximum(share, 1e-37)) - jnp.log1p(-jnp.minimum(share, 1 - 1e-7)))
+    drawn = jnp.clip(drawn, a, b)
+    return jnp.where(turned, -drawn, drawn)
+
+
 def cell_of(edges_DM: jax.Array, x: jax.Array) -> jax.Array:
     """How many of a column's inner edges are at or below each value, `[..., D]` int32.
 

@@ -116,6 +116,8 @@ class MixedChain(Shape):
         found = MixedContext(
             **vars(plain), support=own, options=options, chain=self, is_first=False
         )
+        if self.layout.told:
+            found = replace(found, before=past.x)
         if past.steps is None:
             return found
         return replace(found, opened=support.opened(own, self.layout, past.x, past.steps))

@@ -12,7 +12,13 @@ import numpy as np
 from jax import lax
 
 from seqgan_jax.core.columns import support
-from seqgan_jax.core.columns.cells import log_mass, log_normal_mass, logistic, normal_between
+from seqgan_jax.core.columns.cells import (
+    log_mass,
+    log_normal_mass,
+    logistic,
+    logistic_between,
+    normal_between,
+)
 from seqgan_jax.core.columns.chain import HIDDEN, Context, Weights
 from seqgan_jax.core.columns.continuous import (
     Between,
@@ -90,6 +96,7 @@ class MixedContext(Context):
     chain: Shape = field(metadata={"static": True})
     is_first: bool = field(metadata={"static": True})
     given: jax.Array | None = None  # [..., W] what is known of the step in advance
+    before: jax.Array | None = None  # [..., D] of later steps, where some categories are told
     opened: jax.Array | None = None  # [..., D, C] where there are clocks, see `support.opened`
 
     def moved(self, known: jax.Array | None, slopes: jax.Array | None) -> Self:
@@ -172,7 +179,15 @@ class MixedContext(Context):
     def seen_of(self, x: jax.Array, size: jax.Array) -> jax.Array:
         """Innovations and options of values of such sizes, [..., D + S]."""
         shown = support.shown(self.chain.layout, self.matches(x))
-        return jnp.concatenate([self.innovation(size), shown], axis=-1)
+        return jnp.concatenate([self.told(x, self.innovation(size)), shown], axis=-1)
+
+    def told(self, x: jax.Array, e: jax.Array) -> jax.Array:
+        """Innovations [..., D], in the place of those of categories whether they changed."""
+        is_told = np.isin(np.arange(self.chain.features), self.chain.layout.told)
+        if not is_told.any():
+            return e
+        changed = 0.0 * x if self.before is None else has_changed(x, self.before)
+        return jnp.where(support.by_column(jnp.asarray(is_told), x), changed, e)
 
     def is_density(self, x: jax.Array) -> jax.Array:
         """Which values have a density and not a mass, `[..., D]` bool."""
@@ -211,7 +226,7 @@ class MixedStep:
         )
         size = context.size(x)
         e = context.innovation(size)
-        raw, known = self._coupled(e, support.shown(layout, matched))
+        raw, known = self._coupled(context.told(x, e), support.shown(layout, matched))
         log_option, log_rest = jnp.full(x.shape, NEVER), jnp.zeros(x.shape)
         if self.chain.choices:
             there = context.allowed[..., order, :]
@@ -245,11 +260,20 @@ class MixedStep:
         if layout.grids:
             at = order[first:last]
             log_w, mean, scale = (a[..., grids, :] for a in numbers)
+            fences = context.support.fences
 
-            def mass(*cell: jax.Array) -> jax.Array:
-                ends = (((e + (end - x) / unit)[..., at, None] - mean) / scale for end in cell)
-                lower, upper = ends
+            def between(*cell: jax.Array) -> jax.Array:
+                lower, upper = (
+                    ((e + (end - x) / unit)[..., at, None] - mean) / scale for end in cell
+                )
                 return jax.nn.logsumexp(log_w + log_mass(lower, upper), axis=-1)
+
+            def mass(lower: jax.Array, upper: jax.Array) -> jax.Array:
+                if fences is None:
+                    return between(lower, upper)
+                low, high = (support.by_column(end, x) for end in fences.T)
+                inside = between(low, high)
+                return between(jnp.maximum(lower, low), jnp.minimum(upper, high)) - inside
 
             log_p = log_rest[..., grids] + mass(*cells)
             both = jnp.logaddexp(log_option[..., grids], log_p)
@@ -288,7 +312,7 @@ class MixedStep:
         def body(carry: Any, inputs: Any) -> tuple[Any, Any]:
             # Of earlier columns [..., HIDDEN + S'], units and what was seen; offset + F e so far.
             seen, sizes = carry
-            inputs, known_x = inputs
+            inputs, known_x, told = inputs
             d, raw, known, units, a, w, own, options, both, slopes, column, which, value = inputs
             allowed, there = both
             raw = raw + jnp.tanh(units + seen[..., :HIDDEN]) @ w
@@ -297,9 +321,15 @@ class MixedStep:
             base, unit = sizes[d], column[d]
             ends = [((end - base) / unit)[..., None] for end in (own.low[0], own.high[0])]
             law = Between(log_weights, mean, scale, ends[0][..., 0], ends[1][..., 0])
+            is_discrete = own.is_discrete[0]
             if layout.fenced:
                 inside = log_normal_mass(*((end - mean) / scale for end in ends))
-                inside = jnp.where(own.is_discrete[0], 0.0, inside)
+                inside = jnp.where(is_discrete, 0.0, inside)
+                log_weights = jax.nn.log_softmax(log_weights + inside, axis=-1)
+            if own.fences is not None:
+                cuts = [((end - base) / unit)[..., None] for end in own.fences[0]]
+                lower, upper = ((end - mean) / scale for end in cuts)
+                inside = jnp.where(is_discrete, log_mass(lower, upper), 0.0)
                 log_weights = jax.nn.log_softmax(log_weights + inside, axis=-1)
             if choices:
                 log_choice = self._log_choice(raw[..., :choices] + known[..., :-2], allowed)
@@ -310,15 +340,14 @@ class MixedStep:
             is_coarse = jnp.sum(chosen[..., components : (1 + coarse) * components], -1) > 0.5
             if coarse:
                 rest = rest + chosen[..., components : 2 * components]
+            mean, scale = (jnp.sum(rest * each, axis=-1) for each in (mean, scale))
+            scale = jnp.where(jnp.sum(rest, axis=-1) > 0.5, scale, 1.0)
+            drawn, rounded = value, logistic(value)
             if layout.fenced:
-                mean, scale = (jnp.sum(rest * each, axis=-1) for each in (mean, scale))
-                scale = jnp.where(jnp.sum(rest, axis=-1) > 0.5, scale, 1.0)
-                normal = normal_between(value, *((end[..., 0] - mean) / scale for end in ends))
-                value = jnp.where(own.is_discrete, logistic(value), normal)
-                e = mean + scale * value
-            else:
-                value = jnp.where(own.is_discrete, logistic(value), value)
-                e = jnp.sum(rest * (mean + scale * value[..., None]), axis=-1)
+                drawn = normal_between(value, *((end[..., 0] - mean) / scale for end in ends))
+            if own.fences is not None:
+                rounded = logistic_between(value, *((end[..., 0] - mean) / scale for end in cuts))
+            e = mean + scale * jnp.where(is_discrete, rounded, drawn)
             x = base + unit * implicit(law, e)
             chosen_x = jnp.sum(option * options[..., coarse:], axis=-1)
             x = jnp.where(jnp.sum(rest, axis=-1) > 0.5, x, chosen_x)
@@ -340,6 +369,10 @@ class MixedStep:
                 size = jnp.where(gap[..., 0], base, size)
             e = (size - base) / unit
             sizes = sizes + column[(slice(None), *(None,) * e.ndim)] * e[None]
+            if told is not None:
+                before, is_told = told
+                changed = 0.0 * e if before is None else has_changed(x[..., 0], before)
+                e = jnp.where(is_told, changed, e)
             read = jnp.concatenate([e[..., None], matched.astype(jnp.float32)], axis=-1)
             seen = seen + jnp.concatenate([read, jnp.clip(read, -CUT, CUT)], axis=-1) @ a
             return (seen, sizes), (x[..., 0], size, e, matched)
@@ -368,14 +401,24 @@ class MixedStep:
         # As the units are, but wider.
         seen = jnp.zeros((*raw.shape[:-2], self._seen_by_column().shape[-1]))
         carry = (seen, jnp.moveaxis(offset, -1, 0))
-        _, found = lax.scan(body, carry, (by_column, known_x))
+        _, found = lax.scan(body, carry, (by_column, known_x, self._told_by_column()))
         x, size, e, matched = found
         x, size, e = (jnp.moveaxis(each, 0, -1) for each in (x, size, e))
         shown = support.shown(layout, jnp.moveaxis(matched, 0, -2))
         if layout.gaps and not chain.complete:
             size = context.filled(x)
-            e = context.innovation(size)
+            e = context.told(x, context.innovation(size))
         return x, jnp.concatenate([size, e, shown], axis=-1)
+
+    def _told_by_column(self) -> tuple[jax.Array | None, jax.Array] | None:
+        """The values before [D, ...], and of which columns it is told whether they changed [D]."""
+        before, layout = self.context.before, self.chain.layout
+        if not layout.told:
+            return None
+        is_told = jnp.asarray(np.isin(np.arange(layout.features), layout.told))
+        if before is not None:
+            before = jnp.moveaxis(jnp.broadcast_to(before, self.raw.shape[:-1]), -1, 0)
+        return before, is_told
 
     def _allowed_by_column(self) -> tuple[jax.Array, jax.Array]:
         """Which choices have a probability [D, ..., C], and which a value can be told as [D, C]."""
@@ -426,6 +469,11 @@ class MixedStep:
         places = np.eye(self.chain.num_seen + 1, self.chain.num_seen, dtype=np.float32)[rows]
         above = jnp.pad(units, ((0, 0), (0, 0), (0, self.chain.num_seen)))
         return jnp.concatenate([above, np.pad(places, ((0, 0), (0, 0), (HIDDEN, 0)))], axis=1)
+
+
+def has_changed(x: jax.Array, before: jax.Array) -> jax.Array:
+    """1 where a value is there and is not the one before, else 0."""
+    return ((x != before) & (x != GAP)).astype(jnp.float32)
 
 
 def _chosen(w: jax.Array, which: jax.Array) -> jax.Array:

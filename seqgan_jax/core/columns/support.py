@@ -57,6 +57,9 @@ class Layout:
       season: steps of a season, of which the linear baseline reads the means of sizes at the same
         place of the last ones; 0 where it does not.
       season_rate: of these means.
+      cut: some grid is cut off at its ends.
+      told: categories of which later columns and steps see whether they changed, in the place of
+        their innovations.
       stays: which of `shown` are the values of static columns, where later steps read which it was.
     """
 
@@ -83,6 +86,8 @@ class Layout:
     coarse: bool = False
     clocks: tuple[Clock, ...] = ()
     stays: tuple[int, ...] = ()
+    cut: bool = False
+    told: tuple[int, ...] = ()
 
     @property
     def order(self) -> np.ndarray:
@@ -158,6 +163,9 @@ class Support:
     # By what is known of the step in advance, [D, W, C + 2]; None: nothing is.
     first_given: jax.Array | None = None
     later_given: jax.Array | None = None
+    fences: jax.Array | None = (
+        None  # [D, 2] where grids are cut off, far away of others; None: none
+    )
     # Of coarser tables; None: there is none.
     coarse_number: jax.Array | None = None  # [D, M + 1] which of them a level is, -1: none
     coarse_edges: jax.Array | None = None  # [D, M'] between them, filled up with NOTHING
@@ -247,6 +255,8 @@ def layout_of(
         coarse=coarse,
         clocks=clocks,
         stays=tuple(of_statics),
+        cut=any(kind.cut for kind in kinds),
+        told=tuple(d for d, kind in enumerate(kinds) if kind.told),
     )
 
 
@@ -288,6 +298,8 @@ def of(
         "high": np.full(features, FAR),
         "tolerance": np.array([EXACT_SLOPE if kind.sloped else EXACT for kind in kinds]),
     }
+    if layout.cut:
+        arrays["fences"] = np.tile([-FAR, FAR], (features, 1))
     if layout.coarse:
         few = _power(max(len(kind.coarse) for kind in kinds))
         arrays["coarse_number"] = np.full((features, size), -1.0)
@@ -342,6 +354,8 @@ def of(
                     arrays[name][d] = np.clip(scaled([end])[0], -FAR, FAR)
         elif len(levels) > 1:
             arrays["tolerance"][d] = 0.25 * np.diff(levels).min()
+        if kind.cut:
+            arrays["fences"][d] = _fences(arrays, d, len(levels))
     if layout.end is not None:
         arrays["first"][layout.end, 1 + dynamic + 1] = False
     # By numpy: on the device each conversion, and each shape of zeros, is a program.
@@ -398,6 +412,17 @@ def _is_table(kind: Kind) -> bool:
 
 def _is_lattice(kind: Kind) -> bool:
     return kind.name == "grid" and kind.step > 0 and not kind.levels
+
+
+def _fences(arrays: dict[str, np.ndarray], d: int, number: int) -> tuple[float, float]:
+    """The outer ends of the last cells, as far from their values as the inner ones."""
+    if arrays["step"][d]:
+        half = 0.5 * arrays["step"][d]
+        return arrays["low"][d] - half, arrays["high"][d] + half
+    levels, edges = arrays["levels"][d, :number], arrays["edges"][d, : number - 1]
+    if number < 2:
+        return -FAR, FAR
+    return 2 * levels[0] - edges[0], 2 * levels[-1] - edges[-1]
 
 
 def _weights(kind: Kind) -> np.ndarray:

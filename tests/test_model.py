@@ -187,6 +187,20 @@ def test_a_run_that_is_not_there_is_refused_in_words(model, data, run):
     assert np.array_equal(model.sample(3, run=0), model.sample(3))
 
 
+BEGIN = """
+import numpy as np
+from seqgan_jax import SeqGAN
+x = np.random.default_rng(0).normal(size=(400, 24, 7)).cumsum(axis=1).round(1)
+off = {"skip_gen_pretrain": True, "skip_dis_pretrain": True, "skip_adversarial": True}
+SeqGAN(num_seeds=5, hidden_dim=64, policy="mixture", calendar="none", **off).fit(x)
+"""
+
+
+def test_many_large_runs_begin():
+    """In a process of its own: made side by side, they wait for each other for ever."""
+    subprocess.run([sys.executable, "-c", BEGIN], check=True, timeout=180)
+
+
 def test_runs_are_picked_by_their_number(data):
     model = SeqGAN(**TINY | {"num_seeds": 2, "total_batch": 0, "dis_pre_refreshes": 0}).fit(data)
     for run in (99, 2, -1, True):

@@ -18,7 +18,6 @@ from seqgan_jax.core.batch import Batch, TrainState
 from seqgan_jax.core.columns import regressions
 from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.networks import Networks
-from seqgan_jax.core.optimiser import over_seeds
 from seqgan_jax.core.outer import Outer
 from seqgan_jax.core.policy import bind, init, log_prob_of_sequences
 from seqgan_jax.data import bounds, encoding, lengths, overlap, shards, statics
@@ -318,7 +317,9 @@ def _initialise(
         shared = length, linear, increments, generator, discriminator, columns, of_data
         return networks.init(own, *shared)
 
-    return over_seeds(one, seeds, 0)(key)
+    # One run after the other: all at once the threads of a CPU wait for each other for ever (jax
+    # 0.10.2, two cores, three runs of 64 units).
+    return one(key) if seeds == 1 else jax.lax.map(one, key)
 
 
 @partial(jax.jit, static_argnames="generator")

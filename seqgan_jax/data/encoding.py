@@ -208,7 +208,9 @@ def rules_of(
     for rule in every:
         if isinstance(rule, Restart):
             d = names.index(rule.column)
-            tops[d] = restarts.top_of(train_NTD[..., d], rule, decimals_D[d])
+            tops[d] = restarts.top_of(
+                train_NTD[..., d], rule, decimals_D[d], rules.changes(rule, train_NTD)
+            )
     return dataclasses.replace(rules, tops_D=tuple(tops)) if any(tops) else rules
 
 

@@ -20,6 +20,7 @@ BAND, FAR_OFF, VISITS = 0.02, 0.2, 10  # shares of the range: what is near an en
 SAME = 2e-6  # of the spread: closer levels are one, printed or computed in two ways
 EXACT = 1e-6  # of a step: nearer values are on it as well as float64 can
 DENSE, FEW_DENSE, FEW = 1 / 8, 1 / 2, 20  # shares of a lattice
+POWERS, POWER_GAINS, MILD = (1.0, 0.75, 0.5, 0.25, 0.1), 0.02, 0.9  # nats a value; of the best
 STRAY = 0.005  # of the readings: as many may lie beside a lattice
 ROUNDS = 40
 # Of sticky levels: how many, how often each, their share of readings, how much above the others.
@@ -285,6 +286,41 @@ def _average(x_L: np.ndarray, half: int) -> np.ndarray:
     number = np.arange(len(x_L))
     low, high = np.maximum(number - half, 0), np.minimum(number + half + 1, len(x_L))
     return (total[high] - total[low]) / (high - low)
+
+
+def bent(levels_L: np.ndarray, power: float) -> np.ndarray:
+    """Where levels lie in units of (level - lowest + gap)^power; as they are where it is 1.
+
+    >>> bent(np.array([0.0, 3.0, 8.0]), 0.5).round(2).tolist()
+    [2.0, 2.65, 3.46]
+    """
+    if power == 1 or len(levels_L) < 2:
+        return levels_L
+    found: np.ndarray = (levels_L - levels_L[0] + np.median(np.diff(levels_L))) ** power
+    return found
+
+
+def power_of(x: np.ndarray, before: np.ndarray, low: float, gap: float) -> float:
+    """The power of x - low + gap that is the nearest to an autoregression of even noise.
+
+    By its likelihood with Laplace noise, of all powers with the same data (Box and Cox 1964):
+    log p(x) = log p(y) + log dy/dx, y = (x - low + gap)^power. The mildest that gains nearly as
+    much as the best; 1 where that gains little.
+
+    >>> rng = np.random.default_rng(0)
+    >>> level = np.exp(rng.normal(size=2000))
+    >>> power_of(level * np.exp(0.1 * rng.normal(size=2000)), level, 0.0, 0.01) < 0.5
+    True
+    """
+    found = []
+    for power in POWERS:
+        y, past = ((each - low + gap) ** power for each in (x, before))
+        slope, mean = np.polyfit(past, y, 1)
+        noise = np.abs(y - slope * past - mean).mean()
+        found.append(-np.log(noise) + np.mean(np.log(power) + (power - 1) * np.log(x - low + gap)))
+    gains = np.array(found) - found[0]
+    nearly = gains >= MILD * gains.max()
+    return POWERS[int(np.argmax(nearly))] if gains.max() > POWER_GAINS else 1.0
 
 
 def warped(

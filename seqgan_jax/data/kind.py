@@ -34,6 +34,9 @@ class Kind:
         a small weight.
       sided: the cells of a table are as wide as `grids.warped` says with `sided`; not of models
         that were made before there was that.
+      power: of a table: its levels are learned where (level - lowest + gap)^power is, so that
+        moves of what is large are no wider than of what is small; 1 of models that were made before
+        there was that.
       step, origin: of a grid without a table: values are origin + n step.
       low, high: its ends: nothing outside is sampled. Of a density, which is cut off there, far
         outside the data where they thin out.
@@ -62,6 +65,7 @@ class Kind:
     levels: tuple[float, ...] = ()
     weights: tuple[float, ...] = ()
     sided: bool = False
+    power: float = 1.0
     step: float = 0.0
     origin: float = 0.0
     low: float = -math.inf
@@ -108,6 +112,7 @@ class Kind:
         elif self.name == GRID:
             apart = f", {self.spacing:.6g} apart" if self.spacing else ""
             said = [f"grid of {len(self.levels):,}{apart}" if self.levels else f"grid{apart}"]
+            said += [f"by its power {self.power:g}"] * (self.power != 1)
         if math.isfinite(self.low):
             said.append(f"from {self.low:.6g}")
         if math.isfinite(self.high):
@@ -137,7 +142,7 @@ class Kind:
         levels, weights = np.array(self.levels), np.array(self.weights)
         if self.sloped or len(weights) == 0:
             return levels, (levels[1:] + levels[:-1]) / 2
-        return grids.warped(levels, weights, self.sided)
+        return grids.warped(grids.bent(levels, self.power), weights, self.sided)
 
     @functools.cached_property
     def coarse_cells(self) -> tuple[np.ndarray, np.ndarray]:
@@ -274,6 +279,7 @@ class Kind:
             (kind.low < kind.high, "its ends"),
             (len(set(kind.atoms)) == len(kind.sentinel) <= MOST_ATOMS, "its atoms"),
             (len(kind.atoms) == len(kind.sentinel), "its sentinels"),
+            (0 < kind.power <= 1 and (kind.levels or kind.power == 1), "its power"),
             (kind.name == GRID or not kind.cut, "that it is cut off"),
             (kind.name == CATEGORICAL or not kind.told, "that it is told"),
             (not kind.zero_first or 0.0 in (*kind.levels, *kind.atoms), "what it is at first"),

@@ -26,6 +26,7 @@ ATOM, ATOM_TIMES, ATOM_RATIO, NEAR = 0.02, 20, 4, 0.1
 ATOM_OF_GRID = 0.05
 VISITS = 5  # of a value between the ends: fewer long ones are a sensor that is stuck, not an atom
 HELD, SLOPED, EXPLAINED, LEAST_RUNS = 0.05, 0.2, (2, 3), 10
+LEAST_MOVES = 200
 FARTHEST = 9  # levels that a move is compared with
 COUNTED = 12  # steps: what was interpolated bends where readings are
 CROSSES = 0.01  # of the readings: so often a usual move could lead beyond an end
@@ -98,12 +99,37 @@ def of_numbers(
         kind = _with_atoms(grid, table[atoms], sentinels, x_NT, once_NT, spread)
     if kind.name == GRID:
         kind = dataclasses.replace(kind, cut=_is_near_end(x_NT, once_NT, kind))
+    power = _power(kind, x_NT, once_NT) if kind.cut and not (kind.sloped or static) else 1.0
+    whole = grids.completed(levels, fresh) if kind.step and power != 1.0 else None
+    if whole is not None:  # a lattice has no power
+        kind = dataclasses.replace(
+            _table(whole, sided=True),
+            **{name: getattr(kind, name) for name in ("atoms", "sentinel", "held", "cut")},
+        )
+        table, places = whole, grids.nearest(whole, levels)
+        counts, fresh = (np.bincount(places, each, len(whole)) for each in (counts, fresh))
     if not kind.levels:
         return kind
     came = np.where(np.isin(table, kind.atoms), 0.0, fresh if kind.held else counts)
     weights = tuple(grids.weights_of(came).tolist())
     coarse = _sticky(kind, table, x_NT, once_NT) if kind.held and not kind.sloped else ()
-    return dataclasses.replace(kind, weights=weights, coarse=coarse)
+    return dataclasses.replace(kind, weights=weights, coarse=coarse, power=power)
+
+
+def _power(kind: Kind, x_NT: np.ndarray, once_NT: np.ndarray) -> float:
+    """The power in which a table is learned, see `grids.power_of`; of what moves."""
+    before, after = x_NT[:, :-1], x_NT[:, 1:]
+    moves = once_NT[:, 1:] & ~np.isnan(before + after)
+    moves &= ~(np.isin(before, kind.atoms) | np.isin(after, kind.atoms))
+    if kind.held:
+        moves &= before != after
+    low, gap = kind.low, kind.step
+    if kind.levels:
+        low, gap = kind.levels[0], float(np.median(np.diff(kind.levels)))
+    x, past = np.maximum(after[moves], low), np.maximum(before[moves], low)
+    if len(x) < LEAST_MOVES or not 0 <= low < math.inf or np.ptp(past) == 0:
+        return 1.0
+    return grids.power_of(x, past, low, gap)
 
 
 def _sticky(

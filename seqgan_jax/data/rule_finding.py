@@ -37,6 +37,7 @@ from seqgan_jax.errors import UsageError
 
 CHANCE = 4.5  # S of a rule, to which the logarithm of the number of candidates is added
 CROSSING = 0.02  # share of pairs from different times that break an order
+MOST_STATES = 50  # of a column of which changes begin a count anew
 CODES = 12  # columns of no more different values are codes or small counts: they have no order
 LEAST_RISES = 30
 MANY_RISES = 1000  # without a fall: an increase, however far from 0 they are
@@ -247,17 +248,38 @@ def _restarts(x_NTD: np.ndarray, table: Table, fresh: np.ndarray) -> list[Restar
     """Columns that never fall but where they count anew, see `rule_restarts`."""
     found = []
     least = CHANCE + math.log(max(1, len(table.originals)))
+    some = table.some(SAMPLE)
+    few = [d for d in table.originals if len(np.unique(some[:, d])) <= MOST_STATES]
     for d in table.originals:
         x_NT, decimals = x_NTD[..., d], table.decimals_D[d]
+        by = (e for e in few if e != d and _counts_with(x_NTD, d, e, fresh, least, decimals))
+        if d not in few and (e := next(by, None)) is not None:
+            found.append(Restart(table.names[d], when=table.names[e]))
+            continue
         candidate = rule_restarts.candidate(x_NT, table.names[d], decimals, fresh)
         if candidate is None:
             continue
-        rise, counts = np.diff(x_NT, axis=1), candidate.rises_NT
-        mean = rise[counts].mean()
-        size = np.full(rise.shape, mean + half_unit(decimals))
-        if min(candidate.landing, _evidence(rise - mean, size, counts)) > least:
+        if min(candidate.landing, _evidence_of_rises(x_NT, candidate.rises_NT, decimals)) > least:
             found.append(candidate.rule)
     return found
+
+
+def _evidence_of_rises(x_NT: np.ndarray, rises_NT: np.ndarray, decimals: int | None) -> float:
+    """S of rises that could be falls; `rises_NT` bool [N, T - 1]."""
+    rise = np.diff(x_NT, axis=1)
+    mean = rise[rises_NT].mean()
+    return _evidence(rise - mean, np.full(rise.shape, mean + half_unit(decimals)), rises_NT)
+
+
+def _counts_with(
+    x_NTD: np.ndarray, d: int, e: int, fresh: np.ndarray, least: float, decimals: int | None
+) -> bool:
+    """Whether column d counts anew where column e changes."""
+    x_NT = x_NTD[..., d]
+    found = rule_restarts.by_another(x_NT, x_NTD[..., e], fresh)
+    if found is None:
+        return False
+    return min(found[1], _evidence_of_rises(x_NT, found[0], decimals)) > least
 
 
 def _by(x_NTD: np.ndarray, table: Table, d: int, e: int) -> Increase | None:

@@ -15,6 +15,7 @@ from seqgan_jax.data.rule_values import half_unit
 LEAST_FALLS, LEAST_RISES = 5, 30
 FEW = 12  # columns of no more different values are codes or small counts
 MOST_DIGITS = 15  # of what a meter rolls over at: 10, 100, ...
+RARE = 0.01  # of the values at changes of another column: more than any step adds
 POWERS = range(8, 64)  # of two: a register of so many bits
 
 
@@ -54,6 +55,27 @@ def candidate(
     below = np.searchsorted(sorted_L, from_above, side="left")
     ends = np.searchsorted(sorted_L, low, side="right")
     return Candidate(Restart(name), rises, float(np.log(below / ends).sum()))
+
+
+def by_another(
+    x_NT: np.ndarray, c_NT: np.ndarray, fresh_NT: np.ndarray
+) -> tuple[np.ndarray, float] | None:
+    """Whether x counts anew where column c changes, always and nowhere else.
+
+    Where it rises beside, bool [N, T - 1], and -log of the chance that falls would be at changes
+    alone; None where it does not. Nearly all that it has at changes is what a step can add.
+    """
+    before, after = x_NT[:, :-1], x_NT[:, 1:]
+    changes = c_NT[:, 1:] != c_NT[:, :-1]
+    falls, rises = fresh_NT & (after < before), fresh_NT & (after > before) & ~changes
+    times, share = np.count_nonzero(falls), np.mean(changes[fresh_NT])
+    if np.any((after < before) & ~changes) or times < LEAST_FALLS or x_NT.min() < 0:
+        return None
+    if np.count_nonzero(rises) < max(LEAST_RISES, np.count_nonzero(fresh_NT & ~changes) / 2):
+        return None
+    if np.quantile(after[changes], 1 - RARE) > (after - before)[~changes].max():
+        return None
+    return rises, -times * math.log(share)
 
 
 def _modulo(

@@ -22,7 +22,9 @@ RISES = re.compile(
     r"(.*?\S)\s+(?:increases(?:\s+by\s+(\S.*?))?|never\s+falls|(?:is\s+)?non-?decreasing)\s*", re.S
 )
 RESTARTS = re.compile(
-    r"(.*?\S)\s+increases\s+(?:or\s+restarts(?P<at>\s+at\s+\S+)?|(?P<modulo>modulo\s+\S+))\s*", re.S
+    r"(.*?\S)\s+increases\s+(?:(?P<modulo>modulo\s+\S+)|or\s+restarts"
+    r"(?:(?P<at>\s+at\s+\S+)|\s+when\s+(?P<when>\S.*?)\s+changes)?)\s*",
+    re.S,
 )
 RESAMPLED = re.compile(
     r"(?:(?P<straight>.*?\S)\s+(?:is\s+|are\s+)?interpolated(?:\s+and\s+|\s*(?=every\b)))?"
@@ -67,16 +69,17 @@ class Increase:
 @dataclass(frozen=True)
 class Restart:
     """A column that never falls but where it counts anew: from 0 and up to what a step adds; at one
-    value; or `modulo` a number."""
+    value; `modulo` a number; or from 0 `when` another column changes, always."""
 
     column: str
     at: float | None = None
     modulo: float | None = None
+    when: str | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The column that the rule is about."""
-        return (self.column,)
+        """The column that the rule is about, and the one that says when."""
+        return (self.column,) if self.when is None else (self.column, self.when)
 
     @property
     def lowest(self) -> float:
@@ -87,6 +90,7 @@ class Restart:
         if self.modulo is not None:
             return f"{quoted(self.column)} increases modulo {_number(self.modulo)}"
         at = "" if self.at is None else f" at {_number(self.at)}"
+        at = f" when {quoted(self.when)} changes" if self.when is not None else at
         return f"{quoted(self.column)} increases or restarts{at}"
 
 
@@ -192,7 +196,12 @@ def parse(text: str, names: Sequence[str]) -> Rule:
         return _resampled(read, names, text)
     restarts = RESTARTS.fullmatch(text)
     if restarts and (column := _column(restarts[1], names, text)) is not None:
-        return _restart(column, restarts["at"], restarts["modulo"], text)
+        if restarts["when"] is None:
+            return _restart(column, restarts["at"], restarts["modulo"], text)
+        when = _column(restarts["when"], names, text)
+        if when is None or when == column:
+            raise UsageError(f"{_shown(text)}: when what changes? Name another column.")
+        return Restart(column, when=when)
     rises = RISES.fullmatch(text)
     if rises and (column := _column(rises[1], names, text)) is not None:
         return _increase(column, rises[2], names, text)

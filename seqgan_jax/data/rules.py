@@ -237,7 +237,8 @@ class Rules:
             if d in plan.bounds:
                 y = rounded(y - self._bound(x, d, readings), self._finest(d))
             elif rule := self._restarting.get(d):
-                y, is_restart = restarts.forward(y, rule, self._top(d), self.decimals_D[d])
+                how = rule, self._top(d), self.decimals_D[d], self.changes(rule, x)
+                y, is_restart = restarts.forward(y, *how)
                 anew += [is_restart] * (d in self._anew)
             elif d in self._starts:
                 y = rounded(np.diff(y, axis=1, prepend=y[:, :1]), self.decimals_D[d])
@@ -298,7 +299,7 @@ class Rules:
             elif d in self._starts:
                 start = y[:, :1, self._first_start + self._starts.index(d)]
                 if d in self._restarting:
-                    x[..., d] = self._restarted(d, start[:, 0], inner, y)
+                    x[..., d] = self._restarted(d, start[:, 0], inner, y, x)
                     continue
                 x[..., d] = summed(start, np.maximum(inner[:, 1:], 0.0), decimals)
             elif isinstance(by_step := plan.rising.get(d), Increase):
@@ -320,14 +321,26 @@ class Rules:
         return x
 
     def _restarted(
-        self, d: int, start_N: np.ndarray, inner_NT: np.ndarray, y_NTE: np.ndarray
+        self,
+        d: int,
+        start_N: np.ndarray,
+        inner_NT: np.ndarray,
+        y_NTE: np.ndarray,
+        x_NTD: np.ndarray,
     ) -> np.ndarray:
-        """The levels of a column that restarts."""
+        """The levels of a column that restarts; of x only what says when is read."""
         anew = np.zeros(inner_NT.shape)
         if d in self._anew:
             anew = y_NTE[..., np.flatnonzero(self.is_restart)[self._anew.index(d)]]
         rule, decimals = self._restarting[d], self.decimals_D[d]
-        return restarts.inverse(start_N, inner_NT, anew, rule, self._top(d), decimals)
+        how = rule, self._top(d), decimals, self.changes(rule, x_NTD)
+        return restarts.inverse(start_N, inner_NT, anew, *how)
+
+    def changes(self, rule: Restart, x_NTD: np.ndarray) -> np.ndarray | None:
+        """When a column restarts [N, T], where another one says it."""
+        if rule.when is None:
+            return None
+        return restarts.changes(x_NTD[..., self.names.index(rule.when)])
 
     def last(self, x_NPD: np.ndarray, lengths_N: np.ndarray) -> np.ndarray:
         """One inner step [N, 1, E] from which `inverse` goes on as after the first `lengths_N`
@@ -486,7 +499,7 @@ class Rules:
     def _anew(self) -> tuple[int, ...]:
         """Columns of which an inner column says where they count anew."""
         rules = sorted(self._restarting.items())
-        return tuple(d for d, rule in rules if rule.at is None and rule.modulo is None)
+        return tuple(d for d, rule in rules if rule.at is rule.modulo is rule.when is None)
 
     def _top(self, d: int) -> float:
         top = self.tops_D[d] if self.tops_D else None
@@ -691,7 +704,8 @@ class Rules:
         if isinstance(rule, Restart):
             d = self.names.index(rule.column)
             top = self.tops_D[d] if self.tops_D else None
-            return restarts.keeps(x_NTD[..., d], rule, np.inf if top is None else top)
+            top = np.inf if top is None else top
+            return restarts.keeps(x_NTD[..., d], rule, top, self.changes(rule, x_NTD))
         decimals = dict(zip(self.names, self.decimals_D, strict=True))
         return keeps(rule, self._columns(x_NTD), decimals.__getitem__)
 

@@ -58,6 +58,7 @@ def meter(days: int, seed: int, at_zero: bool = False) -> np.ndarray:
     [
         ("kWh increases or restarts", Restart("kWh")),
         ("'a meter' increases or restarts at 0", Restart("a meter", at=0.0)),
+        ("kWh increases or restarts when 'a meter' changes", Restart("kWh", when="a meter")),
         ("a meter increases or restarts at -1.5", Restart("a meter", at=-1.5)),
         ("kWh increases modulo 1e4", Restart("kWh", modulo=10000.0)),
     ],
@@ -75,6 +76,8 @@ def test_what_can_be_written(text, rule):
         ("kWh increases modulo -5", "above 0"),
         ("kWh increases or restarts at noon", "'noon' is no number"),
         ("W increases or restarts", "no column 'W'"),
+        ("kWh increases or restarts when W changes", "no column 'W'"),
+        ("kWh increases or restarts when kWh changes", "Name another column"),
     ],
 )
 def test_what_cannot(text, words):
@@ -155,6 +158,58 @@ def test_each_level_is_one_increment_and_restart_and_each_of_these_a_level(
     assert np.allclose(rules.inverse(rules.forward(off)), off, rtol=1e-12, atol=1e-9)
 
 
+def sides(number: int, seed: int) -> np.ndarray:
+    """The side that wind comes from, 0 to 3, and how far it ran since that changed, [T, 2]."""
+    rng = np.random.default_rng(seed)
+    turned, side = rng.random(number) < 0.3, rng.integers(0, 4, number)
+    side = pd.Series(side).where(turned).ffill().fillna(0).to_numpy()
+    begins = np.r_[True, side[1:] != side[:-1]]
+    wind = rng.choice(
+        [0.45, 0.89, 1.79, 3.13, 4.02, 4.92], number, p=[0.1, 0.3, 0.3, 0.2, 0.05, 0.05]
+    )
+    return np.stack([side, pd.Series(wind).groupby(begins.cumsum()).cumsum().round(2)], axis=1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_counts_anew_when_another_column_changes(seed):
+    x_TD = sides(3000, seed)
+    x = np.stack([x_TD[i : i + 24] for i in range(0, 2976, 5)])
+    scaler = encoding.fit(x, ("side", "run"), DataConfig())
+    assert str(scaler.rules) == "run increases or restarts when side changes"
+    assert np.array_equal(scaler.inverse(scaler.transform(x)), x)
+    assert Scaler.from_json(json.loads(json.dumps(scaler.to_json()))).rules == scaler.rules
+    # What is learned of it are the winds.
+    kind = next(k for k in scaler.kinds_K if set(k.levels) >= {0.45, 4.92})
+    assert len({*kind.levels, *kind.atoms} - {0.0}) == 6
+    # Anything keeps it, and is put back.
+    rng = np.random.default_rng(seed)
+    y = scaler.rules.forward(x)
+    y[..., 0] = rng.integers(0, 4, y.shape[:2])
+    y[..., 1] = rng.normal(0, 20, y.shape[:2])
+    made = scaler.rules.inverse(y)
+    assert scaler.rules.holds(made).all()
+    same = made[:, 1:, 0] == made[:, :-1, 0]
+    assert (np.diff(made[..., 1], axis=1)[same] >= 0).all()
+    assert np.array_equal(scaler.rules.inverse(scaler.rules.forward(made)), made)
+    broken = x.copy()
+    at = tuple(np.argwhere(x[:, 1:, 0] == x[:, :-1, 0])[0] + [0, 1])
+    broken[(*at, 1)] = 0.0
+    with pytest.raises(DataError, match="though side is as it was"):
+        encoding.fit(broken, ("side", "run"), DataConfig(rule=(str(scaler.rules),)))
+
+
+def test_what_only_changes_with_another_column_counts_nothing():
+    rng = np.random.default_rng(0)
+    side = sides(3000, 0)[:, 0]
+    begins = np.r_[True, side[1:] != side[:-1]]
+    held = pd.Series(rng.gamma(2, 3, 3000).round(1)).where(begins).ffill().to_numpy()
+    walk = rng.normal(size=3000).cumsum().round(2) + 500
+    for other in (held, walk, rng.gamma(2, 3, 3000).round(1)):
+        x_TD = np.stack([side, other], axis=1)
+        x = np.stack([x_TD[i : i + 24] for i in range(0, 2976, 5)])
+        assert "restarts" not in str(encoding.fit(x, ("side", "x"), DataConfig()).rules or "")
+
+
 def test_what_rolls_over_is_as_the_remainder():
     rng = np.random.default_rng(0)
     new, start = rng.integers(0, 40, (30, 50)), rng.integers(0, 100, 30)
@@ -180,6 +235,30 @@ def test_the_masses_of_all_sequences_sum_to_one(text, highest):
     assert 0.05 < said < 0.5
     error = np.sqrt(said * (1 - said) / len(y))
     assert abs(np.mean(y[:, 3, 0] < y[:, 2, 0]) - said) < 4 * error
+
+
+def test_the_masses_of_all_counts_that_another_column_begins_sum_to_one():
+    rng = np.random.default_rng(0)
+    side = rng.integers(0, 2, (300, 4))
+    new, x = rng.integers(1, 4, (300, 4)), np.zeros((300, 4, 2))
+    for t in range(4):
+        again = t > 0 and side[:, t] == side[:, t - 1]
+        x[:, t] = np.stack([side[:, t], new[:, t] + again * x[:, t - 1, 1]], axis=1)
+    rule = "x2 increases or restarts when x1 changes"
+    model = SeqGAN(rule=[rule], rules="none", **UNTRAINED).fit(x)
+    rules = model.description.scaler.rules
+    sides = np.array(list(itertools.product([0, 1], repeat=4)))
+    levels = next(k.levels for k in model.description.scaler.kinds_K if k.zero_first)
+    counts = np.array(list(itertools.product(levels, repeat=3)))
+    every = []
+    for start, s, c in itertools.product(np.unique(x[:, 0, 1]), sides, counts):
+        y = np.zeros((4, 3))
+        y[:, 0], y[1:, 1], y[:, 2] = s, c, start
+        every.append(y)
+    every = rules.inverse(np.array(every))
+    assert len(np.unique(every, axis=0)) == len(every)
+    assert np.exp(model.log_prob(every)).sum() == pytest.approx(1.0, abs=1e-4)
+    assert np.isfinite(model.log_prob(x)).all()
 
 
 def test_data_that_break_it_are_named():

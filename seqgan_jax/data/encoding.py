@@ -28,7 +28,7 @@ from seqgan_jax.data.form import Form
 from seqgan_jax.data.kind import CATEGORICAL, CONTINUOUS, GRID, MOST_ATOMS, Kind
 from seqgan_jax.data.kind_finding import FINEST
 from seqgan_jax.data.rule_texts import Order, Resampled, Restart, Rule, parse
-from seqgan_jax.data.rule_values import on_grid
+from seqgan_jax.data.rule_values import Grid, Table, on_grid
 from seqgan_jax.data.rules import ABOVE, Rules
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.errors import UsageError
@@ -239,16 +239,21 @@ def _refuse_fine(rule: Restart, decimals: int | None) -> None:
 
 
 def _on_grids(rules: Rules, train_NTD: np.ndarray, asked_D: Sequence[str | None]) -> Rules:
-    """With the grid of each column that a distance from its bounds would take off it.
+    """With the grid of each column that a distance from its bounds would take off it, or the table
+    of one that was rounded from another unit.
 
     Columns that are asked for as continuous have none, nor do those without decimals.
     """
-    found: list[tuple[float, float] | None] = [None] * len(rules.names)
+    found: list[Grid | None] = [None] * len(rules.names)
     for made in rules.made():
         d = made.column
         if made.how != ABOVE or asked_D[d] == CONTINUOUS or rules.decimals_D[d] is None:
             continue
-        levels, _ = grids.counted(train_NTD[..., d])
+        levels, counts = grids.counted(train_NTD[..., d])
+        comb = grids.comb_of(levels, counts)
+        if comb is not None and not _is_even(levels):
+            found[d] = Table(tuple(comb.tolist()), _step_of(comb))
+            continue
         cells = (levels[-1] - levels[0]) / (FINEST * grids.spread_of(train_NTD[..., d]))
         lattice = grids.lattice_of(levels, cells)
         if lattice is None or np.any(on_grid(levels, lattice) != levels):
@@ -257,6 +262,17 @@ def _on_grids(rules: Rules, train_NTD: np.ndarray, asked_D: Sequence[str | None]
         if np.any(on_grid(bounds, lattice) != bounds):
             found[d] = lattice
     return dataclasses.replace(rules, grids_D=tuple(found)) if any(found) else rules
+
+
+def _is_even(levels_L: np.ndarray) -> bool:
+    """On a lattice of which most is there: a distance from another column on it is as good."""
+    lattice = grids.lattice_of(levels_L, grids.FEW_DENSE**-1 * len(levels_L))
+    return lattice is not None
+
+
+def _step_of(levels_L: np.ndarray) -> float:
+    """How far they lie apart on average, in few digits."""
+    return float(f"{(levels_L[-1] - levels_L[0]) / (len(levels_L) - 1):.3g}")
 
 
 def _static_names(x_NTD: np.ndarray, names: Sequence[str]) -> set[str]:

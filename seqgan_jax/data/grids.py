@@ -20,8 +20,9 @@ BAND, FAR_OFF, VISITS = 0.02, 0.2, 10  # shares of the range: what is near an en
 SAME = 2e-6  # of the spread: closer levels are one, printed or computed in two ways
 EXACT = 1e-6  # of a step: nearer values are on it as well as float64 can
 DENSE, FEW_DENSE, FEW = 1 / 8, 1 / 2, 20  # shares of a lattice
-POWERS, POWER_GAINS, MILD = (1.0, 0.75, 0.5, 0.25, 0.1), 0.02, 0.9  # nats a value; of the best
+POWERS, POWER_GAINS, MILD = (1.0, 0.75, 0.5, 0.25), 0.05, 0.9  # nats a value; of the best
 STRAY = 0.005  # of the readings: as many may lie beside a lattice
+COMB, COMB_OFF = 20, 0.51  # levels of what was rounded from another unit; units of its last decimal
 ROUNDS = 40
 # Of sticky levels: how many, how often each, their share of readings, how much above the others.
 STICKY, STICKY_TIMES, STICKY_SHARES, STICKIER = 8, 10, (0.15, 0.97), 0.2
@@ -186,6 +187,9 @@ def completed(levels_L: np.ndarray, counts_L: np.ndarray) -> np.ndarray | None:
     >>> completed(np.array([1.0, 2.0, 2.5, 5.0]), np.array([400, 500, 1, 400]))
     array([1. , 2. , 2.5, 3. , 4. , 5. ])
     """
+    comb = comb_of(levels_L, counts_L)
+    if comb is not None:
+        return comb if len(comb) < MOST_LEVELS else None
     stray = _strays(levels_L, counts_L)
     if stray.any():
         whole = completed(levels_L[~stray], counts_L[~stray])
@@ -214,14 +218,82 @@ def completed(levels_L: np.ndarray, counts_L: np.ndarray) -> np.ndarray | None:
 def _strays(levels_L: np.ndarray, counts_L: np.ndarray) -> np.ndarray:
     """Which levels are off the lattice of those that STRAY leaves, and no more than that, [L]."""
     none, most = np.zeros(len(levels_L), bool), STRAY * counts_L.sum()
-    order = np.argsort(counts_L, kind="stable")
-    common = np.sort(levels_L[order[np.cumsum(counts_L[order]) > most]])
+    common = _common(levels_L, counts_L)
     lattice = lattice_of(common, len(levels_L) / DENSE)
     if lattice is None:
         return none
     number_L = (levels_L - lattice[0]) / lattice[1]
     stray = np.abs(number_L - np.rint(number_L)) > TOLERANCE
     return stray if counts_L[stray].sum() <= most else none
+
+
+def _common(levels_L: np.ndarray, counts_L: np.ndarray) -> np.ndarray:
+    """The levels but for the rarest, which have STRAY of the readings together."""
+    order = np.argsort(counts_L, kind="stable")
+    rare = np.cumsum(counts_L[order]) <= STRAY * counts_L.sum()
+    return np.sort(levels_L[order[~rare]])
+
+
+def comb_of(levels_L: np.ndarray, counts_L: np.ndarray) -> np.ndarray | None:
+    """The levels of a lattice of another unit that was rounded: degrees Fahrenheit as tenths of
+    degrees Celsius, hundredths of inches as tenths of millimetres; with those not seen and strays.
+
+    None where there is none: of COMB levels and more, with a step of two units of the last decimal
+    and more, to half of such a unit.
+
+    >>> celsius = ((np.arange(32, 90) - 32) / 1.8).round(1)
+    >>> comb_of(np.delete(celsius, 20), np.full(57, 9)).tolist() == celsius.tolist()
+    True
+    """
+    decimals = decimals_of(levels_L)
+    common = _common(levels_L, counts_L)
+    if decimals is None or len(common) < COMB:
+        return None
+    unit = 10.0**-decimals
+    # From where they are the most common outwards, twice as many each time: gaps in a tail are of
+    # many steps.
+    middle = levels_L[np.searchsorted(np.cumsum(counts_L), counts_L.sum() / 2)]
+    outwards = common[np.argsort(np.abs(common - middle))]
+    some = np.sort(outwards[:COMB])
+    step, origin = float(np.median(np.diff(some))), some[0]
+    number = np.r_[0.0, np.cumsum(np.maximum(np.rint(np.diff(some) / step), 1.0))]
+    while len(some) < len(common):
+        step, origin = np.polyfit(number, some, 1)
+        some = np.sort(outwards[: 2 * len(some)])
+        number = np.rint((some - origin) / step)
+    off = np.abs(some - np.polyval(np.polyfit(number, some, 1), number))
+    if step < 2 * unit or np.mean(off > unit) > STRAY:
+        return None
+    step, origin = _least_apart(number, some)
+    every = np.rint((levels_L - origin) / step)
+    stray = np.abs(levels_L - origin - every * step) > COMB_OFF * unit
+    if step < 2 * unit or counts_L[stray].sum() > STRAY * counts_L.sum():
+        return None
+    levels, counts, number = levels_L[~stray], counts_L[~stray], every[~stray].astype(int)
+    if len(np.unique(number)) < len(number) or number[-1] - number[0] > len(levels) / DENSE:
+        return None
+    low, high = ends_of(levels, counts, MARGIN * float(levels[-1] - levels[0]))
+    first, last = (math.ceil((low - origin) / step - 0.5), math.floor((high - origin) / step + 0.5))
+    whole = np.round(origin + step * np.arange(first, last + 1.0), decimals) + 0.0
+    whole = whole[(whole >= low) & (whole <= high)]
+    whole = whole[~np.isin(np.rint((whole - origin) / step), number)]
+    return np.union1d(whole, levels_L)
+
+
+def _least_apart(number_L: np.ndarray, levels_L: np.ndarray) -> tuple[float, float]:
+    """step and origin of the line with the least largest distance (Chebyshev): what was rounded is
+    off by half a unit at most."""
+    from scipy.optimize import linprog
+
+    line = np.stack([number_L, np.ones(len(number_L))], axis=1)
+    slack = -np.ones((2 * len(line), 1))
+    found = linprog(
+        [0.0, 0.0, 1.0],
+        A_ub=np.hstack([np.concatenate([line, -line]), slack]),
+        b_ub=np.concatenate([levels_L, -levels_L]),
+        bounds=[(None, None), (None, None), (0, None)],
+    )
+    return float(found.x[0]), float(found.x[1])
 
 
 def weights_of(counts_L: np.ndarray) -> np.ndarray:
@@ -303,7 +375,7 @@ def bent(levels_L: np.ndarray, power: float) -> np.ndarray:
 def power_of(x: np.ndarray, before: np.ndarray, low: float, gap: float) -> float:
     """The power of x - low + gap that is the nearest to an autoregression of even noise.
 
-    By its likelihood with Laplace noise, of all powers with the same data (Box and Cox 1964):
+    By its likelihood with Gaussian noise, of all powers with the same data (Box and Cox 1964):
     log p(x) = log p(y) + log dy/dx, y = (x - low + gap)^power. The mildest that gains nearly as
     much as the best; 1 where that gains little.
 
@@ -316,7 +388,7 @@ def power_of(x: np.ndarray, before: np.ndarray, low: float, gap: float) -> float
     for power in POWERS:
         y, past = ((each - low + gap) ** power for each in (x, before))
         slope, mean = np.polyfit(past, y, 1)
-        noise = np.abs(y - slope * past - mean).mean()
+        noise = np.std(y - slope * past - mean)
         found.append(-np.log(noise) + np.mean(np.log(power) + (power - 1) * np.log(x - low + gap)))
     gains = np.array(found) - found[0]
     nearly = gains >= MILD * gains.max()

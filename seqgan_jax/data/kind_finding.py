@@ -26,7 +26,7 @@ ATOM, ATOM_TIMES, ATOM_RATIO, NEAR = 0.02, 20, 4, 0.1
 ATOM_OF_GRID = 0.05
 VISITS = 5  # of a value between the ends: fewer long ones are a sensor that is stuck, not an atom
 HELD, SLOPED, EXPLAINED, LEAST_RUNS = 0.05, 0.2, (2, 3), 10
-LEAST_MOVES = 200
+LEAST_MOVES, LEAST_BENT = 200, 30  # and different values
 FARTHEST = 9  # levels that a move is compared with
 COUNTED = 12  # steps: what was interpolated bends where readings are
 CROSSES = 0.01  # of the readings: so often a usual move could lead beyond an end
@@ -127,7 +127,7 @@ def _power(kind: Kind, x_NT: np.ndarray, once_NT: np.ndarray) -> float:
     if kind.levels:
         low, gap = kind.levels[0], float(np.median(np.diff(kind.levels)))
     x, past = np.maximum(after[moves], low), np.maximum(before[moves], low)
-    if len(x) < LEAST_MOVES or not 0 <= low < math.inf or np.ptp(past) == 0:
+    if len(x) < LEAST_MOVES or not 0 <= low < math.inf or len(np.unique(past)) < LEAST_BENT:
         return 1.0
     return grids.power_of(x, past, low, gap)
 

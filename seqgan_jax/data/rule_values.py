@@ -4,6 +4,7 @@ Shapes: N sequences, T steps. A column is [N, T] float64; decimals None are as m
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,17 @@ TINY = 1e-150  # no whole that parts are divided by
 ROUNDING = 1e-15  # of the numbers in a sum of float64
 
 Columns = Callable[[str], np.ndarray]  # of a name
-Grid = tuple[float, float]  # origin and step
+
+
+class Table(NamedTuple):
+    """The values that a column can have, ascending, and how far apart they count as."""
+
+    levels: tuple[float, ...]
+    step: float
+
+
+Lattice = tuple[float, float]  # origin and step
+Grid = Lattice | Table
 
 
 def half_unit(decimals: int | None) -> float:
@@ -50,7 +61,7 @@ def at_least(x: np.ndarray, low: np.ndarray, decimals: int | None) -> np.ndarray
     return np.where(near < low, above, near)
 
 
-def on_grid(x: np.ndarray, grid: Grid) -> np.ndarray:
+def on_grid(x: np.ndarray, grid: Lattice) -> np.ndarray:
     """The nearest origin + n step.
 
     >>> on_grid(np.array([0.7, 0.8]), (0.0, 0.5)).tolist()
@@ -63,13 +74,38 @@ def on_grid(x: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 def up_to_grid(x: np.ndarray, grid: Grid) -> np.ndarray:
-    """The least origin + n step that is not below x.
+    """The least value of it that is not below x; x above all of a table.
 
     >>> up_to_grid(np.array([0.5, 0.6]), (0.0, 0.5)).tolist()
     [0.5, 1.0]
+    >>> up_to_grid(np.array([0.5, 0.6, 2.0]), Table((0.0, 0.6, 1.1), 0.55)).tolist()
+    [0.6, 0.6, 2.0]
     """
+    if isinstance(grid, Table):
+        levels = np.array(grid.levels)
+        place = np.minimum(np.searchsorted(levels, x), len(levels) - 1)
+        return np.maximum(levels[place], x)
     near = on_grid(x, grid)
     return np.where(near < x, on_grid(near + grid[1], grid), near)
+
+
+def apart(x: np.ndarray, low: np.ndarray, grid: Table) -> np.ndarray:
+    """How many of a table's values x lies above `low`, one of these or above all, times its step.
+
+    >>> apart(np.array([1.1]), np.array([0.0]), Table((0.0, 0.6, 1.1), 0.55)).tolist()
+    [1.1]
+    """
+    levels = np.array(grid.levels)
+    number = grids.nearest(levels, x) - grids.nearest(levels, low)
+    return np.round(grid.step * number, MOST_DECIMALS) + 0.0
+
+
+def raised(low: np.ndarray, y: np.ndarray, grid: Table) -> np.ndarray:
+    """The inverse of `apart`, on the table; `low` above all of it stays."""
+    levels = np.array(grid.levels)
+    number = np.clip(y / grid.step, 0, len(levels))
+    place = grids.nearest(levels, low) + np.rint(number).astype(int)
+    return np.maximum(levels[np.minimum(place, len(levels) - 1)], low)
 
 
 def summed(start_N1: np.ndarray, increase_NT: np.ndarray, decimals: int | None) -> np.ndarray:

@@ -30,10 +30,13 @@ from seqgan_jax.data.rule_texts import (
 )
 from seqgan_jax.data.rule_values import (
     Grid,
+    Table,
+    apart,
     at_least,
     computed,
     keeps,
     on_grid,
+    raised,
     rounded,
     stepped,
     summed,
@@ -235,7 +238,11 @@ class Rules:
                 continue
             y = readings.get(d, x[..., d])
             if d in plan.bounds:
-                y = rounded(y - self._bound(x, d, readings), self._finest(d))
+                low, grid = self._bound(x, d, readings), self._grid(d)
+                if isinstance(grid, Table):
+                    y = apart(y, low, grid)
+                else:
+                    y = rounded(y - low, self._finest(d))
             elif rule := self._restarting.get(d):
                 how = rule, self._top(d), self.decimals_D[d], self.changes(rule, x)
                 y, is_restart = restarts.forward(y, *how)
@@ -290,9 +297,11 @@ class Rules:
             inner = y[..., place[d]]
             if d in plan.bounds:
                 low = self._bound(x, d, readings)
-                high = low + np.maximum(inner, 0.0)
-                grid = self._grid(d)
-                x[..., d] = on_grid(high, grid) if grid else at_least(high, low, decimals)
+                high, grid = low + np.maximum(inner, 0.0), self._grid(d)
+                if isinstance(grid, Table):
+                    x[..., d] = raised(low, inner, grid)
+                else:
+                    x[..., d] = on_grid(high, grid) if grid else at_least(high, low, decimals)
             elif rule := self._following.get(d):
                 change = x[..., self.names.index(rule.columns[1])]
                 x[..., d] = summed(inner[:, :1], change[:, 1:], decimals)
@@ -425,7 +434,12 @@ class Rules:
             "decimals": list(self.decimals_D),
         }
         if self.grids_D:
-            stored["grids"] = [grid and list(grid) for grid in self.grids_D]
+            stored["grids"] = [
+                {"levels": list(grid.levels), "step": grid.step}
+                if isinstance(grid, Table)
+                else grid and list(grid)
+                for grid in self.grids_D
+            ]
         if self.readings_D:
             stored["readings"] = [c and [c.of_readings, c.loose] for c in self.readings_D]
         if self.tops_D:
@@ -463,7 +477,12 @@ class Rules:
             raise ValueError(shown)
         try:
             rules = tuple(parse(text, names) for text in texts)
-            grids_D = tuple(each and tuple(each) for each in steps)
+            grids_D = tuple(
+                Table(tuple(each["levels"]), each["step"])
+                if isinstance(each, dict)
+                else each and tuple(each)
+                for each in steps
+            )
             found = cls(rules, tuple(names), tuple(decimals), grids_D, tops_D=tuple(tops))
             _ = found.restarting
             return dataclasses.replace(found, readings_D=found._stored_readings(of_readings))
@@ -612,6 +631,7 @@ class Rules:
         lowest = bounds[0] if len(bounds) == 1 else f"max({', '.join(bounds)})"
         grid = self._grid(d)
         up = f" rounded up to {grid[1]:.6g}" if grid else ""
+        up = ", by its values between" if isinstance(grid, Table) else up
         return f"{name} - {lowest}{up}" if bounds else name
 
     def _readings(
@@ -711,7 +731,14 @@ class Rules:
 
 
 def _is_grid(stored: Any) -> bool:
-    """Origin and step as JSON gives them."""
+    """Origin and step, or a table, as JSON gives them."""
+    if isinstance(stored, dict):
+        if set(stored) != {"levels", "step"} or not isinstance(stored["levels"], list):
+            return False
+        levels, step = stored["levels"], stored["step"]
+        if len(levels) < 2 or not all(map(is_real, [*levels, step])):
+            return False
+        return step > 0 and all(a < b for a, b in itertools.pairwise(levels))
     is_pair = isinstance(stored, list) and len(stored) == 2 and all(map(is_real, stored))
     return is_pair and stored[1] > 0
 

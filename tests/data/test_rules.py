@@ -17,6 +17,7 @@ from seqgan_jax.data import encoding
 from seqgan_jax.data.columns import decimals_of
 from seqgan_jax.data.rule_finding import _evidence_of_gap, _fresh, find, with_copies
 from seqgan_jax.data.rule_texts import Increase, Order, Ratio, Sum, parse
+from seqgan_jax.data.rule_values import Table
 from seqgan_jax.data.rules import Rules
 from seqgan_jax.data.scaling import Scaler
 from seqgan_jax.errors import DataError, UsageError
@@ -368,6 +369,49 @@ def coarser(seed: int, shape=(150, 12)) -> np.ndarray:
     low = (20 + rng.normal(size=shape).cumsum(axis=1)).round(1)
     high = np.ceil(2 * low + rng.exponential(1.0, shape) * rng.integers(0, 2, shape)) / 2
     return np.stack([high, low], axis=-1)
+
+
+def days(seed, decimals=1):
+    """Highest and lowest temperatures that were read in degrees Fahrenheit."""
+    rng = np.random.default_rng(seed)
+    low = 45 + rng.normal(size=(150, 12)).cumsum(axis=1) * 3
+    fahrenheit = np.rint(np.stack([low + rng.gamma(2, 4, low.shape), low], axis=-1))
+    return ((fahrenheit - 32) / 1.8).round(decimals)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_was_rounded_from_another_unit_stays_on_its_values(seed):
+    x = days(seed)
+    x[3, 5, 0] = round(x[3, 5, 0] + 0.2, 1)  # one reading from elsewhere
+    scaler = encoding.fit(x, ("high", "low"), DataConfig())
+    assert str(scaler.rules) == "low <= high"
+    levels = np.array(scaler.rules.grids_D[0].levels)
+    every = np.round((np.arange(-40, 140) - 32) / 1.8, 1)
+    inside = levels[(levels >= x[..., 0].min()) & (levels <= x[..., 0].max())]
+    assert set(inside) - {x[3, 5, 0]} <= set(every)
+    assert np.isin(every[(every >= x[..., 0].min()) & (every <= x[..., 0].max())], levels).all()
+    assert "by its values between" in scaler.described(0)
+    assert np.array_equal(scaler.inverse(scaler.transform(x)), x)
+    assert scaler.matches(x).all()
+    drawn = scaler.inverse(3 * np.random.default_rng(1).normal(size=(500, 12, 2)))
+    assert np.all(drawn[..., 0] >= drawn[..., 1])
+    beyond = drawn[..., 1] > levels[-1]
+    assert np.isin(drawn[..., 0][~beyond], levels).all()
+    assert np.array_equal(scaler.inverse(scaler.transform(drawn)), drawn)
+    stored = Scaler.from_json(json.loads(json.dumps(scaler.to_json())))
+    assert stored.rules == scaler.rules
+    # How many values it is above: degrees Fahrenheit, and the one from elsewhere between.
+    step, y = scaler.rules.grids_D[0].step, scaler.rules.forward(x)[..., 0]
+    steps = np.rint(y / step)
+    degrees = np.rint((x[..., 0] - x[..., 1]) * 1.8)
+    assert set(np.unique(steps - degrees)) <= {0, 1}
+
+
+def test_what_was_not_rounded_is_on_no_table():
+    for x in (days(0, decimals=4), days(0).round(0), coarser(0)):
+        x[..., 0] = np.maximum(x[..., 0], x[..., 1])
+        grids = encoding.fit(x, ("high", "low"), DataConfig()).rules.grids_D
+        assert not any(isinstance(grid, Table) for grid in grids)
 
 
 def test_which_columns_are_kept_on_their_grids():

@@ -19,6 +19,7 @@ from seqgan_jax.data.tables import Column, is_gone
 from seqgan_jax.errors import DataError
 
 DAY = 86_400
+EARLIEST = 30  # 1930, as spreadsheets have it: the first of years of two digits
 MONTH = 30.4375 * DAY
 JITTER = 0.5  # of a step: less is no gap
 IRREGULAR = 10.0  # steps, where steps vary: more is a gap
@@ -202,7 +203,25 @@ def dates_of(values: Any, form: str, utc: bool | None = None) -> Any:
         late = [_MIDNIGHT.search(value) is not None for value in values]
         values = [_MIDNIGHT.sub("00", value) for value in values]
     found = pd.DatetimeIndex(pd.to_datetime(pd.Index(values), format=form or None, utc=utc))
+    if "%y" in form and len(found) and not found.isna().any():
+        shift = _whole_years(found.year.to_numpy() % 100) - found.year.to_numpy()
+        for years in np.unique(shift[shift != 0]).tolist():
+            found = found.where(shift != years, found + pd.DateOffset(years=years))
     return found if late is None else found + pd.to_timedelta(np.array(late, int), unit="D")
+
+
+def _whole_years(two: np.ndarray) -> np.ndarray:
+    """Years of two digits with their century: they begin after the longest run of years without a
+    date, in 1930 to 2029.
+
+    >>> _whole_years(np.array([62, 99, 0, 6])), _whole_years(np.array([21, 35]))
+    (array([1962, 1999, 2000, 2006]), array([2021, 2035]))
+    """
+    there = np.unique(two)
+    first = there[(np.diff(there, append=there[0] + 100).argmax() + 1) % len(there)]
+    begin = first + (1900 if first >= EARLIEST else 2000)
+    found: np.ndarray = begin + (two - first) % 100
+    return found
 
 
 def texts_of(index: Any, form: str) -> Any:
@@ -267,6 +286,9 @@ def of_parts(columns: Sequence[Column]) -> Times | None:
     if any(column.exact is None for column in parts.values()) or "year" not in parts:
         return None
     given = {part: column.exact for part, column in parts.items() if column.exact is not None}
+    year = given["year"]
+    if year[0] > 1 and year.min() >= 0 and year.max() < 100:  # from 0 or 1 they count the years
+        given["year"] = _whole_years(year)
     full: dict[str, Any] = {"month": 1, "day": 1} | given
     if (quarter := full.pop(QUARTER, None)) is not None:
         if quarter.min() < 1 or quarter.max() > 4 or "month" in given:

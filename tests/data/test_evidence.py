@@ -290,6 +290,31 @@ def test_quarters_and_months_in_words_come_back_so(tmp_path, form, rule, first, 
     assert read_seconds(words, time)[[0, 1]].tolist() == [39_312_000.0, 47_174_400.0]
 
 
+@pytest.mark.parametrize(
+    ("first", "count", "start"),
+    [("1962-07-01", 500, "1962-07-01"), ("1945-03-01", 90, "1945-03-01"), ("2019-12-01", 90, 0)],
+)
+@pytest.mark.parametrize("form", ["%m/%d/%y", "%b-%y", "%d-%b-%y %H:%M"])
+def test_years_of_two_digits_are_in_one_piece_and_hardly_begin_in_the_future(
+    tmp_path, first, count, start, form
+):
+    at = pd.date_range(first, periods=count, freq="MS")
+    rows = list(zip(at.strftime(form), walk(count), strict=True))
+    time = load(write(tmp_path / "x.csv", rows, ("when", "v"))).form.time
+    assert time.start == pd.Timestamp(start or first).timestamp()
+    assert read_seconds(list(at.strftime(form)), time).tolist() == (at.asi8 / 1e6).tolist()
+
+
+def test_years_of_two_digits_and_months_are_a_time(tmp_path):
+    rows = [(1 + i % 12, 98 + i // 12 - 100 * (i > 23), v) for i, v in enumerate(walk(60))]
+    time = load(write(tmp_path / "x.csv", rows, ("Month", "Year", "v"))).form.time
+    assert (time.start, time.rule) == (pd.Timestamp("1998-01-01").timestamp(), "MS")
+    # A control: year 1, year 2, ... are of no century.
+    rows = [(1 + i // 12, 1 + i % 12, v) for i, v in enumerate(walk(60))]
+    found = load(write(tmp_path / "y.csv", rows, ("year", "month", "v")))
+    assert noted(found, "0001-01-01 to 0005-12-01")
+
+
 def test_numbers_that_are_no_quarters_are_no_dates(tmp_path):
     rows = [(f"{1971 + i // 6}Q{i % 6 + 1}", v) for i, v in enumerate(walk(60))]
     assert load(write(tmp_path / "x.csv", rows, ("period", "v"))).form.time is None

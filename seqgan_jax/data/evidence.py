@@ -212,11 +212,12 @@ def _finish(table: Table, wanted: Wanted, found: _Found, layout: str) -> Reading
         for d, column in enumerate(table.columns):
             if found.used(d):
                 continue
+            is_free = layout != "rows" and column.name not in wanted.values
             if not column.name and layout != "rows":
                 found.left_out[d] = "it has no name (numbers of rows?)"
             elif column.kind == "empty":
                 found.left_out[d] = "it is empty"
-            elif column.kind == "words" and layout != "rows" and column.name not in wanted.values:
+            elif is_free and categories.are_words(column):
                 why = "words" if wanted.like is not None else categories.why_not(column, code_L)
                 if why:
                     found.left_out[d] = why

@@ -574,6 +574,28 @@ def test_times_and_numbers_that_are_not_read_are_said(tmp_path):
     found = load(write(tmp_path / "x.csv", rows, ("when", "who", "v")))
     assert noted(found, "'when': numbers or times in a form that is not read, such as \"0h0'\"")
     assert noted(found, "'who': words (60 different): at most 50")
+    few = [(f"{1 + i // 12}-{1 + i % 12:02}", v) for i, v in enumerate(walk(36))]
+    found = load(write(tmp_path / "y.csv", few, ("Month", "v")), window=9)
+    assert noted(found, "'Month': numbers or times in a form that is not read, such as '1-01'")
+    # A control: names that begin with numbers are no times.
+    rows = [(f"{i} {chr(97 + i % 26)}-street", v) for i, v in enumerate(walk(60))]
+    found = load(write(tmp_path / "z.csv", rows, ("where", "v")))
+    assert noted(found, "'where': words (60 different): at most 50")
+
+
+def test_names_some_of_which_are_numbers_are_left_out_as_words(tmp_path):
+    """Codes of airports, titles, products: no line of them is wrong."""
+    rows = [(f"{i:02}" + chr(65 + i % 26) * (i % 9 > 0), v) for i, v in enumerate(walk(90))]
+    path = write(tmp_path / "x.csv", rows, ("iata", "v"))
+    found = load(path)
+    assert found.names == ("v",)
+    assert noted(found, "left out column 'iata': words (90 different)")
+    with pytest.raises(DataError, match="'iata' cannot be learned"):
+        load(path, columns=["iata", "v"])
+    # A control: a few words among numbers are asked about.
+    rows = [(f"{i * i}" + "RS"[i % 2] * (i % 9 == 0), v) for i, v in enumerate(walk(90))]
+    with pytest.raises(DataError, match="'0R' is not a number"):
+        load(write(tmp_path / "y.csv", rows, ("level", "v")))
 
 
 def test_a_time_that_is_none(tmp_path):

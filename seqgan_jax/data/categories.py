@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqgan_jax.data import amounts, missing, times
-from seqgan_jax.data.cells import NUMBER, quote
+from seqgan_jax.data.cells import quote
 from seqgan_jax.data.form import MOST_CATEGORIES, Form
-from seqgan_jax.data.tables import LONGEST_NAME, YES_NO, Column, Table, factorise
+from seqgan_jax.data.tables import LIKE_NUMBER, LONGEST_NAME, YES_NO, Column, Table, factorise
 from seqgan_jax.errors import DataError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def are_words(column: Column) -> bool:
     if column.kind != "mixed":
         return column.kind == "words"
     words = words_of(column)
-    return 2 * sum(NUMBER.fullmatch(word) is not None for word in words) < len(words)
+    return 2 * sum(LIKE_NUMBER.fullmatch(word) is not None for word in words) < len(words)
 
 
 def why_not(column: Column, sequence_L: np.ndarray | None = None, is_asked: bool = False) -> str:

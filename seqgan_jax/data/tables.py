@@ -33,7 +33,7 @@ CHUNK_BYTES = 1 << 23
 BLOCK_BYTES = 1 << 22
 EXTRA = "pip install 'seqgan-jax[tables]'"
 YES_NO = ({"true": 1.0, "false": 0.0}, {"yes": 1.0, "no": 0.0})
-_LIKE_NUMBER = re.compile(  # a number, if perhaps a bad one
+LIKE_NUMBER = re.compile(  # a number, if perhaps a bad one
     r"[+-]?(?:[\d_,]+\.?[\d_,]*|\.[\d_,]+)(?:[eE][+-]?\d+)?|[+-]?(?:inf|infinity|nan|null)",
     re.ASCII | re.IGNORECASE,
 )
@@ -480,7 +480,7 @@ def _of_words(name: str, read: "pd.Series", declared: frozenset[str], decimal: s
     read_as, notes = amounts.read(tokens, times, gone, decimal)
     if read_as is not None:
         return Column(name, "number", spread(read_as, np.nan, float), "float64", None, notes)
-    mixed = any(map(_LIKE_NUMBER.fullmatch, words))
+    mixed = any(map(LIKE_NUMBER.fullmatch, words))
     if missing.NONE not in declared:
         gone = [
             is_out and t.lower() != missing.NONE for t, is_out in zip(tokens, gone, strict=True)

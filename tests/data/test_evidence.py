@@ -682,6 +682,48 @@ def test_a_class_label_is_asked_about(tmp_path):
     assert load(path, layout="rows").x_NTD.shape == (40, 13, 1)
 
 
+def test_a_class_label_may_be_the_last_column(tmp_path):
+    x = np.stack([walk(12) for _ in range(40)])
+    path = write(tmp_path / "x.csv", [[*row, n % 3 + 1] for n, row in enumerate(x.tolist())])
+    with pytest.raises(DataError, match=r"label after a sequence of 12 steps.*--label 13"):
+        load(path)
+    assert np.array_equal(load(path, label="13").x_NTD[..., 0], x)
+    path = write(tmp_path / "y.csv", [[*row, "RM"[n % 2]] for n, row in enumerate(x.tolist())])
+    with pytest.raises(DataError, match=r"column 13 holds words, such as 'R'.*--label 13"):
+        load(path)
+    found = load(path, label="13")
+    assert np.array_equal(found.x_NTD[..., 0], x)
+
+
+def test_features_without_names_are_no_sequence_by_themselves(tmp_path):
+    """Columns of whole numbers beside others, as of age and weight; and a control."""
+    rows = [(RNG.integers(20, 80), *RNG.normal(50, 9, 3).round(1), i % 37) for i in range(60)]
+    path = write(tmp_path / "x.csv", rows)
+    with pytest.raises(DataError, match=r"columns 1, 5 hold whole.*--layout rows.*5 features"):
+        load(path)
+    assert load(path, layout="series").x_NTD.shape == (41, 20, 5)
+    assert load(path, layout="rows").x_NTD.shape == (60, 5, 1)
+    steps = RNG.normal(50, 9, (60, 5)).round(1)
+    found = load(write(tmp_path / "y.csv", steps))
+    assert found.x_NTD.shape == (60, 5, 1)
+    assert noted(found, "a sequence of 5 steps; if it is a step of one long series with 5")
+
+
+def test_words_without_names_are_asked_about_once_and_not_by_line(tmp_path):
+    rows = [("MFI"[i % 3], v, ("up", "down")[i % 2]) for i, v in enumerate(walk(90))]
+    path = write(tmp_path / "x.csv", rows)
+    with pytest.raises(DataError, match=r"columns 1, 3 hold words, such as 'M', and no line has"):
+        load(path)
+    assert load(path, layout="series").names == ("x1", "x2", "x3")
+    # Of words alone the first line is no header, where its words are in its columns again.
+    rows = [("MFI"[i % 3], ("up", "down")[i % 2]) for i in range(90)]
+    path = write(tmp_path / "y.csv", rows)
+    with pytest.raises(DataError, match=r"columns 1, 2 hold words, such as 'M', and no line has"):
+        load(path)
+    assert len(load(path, layout="series").x_NTD) == 71
+    assert load(write(tmp_path / "z.csv", rows, ("sex", "ill"))).names == ("sex", "ill")
+
+
 def test_lines_of_unequal_length(tmp_path):
     lines = [" ".join(map(str, walk(int(n)).tolist())) for n in RNG.integers(8, 20, 60)]
     (tmp_path / "x.txt").write_text("\n".join(lines))

@@ -28,7 +28,7 @@ ID_NAMES = re.compile(
 )
 VARIABLES = re.compile(  # names of a column that says what another, called VALUES, is of
     r"_?(variable|parameter|param|metric|measure|measurement|element|indicator|field|quantity"
-    r"|attribute|observed_?property)(_?(id|name|code))?",
+    r"|attribute|observed_?property)([_ ]?(id|name|code))?",
     re.IGNORECASE,
 )
 VALUES = re.compile(r"_?(obs_)?(value|val|valuenum|reading|result)s?", re.IGNORECASE)
@@ -172,6 +172,9 @@ def read(table: Table, wanted: Wanted) -> Reading:
     _refuse_sum_at_end(table, wanted, found)
     if not found.ids and layout != "series":
         _refuse_variables(table, wanted, found)
+    if found.times is None and layout != "series":
+        _find_years(table, found, wanted)
+    if not found.ids and layout != "series":
         _find_ids(table, found, wanted)
     if layout == "long" and not found.ids:
         raise DataError(
@@ -187,6 +190,11 @@ def read(table: Table, wanted: Wanted) -> Reading:
         found.notes.append(f"{names} {verb} the sequence: {number:,} sequences")
     if found.times is not None:
         found.notes.append(f"{quote(found.times.name)} is the time index, not a value")
+    elif layout == "auto":
+        found.notes.append(
+            "there is no time index: lines are taken as steps, in the order they are in. If they "
+            "are in none, as people or places are, there is no sequence to learn"
+        )
     return _finish(table, wanted, found, "long" if is_long else "series")
 
 
@@ -498,7 +506,7 @@ def _find_counter(table: Table, found: _Found, wanted: Wanted) -> None:
         parts = [dataclasses.replace(column, values=column.values[rows]) for rows in groups]
         if not all(clock.counting(part) or (named and _is_rising(part)) for part in parts):
             continue
-        if found.times is None:
+        if found.times is None and column.name:
             found.times = clock.of_numbers(column, is_named=True)
             found.time_columns = (d,)
         elif all(clock.counting(part) for part in parts):
@@ -672,6 +680,26 @@ def _find_ids(table: Table, found: _Found, wanted: Wanted) -> None:
         )
 
 
+def _find_years(table: Table, found: _Found, wanted: Wanted) -> None:
+    """A year that several lines have is the time, where columns name the sequences of these."""
+    for d, column in enumerate(table.columns):
+        if clock.part_of(column.name) != "year" or found.used(d) or column.name in wanted.values:
+            continue
+        times = clock.of_numbers(column, is_named=True)
+        if times is None or len(np.unique(times.ticks)) in (1, len(table)):
+            continue
+        trial = _Found(found.ids, times, (d,), found.left_out)
+        if not found.ids:
+            _find_ids(table, trial, wanted)
+        elif not _is_key(
+            entities(table, found.ids), np.unique(times.ticks, return_inverse=True)[1]
+        ):
+            continue
+        if trial.ids:
+            found.ids, found.times, found.time_columns = trial.ids, times, (d,)
+            return
+
+
 def _refuse_variables(table: Table, wanted: Wanted, found: _Found) -> None:
     """Ask where one column says what another is of: each of its words may be a column."""
     free = [d for d, c in enumerate(table.columns) if not found.used(d) and not wanted.columns]
@@ -687,11 +715,20 @@ def _refuse_variables(table: Table, wanted: Wanted, found: _Found) -> None:
     if len(values) != 1 or len(words) < 2:
         return
     name, value = table.names[says[0]], table.names[values[0]]
-    time = found.times.name if found.times is not None else "TIME"
+    others = [
+        table.names[d]
+        for d in free
+        if d not in (says[0], values[0])
+        and (table.columns[d].kind == "words" or clock.part_of(table.names[d]) == "year")
+        and not is_gone(table.columns[d]).any()
+    ]
+    if found.times is not None:
+        others = [*others, *(table.names[d] for d in found.time_columns)]
+    index = others[0] if len(others) == 1 else others or "TIME"
     raise DataError(
         f"{table.shown}: column {quote(name)} says what {quote(value)} is of "
         f"({categories.shown(words)}): each may be a column, or a sequence. For columns, "
-        f"with pandas: x.pivot(index={quote(time)}, columns={quote(name)}, "
+        f"with pandas: x.pivot(index={index!r}, columns={quote(name)}, "
         f"values={quote(value)}).to_csv('wide.csv'). If each is a sequence: --id {_word(name)}."
     )
 

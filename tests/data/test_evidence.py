@@ -135,12 +135,14 @@ def test_a_few_times_that_are_there_twice_make_no_value_a_name(tmp_path, value):
     assert load(path, window=20).form.ids[0].name == "sensor"
 
 
-@pytest.mark.parametrize(("name", "value"), [("variable", "value"), ("_field", "_value")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("variable", "value"), ("_field", "_value"), ("Indicator Name", "Value")]
+)
 def test_what_a_value_is_of_is_a_column_or_a_sequence(tmp_path, name, value):
     at, what = days(60), ("temp", "rain")
     rows = [(day, each, v) for day, v in zip(at, walk(60), strict=True) for each in what]
     path = write(tmp_path / "x.csv", rows, ("time", name, value))
-    with pytest.raises(DataError, match=rf"\(rain, temp\).*x.pivot\(.*--id {name}\.") as caught:
+    with pytest.raises(DataError, match=rf"\(rain, temp\).*x.pivot\(.*--id '?{name}'?\.") as caught:
         load(path)
     assert load(path, id=[name], window=9).form.ids[0].name == name
     # What it says to do is done with pandas, and is read as two columns.
@@ -508,6 +510,38 @@ def test_years_are_the_steps_of_firms_and_no_sequences(tmp_path, numbered, lengt
     found = load(write(tmp_path / "x.csv", rows, header), window=6)
     assert [each.name for each in found.form.ids] == ["firm"]
     assert (found.form.time.name, found.names) == ("year", ("invest",))
+
+
+@pytest.mark.parametrize("step", [5, None])
+def test_years_that_several_lines_have_are_the_steps_of_what_is_named(tmp_path, step):
+    """Every five years, or in years that differ from one to the other."""
+    rows = []
+    for n in range(30):
+        years = 1952 + (5 * np.arange(12) if step else np.sort(RNG.choice(58, 20, replace=False)))
+        values = zip(years, walk(len(years)), strict=True)
+        rows += [(f"C{n}", "AB"[n % 2], year, v) for year, v in values]
+    path = write(tmp_path / "x.csv", rows, ("country", "part", "Year", "v"))
+    form = load(path, window=None if step else 2).form
+    assert ([each.name for each in form.ids], form.time.name) == (["country"], "Year")
+    assert [each.name for each in form.columns] == ["part", "v"]
+    assert load(path, window=2, id=["country"]).form.time.name == "Year"
+    # A control: years of things that no column names are a value.
+    rows = [(f"N{i}", year, v) for i, (_, _, year, v) in enumerate(rows)]
+    found = load(write(tmp_path / "y.csv", rows, ("film", "year", "v")))
+    assert (found.form.layout, found.names) == ("series", ("year", "v"))
+
+
+def test_a_number_of_the_line_without_a_name_is_no_time(tmp_path):
+    rows = [(i, v, i * i % 7) for i, v in enumerate(walk(90))]
+    found = load(write(tmp_path / "x.csv", rows, ("", "a", "b")))
+    assert (found.names, found.form.time) == (("a", "b"), None)
+    assert noted(found, "left out column 1, which has no name: it only counts")
+    assert noted(found, "there is no time index: lines are taken as steps, in the order")
+    named = load(write(tmp_path / "y.csv", rows, ("step", "a", "b")))
+    assert named.form.time.name == "step"
+    assert not noted(named, "there is no time index")
+    said = load(str(tmp_path / "x.csv"), layout="series")
+    assert not noted(said, "there is no time index")
 
 
 def test_a_number_of_the_line_is_no_step_of_what_stays(tmp_path):

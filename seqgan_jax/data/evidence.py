@@ -32,6 +32,11 @@ VARIABLES = re.compile(  # names of a column that says what another, called VALU
     re.IGNORECASE,
 )
 VALUES = re.compile(r"_?(obs_)?(value|val|valuenum|reading|result)s?", re.IGNORECASE)
+CODES = re.compile(  # names of numbers that name something
+    r"(.*[_ .])?(id|key|code|zip|post(al)?[_ ]?code|plz|fips|isbn|ean)([_ ]?(id|no|nr|code))?"
+    r"|(?-i:.*[a-z](ID|Id|Key|Code))",
+    re.IGNORECASE,
+)
 SUMS = re.compile(
     r"(grand |sub)?(totals?|sum|average|avg\.?|mean|median|min|max|summe|gesamt|mittelwert|moyenne"
     r"|somme|suma|media|totale)\W*",
@@ -190,11 +195,6 @@ def read(table: Table, wanted: Wanted) -> Reading:
         found.notes.append(f"{names} {verb} the sequence: {number:,} sequences")
     if found.times is not None:
         found.notes.append(f"{quote(found.times.name)} is the time index, not a value")
-    elif layout == "auto":
-        found.notes.append(
-            "there is no time index: lines are taken as steps, in the order they are in. If they "
-            "are in none, as people or places are, there is no sequence to learn"
-        )
     return _finish(table, wanted, found, "long" if is_long else "series")
 
 
@@ -247,6 +247,8 @@ def _finish(table: Table, wanted: Wanted, found: _Found, layout: str) -> Reading
         for d in learned
         for note in table.columns[d].notes
     ]
+    if layout != "rows":
+        notes += _about_names(table, learned, found)
     if found.times is not None and layout != "rows":
         for d in learned:
             column = table.columns[d]
@@ -268,6 +270,32 @@ def _finish(table: Table, wanted: Wanted, found: _Found, layout: str) -> Reading
         known,
         wanted.calendar,
     )
+
+
+def _about_names(table: Table, learned: Sequence[int], found: _Found) -> list[str]:
+    """What to say of numbers that are called as codes or times are."""
+    notes = []
+    numbers = [d for d in learned if table.columns[d].kind == "number"]
+    codes = [d for d in numbers if CODES.fullmatch(table.names[d]) and _are_whole(table.columns[d])]
+    if codes:
+        names = ", ".join(quote(table.names[d]) for d in codes)
+        notes.append(
+            f"{names}: called as codes or names are, and learned by size, as amounts; --columns "
+            "leaves out columns"
+        )
+    for d in numbers:
+        if found.times is None and clock.is_date(table.names[d]):
+            value = f"{table.columns[d].values[0]:.15g}"
+            notes.append(
+                f"{quote(table.names[d])} is called as a time is, and learned as a value: numbers "
+                f"such as {value} are no time that is known. Write times as 2021-02-28 13:00:00"
+            )
+    return notes
+
+
+def _are_whole(column: Column) -> bool:
+    there = column.values[np.isfinite(column.values)]
+    return bool(np.all(there == np.rint(there)))
 
 
 def _words_of_known(table: Table, known: Sequence[int]) -> dict[int, tuple[str, ...]]:

@@ -43,6 +43,7 @@ LONG, LONG_WITH_ENDS = 200, 1000  # steps of a sequence of which windows are pro
 READ = layout.READING - {"data", "num_sequences", "memory", "buffer"}
 LEARN = {"log", "bounds", "kind", "static", "rule", "rules"}
 OTHER = {item.name for item in dataclasses.fields(DataConfig)} - READ - LEARN
+FEW_STEPS = 8  # of a line without names that may as well be features
 SHORTEST = 5  # steps of a window that is proposed
 MOST_SHOWN = 20  # columns
 WIDTH = 100
@@ -286,6 +287,7 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         columns = windows.columns_of(numbers)
         return Inspection(source, UNKNOWN, None, None, None, (), columns, notes, (str(error),), "")
     table = categories.with_codes(table, reading.categories)
+    taken = _taken_for_granted(table, reading) if settings.layout == "auto" else ()
     questions = []
     # Whatever the window is: sequences of unequal length are no question here.
     may_miss = dataclasses.replace(
@@ -343,12 +345,28 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         time=seen.time,
         ids=tuple(table.names[d] for d in reading.ids),
         columns=described,
-        notes=(*table.notes, *reading.notes, *seen.notes),
+        notes=(*table.notes, *taken, *reading.notes, *seen.notes),
         questions=tuple(questions),
         command=_command(source, settings, changes) if can_train else "",
         learned=learned[0],
         rules=learned[1],
         known=known,
+    )
+
+
+def _taken_for_granted(table: Table, reading: Reading) -> tuple[str, ...]:
+    """What to say where nothing in a table shows that its lines are steps, or sequences."""
+    width = len(reading.learned)
+    if reading.layout == "rows" and not table.has_names and 1 < width <= FEW_STEPS:
+        return (
+            f"a line is taken as a sequence of {width} steps; if it is a step of one long series "
+            f"with {width} features: --layout series",
+        )
+    if reading.layout == "rows" or reading.times is not None:
+        return ()
+    return (
+        "there is no time index: lines are taken as steps, in the order they are in. If they are "
+        "in none, as people or places are, there is no sequence to learn",
     )
 
 
@@ -567,7 +585,7 @@ def _table_of(columns: tuple[ColumnForm, ...]) -> Iterator[str]:
         low, high = _ends(column)
         value = f"{column.atoms[0][0]:.6g} ({column.atoms[0][1]:.1%})" if column.atoms else ""
         grid = "" if column.grid is None else f"{column.grid:g}"
-        gone = f"{column.missing:.2%}" if column.missing else ""
+        gone = missing.percent(column.missing) if column.missing else ""
         words = printable(categories.shown(column.categories))
         if column.categories:
             low = high = grid = ""

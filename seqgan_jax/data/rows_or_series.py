@@ -87,11 +87,6 @@ def decide(table: Table, notes: list[str]) -> str:
     if not table.has_names:
         _refuse_label(table)
         _refuse_features(table, several)
-        if 1 < x_LD.shape[1] <= MOST_CHANNELS:
-            notes.append(
-                f"a line is taken as a sequence of {x_LD.shape[1]} steps; if it is a step of one "
-                f"long series with {x_LD.shape[1]} features: --layout series"
-            )
     if table.has_names:
         if not is_time and not _is_smooth_across(x_LD):
             raise DataError(

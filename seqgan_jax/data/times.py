@@ -379,6 +379,15 @@ def is_named(name: str) -> bool:
     return bare in NAMES or re.fullmatch(r"([a-z]+[ _])?(time|timestamp)", bare) is not None
 
 
+def is_date(name: str) -> bool:
+    """Whether a column is called as dates are, and hardly another number.
+
+    >>> is_date("Date"), is_date("Flight Date"), is_date("day"), is_date("time [s]")
+    (True, True, False, False)
+    """
+    return re.fullmatch(r"(.*[_ ])?(date|datetime|timestamp)", name.strip().lower()) is not None
+
+
 def of_numbers(column: Column, is_named: bool) -> Times | None:
     """An epoch or date in whole numbers; with `is_named` any number is taken as it is.
 
@@ -492,7 +501,7 @@ def infer_many(times: Times, groups: Sequence[np.ndarray]) -> Steps:
     on_grid = np.all(np.abs(gaps / step - np.rint(gaps / step)) < 1e-6) if step else False
     if within.mean() < 0.9 and not on_grid and np.median(gaps) > 0:
         middle = float(np.median(gaps))
-        words = span(middle / times.per_second) if times.kind != "number" else f"{middle:.6g}"
+        words = about(middle / times.per_second) if times.kind != "number" else f"{middle:.6g}"
         broken = gaps > IRREGULAR * middle
         return Steps(middle, "", broken, f"irregular, about {words}", regular=False)
     rule = alias(step / times.per_second) if times.kind != "number" else ""
@@ -623,6 +632,19 @@ def span(seconds: float) -> str:
         if seconds >= size and seconds % size == 0:
             return f"{int(seconds // size)} {word}{'s' * (seconds != size)}"
     return f"{seconds:.6g} s"
+
+
+def about(seconds: float) -> str:
+    """A span of time in words, to three digits.
+
+    >>> about(942_120.0), about(3600.0), about(0.0205)
+    ('10.9 days', '1 hour', '0.0205 s')
+    """
+    for _, word, size in _UNITS[:3]:
+        if seconds >= size:
+            number = f"{seconds / size:.3g}"
+            return f"{number} {word}{'s' * (number != '1')}"
+    return f"{seconds:.3g} s"
 
 
 def form_of(times: Times, steps: Steps) -> TimeForm:

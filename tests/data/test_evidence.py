@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seqgan_jax import SeqGAN
+from seqgan_jax import SeqGAN, inspect
 from seqgan_jax.config import DataConfig
 from seqgan_jax.data.layout import from_python, load, split
 from seqgan_jax.data.times import texts_of
@@ -536,12 +536,11 @@ def test_a_number_of_the_line_without_a_name_is_no_time(tmp_path):
     found = load(write(tmp_path / "x.csv", rows, ("", "a", "b")))
     assert (found.names, found.form.time) == (("a", "b"), None)
     assert noted(found, "left out column 1, which has no name: it only counts")
-    assert noted(found, "there is no time index: lines are taken as steps, in the order")
-    named = load(write(tmp_path / "y.csv", rows, ("step", "a", "b")))
-    assert named.form.time.name == "step"
-    assert not noted(named, "there is no time index")
-    said = load(str(tmp_path / "x.csv"), layout="series")
-    assert not noted(said, "there is no time index")
+    assert noted(inspect(tmp_path / "x.csv"), "there is no time index: lines are taken as steps, ")
+    assert not noted(inspect(tmp_path / "x.csv", layout="series"), "there is no time index")
+    path = write(tmp_path / "y.csv", rows, ("step", "a", "b"))
+    assert load(path).form.time.name == "step"
+    assert not noted(inspect(path), "there is no time index")
 
 
 def test_a_number_of_the_line_is_no_step_of_what_stays(tmp_path):
@@ -630,6 +629,21 @@ def test_names_some_of_which_are_numbers_are_left_out_as_words(tmp_path):
     rows = [(f"{i * i}" + "RS"[i % 2] * (i % 9 == 0), v) for i, v in enumerate(walk(90))]
     with pytest.raises(DataError, match="'0R' is not a number"):
         load(write(tmp_path / "y.csv", rows, ("level", "v")))
+
+
+def test_numbers_that_are_called_as_codes_or_dates_are_said(tmp_path):
+    rows = [(int(RNG.integers(501, 99_951)), 10_142_018 + i % 3, v) for i, v in enumerate(walk(60))]
+    path = write(tmp_path / "x.csv", rows, ("zip_code", "Date", "v"))
+    found = load(path)
+    assert noted(found, "'zip_code': called as codes or names are, and learned by size")
+    assert noted(found, "'Date' is called as a time is, and learned as a value: numbers such as 10")
+    left = load(path, columns=["v"])
+    assert not noted(left, "zip_code': called")
+    assert not noted(left, "'Date' is called")
+    # Controls: a fraction, and a number beside the time index.
+    rows = [(day, a + 0.5, b, v) for day, (a, b, v) in zip(days(60), rows, strict=True)]
+    found = load(write(tmp_path / "y.csv", rows, ("day", "area code", "update", "v")))
+    assert not noted(found, "called as")
 
 
 def test_a_time_that_is_none(tmp_path):
@@ -738,9 +752,9 @@ def test_features_without_names_are_no_sequence_by_themselves(tmp_path):
     assert load(path, layout="series").x_NTD.shape == (41, 20, 5)
     assert load(path, layout="rows").x_NTD.shape == (60, 5, 1)
     steps = RNG.normal(50, 9, (60, 5)).round(1)
-    found = load(write(tmp_path / "y.csv", steps))
-    assert found.x_NTD.shape == (60, 5, 1)
-    assert noted(found, "a sequence of 5 steps; if it is a step of one long series with 5")
+    path = write(tmp_path / "y.csv", steps)
+    assert load(path).x_NTD.shape == (60, 5, 1)
+    assert noted(inspect(path), "a sequence of 5 steps; if it is a step of one long series with 5")
 
 
 def test_words_without_names_are_asked_about_once_and_not_by_line(tmp_path):

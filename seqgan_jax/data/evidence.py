@@ -42,6 +42,7 @@ SUMS = re.compile(
     r"|somme|suma|media|totale)\W*",
     re.IGNORECASE,
 )
+MOST_WEEKS = 6  # of a month
 LONG_RUN = 5  # rows of one entity
 SEASONS = ("year", clock.QUARTER, "month", clock.WEEK)
 HOURS = ("hour", "minute", "second")
@@ -194,7 +195,12 @@ def read(table: Table, wanted: Wanted) -> Reading:
         verb = "names" if len(found.ids) == 1 else "name"
         found.notes.append(f"{names} {verb} the sequence: {number:,} sequences")
     if found.times is not None:
-        found.notes.append(f"{quote(found.times.name)} is the time index, not a value")
+        name = quote(found.times.name)
+        found.notes.append(f"{name} is the time index, not a value")
+        if found.times.format == "" and table.columns[found.time_columns[0]].kind == "words":
+            found.notes.append(
+                f"samples have the dates of {name} as 2021-02-28: their months are no English ones"
+            )
     return _finish(table, wanted, found, "long" if is_long else "series")
 
 
@@ -412,11 +418,12 @@ def _given_time(table: Table, wanted: Wanted, found: _Found) -> None:
             "may be missing: correct the line, or delete it."
         )
     if all(c.kind == "number" for c in columns):
-        times = (
-            clock.of_numbers(columns[0], is_named=True)
-            if len(columns) == 1
-            else clock.of_parts(columns)
-        )
+        if len(columns) == 1:
+            times = clock.of_numbers(columns[0], is_named=True)
+        else:
+            times = clock.of_parts(columns)
+        if times is None and len(columns) == 2:
+            times = clock.of_date_and_clock(columns[0], columns[1], is_named=True)
     else:
         times = clock.of_words(" ".join(names), columns, wanted.time_format)
     if times is None:
@@ -447,7 +454,12 @@ def _find_time(table: Table, found: _Found, wanted: Wanted) -> None:
     if found.times is not None:
         return
     exact = [d for d in free if table.columns[d].exact is not None]
-    for names in clock.CALENDARS:
+    calendars: Sequence[tuple[str, ...]] = clock.CALENDARS
+    called = {clock.part_of(table.names[d]): table.columns[d].exact for d in exact}
+    week = called.get(clock.WEEK)
+    if "day" not in called and week is not None and week.max() > MOST_WEEKS:
+        calendars = calendars[::-1]  # the week of a year says more than its month
+    for names in calendars:
         parts = tuple(d for d in exact if clock.part_of(table.names[d]) in names)
         if clock.are_parts([table.names[d] for d in parts]):
             times = clock.of_parts([table.columns[d] for d in parts])

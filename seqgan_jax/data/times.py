@@ -3,11 +3,13 @@
 Times are whole numbers of ticks, `per_second` of them a second; plain numbers are float64.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import functools
 import itertools
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +43,7 @@ _DATES = (
     *("%b %d, %Y", "%b %d %Y", "%d %B %Y", "%B %d, %Y", "%Y-%m", "%Y/%m", "%m/%Y", "%b %Y"),
     *("%b-%Y", "%B %Y", "%Y%m%d", "%Y %b", "%Y-%b", "%Y %B", "%b-%d-%Y", "%b-%y", "%b %y"),
     *("%YM%m", "%Y-M%m", "%a %b %d %Y", "%a, %d %b %Y", "%A, %B %d, %Y", "%A, %d %B %Y"),
-    "%d%b%Y",
+    *("%d%b%Y", "%d. %b %Y", "%d. %B %Y", "%y-%m-%d", "%d-%m-%y", "%m-%d-%y"),
 )
 # %q is the quarter, as of the periods of pandas; weeks are those of ISO 8601.
 _PERIODS = ("%YQ%q", "%Y-Q%q", "%Y Q%q", "%Y:Q%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y", "%G-W%V", "%GW%V")
@@ -52,11 +54,31 @@ _HOURS = (
 )
 FORMATS = (
     *(*_DATES, *_PERIODS, "%a %b %d %H:%M:%S %Y", "%d/%b/%Y:%H:%M:%S %z", "%d%b%Y:%H:%M:%S"),
-    *(f"{d}{s}{h}" for d in _DATES for s in (" ", "T", ", ") for h in _HOURS),
+    *(f"{d}{s}{h}" for d in _DATES for s in (" ", "T", ", ", "  ") for h in _HOURS),
 )
 _MARKS = {
     form: re.sub(r"%.|[A-Z]", "", form) for form in FORMATS
 }  # what is between letters and digits
+_MONTHS = {  # German and French names, without accents, that are no English ones
+    name: month
+    for month, names in {
+        "Jan": "januar janner janvier janv",
+        "Feb": "februar feber fevrier fevr fev",
+        "Mar": "marz maerz mrz mars",
+        "Apr": "avril avr",
+        "May": "mai",
+        "Jun": "juni juin",
+        "Jul": "juli juillet juil",
+        "Aug": "aout",
+        "Sep": "septembre",
+        "Oct": "oktober okt octobre",
+        "Nov": "novembre",
+        "Dec": "dezember dez decembre",
+    }.items()
+    for name in names.split()
+}
+_SAME = {"april": "Apr", "august": "Aug", "september": "Sep", "sept": "Sep", "november": "Nov"}
+_MONTH_NAME = re.compile(r"[^\W\d_]{3,}\.?")
 _MIDNIGHT = re.compile(r"(?<=[ T])24(?=:?00)")  # of the day before
 _ZONES = ("", "+:", "-:", "+", "-")
 EPOCHS = {"epoch s": 1, "epoch ms": 10**3, "epoch us": 10**6, "epoch ns": 10**9}
@@ -114,6 +136,9 @@ def of_words(name: str, columns: Sequence[Column], known: str = "") -> Times | N
         values = np.array([" ".join(each) for each in zip(*parts, strict=True)], object)
     if known and (index := _parsed(values, known)) is not None:
         return _times(name, index, known)
+    if (english := _in_english(values)) is not None:
+        times = of_words(name, [Column(name, "words", english, "str")])
+        return times and dataclasses.replace(times, format="")
     last = set(_formats_of(values[-1]))
     likely = [form for form in _formats_of(values[0]) if form in last]
     read = [(form, index) for form in likely if (index := _parsed(values, form)) is not None]
@@ -129,11 +154,35 @@ def of_words(name: str, columns: Sequence[Column], known: str = "") -> Times | N
     regular = [np.mean(~infer(t, np.unique(t.ticks)).broken) for t in found]
     best = np.flatnonzero(np.array(regular) >= max(regular) - 1e-9)
     if len({found[i].ticks.tobytes() for i in best}) > 1:
+        is_year = read[0][0].startswith("%y") != read[1][0].startswith("%y")
         raise DataError(
             f"column {name!r}: {values[0]!r} may be {read[0][0]} or {read[1][0]}: nothing in the "
-            "column shows which is the day and which the month. Write dates as 2021-02-28."
+            f"column shows which is the day and which the {'year' if is_year else 'month'}. Write "
+            "dates as 2021-02-28."
         )
     return found[int(best[0])]
+
+
+def _in_english(values: np.ndarray) -> np.ndarray | None:
+    """Dates with German or French names of months with short English ones; None without such."""
+    if not re.search(r"[^\W\d_]{3}", values[0]) or not re.search(r"\d", values[0]):
+        return None
+    for texts in (list(map(str, values[:: 1 + len(values) // 50])), list(map(str, values))):
+        names = {name: _plain(name) for text in texts for name in _MONTH_NAME.findall(text)}
+        if not set(names.values()) & set(_MONTHS):  # a few rows tell most columns
+            return None
+    months = {name: (_MONTHS | _SAME).get(plain, plain.title()) for name, plain in names.items()}
+    return np.array([_MONTH_NAME.sub(lambda word: months[word[0]], t) for t in texts], object)
+
+
+def _plain(name: str) -> str:
+    """A name in small letters without accents, and without the point of what is cut.
+
+    >>> _plain("Févr."), _plain("März")
+    ('fevr', 'marz')
+    """
+    letters = unicodedata.normalize("NFKD", name.lower().rstrip("."))
+    return "".join(each for each in letters if not unicodedata.combining(each))
 
 
 def not_dates(column: Column) -> np.ndarray:
@@ -152,10 +201,11 @@ def not_dates(column: Column) -> np.ndarray:
     values = column.values
     texts = np.array([v if isinstance(v, str) else None for v in values], object)
     some = [v for v in texts[there[[0, len(there) // 2, -1]]] if v is not None]
-    likely = {form for text in some for form in _formats_of(text)} - set(_PERIODS)
+    likely = {form for text in some for form in _formats_of(text)}
     bad = [~np.array([isinstance(v, datetime.date) for v in values])]
     for form in likely:
-        found = pd.to_datetime(pd.Index(texts), format=form, errors="coerce", utc=True)
+        plain, days = _as_plain_days(texts, form) if form in _PERIODS else (texts, form)
+        found = pd.to_datetime(pd.Index(plain), format=days, errors="coerce", utc=True)
         bad.append(np.asarray(found.isna()))
     rows = min(bad, key=np.count_nonzero)
     is_date = len(rows) - np.count_nonzero(rows) >= LEAST_DATES * len(rows)
@@ -244,6 +294,15 @@ def _as_days(text: str, form: str) -> tuple[str, str]:
     if number != 1:
         raise ValueError(f"{text!r} is no quarter")
     return text, form.replace("%q", "%m")
+
+
+def _as_plain_days(texts: np.ndarray, form: str) -> tuple[np.ndarray, str]:
+    """`_as_days` of many texts, None where one is no quarter, and their form."""
+    plain: np.ndarray = np.full(len(texts), None, object)
+    for i, text in enumerate(texts):
+        with contextlib.suppress(ValueError, TypeError):
+            plain[i] = _as_days(text, form)[0]
+    return plain, _as_days("Q1", form)[1]
 
 
 def are_dates(names: Sequence[str]) -> bool:
@@ -436,8 +495,9 @@ def of_numbers(column: Column, is_named: bool) -> Times | None:
     return None
 
 
-def of_date_and_clock(date: Column, clock: Column) -> Times | None:
-    """The time in 20210301 and 93000 (or 930) beside it; None where these are no rising times."""
+def of_date_and_clock(date: Column, clock: Column, is_named: bool = False) -> Times | None:
+    """The time in 20210301 and 93000 (or 930) beside it; None where these are none, or, unless they
+    are named as a time, do not rise."""
     if date.exact is None or clock.exact is None or date.exact.min() < 19_000_101:
         return None
     day, high = date.exact, int(clock.exact.max())
@@ -446,9 +506,11 @@ def of_date_and_clock(date: Column, clock: Column) -> Times | None:
     form, width = ("%Y%m%d %H%M", 4) if high <= 2359 else ("%Y%m%d %H%M%S", 6)
     pairs = zip(day.tolist(), clock.exact.tolist(), strict=True)
     found = _parsed(np.array([f"{d} {c:0{width}d}" for d, c in pairs], object), form)
-    if found is None or not found.is_unique or not found.is_monotonic_increasing:
+    if found is None:
         return None
-    if len(np.unique(day)) == len(day):  # days alone are a time
+    if not (is_named or (found.is_unique and found.is_monotonic_increasing)):
+        return None
+    if not is_named and len(np.unique(day)) == len(day):  # days alone are a time
         return None
     return _times(f"{date.name} {clock.name}", found, form)
 

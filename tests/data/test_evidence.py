@@ -368,6 +368,20 @@ def test_weeks_that_are_not_of_iso_are_asked_about(tmp_path):
     assert found.form.time is None or found.form.time.kind == "number"
 
 
+def test_the_week_of_a_year_says_more_than_its_month(tmp_path):
+    rows = [
+        (monday(i).isocalendar()[0], monday(i).month, monday(i).isocalendar()[1], v)
+        for i, v in enumerate(walk(90))
+    ]
+    found = load(write(tmp_path / "x.csv", rows, ("year", "month", "week", "v")))
+    assert (found.form.time.name, found.form.time.rule) == ("year week", "7D")
+    # A control: weeks of a month are no times.
+    rows = [(2001 + i // 60, 1 + i // 5 % 12, 1 + i % 5, v) for i, v in enumerate(walk(180))]
+    path = write(tmp_path / "y.csv", rows, ("year", "month", "week", "v"))
+    with pytest.raises(DataError, match=r"one time in 'year month', and 'week' tells them apart"):
+        load(path)
+
+
 def test_a_week_beside_a_date_is_none(tmp_path):
     rows = [
         (d.year, d.month, d.day, d.isocalendar()[1], v)
@@ -435,6 +449,11 @@ def test_a_date_and_a_clock_in_whole_numbers_are_a_time_and_come_back(tmp_path, 
     save_sequences(tmp_path / "y.csv", found.x_NTD[:1], found.names, form=found.form)
     lines = (tmp_path / "y.csv").read_text().splitlines()
     assert lines[10].startswith("0,{},{},".format(*rows[9][:2]))
+    rows = rows[::-1]  # which are no rising times, but are said to be times
+    path = write(tmp_path / "z.csv", rows, ("<DATE>", "<TIME>", "v"))
+    named = load(path, time=["<DATE>", "<TIME>"])
+    assert np.array_equal(named.x_NTD, found.x_NTD)
+    assert named.form.time == found.form.time
 
 
 @pytest.mark.parametrize(
@@ -442,6 +461,7 @@ def test_a_date_and_a_clock_in_whole_numbers_are_a_time_and_come_back(tmp_path, 
     [
         *("%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S", "%Y%m%dT%H%M%SZ", "%d%b%Y:%H:%M:%S"),
         *("%m/%d/%Y %I:%M%p", "%d/%m/%Y, %H:%M:%S", "%Y-%m-%d %H:%M:%S UTC"),
+        *("%m/%d/%Y  %I:%M:%S %p", "%y-%m-%d %H:%M", "%d-%m-%y %H:%M", "%d. %b %Y %H:%M"),
         *("%a, %d %b %Y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y", "%d/%b/%Y:%H:%M:%S +0000"),
     ],
 )
@@ -463,6 +483,40 @@ def test_weeks_of_iso_8601_are_times(tmp_path):
     found = load(write(tmp_path / "x.csv", rows, ("week", "v")))
     assert (found.form.time.rule, found.form.time.step) == ("7D", 7 * 86_400)
     assert list(texts_of(times(found.form.time, 300), found.form.time.format)) == names
+
+
+def test_a_week_that_a_year_does_not_have_is_asked_about(tmp_path):
+    rows = [(f"{2018 + i // 53}-W{1 + i % 53:02d}", v) for i, v in enumerate(walk(106))]
+    path = write(tmp_path / "x.csv", rows, ("week", "v"))
+    with pytest.raises(
+        DataError, match=r"x.csv:54:1: '2018-W53' is no date in column 'week'.*2 such"
+    ):
+        load(path)
+
+
+GERMAN = [
+    *("Januar", "Februar", "März", "April", "Mai", "Juni"),
+    *("Juli", "August", "September", "Oktober", "November", "Dezember"),
+]
+FRENCH = [
+    *("janv.", "févr.", "mars", "avr.", "mai", "juin"),
+    *("juil.", "août", "sept.", "oct.", "nov.", "déc."),
+]
+
+
+@pytest.mark.parametrize(
+    ("months", "form"), [(GERMAN, "{d}. {m} {y}"), (FRENCH, "{d} {m} {y}"), (FRENCH, "{m} {y}")]
+)
+def test_months_may_be_german_or_french(tmp_path, months, form):
+    at = pd.date_range("2021-03-01", periods=60, freq="D" if "{d}" in form else "MS")
+    words = [form.format(d=t.day, m=months[t.month - 1], y=t.year) for t in at]
+    path = write(tmp_path / "x.csv", zip(words, walk(60), strict=True), ("Datum", "v"))
+    found = load(path)
+    assert (found.names, found.form.time.start) == (("v",), at[0].timestamp())
+    assert noted(found, "samples have the dates of 'Datum' as 2021-02-28")
+    assert str(times(found.form.time, 60)[-1].date()) == str(at[-1].date())
+    save_sequences(tmp_path / "y.csv", found.x_NTD[:1], found.names, form=found.form)
+    assert (tmp_path / "y.csv").read_text().splitlines()[2].startswith(f"0,{at[1].date()}")
 
 
 def test_midnight_is_24_of_the_day_before(tmp_path):

@@ -487,6 +487,7 @@ def _of_words(name: str, read: "pd.Series", declared: frozenset[str], decimal: s
         ]
     values = spread(list[Any](tokens), None, object)
     left = [token for token, is_out in zip(tokens, gone, strict=True) if not is_out]
+    left = [token for token in left if token.isalnum()] if mixed else left  # marks are asked about
     kind, notes = "mixed" if mixed else "words", _about_none(left, declared)
     return Column(name, kind, values, str(read.dtype), None, notes)
 

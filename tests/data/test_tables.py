@@ -516,8 +516,12 @@ def test_lines_above_a_table_are_skipped_and_said(above, note):
 
 def test_a_header_with_a_name_too_few_is_no_title():
     text = "a;b\n" + "".join(f"{i};{i % 7};{i % 5}\n" for i in range(28))
-    with pytest.raises(DataError, match=r"x.csv:2:1: 3 columns on this line \(expected 2"):
+    with pytest.raises(
+        DataError, match=r"x.csv:2:1: 3 columns on this line \(expected 2.*correct the header"
+    ):
         tables.of_text(Path("x.csv"), text.rstrip().encode())
+    with pytest.raises(DataError, match=r"x.csv:4:1: 3 columns on this .*Correct these lines"):
+        tables.of_text(Path("x.csv"), b"a;b\n1;2\n3;4\n5;6;7" + b"\n8;9" * 9)
 
 
 @pytest.mark.parametrize(

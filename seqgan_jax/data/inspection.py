@@ -30,6 +30,7 @@ from seqgan_jax.data import (
     windows,
 )
 from seqgan_jax.data import times as clock
+from seqgan_jax.data.cells import quote
 from seqgan_jax.data.evidence import Reading, Wanted
 from seqgan_jax.data.files import printable
 from seqgan_jax.data.form import ColumnForm, Form, TimeForm
@@ -362,12 +363,14 @@ def _taken_for_granted(table: Table, reading: Reading) -> tuple[str, ...]:
             f"a line is taken as a sequence of {width} steps; if it is a step of one long series "
             f"with {width} features: --layout series",
         )
-    if reading.layout == "rows" or reading.times is not None:
+    times = reading.times
+    if times is None and reading.layout != "rows":
+        why = "there is no time index: lines are taken as steps, in the order they are in"
+    elif reading.layout == "series" and times is not None and not clock.is_time(times):
+        why = f"{quote(times.name)} only counts, and lines are taken as steps in its order"
+    else:
         return ()
-    return (
-        "there is no time index: lines are taken as steps, in the order they are in. If they are "
-        "in none, as people or places are, there is no sequence to learn",
-    )
+    return (f"{why}. If they are in none, as people or places are, there is no sequence to learn",)
 
 
 @dataclass(frozen=True, eq=False)

@@ -438,6 +438,11 @@ def is_named(name: str) -> bool:
     return bare in NAMES or re.fullmatch(r"([a-z]+[ _])?(time|timestamp)", bare) is not None
 
 
+def is_time(times: Times) -> bool:
+    """Whether more than that its numbers count says that a time index is one."""
+    return times.kind != "number" or is_named(times.name) or bool(part_of(times.name))
+
+
 def is_date(name: str) -> bool:
     """Whether a column is called as dates are, and hardly another number.
 
@@ -606,10 +611,11 @@ def _weekdays(times: Times, groups: Sequence[np.ndarray], gaps: np.ndarray) -> S
     stamps = [_dates(times, ticks).astype("M8[D]") for ticks in groups]
     if not all(np.is_busday(stamp).all() for stamp in stamps):
         return None
-    steps = np.concatenate([np.busday_count(stamp[:-1], stamp[1:]) for stamp in stamps])
+    each = [np.busday_count(stamp[:-1], stamp[1:]) for stamp in stamps]
+    steps = np.concatenate(each)
     if np.mean(steps == 1) < 0.8:
         return None
-    closed = int(np.sum(steps[(steps > 1) & (steps <= CLOSED)] - 1))
+    closed = max(int(np.sum(step[(step > 1) & (step <= CLOSED)] - 1)) for step in each)
     words = "weekdays" + f" ({closed} of them without a row: holidays)" * (closed > 0)
     return Steps(float(day), "B", steps > CLOSED, words)
 

@@ -265,6 +265,11 @@ def test_months_weekdays_and_calendar_columns(tmp_path):
     assert found.form.time.rule == "B"
     assert len(found.x_NTD) == len(open_days) - 19  # weekends and holidays are no gaps
     assert noted(found, "holidays")
+    both = [
+        (name, *row) for name in "AB" for row in rows
+    ]  # with the same holidays, not twice so many
+    each = load(write(tmp_path / "z.csv", both, ("symbol", "Date", "Close")), window=20)
+    assert [n for n in each.notes if "holidays" in n] == [n for n in found.notes if "holidays" in n]
 
 
 @pytest.mark.parametrize(
@@ -594,7 +599,9 @@ def test_a_number_of_the_line_without_a_name_is_no_time(tmp_path):
     assert not noted(inspect(tmp_path / "x.csv", layout="series"), "there is no time index")
     path = write(tmp_path / "y.csv", rows, ("step", "a", "b"))
     assert load(path).form.time.name == "step"
-    assert not noted(inspect(path), "there is no time index")
+    assert not noted(inspect(path), "lines are taken as steps")
+    path = write(tmp_path / "z.csv", rows, ("Rank", "a", "b"))
+    assert noted(inspect(path), "'Rank' only counts, and lines are taken as steps in its order. If")
 
 
 def test_a_number_of_the_line_is_no_step_of_what_stays(tmp_path):

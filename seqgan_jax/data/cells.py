@@ -252,7 +252,9 @@ def _refusal(
     words = [each.removeprefix(DECLARE) for each in every if each.startswith(DECLARE)]
     shown_remedies = dict.fromkeys(problem[3] for problem in first if problem[3])
     remedies = [each for each in shown_remedies if not each.startswith(DECLARE)] or [remedy]
-    if 0 < len(words) <= MOST_WORDS and (dialect.header or not any(map(str.isalpha, words))):
+    if 0 < len(words) <= MOST_WORDS and (
+        dialect.header or not any(map(str.isalpha, "".join(words)))
+    ):
         what_if = "it means a missing value" if len(words) == 1 else "they mean missing values"
         remedies.append(f"If {what_if}: {DECLARE}{' '.join(words)}.")
     line, column, what, _ = first[0]

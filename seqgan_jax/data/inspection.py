@@ -44,7 +44,7 @@ LONG, LONG_WITH_ENDS = 200, 1000  # steps of a sequence of which windows are pro
 READ = layout.READING - {"data", "num_sequences", "memory", "buffer"}
 LEARN = {"log", "bounds", "kind", "static", "rule", "rules"}
 OTHER = {item.name for item in dataclasses.fields(DataConfig)} - READ - LEARN
-FEW_STEPS = 8  # of a line without names that may as well be features
+FEW_STEPS = 16  # of a line without names that may as well be features
 SHORTEST = 5  # steps of a window that is proposed
 MOST_SHOWN = 20  # columns
 WIDTH = 100
@@ -288,7 +288,6 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         columns = windows.columns_of(numbers)
         return Inspection(source, UNKNOWN, None, None, None, (), columns, notes, (str(error),), "")
     table = categories.with_codes(table, reading.categories)
-    taken = _taken_for_granted(table, reading) if settings.layout == "auto" else ()
     questions = []
     # Whatever the window is: sequences of unequal length are no question here.
     may_miss = dataclasses.replace(
@@ -306,6 +305,7 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         kept = [table.columns[d].values for d in good]
         x_LD = np.stack(kept, 1) if kept else np.zeros((len(table), 0))
     seen = _rows(x_LD, cut) if reading.layout == "rows" else _steps(table, reading, cut, x_LD)
+    taken = _taken_for_granted(table, reading, seen) if settings.layout == "auto" else ()
     if cut.missing == "model" and seen.missing:
         is_rows = reading.layout == "rows"
         names = ("the values",) if is_rows else [table.names[d] for d in reading.learned]
@@ -355,10 +355,12 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
     )
 
 
-def _taken_for_granted(table: Table, reading: Reading) -> tuple[str, ...]:
+def _taken_for_granted(table: Table, reading: Reading, seen: "_Seen") -> tuple[str, ...]:
     """What to say where nothing in a table shows that its lines are steps, or sequences."""
     width = len(reading.learned)
     if reading.layout == "rows" and not table.has_names and 1 < width <= FEW_STEPS:
+        if np.ptp(seen.lengths):  # as sequences alone are
+            return ()
         return (
             f"a line is taken as a sequence of {width} steps; if it is a step of one long series "
             f"with {width} features: --layout series",

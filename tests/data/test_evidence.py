@@ -800,8 +800,13 @@ def test_a_class_label_may_be_the_last_column(tmp_path):
     path = write(tmp_path / "y.csv", [[*row, "RM"[n % 2]] for n, row in enumerate(x.tolist())])
     with pytest.raises(DataError, match=r"column 13 holds words, such as 'R'.*--label 13"):
         load(path)
-    found = load(path, label="13")
-    assert np.array_equal(found.x_NTD[..., 0], x)
+    assert np.array_equal(load(path, label="13").x_NTD[..., 0], x)
+    with pytest.raises(DataError, match="'R' is not a number"):
+        load(path, layout="rows")
+    rows = [[*row, f"class-{n % 2}"] for n, row in enumerate(x.tolist())]
+    with pytest.raises(DataError, match="'class-0' is not a number") as caught:
+        load(write(tmp_path / "z.csv", rows), layout="rows")
+    assert "--missing-values" not in str(caught.value)
 
 
 def test_features_without_names_are_no_sequence_by_themselves(tmp_path):

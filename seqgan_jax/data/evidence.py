@@ -201,6 +201,9 @@ def read(table: Table, wanted: Wanted) -> Reading:
             found.notes.append(
                 f"samples have the dates of {name} as 2021-02-28: their months are no English ones"
             )
+        for d in found.time_columns[1:]:  # beside a year
+            if table.columns[d].kind == "words" and clock.part_of(table.names[d]):
+                found.notes.append(f"samples have {quote(table.names[d])} in numbers")
     return _finish(table, wanted, found, "long" if is_long else "series")
 
 
@@ -409,7 +412,7 @@ def _given_time(table: Table, wanted: Wanted, found: _Found) -> None:
     """--time: one column, a date and its hours, or year, month, day, ..."""
     names = wanted.time
     at = tuple(table.find(name, "--time") for name in names)
-    columns = [table.columns[d] for d in at]
+    columns = [clock.in_numbers(table.columns[d]) for d in at]
     gone = [c for c in columns if is_gone(c).any()]
     if gone:
         row = int(np.flatnonzero(is_gone(gone[0]))[0])
@@ -453,21 +456,22 @@ def _find_time(table: Table, found: _Found, wanted: Wanted) -> None:
             found.left_out[at[0]] = "another time"
     if found.times is not None:
         return
-    exact = [d for d in free if table.columns[d].exact is not None]
+    columns = [clock.in_numbers(column) for column in table.columns]
+    exact = [d for d in free if columns[d].exact is not None]
     calendars: Sequence[tuple[str, ...]] = clock.CALENDARS
-    called = {clock.part_of(table.names[d]): table.columns[d].exact for d in exact}
+    called = {clock.part_of(table.names[d]): columns[d].exact for d in exact}
     week = called.get(clock.WEEK)
     if "day" not in called and week is not None and week.max() > MOST_WEEKS:
         calendars = calendars[::-1]  # the week of a year says more than its month
     for names in calendars:
         parts = tuple(d for d in exact if clock.part_of(table.names[d]) in names)
         if clock.are_parts([table.names[d] for d in parts]):
-            times = clock.of_parts([table.columns[d] for d in parts])
+            times = clock.of_parts([columns[d] for d in parts])
             if times is not None:
                 found.times, found.time_columns = times, parts
                 return
     for a, b in itertools.pairwise(exact):
-        times = clock.of_date_and_clock(table.columns[a], table.columns[b])
+        times = clock.of_date_and_clock(columns[a], columns[b])
         if times is not None and b == a + 1:
             found.times, found.time_columns = times, (a, b)
             return
@@ -735,7 +739,7 @@ def _find_years(table: Table, found: _Found, wanted: Wanted) -> None:
             entities(table, found.ids), np.unique(times.ticks, return_inverse=True)[1]
         ):
             continue
-        if trial.ids:
+        if trial.ids and not any(clock.part_of(table.names[d]) for d in trial.ids):
             found.ids, found.times, found.time_columns = trial.ids, times, (d,)
             return
 

@@ -78,6 +78,8 @@ _MONTHS = {  # German and French names, without accents, that are no English one
     for name in names.split()
 }
 _SAME = {"april": "Apr", "august": "Aug", "september": "Sep", "sept": "Sep", "november": "Nov"}
+_SHORT_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_LONG_MONTHS = ("january", "february", "march", "june", "july", "october", "december")
 _MONTH_NAME = re.compile(r"[^\W\d_]{3,}\.?")
 _MIDNIGHT = re.compile(r"(?<=[ T])24(?=:?00)")  # of the day before
 _ZONES = ("", "+:", "-:", "+", "-")
@@ -409,6 +411,31 @@ def parts_of(index: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
     if WEEK in parts.values():
         values["year"] = weeks["year"]
     return {name: np.asarray(values[part], np.int64) for name, part in parts.items()}
+
+
+def in_numbers(column: Column) -> Column:
+    """A column that is called month or quarter in numbers, where it holds names of months or Q1 to
+    Q4; any other as it is.
+
+    >>> months = Column("Month", "words", np.array(["Jan", "März", "December"], object), "str")
+    >>> in_numbers(months).exact, in_numbers(dataclasses.replace(months, name="x")).exact
+    (array([ 1,  3, 12]), None)
+    """
+    part = part_of(column.name)
+    if column.kind != "words" or part not in ("month", QUARTER) or is_gone(column).any():
+        return column
+    words = {word: _plain(str(word)) for word in set(column.values)}
+    if part == QUARTER:
+        numbers = {w: int(p[1]) for w, p in words.items() if re.fullmatch("q[1-4]", p)}
+    else:
+        short = {w: (_MONTHS | _SAME).get(p, p[:3]).lower() for w, p in words.items()}
+        names = {*_SHORT_MONTHS, *_LONG_MONTHS, *_MONTHS, *_SAME}
+        good = [w for w, p in words.items() if p in names]
+        numbers = {w: _SHORT_MONTHS.index(short[w]) + 1 for w in good}
+    if len(numbers) < len(words):
+        return column
+    exact = np.array([numbers[word] for word in column.values], np.int64)
+    return dataclasses.replace(column, kind="number", values=exact.astype(float), exact=exact)
 
 
 def part_of(name: str) -> str:

@@ -18,6 +18,18 @@ from seqgan_jax.errors import DataError, UsageError
 
 RNG = np.random.default_rng(3)
 START = datetime.date(2021, 1, 1)
+GERMAN = [
+    *("Januar", "Februar", "März", "April", "Mai", "Juni"),
+    *("Juli", "August", "September", "Oktober", "November", "Dezember"),
+]
+FRENCH = [
+    *("janv.", "févr.", "mars", "avr.", "mai", "juin"),
+    *("juil.", "août", "sept.", "oct.", "nov.", "déc."),
+]
+ENGLISH = [
+    *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
+    *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
+]
 TINY = {"hidden_dim": 4, "pre_epoch_num": 1, "dis_pre_refreshes": 0, "total_batch": 0}
 
 
@@ -362,6 +374,30 @@ def autumn_day(i: int) -> datetime.date:
     return datetime.date(2020, 11, 20) + datetime.timedelta(days=i)
 
 
+@pytest.mark.parametrize(
+    ("name", "words", "rule"),
+    [
+        ("Month", ENGLISH, "MS"),
+        ("month", FRENCH, "MS"),
+        ("quarter", ["Q1", "Q2", "Q3", "Q4"], "QS"),
+    ],
+)
+def test_months_and_quarters_in_words_beside_a_year_are_a_time(tmp_path, name, words, rule):
+    every = len(words)
+    rows = [(1990 + i // every, words[i % every], v) for i, v in enumerate(walk(90))]
+    path = write(tmp_path / "x.csv", rows, ("year", name, "v"))
+    found = load(path)
+    assert (found.form.layout, found.names, found.form.time.rule) == ("series", ("v",), rule)
+    assert noted(found, f"samples have '{name}' in numbers")
+    assert load(path, time=["year", name]).form.time == found.form.time
+    frame = to_frame(found.x_NTD[:1], found.form)
+    assert frame[name].tolist() == [1 + i % every for i in range(20)]
+    # A control: words that are no months name no time, and no sequences of years either.
+    rows = [(year, f"{word}x", v) for year, word, v in rows]
+    found = load(write(tmp_path / "y.csv", rows, ("year", name, "v")), layout="series")
+    assert found.form.time is None
+
+
 def test_weeks_that_are_not_of_iso_are_asked_about(tmp_path):
     rows = [(2018 + i // 53, 1 + i % 53, v) for i, v in enumerate(walk(150))]
     path = write(tmp_path / "x.csv", rows, ("year", "week", "v"))
@@ -497,16 +533,6 @@ def test_a_week_that_a_year_does_not_have_is_asked_about(tmp_path):
         DataError, match=r"x.csv:54:1: '2018-W53' is no date in column 'week'.*2 such"
     ):
         load(path)
-
-
-GERMAN = [
-    *("Januar", "Februar", "März", "April", "Mai", "Juni"),
-    *("Juli", "August", "September", "Oktober", "November", "Dezember"),
-]
-FRENCH = [
-    *("janv.", "févr.", "mars", "avr.", "mai", "juin"),
-    *("juil.", "août", "sept.", "oct.", "nov.", "déc."),
-]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 POWERS = {"": 0, "k": 3, "m": 6, "b": 9, "%": 0}
 _AMOUNT = re.compile(
     r"(?P<open>\()?(?P<sign>[+-]?)(?P<before>[$€£¥]?) ?(?P<inner>[+-]?)"
-    r"(?P<digits>(?:\d{1,3}(?:,\d{2,3})*,\d{3}|\d+)(?:\.\d+)?|\.\d+)"
+    r"(?P<digits>(?:[1-9]\d{0,2}(?:,\d{2,3})*,\d{3}|\d+)(?:\.\d+)?|\.\d+)"
     r" ?(?P<scale>[KMBkmb%]?) ?(?P<after>[$€£¥]?)(?P<close>\))?"
 )
 _MARKS = {ord(","): ".", ord("."): ","}

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqgan_jax.data import amounts, missing, times
-from seqgan_jax.data.cells import NUMBER, quote
+from seqgan_jax.data.cells import quote
 from seqgan_jax.data.form import MOST_CATEGORIES, Form
-from seqgan_jax.data.tables import LONGEST_NAME, YES_NO, Column, Table, factorise
+from seqgan_jax.data.tables import LIKE_NUMBER, LONGEST_NAME, YES_NO, Column, Table, factorise
 from seqgan_jax.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SEEN = 5  # times that a word is there, on average
 SEQUENCES = 2  # that have it, on average, where a column stays in each
 FEW_TIMES = 10  # as 06:00, 14:00 and 22:00 of shifts; more are no words
+MOST_LETTERS = 12  # different ones beside figures: the months
 SHOWN = 4  # words in a message
 
 _CLOCK = re.compile(r"\d{1,3}:[0-5]\d(:[0-5]\d)?(\.\d+)?")
@@ -51,8 +52,7 @@ def are_words(column: Column) -> bool:
     if column.kind != "mixed":
         return column.kind == "words"
     words = words_of(column)
-    numbers = sum(NUMBER.fullmatch(word) is not None for word in words)
-    return 2 * numbers < len(words) and not why_not(column)
+    return 2 * sum(LIKE_NUMBER.fullmatch(word) is not None for word in words) < len(words)
 
 
 def why_not(column: Column, sequence_L: np.ndarray | None = None, is_asked: bool = False) -> str:
@@ -76,11 +76,8 @@ def why_not(column: Column, sequence_L: np.ndarray | None = None, is_asked: bool
     most = MOST_CATEGORIES if is_asked else FEW_TIMES
     if number > most and all(map(_CLOCK.fullmatch, words_of(column))):
         return f"times such as {there[0]}: write them as numbers, in seconds or hours"
-    if number > MOST_CATEGORIES and all(map(_FIGURE.match, words_of(column))):
-        return (
-            f"numbers or times in a form that is not read, such as {quote(str(there[0]))}: write "
-            "times as 2021-02-28 13:00:00, numbers as 1.5"
-        )
+    if number > MOST_CATEGORIES and _are_figures(there):
+        return _not_read(there)
     if number > MOST_CATEGORIES:
         return f"{about}: at most {MOST_CATEGORIES} are learned, group them for that"
     if any(len(word) > LONGEST_NAME or _has_control(word) for word in words_of(column)):
@@ -104,11 +101,26 @@ def why_not(column: Column, sequence_L: np.ndarray | None = None, is_asked: bool
                 )
             return ""
     if count < SEEN * number and not column.categories:
+        if number == count and _are_figures(there):
+            return _not_read(there)
         return (
             f"{about}, each there {count / number:.3g} times on average; {SEEN} are needed to "
             "learn it. Group rare words, or name it in --columns"
         )
     return ""
+
+
+def _are_figures(words: Sequence[str]) -> bool:
+    """Whether words begin as numbers and times do, with few letters in all: units, months."""
+    letters = {re.sub(r"[\W\d]+", "", word) for word in words}
+    return len(letters) <= MOST_LETTERS and all(map(_FIGURE.match, words))
+
+
+def _not_read(words: Sequence[str]) -> str:
+    return (
+        f"numbers or times in a form that is not read, such as {quote(str(words[0]))}: write times "
+        "as 2021-02-28 13:00:00, numbers as 1.5"
+    )
 
 
 def _has_control(word: str) -> bool:

@@ -193,8 +193,10 @@ def check(
     width = dialect.width
     unit = "number" if dialect.header is None else "column"
     problems: dict[int, Problem] = {}
+    good = 0
     for first, block in lines(data, dialect):
         if len(data) > BLOCK_BYTES and is_good(block):
+            good += 1
             continue
         for number, line in enumerate(block.decode().split("\n"), first):
             if dialect.header is not None and (column := unclosed(line, dialect.separator)):
@@ -210,6 +212,7 @@ def check(
                     if found is not None:
                         problems[number] = (column, *found)
                         break
+            good += fits
             if not fits and number not in problems:
                 bad = None  # "1,5" under a single name is a decimal comma rather than two columns
                 if width == 1 and line and unit == "column":
@@ -218,7 +221,7 @@ def check(
         if len(problems) >= COUNTED:
             break
     if problems:
-        raise _refusal(path, problems, dialect)
+        raise _refusal(path, problems, dialect, fits_none=not good)
 
 
 def _wrong_length(line: str, count: int, unit: str) -> Problem:
@@ -228,7 +231,9 @@ def _wrong_length(line: str, count: int, unit: str) -> Problem:
     return 1, f"{count} {unit}{'s' * (count != 1)} on this line", ""
 
 
-def _refusal(path: Path, problems: dict[int, Problem], dialect: Dialect) -> DataError:
+def _refusal(
+    path: Path, problems: dict[int, Problem], dialect: Dialect, fits_none: bool
+) -> DataError:
     """The error for all bad lines: the first few in full, the rest as a count."""
     width = dialect.width
     expected = f"{width} number{'s' * (width != 1)} a line"
@@ -236,13 +241,20 @@ def _refusal(path: Path, problems: dict[int, Problem], dialect: Dialect) -> Data
     if dialect.header is not None:
         expected = f"{width} column{'s' * (width != 1)} as in the header, with numbers"
         remedy += " --columns leaves a whole column out." * (width > 1)
+        if fits_none and len(problems) > 1 and width > 1:
+            remedy = (
+                "No line has as many columns as the header has names: correct the header. If the "
+                "first column has no name, write one before the others."
+            )
     numbers = sorted(problems)
     first = [(number, *problems[number]) for number in numbers[:SHOWN]]
     every = list(dict.fromkeys(problems[number][2] for number in numbers))
     words = [each.removeprefix(DECLARE) for each in every if each.startswith(DECLARE)]
     shown_remedies = dict.fromkeys(problem[3] for problem in first if problem[3])
     remedies = [each for each in shown_remedies if not each.startswith(DECLARE)] or [remedy]
-    if 0 < len(words) <= MOST_WORDS and (dialect.header or not any(map(str.isalpha, words))):
+    if 0 < len(words) <= MOST_WORDS and (
+        dialect.header or not any(map(str.isalpha, "".join(words)))
+    ):
         what_if = "it means a missing value" if len(words) == 1 else "they mean missing values"
         remedies.append(f"If {what_if}: {DECLARE}{' '.join(words)}.")
     line, column, what, _ = first[0]

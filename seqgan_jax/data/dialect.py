@@ -227,9 +227,19 @@ def _header(shown: str, sample: list[str], number: int, separator: str) -> tuple
     words = line.split() if len(names) == 1 else names
     if any(map(like_number, names)) or not any(names) or all(map(like_number, words)):
         return None
+    if len(names) > 1 and _are_values(names, [split(each, only) for each in sample[1:]]):
+        return None
     if column := unclosed(line, only):
         raise DataError(f"{shown}:{number}:{column}: a quote is not closed. Close it.")
     return tuple(names)
+
+
+def _are_values(names: list[str], below: list[list[tuple[int, str]]]) -> bool:
+    """Whether most words of a first line are also in their own columns, and there are no numbers
+    below them."""
+    rows = [[cell for _, cell in row] for row in below if len(row) == len(names)]
+    again = [name in {row[d] for row in rows} for d, name in enumerate(names) if name]
+    return 2 * sum(again) > len(names) and not any(map(_is_number, itertools.chain(*rows)))
 
 
 def _more_headers(sample: list[str], separator: str, width: int) -> int:

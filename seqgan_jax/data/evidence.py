@@ -28,15 +28,21 @@ ID_NAMES = re.compile(
 )
 VARIABLES = re.compile(  # names of a column that says what another, called VALUES, is of
     r"_?(variable|parameter|param|metric|measure|measurement|element|indicator|field|quantity"
-    r"|attribute|observed_?property)(_?(id|name|code))?",
+    r"|attribute|observed_?property)([_ ]?(id|name|code))?",
     re.IGNORECASE,
 )
 VALUES = re.compile(r"_?(obs_)?(value|val|valuenum|reading|result)s?", re.IGNORECASE)
+CODES = re.compile(  # names of numbers that name something
+    r"(.*[_ .])?(id|key|code|zip|post(al)?[_ ]?code|plz|fips|isbn|ean)([_ ]?(id|no|nr|code))?"
+    r"|(?-i:.*[a-z](ID|Id|Key|Code))",
+    re.IGNORECASE,
+)
 SUMS = re.compile(
     r"(grand |sub)?(totals?|sum|average|avg\.?|mean|median|min|max|summe|gesamt|mittelwert|moyenne"
     r"|somme|suma|media|totale)\W*",
     re.IGNORECASE,
 )
+MOST_WEEKS = 6  # of a month
 LONG_RUN = 5  # rows of one entity
 SEASONS = ("year", clock.QUARTER, "month", clock.WEEK)
 HOURS = ("hour", "minute", "second")
@@ -172,6 +178,9 @@ def read(table: Table, wanted: Wanted) -> Reading:
     _refuse_sum_at_end(table, wanted, found)
     if not found.ids and layout != "series":
         _refuse_variables(table, wanted, found)
+    if found.times is None and layout != "series":
+        _find_years(table, found, wanted)
+    if not found.ids and layout != "series":
         _find_ids(table, found, wanted)
     if layout == "long" and not found.ids:
         raise DataError(
@@ -186,7 +195,15 @@ def read(table: Table, wanted: Wanted) -> Reading:
         verb = "names" if len(found.ids) == 1 else "name"
         found.notes.append(f"{names} {verb} the sequence: {number:,} sequences")
     if found.times is not None:
-        found.notes.append(f"{quote(found.times.name)} is the time index, not a value")
+        name = quote(found.times.name)
+        found.notes.append(f"{name} is the time index, not a value")
+        if found.times.format == "" and table.columns[found.time_columns[0]].kind == "words":
+            found.notes.append(
+                f"samples have the dates of {name} as 2021-02-28: their months are no English ones"
+            )
+        for d in found.time_columns[1:]:  # beside a year
+            if table.columns[d].kind == "words" and clock.part_of(table.names[d]):
+                found.notes.append(f"samples have {quote(table.names[d])} in numbers")
     return _finish(table, wanted, found, "long" if is_long else "series")
 
 
@@ -212,11 +229,12 @@ def _finish(table: Table, wanted: Wanted, found: _Found, layout: str) -> Reading
         for d, column in enumerate(table.columns):
             if found.used(d):
                 continue
+            is_free = layout != "rows" and column.name not in wanted.values
             if not column.name and layout != "rows":
                 found.left_out[d] = "it has no name (numbers of rows?)"
             elif column.kind == "empty":
                 found.left_out[d] = "it is empty"
-            elif column.kind == "words" and layout != "rows" and column.name not in wanted.values:
+            elif is_free and categories.are_words(column):
                 why = "words" if wanted.like is not None else categories.why_not(column, code_L)
                 if why:
                     found.left_out[d] = why
@@ -238,6 +256,8 @@ def _finish(table: Table, wanted: Wanted, found: _Found, layout: str) -> Reading
         for d in learned
         for note in table.columns[d].notes
     ]
+    if layout != "rows":
+        notes += _about_names(table, learned, found)
     if found.times is not None and layout != "rows":
         for d in learned:
             column = table.columns[d]
@@ -259,6 +279,32 @@ def _finish(table: Table, wanted: Wanted, found: _Found, layout: str) -> Reading
         known,
         wanted.calendar,
     )
+
+
+def _about_names(table: Table, learned: Sequence[int], found: _Found) -> list[str]:
+    """What to say of numbers that are called as codes or times are."""
+    notes = []
+    numbers = [d for d in learned if table.columns[d].kind == "number"]
+    codes = [d for d in numbers if CODES.fullmatch(table.names[d]) and _are_whole(table.columns[d])]
+    if codes:
+        names = ", ".join(quote(table.names[d]) for d in codes)
+        notes.append(
+            f"{names}: called as codes or names are, and learned by size, as amounts; --columns "
+            "leaves out columns"
+        )
+    for d in numbers:
+        if found.times is None and clock.is_date(table.names[d]):
+            value = f"{table.columns[d].values[0]:.15g}"
+            notes.append(
+                f"{quote(table.names[d])} is called as a time is, and learned as a value: numbers "
+                f"such as {value} are no time that is known. Write times as 2021-02-28 13:00:00"
+            )
+    return notes
+
+
+def _are_whole(column: Column) -> bool:
+    there = column.values[np.isfinite(column.values)]
+    return bool(np.all(there == np.rint(there)))
 
 
 def _words_of_known(table: Table, known: Sequence[int]) -> dict[int, tuple[str, ...]]:
@@ -366,7 +412,7 @@ def _given_time(table: Table, wanted: Wanted, found: _Found) -> None:
     """--time: one column, a date and its hours, or year, month, day, ..."""
     names = wanted.time
     at = tuple(table.find(name, "--time") for name in names)
-    columns = [table.columns[d] for d in at]
+    columns = [clock.in_numbers(table.columns[d]) for d in at]
     gone = [c for c in columns if is_gone(c).any()]
     if gone:
         row = int(np.flatnonzero(is_gone(gone[0]))[0])
@@ -375,11 +421,12 @@ def _given_time(table: Table, wanted: Wanted, found: _Found) -> None:
             "may be missing: correct the line, or delete it."
         )
     if all(c.kind == "number" for c in columns):
-        times = (
-            clock.of_numbers(columns[0], is_named=True)
-            if len(columns) == 1
-            else clock.of_parts(columns)
-        )
+        if len(columns) == 1:
+            times = clock.of_numbers(columns[0], is_named=True)
+        else:
+            times = clock.of_parts(columns)
+        if times is None and len(columns) == 2:
+            times = clock.of_date_and_clock(columns[0], columns[1], is_named=True)
     else:
         times = clock.of_words(" ".join(names), columns, wanted.time_format)
     if times is None:
@@ -409,16 +456,22 @@ def _find_time(table: Table, found: _Found, wanted: Wanted) -> None:
             found.left_out[at[0]] = "another time"
     if found.times is not None:
         return
-    exact = [d for d in free if table.columns[d].exact is not None]
-    for names in clock.CALENDARS:
+    columns = [clock.in_numbers(column) for column in table.columns]
+    exact = [d for d in free if columns[d].exact is not None]
+    calendars: Sequence[tuple[str, ...]] = clock.CALENDARS
+    called = {clock.part_of(table.names[d]): columns[d].exact for d in exact}
+    week = called.get(clock.WEEK)
+    if "day" not in called and week is not None and week.max() > MOST_WEEKS:
+        calendars = calendars[::-1]  # the week of a year says more than its month
+    for names in calendars:
         parts = tuple(d for d in exact if clock.part_of(table.names[d]) in names)
         if clock.are_parts([table.names[d] for d in parts]):
-            times = clock.of_parts([table.columns[d] for d in parts])
+            times = clock.of_parts([columns[d] for d in parts])
             if times is not None:
                 found.times, found.time_columns = times, parts
                 return
     for a, b in itertools.pairwise(exact):
-        times = clock.of_date_and_clock(table.columns[a], table.columns[b])
+        times = clock.of_date_and_clock(columns[a], columns[b])
         if times is not None and b == a + 1:
             found.times, found.time_columns = times, (a, b)
             return
@@ -497,7 +550,7 @@ def _find_counter(table: Table, found: _Found, wanted: Wanted) -> None:
         parts = [dataclasses.replace(column, values=column.values[rows]) for rows in groups]
         if not all(clock.counting(part) or (named and _is_rising(part)) for part in parts):
             continue
-        if found.times is None:
+        if found.times is None and column.name:
             found.times = clock.of_numbers(column, is_named=True)
             found.time_columns = (d,)
         elif all(clock.counting(part) for part in parts):
@@ -671,6 +724,26 @@ def _find_ids(table: Table, found: _Found, wanted: Wanted) -> None:
         )
 
 
+def _find_years(table: Table, found: _Found, wanted: Wanted) -> None:
+    """A year that several lines have is the time, where columns name the sequences of these."""
+    for d, column in enumerate(table.columns):
+        if clock.part_of(column.name) != "year" or found.used(d) or column.name in wanted.values:
+            continue
+        times = clock.of_numbers(column, is_named=True)
+        if times is None or len(np.unique(times.ticks)) in (1, len(table)):
+            continue
+        trial = _Found(found.ids, times, (d,), found.left_out)
+        if not found.ids:
+            _find_ids(table, trial, wanted)
+        elif not _is_key(
+            entities(table, found.ids), np.unique(times.ticks, return_inverse=True)[1]
+        ):
+            continue
+        if trial.ids and not any(clock.part_of(table.names[d]) for d in trial.ids):
+            found.ids, found.times, found.time_columns = trial.ids, times, (d,)
+            return
+
+
 def _refuse_variables(table: Table, wanted: Wanted, found: _Found) -> None:
     """Ask where one column says what another is of: each of its words may be a column."""
     free = [d for d, c in enumerate(table.columns) if not found.used(d) and not wanted.columns]
@@ -686,11 +759,20 @@ def _refuse_variables(table: Table, wanted: Wanted, found: _Found) -> None:
     if len(values) != 1 or len(words) < 2:
         return
     name, value = table.names[says[0]], table.names[values[0]]
-    time = found.times.name if found.times is not None else "TIME"
+    others = [
+        table.names[d]
+        for d in free
+        if d not in (says[0], values[0])
+        and (table.columns[d].kind == "words" or clock.part_of(table.names[d]) == "year")
+        and not is_gone(table.columns[d]).any()
+    ]
+    if found.times is not None:
+        others = [*others, *(table.names[d] for d in found.time_columns)]
+    index = others[0] if len(others) == 1 else others or "TIME"
     raise DataError(
         f"{table.shown}: column {quote(name)} says what {quote(value)} is of "
         f"({categories.shown(words)}): each may be a column, or a sequence. For columns, "
-        f"with pandas: x.pivot(index={quote(time)}, columns={quote(name)}, "
+        f"with pandas: x.pivot(index={index!r}, columns={quote(name)}, "
         f"values={quote(value)}).to_csv('wide.csv'). If each is a sequence: --id {_word(name)}."
     )
 

@@ -30,6 +30,7 @@ from seqgan_jax.data import (
     windows,
 )
 from seqgan_jax.data import times as clock
+from seqgan_jax.data.cells import quote
 from seqgan_jax.data.evidence import Reading, Wanted
 from seqgan_jax.data.files import printable
 from seqgan_jax.data.form import ColumnForm, Form, TimeForm
@@ -43,6 +44,7 @@ LONG, LONG_WITH_ENDS = 200, 1000  # steps of a sequence of which windows are pro
 READ = layout.READING - {"data", "num_sequences", "memory", "buffer"}
 LEARN = {"log", "bounds", "kind", "static", "rule", "rules"}
 OTHER = {item.name for item in dataclasses.fields(DataConfig)} - READ - LEARN
+FEW_STEPS = 16  # of a line without names that may as well be features
 SHORTEST = 5  # steps of a window that is proposed
 MOST_SHOWN = 20  # columns
 WIDTH = 100
@@ -303,6 +305,7 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         kept = [table.columns[d].values for d in good]
         x_LD = np.stack(kept, 1) if kept else np.zeros((len(table), 0))
     seen = _rows(x_LD, cut) if reading.layout == "rows" else _steps(table, reading, cut, x_LD)
+    taken = _taken_for_granted(table, reading, seen) if settings.layout == "auto" else ()
     if cut.missing == "model" and seen.missing:
         is_rows = reading.layout == "rows"
         names = ("the values",) if is_rows else [table.names[d] for d in reading.learned]
@@ -343,13 +346,33 @@ def _of_table(table: Table, settings: DataConfig, source: str) -> Inspection:
         time=seen.time,
         ids=tuple(table.names[d] for d in reading.ids),
         columns=described,
-        notes=(*table.notes, *reading.notes, *seen.notes),
+        notes=(*table.notes, *taken, *reading.notes, *seen.notes),
         questions=tuple(questions),
         command=_command(source, settings, changes) if can_train else "",
         learned=learned[0],
         rules=learned[1],
         known=known,
     )
+
+
+def _taken_for_granted(table: Table, reading: Reading, seen: "_Seen") -> tuple[str, ...]:
+    """What to say where nothing in a table shows that its lines are steps, or sequences."""
+    width = len(reading.learned)
+    if reading.layout == "rows" and not table.has_names and 1 < width <= FEW_STEPS:
+        if np.ptp(seen.lengths):  # as sequences alone are
+            return ()
+        return (
+            f"a line is taken as a sequence of {width} steps; if it is a step of one long series "
+            f"with {width} features: --layout series",
+        )
+    times = reading.times
+    if times is None and reading.layout != "rows":
+        why = "there is no time index: lines are taken as steps, in the order they are in"
+    elif reading.layout == "series" and times is not None and not clock.is_time(times):
+        why = f"{quote(times.name)} only counts, and lines are taken as steps in its order"
+    else:
+        return ()
+    return (f"{why}. If they are in none, as people or places are, there is no sequence to learn",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -567,7 +590,7 @@ def _table_of(columns: tuple[ColumnForm, ...]) -> Iterator[str]:
         low, high = _ends(column)
         value = f"{column.atoms[0][0]:.6g} ({column.atoms[0][1]:.1%})" if column.atoms else ""
         grid = "" if column.grid is None else f"{column.grid:g}"
-        gone = f"{column.missing:.2%}" if column.missing else ""
+        gone = missing.percent(column.missing) if column.missing else ""
         words = printable(categories.shown(column.categories))
         if column.categories:
             low = high = grid = ""

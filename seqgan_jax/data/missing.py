@@ -90,6 +90,15 @@ def share(x_NTD: np.ndarray) -> float:
     return float(np.isnan(x_NTD).mean()) if x_NTD.size else 0.0
 
 
+def percent(share: float) -> str:
+    """A share that is not 0 in words.
+
+    >>> percent(0.25), percent(1e-6)
+    ('25.00%', '<0.01%')
+    """
+    return f"{share:.2%}" if share >= 5e-5 else "<0.01%"
+
+
 def around(x_ND: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:
     """What to say of missing values that are learned around; () where none is missing.
 
@@ -98,7 +107,7 @@ def around(x_ND: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:
     """
     shares = [share(x_N) for x_N in x_ND.reshape(-1, x_ND.shape[-1]).T]
     said = [
-        f"{printable(name)}: {part:.2%} missing"
+        f"{printable(name)}: {percent(part)} missing"
         for name, part in zip(names, shares, strict=True)
         if part
     ]

@@ -4,8 +4,9 @@ import re
 
 import numpy as np
 
-from seqgan_jax.data import overlap
+from seqgan_jax.data import categories, overlap
 from seqgan_jax.data import times as clock
+from seqgan_jax.data.categories import words_of
 from seqgan_jax.data.cells import quote
 from seqgan_jax.data.dialect import numbered
 from seqgan_jax.data.tables import Table
@@ -17,6 +18,8 @@ FEW_COLUMNS = 4  # of a row with a class label before it
 MOST_CHANNELS = 8
 MOST_BESIDE = 20  # columns before the steps of a sequence
 MOST_LOOKED_AT = 10_000  # rows that show whether they are steps or sequences
+MANY = 16  # rows in which a step is hardly whole by chance
+SHOWN = 4  # columns in a message
 LEAST = 5  # rows or columns that show anything
 
 
@@ -62,9 +65,10 @@ def decide(table: Table, notes: list[str]) -> str:
         f"If a line is a sequence: --layout rows. If a line is a step of one long series with "
         f"{x_LD.shape[1]} features: --layout series."
     )
-    words = [d for d, c in enumerate(table.columns) if c.kind == "words"]
-    if not table.has_names and words and len(words) == len(table.columns):
-        return "rows"
+    if not table.has_names:
+        _refuse_words(table)
+        if not len(x_LD):
+            return "rows"
     names = [table.names[d] for d in step_columns(table)]
     if clock.are_dates(names):
         notes.append(
@@ -80,12 +84,9 @@ def decide(table: Table, notes: list[str]) -> str:
             f"{table.shown}: lines follow each other smoothly and columns have different scales, "
             f"as in one long series with a step in each line. {several}"
         )
-    if not table.has_names and (label := _class_label(table)) is not None:
-        raise DataError(
-            f"{table.shown}: column 1 holds {label} different whole numbers, unlike the other "
-            f"columns: it may be a class label before a sequence of {len(table.columns) - 1} "
-            "steps. If it is: --label 1. If it is the first step: --layout rows."
-        )
+    if not table.has_names:
+        _refuse_label(table)
+        _refuse_features(table, several)
     if table.has_names:
         if not is_time and not _is_smooth_across(x_LD):
             raise DataError(
@@ -98,15 +99,68 @@ def decide(table: Table, notes: list[str]) -> str:
     return "rows"
 
 
-def _class_label(table: Table) -> int | None:
-    """How many classes a first column of few whole numbers has, None where it is none."""
-    first, rest = table.columns[0], table.columns[1:]
-    if first.exact is None or len(rest) < FEW_COLUMNS or len(table) < 2 * LEAST:
-        return None
-    classes = len(np.unique(first.exact))
-    whole = sum(column.exact is not None for column in rest)
-    is_label = 1 < classes <= min(MOST_CLASSES, len(table) // 3) and 2 * whole < len(rest)
-    return classes if is_label else None
+def _refuse_words(table: Table) -> None:
+    """Ask where whole columns without names hold words: none of their lines is wrong."""
+    words = [
+        d
+        for d, c in enumerate(table.columns)
+        if categories.are_words(c) and all(re.search(r"[^\W\d_]|[?']", w) for w in words_of(c))
+    ]
+    if not words or (
+        len(words) == len(table.columns)  # a text that is no table is refused by its lines
+        and any(map(categories.why_not, table.columns))
+    ):
+        return
+    first, several = table.columns[words[0]], len(words) > 1
+    which = ", ".join(str(d + 1) for d in words[:SHOWN]) + ", ..." * (len(words) > SHOWN)
+    label = f"column {words[0] + 1} may be its class label: --label {words[0] + 1}"
+    numbers = len(table.columns) > len(words)
+    raise DataError(
+        f"{table.shown}: column{'s' * several} {which} hold{'s' * (not several)} words, such as "
+        f"{quote(str(first.values[0]))}, and no line has the names of columns. If a line is a step "
+        "of one long series: --layout series."
+        + f" If it is a sequence, {'delete the columns of words' if several else label}."
+        * numbers
+    )
+
+
+def _refuse_label(table: Table) -> None:
+    """Ask where the first or last column, and it alone, is of few whole numbers."""
+    whole = _whole_columns(table)
+    if len(table.columns) <= FEW_COLUMNS or len(table) < 2 * LEAST:
+        return
+    for d, place in ((0, "before"), (len(table.columns) - 1, "after")):
+        classes = len(np.unique(table.columns[d].values))
+        rest = [each for each in whole if each != d]
+        is_few = 1 < classes <= min(MOST_CLASSES, len(table) // 3)
+        if d in whole and is_few and 2 * len(rest) < len(table.columns) - 1:
+            raise DataError(
+                f"{table.shown}: column {d + 1} holds {classes} different whole numbers, unlike "
+                f"the other columns: it may be a class label {place} a sequence of "
+                f"{len(table.columns) - 1} steps. If it is: --label {d + 1}. If it is a step, too: "
+                "--layout rows. If a line is a step of one long series: --layout series."
+            )
+
+
+def _whole_columns(table: Table) -> list[int]:
+    """Columns of whole numbers, of which there are several, where others have decimals."""
+    values = {d: c.values for d, c in enumerate(table.columns) if c.kind == "number"}
+    there = {d: x[np.isfinite(x)] for d, x in values.items()}
+    broken = {d: np.mean(x != np.rint(x)) if len(x) else 0.0 for d, x in there.items()}
+    if not any(share > 0.5 for share in broken.values()):
+        return []
+    return [d for d, x in there.items() if len(np.unique(x)) > 1 and broken[d] == 0]
+
+
+def _refuse_features(table: Table, several: str) -> None:
+    """Ask where some columns hold whole numbers and others decimals, as no steps of one value."""
+    whole = _whole_columns(table)
+    if whole and len(table) >= MANY:
+        which = ", ".join(str(d + 1) for d in whole[:SHOWN]) + ", ..." * (len(whole) > SHOWN)
+        raise DataError(
+            f"{table.shown}: column{'s' * (len(whole) > 1)} {which} hold{'s' * (len(whole) == 1)} "
+            f"whole numbers and others decimals, as features rather than steps do. {several}"
+        )
 
 
 def _ratio(x: np.ndarray, axis: int) -> np.ndarray:

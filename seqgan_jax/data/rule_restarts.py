@@ -38,7 +38,9 @@ def candidate(
     before, after = x_NT[:, :-1], x_NT[:, 1:]
     falls = after < before
     times = np.count_nonzero(falls & fresh_NT)
-    if times < LEAST_FALLS or x_NT.min() < 0 or len(grids.counted(x_NT)[0]) <= FEW:
+    if falls.all() or times < LEAST_FALLS:
+        return None
+    if x_NT.min() < 0 or len(grids.counted(x_NT)[0]) <= FEW:
         return None
     lands, largest = after[falls], float((after - before)[~falls].max())
     low = float(lands.max())

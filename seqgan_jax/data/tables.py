@@ -33,7 +33,7 @@ CHUNK_BYTES = 1 << 23
 BLOCK_BYTES = 1 << 22
 EXTRA = "pip install 'seqgan-jax[tables]'"
 YES_NO = ({"true": 1.0, "false": 0.0}, {"yes": 1.0, "no": 0.0})
-_LIKE_NUMBER = re.compile(  # a number, if perhaps a bad one
+LIKE_NUMBER = re.compile(  # a number, if perhaps a bad one
     r"[+-]?(?:[\d_,]+\.?[\d_,]*|\.[\d_,]+)(?:[eE][+-]?\d+)?|[+-]?(?:inf|infinity|nan|null)",
     re.ASCII | re.IGNORECASE,
 )
@@ -480,22 +480,28 @@ def _of_words(name: str, read: "pd.Series", declared: frozenset[str], decimal: s
     read_as, notes = amounts.read(tokens, times, gone, decimal)
     if read_as is not None:
         return Column(name, "number", spread(read_as, np.nan, float), "float64", None, notes)
-    mixed = any(map(_LIKE_NUMBER.fullmatch, words))
+    mixed = any(map(LIKE_NUMBER.fullmatch, words))
     if missing.NONE not in declared:
         gone = [
             is_out and t.lower() != missing.NONE for t, is_out in zip(tokens, gone, strict=True)
         ]
     values = spread(list[Any](tokens), None, object)
-    kind, notes = "mixed" if mixed else "words", _about_none(tokens, declared)
+    left = [token for token, is_out in zip(tokens, gone, strict=True) if not is_out]
+    left = [token for token in left if token.isalnum()] if mixed else left  # marks are asked about
+    kind, notes = "mixed" if mixed else "words", _about_none(left, declared)
     return Column(name, kind, values, str(read.dtype), None, notes)
 
 
 def _about_none(words: Sequence[str], declared: frozenset[str]) -> tuple[str, ...]:
-    """A note on "none", which names nothing missing among words; no note where it is not there."""
-    word = next((word for word in words if word.lower() == missing.NONE), "")
-    if not word or missing.NONE in declared:
+    """A note on "none" or a mark such as ?, which name nothing missing among words; no note where
+    there is none."""
+    none = frozenset({missing.NONE}) - declared
+    odd = [word for word in words if word.lower() in none or not any(map(str.isalnum, word))]
+    if not odd:
         return ()
-    return (f"{word!r} is one of its words; if it means a missing value: --missing-values {word}",)
+    flag = odd[0] if odd[0].isalnum() else quote(odd[0])
+    said = f"{quote(odd[0])} is one of its words; if it means a missing value: --missing-values"
+    return (f"{said} {flag}",)
 
 
 def _spelled(words: Sequence[str]) -> tuple[str, str]:

@@ -3,11 +3,13 @@
 Times are whole numbers of ticks, `per_second` of them a second; plain numbers are float64.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import functools
 import itertools
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +21,7 @@ from seqgan_jax.data.tables import Column, is_gone
 from seqgan_jax.errors import DataError
 
 DAY = 86_400
+EARLIEST = 30  # 1930, as spreadsheets have it: the first of years of two digits
 MONTH = 30.4375 * DAY
 JITTER = 0.5  # of a step: less is no gap
 IRREGULAR = 10.0  # steps, where steps vary: more is a gap
@@ -40,7 +43,7 @@ _DATES = (
     *("%b %d, %Y", "%b %d %Y", "%d %B %Y", "%B %d, %Y", "%Y-%m", "%Y/%m", "%m/%Y", "%b %Y"),
     *("%b-%Y", "%B %Y", "%Y%m%d", "%Y %b", "%Y-%b", "%Y %B", "%b-%d-%Y", "%b-%y", "%b %y"),
     *("%YM%m", "%Y-M%m", "%a %b %d %Y", "%a, %d %b %Y", "%A, %B %d, %Y", "%A, %d %B %Y"),
-    "%d%b%Y",
+    *("%d%b%Y", "%d. %b %Y", "%d. %B %Y", "%y-%m-%d", "%d-%m-%y", "%m-%d-%y"),
 )
 # %q is the quarter, as of the periods of pandas; weeks are those of ISO 8601.
 _PERIODS = ("%YQ%q", "%Y-Q%q", "%Y Q%q", "%Y:Q%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y", "%G-W%V", "%GW%V")
@@ -51,11 +54,33 @@ _HOURS = (
 )
 FORMATS = (
     *(*_DATES, *_PERIODS, "%a %b %d %H:%M:%S %Y", "%d/%b/%Y:%H:%M:%S %z", "%d%b%Y:%H:%M:%S"),
-    *(f"{d}{s}{h}" for d in _DATES for s in (" ", "T", ", ") for h in _HOURS),
+    *(f"{d}{s}{h}" for d in _DATES for s in (" ", "T", ", ", "  ") for h in _HOURS),
 )
 _MARKS = {
     form: re.sub(r"%.|[A-Z]", "", form) for form in FORMATS
 }  # what is between letters and digits
+_MONTHS = {  # German and French names, without accents, that are no English ones
+    name: month
+    for month, names in {
+        "Jan": "januar janner janvier janv",
+        "Feb": "februar feber fevrier fevr fev",
+        "Mar": "marz maerz mrz mars",
+        "Apr": "avril avr",
+        "May": "mai",
+        "Jun": "juni juin",
+        "Jul": "juli juillet juil",
+        "Aug": "aout",
+        "Sep": "septembre",
+        "Oct": "oktober okt octobre",
+        "Nov": "novembre",
+        "Dec": "dezember dez decembre",
+    }.items()
+    for name in names.split()
+}
+_SAME = {"april": "Apr", "august": "Aug", "september": "Sep", "sept": "Sep", "november": "Nov"}
+_SHORT_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_LONG_MONTHS = ("january", "february", "march", "june", "july", "october", "december")
+_MONTH_NAME = re.compile(r"[^\W\d_]{3,}\.?")
 _MIDNIGHT = re.compile(r"(?<=[ T])24(?=:?00)")  # of the day before
 _ZONES = ("", "+:", "-:", "+", "-")
 EPOCHS = {"epoch s": 1, "epoch ms": 10**3, "epoch us": 10**6, "epoch ns": 10**9}
@@ -113,6 +138,9 @@ def of_words(name: str, columns: Sequence[Column], known: str = "") -> Times | N
         values = np.array([" ".join(each) for each in zip(*parts, strict=True)], object)
     if known and (index := _parsed(values, known)) is not None:
         return _times(name, index, known)
+    if (english := _in_english(values)) is not None:
+        times = of_words(name, [Column(name, "words", english, "str")])
+        return times and dataclasses.replace(times, format="")
     last = set(_formats_of(values[-1]))
     likely = [form for form in _formats_of(values[0]) if form in last]
     read = [(form, index) for form in likely if (index := _parsed(values, form)) is not None]
@@ -128,11 +156,35 @@ def of_words(name: str, columns: Sequence[Column], known: str = "") -> Times | N
     regular = [np.mean(~infer(t, np.unique(t.ticks)).broken) for t in found]
     best = np.flatnonzero(np.array(regular) >= max(regular) - 1e-9)
     if len({found[i].ticks.tobytes() for i in best}) > 1:
+        is_year = read[0][0].startswith("%y") != read[1][0].startswith("%y")
         raise DataError(
             f"column {name!r}: {values[0]!r} may be {read[0][0]} or {read[1][0]}: nothing in the "
-            "column shows which is the day and which the month. Write dates as 2021-02-28."
+            f"column shows which is the day and which the {'year' if is_year else 'month'}. Write "
+            "dates as 2021-02-28."
         )
     return found[int(best[0])]
+
+
+def _in_english(values: np.ndarray) -> np.ndarray | None:
+    """Dates with German or French names of months with short English ones; None without such."""
+    if not re.search(r"[^\W\d_]{3}", values[0]) or not re.search(r"\d", values[0]):
+        return None
+    for texts in (list(map(str, values[:: 1 + len(values) // 50])), list(map(str, values))):
+        names = {name: _plain(name) for text in texts for name in _MONTH_NAME.findall(text)}
+        if not set(names.values()) & set(_MONTHS):  # a few rows tell most columns
+            return None
+    months = {name: (_MONTHS | _SAME).get(plain, plain.title()) for name, plain in names.items()}
+    return np.array([_MONTH_NAME.sub(lambda word: months[word[0]], t) for t in texts], object)
+
+
+def _plain(name: str) -> str:
+    """A name in small letters without accents, and without the point of what is cut.
+
+    >>> _plain("Févr."), _plain("März")
+    ('fevr', 'marz')
+    """
+    letters = unicodedata.normalize("NFKD", name.lower().rstrip("."))
+    return "".join(each for each in letters if not unicodedata.combining(each))
 
 
 def not_dates(column: Column) -> np.ndarray:
@@ -151,10 +203,11 @@ def not_dates(column: Column) -> np.ndarray:
     values = column.values
     texts = np.array([v if isinstance(v, str) else None for v in values], object)
     some = [v for v in texts[there[[0, len(there) // 2, -1]]] if v is not None]
-    likely = {form for text in some for form in _formats_of(text)} - set(_PERIODS)
+    likely = {form for text in some for form in _formats_of(text)}
     bad = [~np.array([isinstance(v, datetime.date) for v in values])]
     for form in likely:
-        found = pd.to_datetime(pd.Index(texts), format=form, errors="coerce", utc=True)
+        plain, days = _as_plain_days(texts, form) if form in _PERIODS else (texts, form)
+        found = pd.to_datetime(pd.Index(plain), format=days, errors="coerce", utc=True)
         bad.append(np.asarray(found.isna()))
     rows = min(bad, key=np.count_nonzero)
     is_date = len(rows) - np.count_nonzero(rows) >= LEAST_DATES * len(rows)
@@ -202,7 +255,25 @@ def dates_of(values: Any, form: str, utc: bool | None = None) -> Any:
         late = [_MIDNIGHT.search(value) is not None for value in values]
         values = [_MIDNIGHT.sub("00", value) for value in values]
     found = pd.DatetimeIndex(pd.to_datetime(pd.Index(values), format=form or None, utc=utc))
+    if "%y" in form and len(found) and not found.isna().any():
+        shift = _whole_years(found.year.to_numpy() % 100) - found.year.to_numpy()
+        for years in np.unique(shift[shift != 0]).tolist():
+            found = found.where(shift != years, found + pd.DateOffset(years=years))
     return found if late is None else found + pd.to_timedelta(np.array(late, int), unit="D")
+
+
+def _whole_years(two: np.ndarray) -> np.ndarray:
+    """Years of two digits with their century: they begin after the longest run of years without a
+    date, in 1930 to 2029.
+
+    >>> _whole_years(np.array([62, 99, 0, 6])), _whole_years(np.array([21, 35]))
+    (array([1962, 1999, 2000, 2006]), array([2021, 2035]))
+    """
+    there = np.unique(two)
+    first = there[(np.diff(there, append=there[0] + 100).argmax() + 1) % len(there)]
+    begin = first + (1900 if first >= EARLIEST else 2000)
+    found: np.ndarray = begin + (two - first) % 100
+    return found
 
 
 def texts_of(index: Any, form: str) -> Any:
@@ -225,6 +296,15 @@ def _as_days(text: str, form: str) -> tuple[str, str]:
     if number != 1:
         raise ValueError(f"{text!r} is no quarter")
     return text, form.replace("%q", "%m")
+
+
+def _as_plain_days(texts: np.ndarray, form: str) -> tuple[np.ndarray, str]:
+    """`_as_days` of many texts, None where one is no quarter, and their form."""
+    plain: np.ndarray = np.full(len(texts), None, object)
+    for i, text in enumerate(texts):
+        with contextlib.suppress(ValueError, TypeError):
+            plain[i] = _as_days(text, form)[0]
+    return plain, _as_days("Q1", form)[1]
 
 
 def are_dates(names: Sequence[str]) -> bool:
@@ -267,6 +347,9 @@ def of_parts(columns: Sequence[Column]) -> Times | None:
     if any(column.exact is None for column in parts.values()) or "year" not in parts:
         return None
     given = {part: column.exact for part, column in parts.items() if column.exact is not None}
+    year = given["year"]
+    if year[0] > 1 and year.min() >= 0 and year.max() < 100:  # from 0 or 1 they count the years
+        given["year"] = _whole_years(year)
     full: dict[str, Any] = {"month": 1, "day": 1} | given
     if (quarter := full.pop(QUARTER, None)) is not None:
         if quarter.min() < 1 or quarter.max() > 4 or "month" in given:
@@ -330,6 +413,31 @@ def parts_of(index: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: np.asarray(values[part], np.int64) for name, part in parts.items()}
 
 
+def in_numbers(column: Column) -> Column:
+    """A column that is called month or quarter in numbers, where it holds names of months or Q1 to
+    Q4; any other as it is.
+
+    >>> months = Column("Month", "words", np.array(["Jan", "März", "December"], object), "str")
+    >>> in_numbers(months).exact, in_numbers(dataclasses.replace(months, name="x")).exact
+    (array([ 1,  3, 12]), None)
+    """
+    part = part_of(column.name)
+    if column.kind != "words" or part not in ("month", QUARTER) or is_gone(column).any():
+        return column
+    words = {word: _plain(str(word)) for word in set(column.values)}
+    if part == QUARTER:
+        numbers = {w: int(p[1]) for w, p in words.items() if re.fullmatch("q[1-4]", p)}
+    else:
+        short = {w: (_MONTHS | _SAME).get(p, p[:3]).lower() for w, p in words.items()}
+        names = {*_SHORT_MONTHS, *_LONG_MONTHS, *_MONTHS, *_SAME}
+        good = [w for w, p in words.items() if p in names]
+        numbers = {w: _SHORT_MONTHS.index(short[w]) + 1 for w in good}
+    if len(numbers) < len(words):
+        return column
+    exact = np.array([numbers[word] for word in column.values], np.int64)
+    return dataclasses.replace(column, kind="number", values=exact.astype(float), exact=exact)
+
+
 def part_of(name: str) -> str:
     """year, quarter, month, week, day of year, day, hour, minute, second, where a column is called
     so; else ""."""
@@ -355,6 +463,20 @@ def is_named(name: str) -> bool:
     """
     bare = re.sub(r"[\s_]*[\[(].*", "", name.lower())
     return bare in NAMES or re.fullmatch(r"([a-z]+[ _])?(time|timestamp)", bare) is not None
+
+
+def is_time(times: Times) -> bool:
+    """Whether more than that its numbers count says that a time index is one."""
+    return times.kind != "number" or is_named(times.name) or bool(part_of(times.name))
+
+
+def is_date(name: str) -> bool:
+    """Whether a column is called as dates are, and hardly another number.
+
+    >>> is_date("Date"), is_date("Flight Date"), is_date("day"), is_date("time [s]")
+    (True, True, False, False)
+    """
+    return re.fullmatch(r"(.*[_ ])?(date|datetime|timestamp)", name.strip().lower()) is not None
 
 
 def of_numbers(column: Column, is_named: bool) -> Times | None:
@@ -405,8 +527,9 @@ def of_numbers(column: Column, is_named: bool) -> Times | None:
     return None
 
 
-def of_date_and_clock(date: Column, clock: Column) -> Times | None:
-    """The time in 20210301 and 93000 (or 930) beside it; None where these are no rising times."""
+def of_date_and_clock(date: Column, clock: Column, is_named: bool = False) -> Times | None:
+    """The time in 20210301 and 93000 (or 930) beside it; None where these are none, or, unless they
+    are named as a time, do not rise."""
     if date.exact is None or clock.exact is None or date.exact.min() < 19_000_101:
         return None
     day, high = date.exact, int(clock.exact.max())
@@ -415,9 +538,11 @@ def of_date_and_clock(date: Column, clock: Column) -> Times | None:
     form, width = ("%Y%m%d %H%M", 4) if high <= 2359 else ("%Y%m%d %H%M%S", 6)
     pairs = zip(day.tolist(), clock.exact.tolist(), strict=True)
     found = _parsed(np.array([f"{d} {c:0{width}d}" for d, c in pairs], object), form)
-    if found is None or not found.is_unique or not found.is_monotonic_increasing:
+    if found is None:
         return None
-    if len(np.unique(day)) == len(day):  # days alone are a time
+    if not (is_named or (found.is_unique and found.is_monotonic_increasing)):
+        return None
+    if not is_named and len(np.unique(day)) == len(day):  # days alone are a time
         return None
     return _times(f"{date.name} {clock.name}", found, form)
 
@@ -470,7 +595,7 @@ def infer_many(times: Times, groups: Sequence[np.ndarray]) -> Steps:
     on_grid = np.all(np.abs(gaps / step - np.rint(gaps / step)) < 1e-6) if step else False
     if within.mean() < 0.9 and not on_grid and np.median(gaps) > 0:
         middle = float(np.median(gaps))
-        words = span(middle / times.per_second) if times.kind != "number" else f"{middle:.6g}"
+        words = about(middle / times.per_second) if times.kind != "number" else f"{middle:.6g}"
         broken = gaps > IRREGULAR * middle
         return Steps(middle, "", broken, f"irregular, about {words}", regular=False)
     rule = alias(step / times.per_second) if times.kind != "number" else ""
@@ -513,10 +638,11 @@ def _weekdays(times: Times, groups: Sequence[np.ndarray], gaps: np.ndarray) -> S
     stamps = [_dates(times, ticks).astype("M8[D]") for ticks in groups]
     if not all(np.is_busday(stamp).all() for stamp in stamps):
         return None
-    steps = np.concatenate([np.busday_count(stamp[:-1], stamp[1:]) for stamp in stamps])
+    each = [np.busday_count(stamp[:-1], stamp[1:]) for stamp in stamps]
+    steps = np.concatenate(each)
     if np.mean(steps == 1) < 0.8:
         return None
-    closed = int(np.sum(steps[(steps > 1) & (steps <= CLOSED)] - 1))
+    closed = max(int(np.sum(step[(step > 1) & (step <= CLOSED)] - 1)) for step in each)
     words = "weekdays" + f" ({closed} of them without a row: holidays)" * (closed > 0)
     return Steps(float(day), "B", steps > CLOSED, words)
 
@@ -601,6 +727,19 @@ def span(seconds: float) -> str:
         if seconds >= size and seconds % size == 0:
             return f"{int(seconds // size)} {word}{'s' * (seconds != size)}"
     return f"{seconds:.6g} s"
+
+
+def about(seconds: float) -> str:
+    """A span of time in words, to three digits.
+
+    >>> about(942_120.0), about(3600.0), about(0.0205)
+    ('10.9 days', '1 hour', '0.0205 s')
+    """
+    for _, word, size in _UNITS[:3]:
+        if seconds >= size:
+            number = f"{seconds / size:.3g}"
+            return f"{number} {word}{'s' * (number != '1')}"
+    return f"{seconds:.3g} s"
 
 
 def form_of(times: Times, steps: Steps) -> TimeForm:

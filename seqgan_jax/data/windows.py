@@ -394,11 +394,10 @@ def show(times: Times, tick: float) -> str:
     """A time for messages."""
     if times.kind == "number":
         return f"{tick:.12g}"
-    nano = int(tick) * (10**9 // times.per_second)
-    date, _, clock_time = str(np.datetime64(nano, "ns")).partition("T")
-    clock_time = clock_time.removesuffix(".000000000")
+    unit = {1: "s", 10**3: "ms", 10**6: "us", 10**9: "ns"}[times.per_second]
+    date, _, clock_time = str(np.int64(tick).astype(f"M8[{unit}]")).partition("T")
     if "." in clock_time:
-        clock_time = clock_time.rstrip("0")
+        clock_time = clock_time.rstrip("0").rstrip(".")
     return date if clock_time == "00:00:00" else f"{date} {clock_time}"
 
 

@@ -360,6 +360,16 @@ def test_none_is_a_word_among_words_and_missing_among_numbers(tmp_path):
         load(numbers, missing="error")
 
 
+def test_a_mark_among_words_is_said(tmp_path):
+    path = saved(series(200, age=np.resize(["adult", "?", "young", "-"], 200)), tmp_path / "x.csv")
+    found = load(path, missing="model")
+    assert found.form.columns[2].categories == ("?", "adult", "young")
+    assert any("'age': '?' is one of its words; if" in note for note in found.notes)
+    told = load(path, missing="model", missing_values=["?"])
+    assert told.form.columns[2].categories == ("adult", "young")
+    assert not any("is one of its words" in note for note in told.notes)
+
+
 def test_a_few_numbers_among_words_are_words_and_a_few_words_among_numbers_are_not():
     found = read(series(200, code=np.resize(["A", "B", "7"], 200)))
     assert found.form.columns[2].categories == ("7", "A", "B")

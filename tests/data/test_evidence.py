@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seqgan_jax import SeqGAN
+from seqgan_jax import SeqGAN, inspect
 from seqgan_jax.config import DataConfig
 from seqgan_jax.data.layout import from_python, load, split
 from seqgan_jax.data.times import texts_of
@@ -18,6 +18,18 @@ from seqgan_jax.errors import DataError, UsageError
 
 RNG = np.random.default_rng(3)
 START = datetime.date(2021, 1, 1)
+GERMAN = [
+    *("Januar", "Februar", "März", "April", "Mai", "Juni"),
+    *("Juli", "August", "September", "Oktober", "November", "Dezember"),
+]
+FRENCH = [
+    *("janv.", "févr.", "mars", "avr.", "mai", "juin"),
+    *("juil.", "août", "sept.", "oct.", "nov.", "déc."),
+]
+ENGLISH = [
+    *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
+    *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
+]
 TINY = {"hidden_dim": 4, "pre_epoch_num": 1, "dis_pre_refreshes": 0, "total_batch": 0}
 
 
@@ -135,12 +147,14 @@ def test_a_few_times_that_are_there_twice_make_no_value_a_name(tmp_path, value):
     assert load(path, window=20).form.ids[0].name == "sensor"
 
 
-@pytest.mark.parametrize(("name", "value"), [("variable", "value"), ("_field", "_value")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("variable", "value"), ("_field", "_value"), ("Indicator Name", "Value")]
+)
 def test_what_a_value_is_of_is_a_column_or_a_sequence(tmp_path, name, value):
     at, what = days(60), ("temp", "rain")
     rows = [(day, each, v) for day, v in zip(at, walk(60), strict=True) for each in what]
     path = write(tmp_path / "x.csv", rows, ("time", name, value))
-    with pytest.raises(DataError, match=rf"\(rain, temp\).*x.pivot\(.*--id {name}\.") as caught:
+    with pytest.raises(DataError, match=rf"\(rain, temp\).*x.pivot\(.*--id '?{name}'?\.") as caught:
         load(path)
     assert load(path, id=[name], window=9).form.ids[0].name == name
     # What it says to do is done with pandas, and is read as two columns.
@@ -263,6 +277,11 @@ def test_months_weekdays_and_calendar_columns(tmp_path):
     assert found.form.time.rule == "B"
     assert len(found.x_NTD) == len(open_days) - 19  # weekends and holidays are no gaps
     assert noted(found, "holidays")
+    both = [
+        (name, *row) for name in "AB" for row in rows
+    ]  # with the same holidays, not twice so many
+    each = load(write(tmp_path / "z.csv", both, ("symbol", "Date", "Close")), window=20)
+    assert [n for n in each.notes if "holidays" in n] == [n for n in found.notes if "holidays" in n]
 
 
 @pytest.mark.parametrize(
@@ -288,6 +307,31 @@ def test_quarters_and_months_in_words_come_back_so(tmp_path, form, rule, first, 
     time = dataclasses.replace(found.form.time, name="period")
     assert texts_of(times(time, 59), time.format)[[0, -1]].tolist()[0].replace("01-", "1-") == first
     assert read_seconds(words, time)[[0, 1]].tolist() == [39_312_000.0, 47_174_400.0]
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "start"),
+    [("1962-07-01", 500, "1962-07-01"), ("1945-03-01", 90, "1945-03-01"), ("2019-12-01", 90, 0)],
+)
+@pytest.mark.parametrize("form", ["%m/%d/%y", "%b-%y", "%d-%b-%y %H:%M"])
+def test_years_of_two_digits_are_in_one_piece_and_hardly_begin_in_the_future(
+    tmp_path, first, count, start, form
+):
+    at = pd.date_range(first, periods=count, freq="MS")
+    rows = list(zip(at.strftime(form), walk(count), strict=True))
+    time = load(write(tmp_path / "x.csv", rows, ("when", "v"))).form.time
+    assert time.start == pd.Timestamp(start or first).timestamp()
+    assert read_seconds(list(at.strftime(form)), time).tolist() == (at.asi8 / 1e6).tolist()
+
+
+def test_years_of_two_digits_and_months_are_a_time(tmp_path):
+    rows = [(1 + i % 12, 98 + i // 12 - 100 * (i > 23), v) for i, v in enumerate(walk(60))]
+    time = load(write(tmp_path / "x.csv", rows, ("Month", "Year", "v"))).form.time
+    assert (time.start, time.rule) == (pd.Timestamp("1998-01-01").timestamp(), "MS")
+    # A control: year 1, year 2, ... are of no century.
+    rows = [(1 + i // 12, 1 + i % 12, v) for i, v in enumerate(walk(60))]
+    found = load(write(tmp_path / "y.csv", rows, ("year", "month", "v")))
+    assert noted(found, "0001-01-01 to 0005-12-01")
 
 
 def test_numbers_that_are_no_quarters_are_no_dates(tmp_path):
@@ -330,6 +374,30 @@ def autumn_day(i: int) -> datetime.date:
     return datetime.date(2020, 11, 20) + datetime.timedelta(days=i)
 
 
+@pytest.mark.parametrize(
+    ("name", "words", "rule"),
+    [
+        ("Month", ENGLISH, "MS"),
+        ("month", FRENCH, "MS"),
+        ("quarter", ["Q1", "Q2", "Q3", "Q4"], "QS"),
+    ],
+)
+def test_months_and_quarters_in_words_beside_a_year_are_a_time(tmp_path, name, words, rule):
+    every = len(words)
+    rows = [(1990 + i // every, words[i % every], v) for i, v in enumerate(walk(90))]
+    path = write(tmp_path / "x.csv", rows, ("year", name, "v"))
+    found = load(path)
+    assert (found.form.layout, found.names, found.form.time.rule) == ("series", ("v",), rule)
+    assert noted(found, f"samples have '{name}' in numbers")
+    assert load(path, time=["year", name]).form.time == found.form.time
+    frame = to_frame(found.x_NTD[:1], found.form)
+    assert frame[name].tolist() == [1 + i % every for i in range(20)]
+    # A control: words that are no months name no time, and no sequences of years either.
+    rows = [(year, f"{word}x", v) for year, word, v in rows]
+    found = load(write(tmp_path / "y.csv", rows, ("year", name, "v")), layout="series")
+    assert found.form.time is None
+
+
 def test_weeks_that_are_not_of_iso_are_asked_about(tmp_path):
     rows = [(2018 + i // 53, 1 + i % 53, v) for i, v in enumerate(walk(150))]
     path = write(tmp_path / "x.csv", rows, ("year", "week", "v"))
@@ -339,6 +407,20 @@ def test_weeks_that_are_not_of_iso_are_asked_about(tmp_path):
     rows = [(2019 + i // 366, 1 + i % 366, v) for i, v in enumerate(walk(800))]
     found = load(write(tmp_path / "y.csv", rows, ("year", "doy", "v")), layout="series")
     assert found.form.time is None or found.form.time.kind == "number"
+
+
+def test_the_week_of_a_year_says_more_than_its_month(tmp_path):
+    rows = [
+        (monday(i).isocalendar()[0], monday(i).month, monday(i).isocalendar()[1], v)
+        for i, v in enumerate(walk(90))
+    ]
+    found = load(write(tmp_path / "x.csv", rows, ("year", "month", "week", "v")))
+    assert (found.form.time.name, found.form.time.rule) == ("year week", "7D")
+    # A control: weeks of a month are no times.
+    rows = [(2001 + i // 60, 1 + i // 5 % 12, 1 + i % 5, v) for i, v in enumerate(walk(180))]
+    path = write(tmp_path / "y.csv", rows, ("year", "month", "week", "v"))
+    with pytest.raises(DataError, match=r"one time in 'year month', and 'week' tells them apart"):
+        load(path)
 
 
 def test_a_week_beside_a_date_is_none(tmp_path):
@@ -408,6 +490,11 @@ def test_a_date_and_a_clock_in_whole_numbers_are_a_time_and_come_back(tmp_path, 
     save_sequences(tmp_path / "y.csv", found.x_NTD[:1], found.names, form=found.form)
     lines = (tmp_path / "y.csv").read_text().splitlines()
     assert lines[10].startswith("0,{},{},".format(*rows[9][:2]))
+    rows = rows[::-1]  # which are no rising times, but are said to be times
+    path = write(tmp_path / "z.csv", rows, ("<DATE>", "<TIME>", "v"))
+    named = load(path, time=["<DATE>", "<TIME>"])
+    assert np.array_equal(named.x_NTD, found.x_NTD)
+    assert named.form.time == found.form.time
 
 
 @pytest.mark.parametrize(
@@ -415,6 +502,7 @@ def test_a_date_and_a_clock_in_whole_numbers_are_a_time_and_come_back(tmp_path, 
     [
         *("%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S", "%Y%m%dT%H%M%SZ", "%d%b%Y:%H:%M:%S"),
         *("%m/%d/%Y %I:%M%p", "%d/%m/%Y, %H:%M:%S", "%Y-%m-%d %H:%M:%S UTC"),
+        *("%m/%d/%Y  %I:%M:%S %p", "%y-%m-%d %H:%M", "%d-%m-%y %H:%M", "%d. %b %Y %H:%M"),
         *("%a, %d %b %Y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y", "%d/%b/%Y:%H:%M:%S +0000"),
     ],
 )
@@ -436,6 +524,30 @@ def test_weeks_of_iso_8601_are_times(tmp_path):
     found = load(write(tmp_path / "x.csv", rows, ("week", "v")))
     assert (found.form.time.rule, found.form.time.step) == ("7D", 7 * 86_400)
     assert list(texts_of(times(found.form.time, 300), found.form.time.format)) == names
+
+
+def test_a_week_that_a_year_does_not_have_is_asked_about(tmp_path):
+    rows = [(f"{2018 + i // 53}-W{1 + i % 53:02d}", v) for i, v in enumerate(walk(106))]
+    path = write(tmp_path / "x.csv", rows, ("week", "v"))
+    with pytest.raises(
+        DataError, match=r"x.csv:54:1: '2018-W53' is no date in column 'week'.*2 such"
+    ):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("months", "form"), [(GERMAN, "{d}. {m} {y}"), (FRENCH, "{d} {m} {y}"), (FRENCH, "{m} {y}")]
+)
+def test_months_may_be_german_or_french(tmp_path, months, form):
+    at = pd.date_range("2021-03-01", periods=60, freq="D" if "{d}" in form else "MS")
+    words = [form.format(d=t.day, m=months[t.month - 1], y=t.year) for t in at]
+    path = write(tmp_path / "x.csv", zip(words, walk(60), strict=True), ("Datum", "v"))
+    found = load(path)
+    assert (found.names, found.form.time.start) == (("v",), at[0].timestamp())
+    assert noted(found, "samples have the dates of 'Datum' as 2021-02-28")
+    assert str(times(found.form.time, 60)[-1].date()) == str(at[-1].date())
+    save_sequences(tmp_path / "y.csv", found.x_NTD[:1], found.names, form=found.form)
+    assert (tmp_path / "y.csv").read_text().splitlines()[2].startswith(f"0,{at[1].date()}")
 
 
 def test_midnight_is_24_of_the_day_before(tmp_path):
@@ -483,6 +595,39 @@ def test_years_are_the_steps_of_firms_and_no_sequences(tmp_path, numbered, lengt
     found = load(write(tmp_path / "x.csv", rows, header), window=6)
     assert [each.name for each in found.form.ids] == ["firm"]
     assert (found.form.time.name, found.names) == ("year", ("invest",))
+
+
+@pytest.mark.parametrize("step", [5, None])
+def test_years_that_several_lines_have_are_the_steps_of_what_is_named(tmp_path, step):
+    """Every five years, or in years that differ from one to the other."""
+    rows = []
+    for n in range(30):
+        years = 1952 + (5 * np.arange(12) if step else np.sort(RNG.choice(58, 20, replace=False)))
+        values = zip(years, walk(len(years)), strict=True)
+        rows += [(f"C{n}", "AB"[n % 2], year, v) for year, v in values]
+    path = write(tmp_path / "x.csv", rows, ("country", "part", "Year", "v"))
+    form = load(path, window=None if step else 2).form
+    assert ([each.name for each in form.ids], form.time.name) == (["country"], "Year")
+    assert [each.name for each in form.columns] == ["part", "v"]
+    assert load(path, window=2, id=["country"]).form.time.name == "Year"
+    # A control: years of things that no column names are a value.
+    rows = [(f"N{i}", year, v) for i, (_, _, year, v) in enumerate(rows)]
+    found = load(write(tmp_path / "y.csv", rows, ("film", "year", "v")))
+    assert (found.form.layout, found.names) == ("series", ("year", "v"))
+
+
+def test_a_number_of_the_line_without_a_name_is_no_time(tmp_path):
+    rows = [(i, v, i * i % 7) for i, v in enumerate(walk(90))]
+    found = load(write(tmp_path / "x.csv", rows, ("", "a", "b")))
+    assert (found.names, found.form.time) == (("a", "b"), None)
+    assert noted(found, "left out column 1, which has no name: it only counts")
+    assert noted(inspect(tmp_path / "x.csv"), "there is no time index: lines are taken as steps, ")
+    assert not noted(inspect(tmp_path / "x.csv", layout="series"), "there is no time index")
+    path = write(tmp_path / "y.csv", rows, ("step", "a", "b"))
+    assert load(path).form.time.name == "step"
+    assert not noted(inspect(path), "lines are taken as steps")
+    path = write(tmp_path / "z.csv", rows, ("Rank", "a", "b"))
+    assert noted(inspect(path), "'Rank' only counts, and lines are taken as steps in its order. If")
 
 
 def test_a_number_of_the_line_is_no_step_of_what_stays(tmp_path):
@@ -549,6 +694,43 @@ def test_times_and_numbers_that_are_not_read_are_said(tmp_path):
     found = load(write(tmp_path / "x.csv", rows, ("when", "who", "v")))
     assert noted(found, "'when': numbers or times in a form that is not read, such as \"0h0'\"")
     assert noted(found, "'who': words (60 different): at most 50")
+    few = [(f"{1 + i // 12}-{1 + i % 12:02}", v) for i, v in enumerate(walk(36))]
+    found = load(write(tmp_path / "y.csv", few, ("Month", "v")), window=9)
+    assert noted(found, "'Month': numbers or times in a form that is not read, such as '1-01'")
+    # A control: names that begin with numbers are no times.
+    rows = [(f"{i} {chr(97 + i % 26)}-street", v) for i, v in enumerate(walk(60))]
+    found = load(write(tmp_path / "z.csv", rows, ("where", "v")))
+    assert noted(found, "'where': words (60 different): at most 50")
+
+
+def test_names_some_of_which_are_numbers_are_left_out_as_words(tmp_path):
+    """Codes of airports, titles, products: no line of them is wrong."""
+    rows = [(f"{i:02}" + chr(65 + i % 26) * (i % 9 > 0), v) for i, v in enumerate(walk(90))]
+    path = write(tmp_path / "x.csv", rows, ("iata", "v"))
+    found = load(path)
+    assert found.names == ("v",)
+    assert noted(found, "left out column 'iata': words (90 different)")
+    with pytest.raises(DataError, match="'iata' cannot be learned"):
+        load(path, columns=["iata", "v"])
+    # A control: a few words among numbers are asked about.
+    rows = [(f"{i * i}" + "RS"[i % 2] * (i % 9 == 0), v) for i, v in enumerate(walk(90))]
+    with pytest.raises(DataError, match="'0R' is not a number"):
+        load(write(tmp_path / "y.csv", rows, ("level", "v")))
+
+
+def test_numbers_that_are_called_as_codes_or_dates_are_said(tmp_path):
+    rows = [(int(RNG.integers(501, 99_951)), 10_142_018 + i % 3, v) for i, v in enumerate(walk(60))]
+    path = write(tmp_path / "x.csv", rows, ("zip_code", "Date", "v"))
+    found = load(path)
+    assert noted(found, "'zip_code': called as codes or names are, and learned by size")
+    assert noted(found, "'Date' is called as a time is, and learned as a value: numbers such as 10")
+    left = load(path, columns=["v"])
+    assert not noted(left, "zip_code': called")
+    assert not noted(left, "'Date' is called")
+    # Controls: a fraction, and a number beside the time index.
+    rows = [(day, a + 0.5, b, v) for day, (a, b, v) in zip(days(60), rows, strict=True)]
+    found = load(write(tmp_path / "y.csv", rows, ("day", "area code", "update", "v")))
+    assert not noted(found, "called as")
 
 
 def test_a_time_that_is_none(tmp_path):
@@ -633,6 +815,53 @@ def test_a_class_label_is_asked_about(tmp_path):
         load(path)
     assert np.array_equal(load(path, label="1").x_NTD[..., 0], x)
     assert load(path, layout="rows").x_NTD.shape == (40, 13, 1)
+
+
+def test_a_class_label_may_be_the_last_column(tmp_path):
+    x = np.stack([walk(12) for _ in range(40)])
+    path = write(tmp_path / "x.csv", [[*row, n % 3 + 1] for n, row in enumerate(x.tolist())])
+    with pytest.raises(DataError, match=r"label after a sequence of 12 steps.*--label 13"):
+        load(path)
+    assert np.array_equal(load(path, label="13").x_NTD[..., 0], x)
+    path = write(tmp_path / "y.csv", [[*row, "RM"[n % 2]] for n, row in enumerate(x.tolist())])
+    with pytest.raises(DataError, match=r"column 13 holds words, such as 'R'.*--label 13"):
+        load(path)
+    assert np.array_equal(load(path, label="13").x_NTD[..., 0], x)
+    with pytest.raises(DataError, match="'R' is not a number"):
+        load(path, layout="rows")
+    rows = [[*row, f"class-{n % 2}"] for n, row in enumerate(x.tolist())]
+    with pytest.raises(DataError, match="'class-0' is not a number") as caught:
+        load(write(tmp_path / "z.csv", rows), layout="rows")
+    assert "--missing-values" not in str(caught.value)
+
+
+def test_features_without_names_are_no_sequence_by_themselves(tmp_path):
+    """Columns of whole numbers beside others, as of age and weight; and a control."""
+    rows = [(RNG.integers(20, 80), *RNG.normal(50, 9, 3).round(1), i % 37) for i in range(60)]
+    path = write(tmp_path / "x.csv", rows)
+    with pytest.raises(DataError, match=r"columns 1, 5 hold whole.*--layout rows.*5 features"):
+        load(path)
+    assert load(path, layout="series").x_NTD.shape == (41, 20, 5)
+    assert load(path, layout="rows").x_NTD.shape == (60, 5, 1)
+    steps = RNG.normal(50, 9, (60, 5)).round(1)
+    path = write(tmp_path / "y.csv", steps)
+    assert load(path).x_NTD.shape == (60, 5, 1)
+    assert noted(inspect(path), "a sequence of 5 steps; if it is a step of one long series with 5")
+
+
+def test_words_without_names_are_asked_about_once_and_not_by_line(tmp_path):
+    rows = [("MFI"[i % 3], v, ("up", "down")[i % 2]) for i, v in enumerate(walk(90))]
+    path = write(tmp_path / "x.csv", rows)
+    with pytest.raises(DataError, match=r"columns 1, 3 hold words, such as 'M', and no line has"):
+        load(path)
+    assert load(path, layout="series").names == ("x1", "x2", "x3")
+    # Of words alone the first line is no header, where its words are in its columns again.
+    rows = [("MFI"[i % 3], ("up", "down")[i % 2]) for i in range(90)]
+    path = write(tmp_path / "y.csv", rows)
+    with pytest.raises(DataError, match=r"columns 1, 2 hold words, such as 'M', and no line has"):
+        load(path)
+    assert len(load(path, layout="series").x_NTD) == 71
+    assert load(write(tmp_path / "z.csv", rows, ("sex", "ill"))).names == ("sex", "ill")
 
 
 def test_lines_of_unequal_length(tmp_path):

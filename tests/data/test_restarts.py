@@ -331,6 +331,7 @@ def test_what_is_no_meter_is_none(seed):
         (t % 50) * 1.0,
         np.abs(rng.normal(size=3000)),
         np.sort(rng.random((125, 24)), axis=1)[:, ::-1].ravel(),
+        (1 + rng.random(3000)).cumsum()[::-1],  # it falls in each step
     ):
         assert "restarts" not in found(x.round(2))
         assert "modulo" not in found(x.round(2))

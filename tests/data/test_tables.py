@@ -96,6 +96,9 @@ def test_a_cell_is_read_or_refused_as_a_plain_decimal_number(cell):
     """Against an independent statement of what a number is: float() on ASCII digits alone."""
     allowed = set("0123456789+-.eE")
     token = cell.strip(" ")
+    marked = re.sub(r"(?<=[0-9])[ \u00a0](?=[0-9]{3}(?![0-9]))", ",", token)
+    if re.fullmatch(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{2,3})*,[0-9]{3}(\.[0-9]+)?", marked):
+        token = marked.replace(",", "")  # marks between thousands are said
     try:
         value = float(token) if token and set(token) <= allowed else math.nan
     except ValueError:
@@ -389,6 +392,7 @@ def test_columns_by_name_and_those_without_numbers():
         ("a,b\n1,2\n1,\n", None, "x.csv:3:3: a number is missing"),
         ("a,b\n1,  nan\n2,3\n", None, "x.csv:2:5: 'nan' is a missing value"),
         ('a,b\n1,"1,5"\n2,3\n', None, "x.csv:2:3: '1,5' is not a number; .* decimal comma"),
+        ('a,b\n1,"0,785"\n2,3\n', None, "x.csv:2:3: '0,785' is not a number; .* decimal comma"),
         ("a,b\n1,1_0\n", None, "x.csv:2:3: '1_0'"),
         ("a,b\n1,1e999\n", None, "x.csv:2:3: '1e999' is too large"),
         ("a\n1,5\n", None, "x.csv:2:1: '1,5' is not a number; it looks like a decimal comma"),
@@ -512,8 +516,12 @@ def test_lines_above_a_table_are_skipped_and_said(above, note):
 
 def test_a_header_with_a_name_too_few_is_no_title():
     text = "a;b\n" + "".join(f"{i};{i % 7};{i % 5}\n" for i in range(28))
-    with pytest.raises(DataError, match=r"x.csv:2:1: 3 columns on this line \(expected 2"):
+    with pytest.raises(
+        DataError, match=r"x.csv:2:1: 3 columns on this line \(expected 2.*correct the header"
+    ):
         tables.of_text(Path("x.csv"), text.rstrip().encode())
+    with pytest.raises(DataError, match=r"x.csv:4:1: 3 columns on this .*Correct these lines"):
+        tables.of_text(Path("x.csv"), b"a;b\n1;2\n3;4\n5;6;7" + b"\n8;9" * 9)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@
     python benchmarks/quality.py --data DIR --sets energy --settings hidden_dim=64 --likelihood
     python benchmarks/quality.py --data DIR --sets stocks --likelihood --refine 16
     python benchmarks/quality.py --data DIR --sets etth --window 128 --seeds 3
+    python benchmarks/quality.py --file pollution.csv --likelihood --number 4000    any series
     python benchmarks/quality.py --quick             1,000 sines, a few epochs and rounds
 
 Windows of 24 (--window) with stride 1 (TimeGAN, Yoon et al. 2019). For the scores each column is
@@ -63,12 +64,14 @@ def sines(number: int, window: int, seed: int) -> np.ndarray:
     return (np.sin(f * np.arange(window)[None, :, None] + p) + 1) / 2
 
 
-def parts_of(name: str, folder: Path, window: int) -> tuple[Sequences, np.ndarray, np.ndarray]:
+def parts_of(
+    name: str, folder: Path, window: int, file: Path | None = None
+) -> tuple[Sequences, np.ndarray, np.ndarray]:
     """All windows as they were read, those to train on, those inside held-out blocks."""
-    if name == "sines":
+    if file is None and name == "sines":
         every = sines(10_000, window, 0)
         return Sequences(every, default_names(every.shape[2]), name), every, sines(2_000, window, 1)
-    read = load(str(folder / FILES[name]), window=window)
+    read = load(str(file or folder / FILES[name]), window=window)
     x = read.x_NTD
     block = 5 * window // 2  # 60 at 24: windows fit into it
     blocks = (len(x) + window - 1) // block
@@ -123,6 +126,9 @@ def figures_of(
     areas = [judge.areas(train, held, x, 0) for x in made]
     found["auc"] = np.array([each.together for each in areas])
     found["single"] = np.array([np.median(each.columns_D) for each in areas])
+    by_column = np.mean([each.columns_D for each in areas], axis=0)
+    of_each = zip(model.description.names, by_column, areas[0].floors_D, strict=True)
+    print("single (real): ", ", ".join(f"{n} {a:.2f} ({r:.2f})" for n, a, r in of_each))
     return found
 
 
@@ -153,11 +159,11 @@ def floors(
     return {"held-out": float(between[0]), "pred": float(own), "auc": areas.floor, "single": single}
 
 
-def of_set(name: str, options: argparse.Namespace) -> None:
+def of_set(name: str, options: argparse.Namespace, file: Path | None = None) -> None:
     """Train on one set, print each row when it is known and the table, add it to the file."""
     steps = {"steps": 25} if options.quick else {}  # of each score's network
     most = 1000 if options.quick else None
-    read, train, held = parts_of(name, options.data, options.window)
+    read, train, held = parts_of(name, options.data, options.window, file)
     every, train, held = (x[:most] for x in (read.x_NTD, train, held))
     # The training part is split at random: windows of one series share values with those
     # that decide when to stop, as in the published protocol.
@@ -168,6 +174,7 @@ def of_set(name: str, options: argparse.Namespace) -> None:
     shared |= (QUICK if options.quick else {}) | settings_of(" ".join(options.settings))
     off = {"skip_dis_pretrain": True, "skip_adversarial": True}
     model, _, first = trained(sequences, shared | off, None)
+    every, train, held = (x[~np.isnan(x).any((1, 2))] for x in (every, train, held))  # complete
     encoder = ts2vec.train(in_score_units(name, every, every), 1, 0, **steps)
     shared_by_all = every, train, held, options.repeats, encoder
     rows: dict[str, dict[str, np.ndarray]] = {}
@@ -196,11 +203,12 @@ def of_set(name: str, options: argparse.Namespace) -> None:
         cells.append(paired("refined, paired", rows["refined"], before))
     cells.append(["real", *(f"{floor[f]:.4f}" if f in floor else "" for f in FIGURES)])
     kept = [run["kept_round"] for run in model.runs()]
+    published_by = PUBLISHED.get(name, "") if options.window == 24 else PUBLISHED_LONG
     measure.show(
         f"{name}: {len(every):,} windows of {options.window}, {len(train):,} trained on, "
         f"{len(held):,} held out; {options.seeds} seeds in {first:.0f} s of likelihood and "
         f"{second:.0f} s of adversarial training; kept rounds {kept}"
-        f"\npublished: {PUBLISHED[name] if options.window == 24 else PUBLISHED_LONG}",
+        + (f"\npublished: {published_by}" if file is None else ""),
         ("", *FIGURES),
         cells,
     )
@@ -221,6 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = measure.parser(__doc__, "gpu", lines=True)
     flags.add_argument("--data", type=Path, help="folder with the series; default: sines alone")
     flags.add_argument("--sets", nargs="+", choices=["sines", *FILES])
+    flags.add_argument("--file", type=Path, nargs="+", default=[], help="series of your own")
     flags.add_argument("--window", type=int, default=24, help="steps (default: 24)")
     flags.add_argument("--seeds", type=int, default=5, help="training seeds (default: 5)")
     flags.add_argument(
@@ -240,8 +249,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         there += [name for name, file in FILES.items() if (options.data / file).is_file()]
     if missing := set(options.sets or []) - set(there):
         flags.error(f"{', '.join(sorted(missing))}: needs --data, the folder with the file")
-    for name in options.sets or there:
+    for name in options.sets or ([] if options.file else there):
         of_set(name, options)
+    for file in options.file:
+        of_set(file.stem, options, file)
     return 0
 
 

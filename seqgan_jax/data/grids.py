@@ -262,7 +262,9 @@ def comb_of(levels_L: np.ndarray, counts_L: np.ndarray) -> np.ndarray | None:
         some = np.sort(outwards[: 2 * len(some)])
         number = np.rint((some - origin) / step)
     off = np.abs(some - np.polyval(np.polyfit(number, some, 1), number))
-    if step < 2 * unit or np.mean(off > unit) > STRAY:
+    lattice = lattice_of(common, len(levels_L) / DENSE)
+    is_exact = lattice is not None and lattice[1] > 0.75 * step  # nothing was rounded
+    if is_exact or step < 2 * unit or np.mean(off > unit) > STRAY:
         return None
     step, origin = _least_apart(number, some)
     every = np.rint((levels_L - origin) / step)

@@ -60,15 +60,23 @@ def logistic(value: jax.Array) -> jax.Array:
     return UNIT * (jnp.log(jax.lax.erfc(-half)) - jnp.log(jax.lax.erfc(half)))
 
 
-def logistic_between(value: jax.Array, lower: jax.Array, upper: jax.Array) -> jax.Array:
-    """A logistic number between two ends from a standard normal one: F^-1 of F cut off at both."""
-    turned = lower + upper > 0  # sigmoids have all digits below 0
-    a, b = jnp.where(turned, -upper, lower), jnp.where(turned, -lower, upper)
-    below, above = (jax.nn.sigmoid(end / UNIT) for end in (a, b))
-    share = below + _normal_tail(jnp.where(turned, -value, value)) * (above - below)
-    drawn = UNIT * (jnp.log(jnp.maximum(share, 1e-37)) - jnp.log1p(-jnp.minimum(share, 1 - 1e-7)))
-    drawn = jnp.clip(drawn, a, b)
-    return jnp.where(turned, -drawn, drawn)
+def parts_of(lower: jax.Array, upper: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """F(lower), F(upper) - F(lower) and 1 - F(upper) `[...]`, F logistic of variance 1.
+
+    The second by the smaller tail.
+    """
+    a, b = lower / UNIT, upper / UNIT
+    below, above = jax.nn.sigmoid(a), jax.nn.sigmoid(-b)
+    by_left, by_right = jax.nn.sigmoid(b) - below, jax.nn.sigmoid(-a) - above
+    return below, jnp.where(a + b > 0, by_right, by_left), above
+
+
+def logistic_between(
+    value: jax.Array, below: jax.Array, left: jax.Array, above: jax.Array
+) -> jax.Array:
+    """A logistic number from a standard normal one, cut off at both ends: see `parts_of`."""
+    share, rest = below + left * _normal_tail(value), above + left * _normal_tail(-value)
+    return UNIT * (jnp.log(jnp.maximum(share, 1e-37)) - jnp.log(jnp.maximum(rest, 1e-37)))
 
 
 def cell_of(edges_DM: jax.Array, x: jax.Array) -> jax.Array:

@@ -18,6 +18,7 @@ from seqgan_jax.core.columns.cells import (
     logistic,
     logistic_between,
     normal_between,
+    parts_of,
 )
 from seqgan_jax.core.columns.chain import HIDDEN, Context, Weights
 from seqgan_jax.core.columns.continuous import (
@@ -32,6 +33,7 @@ from seqgan_jax.core.columns.filling import least
 from seqgan_jax.core.columns.support import Layout, Support
 from seqgan_jax.data.kind import GAP
 
+TINY = 1e-30  # no number is divided by less
 NEVER = -1e9  # logit of a choice that there is not
 CUT = 4.0  # of what the regressions read: no outlier decides
 PLACE, SPREAD = 3.0, 1.5  # by which they move the rest, and log-scale they widen it by, at most
@@ -260,26 +262,30 @@ class MixedStep:
         if layout.grids:
             at = order[first:last]
             log_w, mean, scale = (a[..., grids, :] for a in numbers)
-            fences = context.support.fences
+            left: float | jax.Array = 0.0
 
-            def between(*cell: jax.Array) -> jax.Array:
-                lower, upper = (
-                    ((e + (end - x) / unit)[..., at, None] - mean) / scale for end in cell
-                )
-                return jax.nn.logsumexp(log_w + log_mass(lower, upper), axis=-1)
+            def place(end: jax.Array) -> jax.Array:
+                return e + (end - x) / unit
 
             def mass(lower: jax.Array, upper: jax.Array) -> jax.Array:
-                if fences is None:
-                    return between(lower, upper)
-                low, high = (support.by_column(end, x) for end in fences.T)
-                inside = between(low, high)
-                return between(jnp.maximum(lower, low), jnp.minimum(upper, high)) - inside
+                if context.support.fences is not None:
+                    low, high = (support.by_column(a, x) for a in context.support.fences.T)
+                    lower, upper = jnp.maximum(lower, low), jnp.minimum(upper, high)
+                ends = ((place(end)[..., at, None] - mean) / scale for end in (lower, upper))
+                return jax.nn.logsumexp(log_w + log_mass(*ends), axis=-1)
 
-            log_p = log_rest[..., grids] + mass(*cells)
+            if context.support.fences is not None:  # of grids that are cut off: the first ones
+                some, fences = len(layout.cut), context.support.fences.T
+                ends = (place(support.by_column(end, x))[..., at[:some], None] for end in fences)
+                ends = ((end - mean[..., :some, :]) / scale[..., :some, :] for end in ends)
+                inside = jnp.sum(jnp.exp(log_w[..., :some, :]) * parts_of(*ends)[1], axis=-1)
+                left = jnp.log(jnp.maximum(inside, TINY))
+                left = jnp.concatenate([left, 0.0 * x[..., at[some:]]], axis=-1)
+            log_p = log_rest[..., grids] - left + mass(*cells)
             both = jnp.logaddexp(log_option[..., grids], log_p)
             if layout.coarse:
                 is_one, lower, upper = support.coarse_cells(context.support, layout, x)
-                log_p = log_choice[..., grids, 1]
+                log_p = log_choice[..., grids, 1] - left
                 log_p += mass(jnp.where(is_one, lower, x), jnp.where(is_one, upper, x + 1.0))
                 both = jnp.logaddexp(both, jnp.where(is_one[..., at], log_p, NEVER))
             if layout.far:  # in none of the rest's cells
@@ -326,27 +332,32 @@ class MixedStep:
                 inside = log_normal_mass(*((end - mean) / scale for end in ends))
                 inside = jnp.where(is_discrete, 0.0, inside)
                 log_weights = jax.nn.log_softmax(log_weights + inside, axis=-1)
+            weights = jnp.exp(log_weights)
             if own.fences is not None:
-                cuts = [((end - base) / unit)[..., None] for end in own.fences[0]]
-                lower, upper = ((end - mean) / scale for end in cuts)
-                inside = jnp.where(is_discrete, log_mass(lower, upper), 0.0)
-                log_weights = jax.nn.log_softmax(log_weights + inside, axis=-1)
+                cuts = (((end - base) / unit)[..., None] for end in own.fences[0])
+                parts_K = parts_of(*((end - mean) / scale for end in cuts))
+                weights = weights * parts_K[1]
+                weights = weights / jnp.maximum(jnp.sum(weights, -1, keepdims=True), TINY)
             if choices:
-                log_choice = self._log_choice(raw[..., :choices] + known[..., :-2], allowed)
-                parts = [log_choice[..., i : i + 1] + log_weights for i in range(1 + coarse)]
-                log_weights = jnp.concatenate([*parts, log_choice[..., 1 + coarse :]], axis=-1)
-            chosen = _chosen(jnp.exp(log_weights), which)
+                choice = jnp.exp(self._log_choice(raw[..., :choices] + known[..., :-2], allowed))
+                parts = [choice[..., i : i + 1] * weights for i in range(1 + coarse)]
+                weights = jnp.concatenate([*parts, choice[..., 1 + coarse :]], axis=-1)
+            chosen = _chosen(weights, which)
             rest, option = chosen[..., :components], chosen[..., (1 + coarse) * components :]
             is_coarse = jnp.sum(chosen[..., components : (1 + coarse) * components], -1) > 0.5
             if coarse:
                 rest = rest + chosen[..., components : 2 * components]
             mean, scale = (jnp.sum(rest * each, axis=-1) for each in (mean, scale))
             scale = jnp.where(jnp.sum(rest, axis=-1) > 0.5, scale, 1.0)
-            drawn, rounded = value, logistic(value)
+            drawn = value
             if layout.fenced:
                 drawn = normal_between(value, *((end[..., 0] - mean) / scale for end in ends))
-            if own.fences is not None:
-                rounded = logistic_between(value, *((end[..., 0] - mean) / scale for end in cuts))
+            if own.fences is None:
+                rounded = logistic(value)
+            else:
+                rounded = logistic_between(
+                    value, *(jnp.sum(rest * each, axis=-1) for each in parts_K)
+                )
             e = mean + scale * jnp.where(is_discrete, rounded, drawn)
             x = base + unit * implicit(law, e)
             chosen_x = jnp.sum(option * options[..., coarse:], axis=-1)

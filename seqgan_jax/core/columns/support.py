@@ -41,7 +41,7 @@ class Layout:
       listed: A.
       tables: the columns whose rest is on a table.
       lattices: some column has its rest on a lattice.
-      grids, densities: the columns whose rest is on either, and on neither.
+      grids, densities: the columns whose rest is on either, those `cut` first, and on neither.
       fenced: some density has ends.
       sized: every value says how large it is: no words and no sentinels.
       shown: the options that exist, as positions in a step's [D, C - 1].
@@ -57,7 +57,7 @@ class Layout:
       season: steps of a season, of which the linear baseline reads the means of sizes at the same
         place of the last ones; 0 where it does not.
       season_rate: of these means.
-      cut: some grid is cut off at its ends.
+      cut: the columns whose grids are cut off at their ends.
       told: categories of which later columns and steps see whether they changed, in the place of
         their innovations.
       stays: which of `shown` are the values of static columns, where later steps read which it was.
@@ -86,7 +86,7 @@ class Layout:
     coarse: bool = False
     clocks: tuple[Clock, ...] = ()
     stays: tuple[int, ...] = ()
-    cut: bool = False
+    cut: tuple[int, ...] = ()
     told: tuple[int, ...] = ()
 
     @property
@@ -216,6 +216,7 @@ def layout_of(
     """
     if all(kind == Kind("continuous") for kind in kinds):
         return None
+    cut = tuple(d for d, kind in enumerate(kinds) if kind.cut)
     held = any(kind.held or kind.static for kind in kinds)
     sloped = any(kind.sloped for kind in kinds)
     coarse = any(kind.coarse for kind in kinds)
@@ -238,7 +239,7 @@ def layout_of(
         listed=most,
         tables=tuple(d for d, kind in enumerate(kinds) if _is_table(kind)),
         lattices=any(_is_lattice(kind) for kind in kinds),
-        grids=tuple(d for d, kind in enumerate(kinds) if kind.name == "grid"),
+        grids=(*cut, *(d for d in range(len(kinds)) if kinds[d].name == "grid" and d not in cut)),
         densities=tuple(d for d, kind in enumerate(kinds) if kind.name == "continuous"),
         fenced=any(kind.fenced for kind in kinds),
         sized=not any(kind.words or kind.missing or any(kind.sentinel) for kind in kinds),
@@ -255,7 +256,7 @@ def layout_of(
         coarse=coarse,
         clocks=clocks,
         stays=tuple(of_statics),
-        cut=any(kind.cut for kind in kinds),
+        cut=cut,
         told=tuple(d for d, kind in enumerate(kinds) if kind.told),
     )
 

@@ -275,6 +275,9 @@ def _counts_with(
     x_NTD: np.ndarray, d: int, e: int, fresh: np.ndarray, least: float, decimals: int | None
 ) -> bool:
     """Whether column d counts anew where column e changes."""
+    some = x_NTD[: 1 + SAMPLE // x_NTD.shape[1]]  # few steps tell most columns
+    if rule_restarts.falls_beside(some[..., d], some[..., e]):
+        return False
     x_NT = x_NTD[..., d]
     found = rule_restarts.by_another(x_NT, x_NTD[..., e], fresh)
     if found is None:

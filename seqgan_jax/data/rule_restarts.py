@@ -59,6 +59,11 @@ def candidate(
     return Candidate(Restart(name), rises, float(np.log(below / ends).sum()))
 
 
+def falls_beside(x_NT: np.ndarray, c_NT: np.ndarray) -> bool:
+    """Whether x falls where column c stays."""
+    return bool(np.any((np.diff(x_NT, axis=1) < 0) & (np.diff(c_NT, axis=1) == 0)))
+
+
 def by_another(
     x_NT: np.ndarray, c_NT: np.ndarray, fresh_NT: np.ndarray
 ) -> tuple[np.ndarray, float] | None:
@@ -71,7 +76,7 @@ def by_another(
     changes = c_NT[:, 1:] != c_NT[:, :-1]
     falls, rises = fresh_NT & (after < before), fresh_NT & (after > before) & ~changes
     times, share = np.count_nonzero(falls), np.mean(changes[fresh_NT])
-    if np.any((after < before) & ~changes) or times < LEAST_FALLS or x_NT.min() < 0:
+    if falls_beside(x_NT, c_NT) or times < LEAST_FALLS or x_NT.min() < 0:
         return None
     if np.count_nonzero(rises) < max(LEAST_RISES, np.count_nonzero(fresh_NT & ~changes) / 2):
         return None

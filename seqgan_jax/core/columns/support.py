@@ -163,9 +163,7 @@ class Support:
     # By what is known of the step in advance, [D, W, C + 2]; None: nothing is.
     first_given: jax.Array | None = None
     later_given: jax.Array | None = None
-    fences: jax.Array | None = (
-        None  # [D, 2] where grids are cut off, far away of others; None: none
-    )
+    fences: jax.Array | None = None  # [D, 2] where grids are cut off; far away of others
     # Of coarser tables; None: there is none.
     coarse_number: jax.Array | None = None  # [D, M + 1] which of them a level is, -1: none
     coarse_edges: jax.Array | None = None  # [D, M'] between them, filled up with NOTHING

@@ -251,7 +251,9 @@ def _on_grids(rules: Rules, train_NTD: np.ndarray, asked_D: Sequence[str | None]
             continue
         levels, counts = grids.counted(train_NTD[..., d])
         comb = grids.comb_of(levels, counts)
-        if comb is not None and not _is_even(levels):
+        # Of a lattice of which most is there a distance is as good.
+        even = grids.lattice_of(levels, len(levels) / grids.FEW_DENSE)
+        if comb is not None and even is None:
             found[d] = Table(tuple(comb.tolist()), _step_of(comb))
             continue
         cells = (levels[-1] - levels[0]) / (FINEST * grids.spread_of(train_NTD[..., d]))
@@ -262,12 +264,6 @@ def _on_grids(rules: Rules, train_NTD: np.ndarray, asked_D: Sequence[str | None]
         if np.any(on_grid(bounds, lattice) != bounds):
             found[d] = lattice
     return dataclasses.replace(rules, grids_D=tuple(found)) if any(found) else rules
-
-
-def _is_even(levels_L: np.ndarray) -> bool:
-    """On a lattice of which most is there: a distance from another column on it is as good."""
-    lattice = grids.lattice_of(levels_L, grids.FEW_DENSE**-1 * len(levels_L))
-    return lattice is not None
 
 
 def _step_of(levels_L: np.ndarray) -> float:

@@ -255,7 +255,7 @@ def comb_of(levels_L: np.ndarray, counts_L: np.ndarray) -> np.ndarray | None:
     middle = levels_L[np.searchsorted(np.cumsum(counts_L), counts_L.sum() / 2)]
     outwards = common[np.argsort(np.abs(common - middle))]
     some = np.sort(outwards[:COMB])
-    step, origin = float(np.median(np.diff(some))), some[0]
+    step, origin = gap_of(some), some[0]
     number = np.r_[0.0, np.cumsum(np.maximum(np.rint(np.diff(some) / step), 1.0))]
     while len(some) < len(common):
         step, origin = np.polyfit(number, some, 1)
@@ -362,6 +362,11 @@ def _average(x_L: np.ndarray, half: int) -> np.ndarray:
     return (total[high] - total[low]) / (high - low)
 
 
+def gap_of(levels_L: np.ndarray) -> float:
+    """How far two levels lie apart, as most do."""
+    return float(np.median(np.diff(levels_L)))
+
+
 def bent(levels_L: np.ndarray, power: float) -> np.ndarray:
     """Where levels lie in units of (level - lowest + gap)^power; as they are where it is 1.
 
@@ -370,7 +375,7 @@ def bent(levels_L: np.ndarray, power: float) -> np.ndarray:
     """
     if power == 1 or len(levels_L) < 2:
         return levels_L
-    found: np.ndarray = (levels_L - levels_L[0] + np.median(np.diff(levels_L))) ** power
+    found: np.ndarray = (levels_L - levels_L[0] + gap_of(levels_L)) ** power
     return found
 
 

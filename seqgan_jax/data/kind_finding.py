@@ -125,7 +125,7 @@ def _power(kind: Kind, x_NT: np.ndarray, once_NT: np.ndarray) -> float:
         moves &= before != after
     low, gap = kind.low, kind.step
     if kind.levels:
-        low, gap = kind.levels[0], float(np.median(np.diff(kind.levels)))
+        low, gap = kind.levels[0], grids.gap_of(np.array(kind.levels))
     x, past = np.maximum(after[moves], low), np.maximum(before[moves], low)
     if len(x) < LEAST_MOVES or not 0 <= low < math.inf or len(np.unique(past)) < LEAST_BENT:
         return 1.0
@@ -319,8 +319,7 @@ def _usual_gap(kind: Kind) -> float:
     """How far most of a table's levels lie apart, where few are beside a lattice; else 0."""
     if len(kind.levels) < 3:
         return 0.0
-    gaps = np.diff(kind.levels)
-    step = float(np.median(gaps))
+    gaps, step = np.diff(kind.levels), grids.gap_of(np.array(kind.levels))
     return step if np.mean(np.abs(gaps - step) <= grids.TOLERANCE * step) > USUAL else 0.0
 
 

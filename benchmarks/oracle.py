@@ -209,7 +209,14 @@ class Seed:
     def add_all(self, paper: bool) -> dict[str, dict[str, float]]:
         """All rows of this seed."""
         sizes = self.sizes
-        gen = GeneratorConfig(hidden_dim=sizes.hidden, gen_lr=1e-2, patience=sizes.epochs)
+        gen = GeneratorConfig(
+            hidden_dim=sizes.hidden,
+            gen_lr=1e-2,
+            patience=sizes.epochs,
+            gen_dropout=0.0,
+            gen_weight_decay=0.0,
+            gen_keep="likeliest",
+        )
         self.nets, state = self._fresh(gen)
         self.add("random", self._model(state, state.policy), 0.0)
         state, seconds = self._likelihood(gen, sizes.epochs)

@@ -111,7 +111,10 @@ class Case:
         path, keys_of = Path(name), {file: key for key, file in FILES.items()}
         read, train, held = parts_of(keys_of[path.name], path.parent, LONGEST)
         every = max(1, len(train) // number)
-        self.sequences = Sequences(train[::every, :window], read.names, path.stem, form=read.form)
+        train = train[::every, :window]
+        about = read.names, path.stem
+        windows = overlap.find(train)
+        self.sequences = Sequences(train, *about, form=read.form, windows=windows)
         self.held = held[:, :window]
 
     def figures(

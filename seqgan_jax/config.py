@@ -158,6 +158,16 @@ class GeneratorConfig:
     """Pretraining stops after this many epochs without a better validation likelihood."""
     average: Decay = 0.998
     """Decay, a step, of the exponential moving average of the weights, validated and kept."""
+    gen_dropout: Annotated[float, Range(0, 1, below=True)] = 0.5
+    """Share of the units before the head that pretraining drops, drawn for each sequence, against
+    learning few data by heart: of a training part of 3,000 steps at most, of a longer one in
+    proportion less."""
+    gen_weight_decay: Weight = 1.0
+    """Weight decay of pretraining (AdamW's): matrices shrink by gen_lr times this an update; of
+    more than 3,000 steps in proportion less."""
+    gen_keep: Literal["last", "likeliest"] = "last"
+    """Which epoch of pretraining is kept: the last one that is less likely than the best by no more
+    than a standard error, on the validation part; or the likeliest."""
 
 
 @dataclass(frozen=True)
@@ -291,7 +301,9 @@ PRESETS: Mapping[str, Config] = {
     # 50 x 3 and 200 x 5 x 3 passes over 10,000 real and 10,000 fresh generated sequences.
     "reference": Config(
         run=RunConfig(preset="reference"),
-        generator=GeneratorConfig(policy="gaussian"),
+        generator=GeneratorConfig(
+            policy="gaussian", gen_dropout=0.0, gen_weight_decay=0.0, gen_keep="likeliest"
+        ),
         discriminator=DiscriminatorConfig(
             dis_size="reference",
             dis_sees="scaled",
@@ -390,13 +402,23 @@ FORMER = {
     "dis_sees": "scaled",
     "dis_early_stopping": False,
     "drift": False,
+    "gen_dropout": 0.0,
+    "gen_weight_decay": 0.0,
+    "gen_keep": "likeliest",
     "rollout_every": 2,
     "covariance": "full",
 }  # defaults of earlier versions, whose runs must stay what they are
 
 
 # What stored settings are where they do not say so.
-BEFORE = {"dis_sees": "scaled", "dis_early_stopping": False, "drift": False}
+BEFORE = {
+    "dis_sees": "scaled",
+    "dis_early_stopping": False,
+    "drift": False,
+    "gen_dropout": 0.0,
+    "gen_weight_decay": 0.0,
+    "gen_keep": "likeliest",
+}
 
 
 def fixed(config: Config) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seqgan_jax import __version__, config
 from seqgan_jax.config import Config
-from seqgan_jax.core import outer, parallel, selection
+from seqgan_jax.core import likelihood, outer, parallel, selection
 from seqgan_jax.core.baseline import Baseline
 from seqgan_jax.core.batch import Params, Parts, TrainState, run_of
 from seqgan_jax.core.networks import Networks
@@ -240,10 +240,12 @@ class SeqGAN:
         if isinstance(parts, StreamSplit):
             buffer = self.config.data.buffer
             loader = StreamedData(parts, scaler, validation, blocks, buffer, self.data_seed, mesh)
+            steps = parts.num_train * self.description.length
         else:
             rows = scaled(scaler, parts.train_NTD, "training")
             train = on_device(rows, mesh, parallel.BATCH, of_train, scaler.end)
             loader = AllData(Parts(train, validation, blocks))
+            steps = overlap.num_steps(parts.train_NTD)
         problem = Problem(
             config=self.config,
             nets=self.nets,
@@ -251,6 +253,7 @@ class SeqGAN:
             key=parallel.place(preparing.keys_of(self.config), mesh, parallel.SEEDS),
             mesh=mesh,
             begun=self._begun,
+            few=likelihood.fewness(steps),
         )
         state = parallel.place(parallel.broadcast_tree(self.state), mesh, parallel.SEEDS)
         state = loop.train(problem, state, Recorder(self.rows, listener))

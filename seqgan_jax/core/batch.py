@@ -161,7 +161,7 @@ class TrainState:
     kept_round: jax.Array  # [] the round that `best` is of
     stale_epochs: jax.Array  # [] epochs of pretraining since `best`
     chosen: jax.Array  # [] bool: of several runs, the one whose policy samples
-    rollout: Params  # the rollout policy
+    rollout: Params  # the rollout policy; in pretraining the likeliest EMA so far
     discriminator: Params
     discriminator_opt: Any
     kept_discriminator: Any  # both, as unseen sequences liked them best; (): not asked

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 LIKELIHOOD, DISCRIMINATOR, POLICY, SAMPLE, EVALUATE, INIT, SELECTION, ADVERSARY = range(8)
 FUTURE = 8  # of given sequences, and sequences longer than training
 REFINING = 9
+DROPOUT = 10  # of the policy
 
 
 def unit_key(key: jax.Array, purpose: int | jax.Array, unit: jax.Array) -> jax.Array:
@@ -35,7 +36,7 @@ def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jax.random.normal(key, (math.prod(shape),)).reshape(shape)
 
 
-def bernoulli(key: jax.Array, probability: float, shape: tuple[int, ...]) -> jax.Array:
+def bernoulli(key: jax.Array, probability: float | jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """bool; those of `jax.random.bernoulli(key, probability, shape)`. Consumes `key`."""
     return jax.random.bernoulli(key, probability, (math.prod(shape),)).reshape(shape)
 

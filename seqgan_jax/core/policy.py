@@ -167,8 +167,9 @@ class LSTMPolicy(nnx.Module):
             found.append(new)
         return LSTMState(*(jnp.concatenate(parts, axis=-1) for parts in zip(*found, strict=True)))
 
-    def _top(self, state: LSTMState) -> jax.Array:
-        return state.h[..., -self.hidden_dim :]
+    def _top(self, state: LSTMState, factors_BH: jax.Array | None = None) -> jax.Array:
+        units = state.h[..., -self.hidden_dim :]
+        return units if factors_BH is None else units * factors_BH[None]
 
     def _project(self, inputs: jax.Array, known: jax.Array | None) -> jax.Array:
         read = inputs[..., : self.chain.num_read]
@@ -225,8 +226,10 @@ class LSTMPolicy(nnx.Module):
         context: Context,
         temperature: float | jax.Array,
         known: jax.Array | None,
+        factors_BH: jax.Array | None = None,
     ) -> Step | MixedStep:
-        raw = self._top(state) @ self.head[...] + _row(self.head_bias, state.h.ndim)
+        units = self._top(state, factors_BH)
+        raw = units @ self.head[...] + _row(self.head_bias, state.h.ndim)
         if known is not None:
             raw = raw + known @ self.known_head[...]
         return self.chain.step(raw, _values(self.weights), temperature, context, inputs)
@@ -244,10 +247,13 @@ class LSTMPolicy(nnx.Module):
         x_BTD: jax.Array,
         temperature: float | jax.Array = 1.0,
         known_BTW: jax.Array | None = None,
+        factors_BH: jax.Array | None = None,
     ) -> tuple[Prefixes, Step | MixedStep, Step | MixedStep]:
         """States and distributions at every step of given sequences, in one pass.
 
-        Inputs are shifted: the distribution at step t has seen x_1 .. x_{t-1} only.
+        Inputs are shifted: the distribution at step t has seen x_1 .. x_{t-1} only. What the head
+        reads of later steps is multiplied by `factors_BH`: dropout, the same at each step of a
+        sequence (Gal & Ghahramani 2016).
 
         Returns:
           The states from which each x_t is drawn; the distributions of x_1 `[B]` and of
@@ -271,7 +277,7 @@ class LSTMPolicy(nnx.Module):
         written_out = 1 if parallel.on_cpu() else STEPS_WRITTEN_OUT
         projected = self._project(inputs_TBU[:-1], then)
         _, states = lax.scan(body, start, projected, unroll=min(written_out, len(projected)) or 1)
-        later = self._later(states, inputs_TBU[:-1], context, temperature, then)
+        later = self._later(states, inputs_TBU[:-1], context, temperature, then, factors_BH)
         states = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start, states)
         return Prefixes(x_BTD, states, inputs_TBU), first, later
 
@@ -304,9 +310,17 @@ class LSTMPolicy(nnx.Module):
         found = [now.is_density(x_TBD[0])[None], then.is_density(x_TBD[1:])]
         return jnp.swapaxes(jnp.concatenate(found), 0, 1)
 
-    def log_prob(self, batch: Batch, temperature: float | jax.Array = 1.0) -> jax.Array:
-        """log pi(x_td | x_<t, x_t,<d) by teacher forcing, `[B, T, D]`, nats; 0 where masked."""
-        _, first, later = self.teacher_forced(batch.x, temperature, batch.known_if_any)
+    def log_prob(
+        self,
+        batch: Batch,
+        temperature: float | jax.Array = 1.0,
+        factors_BH: jax.Array | None = None,
+    ) -> jax.Array:
+        """log pi(x_td | x_<t, x_t,<d) by teacher forcing, `[B, T, D]`, nats; 0 where masked.
+
+        `factors_BH`: of dropout, see `teacher_forced`.
+        """
+        _, first, later = self.teacher_forced(batch.x, temperature, batch.known_if_any, factors_BH)
         x_TBD = jnp.swapaxes(batch.x, 0, 1)
         return _over_steps(first.log_prob(x_TBD[0]), later.log_prob(x_TBD[1:]), batch)
 
@@ -346,12 +360,13 @@ def steps_with_values(policy: LSTMPolicy, batch: Batch) -> jax.Array:
     return jnp.maximum(jnp.sum(jnp.any(is_value, axis=-1)), 1).astype(jnp.float32)
 
 
-def nll(policy: LSTMPolicy, batch: Batch) -> jax.Array:
+def nll(policy: LSTMPolicy, batch: Batch, factors_BH: jax.Array | None = None) -> jax.Array:
     """Negative log-likelihood a step, nats: - sum_btd mask log pi(x_btd | x_b<t) / steps.
 
-    Of values and gaps together: what is minimised.
+    Of values and gaps together: what is minimised. `factors_BH`: of dropout.
     """
-    return -jnp.sum(policy.log_prob(batch)) / steps_with_values(policy, batch)
+    log_p = policy.log_prob(batch, factors_BH=factors_BH)
+    return -jnp.sum(log_p) / steps_with_values(policy, batch)
 
 
 def log_prob_of_sequences(

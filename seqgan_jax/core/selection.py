@@ -103,6 +103,36 @@ def keep_likelier(state: TrainState, validation: jax.Array) -> TrainState:
     )
 
 
+def keep_last(
+    state: TrainState, loss_N: jax.Array, least_N: jax.Array, parts: Parts, steps: jax.Array
+) -> TrainState:
+    """The rule in likelihood training: the EMA becomes `best` where its loss is above the least by
+    no more than one standard error of their difference (Breiman et al. 1984, section 3.4.3).
+
+    A network still learns what makes samples look real when it has begun to be too sure of details,
+    which costs likelihood; the last epoch that is no worse beyond noise has learned most.
+
+    Args:
+      state: whose `rollout` is the likeliest EMA so far.
+      loss_N: -log p of each validation sequence under its EMA.
+      least_N: the same under the likeliest.
+      parts: whose validation sequences are in `blocks`.
+      steps: that count in all of them, [].
+    """
+    loss, least = jnp.sum(loss_N) / steps, jnp.sum(least_N) / steps
+    better = (loss < least) | (state.best_nll == jnp.inf)
+    difference_N = loss_N - least_N
+    error, _ = error_by_blocks(difference_N, parts.blocks)
+    keep = better | (difference_N.mean() <= error)
+    return replace(
+        state,
+        best=_where(keep, state.ema, state.best),
+        best_nll=jnp.where(keep, loss, state.best_nll),
+        rollout=_where(better, state.ema, state.rollout),
+        stale_epochs=jnp.where(better, 0, state.stale_epochs + 1),
+    )
+
+
 def likeliest(losses: np.ndarray) -> int:
     """The rule among trained policies that were not compared otherwise; NaN is never the one."""
     return int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))

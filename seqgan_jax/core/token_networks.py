@@ -61,10 +61,17 @@ class TokenPolicy(LSTMPolicy):
         return state, self._later(state, None, None, temperature, known)
 
     def _later(
-        self, state: LSTMState, inputs: Any, context: Any, temperature: Any, known: Any
+        self,
+        state: LSTMState,
+        inputs: Any,
+        context: Any,
+        temperature: Any,
+        known: Any,
+        factors_BH: jax.Array | None = None,
     ) -> Any:
         del inputs, context, known
-        return TokenStep.of(self._top(state), self.head[...], self.head_bias[...], temperature)
+        units = self._top(state, factors_BH)
+        return TokenStep.of(units, self.head[...], self.head_bias[...], temperature)
 
 
 class TokenEncoder(Encoder):

@@ -138,6 +138,25 @@ def independent_blocks(x_NTD: np.ndarray) -> np.ndarray:
     return blocks
 
 
+def num_steps(x_NTD: np.ndarray) -> int:
+    """How many steps with any value there are; those that several rows share count once.
+
+    >>> series = np.random.default_rng(0).normal(size=(100, 1))
+    >>> num_steps(np.stack([series[3 * i : 3 * i + 10] for i in range(30)]))
+    97
+    >>> num_steps(np.arange(60.0).reshape(3, 10, 2))
+    30
+    """
+    windows, length = find(x_NTD), x_NTD.shape[1]
+    if windows is None:
+        there = ~np.isnan(x_NTD).all(axis=2)
+        return int(np.count_nonzero(there) * count_distinct(x_NTD) / len(x_NTD))
+    order = np.lexsort((windows.starts_N, windows.series_N))
+    same = np.diff(windows.series_N[order]) == 0
+    apart = np.where(same, np.diff(windows.starts_N[order]), length)
+    return int(np.minimum(apart, length).sum()) + length
+
+
 def _are_many_links(x_NTD: np.ndarray) -> bool:
     """Whether there are so many links at any stride that rows cannot be independent.
 

@@ -107,6 +107,7 @@ class Problem:
     mesh: Mesh | None = None
     clock: Callable[[], float] = time.monotonic  # seconds
     begun: float | None = None  # when the work began, by that clock; None: with training
+    few: float = 1.0  # how few the data are, see `likelihood.fewness`
 
 
 class Phase(NamedTuple):
@@ -209,7 +210,13 @@ def _likelihood(problem: Problem) -> Phase:
         if ends and problem.mesh is None:
             shared["batch_size"] = _smaller(shared["batch_size"], len(parts.train))
         state, buffers = likelihood.epochs(
-            state, parts, problem.key, jnp.array(count), config=config, **shared
+            state,
+            parts,
+            problem.key,
+            jnp.array(count),
+            config=config,
+            few=jnp.array(problem.few, jnp.float32),
+            **shared,
         )
         # Fewer where it stopped early.
         return state, _on_host(buffers, done(state)["gen_pretrain"] - first)
@@ -561,6 +568,8 @@ def _note(problem: Problem, phase: Phase, here: TrainState, finished: int, kept:
     if phase.name == "gen_pretrain" and finished < phase.total:
         epoch = int(best.epoch) - int(best.stale_epochs)
         note = f"no better validation likelihood since epoch {epoch}"
+        if problem.config.generator.gen_keep == "last":
+            note += "; the last one that is no worse beyond noise is kept"
     if phase.name == "adversarial":
         cost = float(best.best_nll - best.pretrained_nll)
         if round_ := int(best.kept_round):

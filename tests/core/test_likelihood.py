@@ -10,7 +10,7 @@ import pytest
 
 from seqgan_jax.core import likelihood, networks
 from seqgan_jax.core.batch import Parts
-from seqgan_jax.core.policy import validation_nll
+from seqgan_jax.core.policy import log_prob_of_sequences, validation_nll
 
 
 def epochs(nets, state, parts, key, count, gen=helpers.GEN):
@@ -46,7 +46,8 @@ def test_it_changes_its_own_network_and_no_constant():
     state, _ = epochs(nets, state, parts, key, 1)
     for name in before.__dataclass_fields__:
         changed = not helpers.same(getattr(before, name), getattr(state, name))
-        assert changed == (name in ("policy", "policy_opt", "ema", "best", "best_nll", "epoch"))
+        own = ("policy", "policy_opt", "ema", "best", "best_nll", "rollout", "epoch")
+        assert changed == (name in own)
 
 
 def test_it_learns_what_least_squares_cannot():
@@ -68,7 +69,7 @@ def test_it_learns_what_least_squares_cannot():
 
 def test_early_stopping_keeps_the_best_and_then_stands_still():
     nets, state, parts, key = helpers.training()
-    gen = dataclasses.replace(helpers.GEN, gen_lr=0.2)  # overfits at once
+    gen = dataclasses.replace(helpers.GEN, gen_lr=0.2, gen_keep="likeliest")  # overfits at once
     state, metrics = epochs(nets, state, parts, key, 60, gen)
     number = int(state.epoch)
     assert number < 60
@@ -82,3 +83,60 @@ def test_early_stopping_keeps_the_best_and_then_stands_still():
     before = helpers.on_host(state)
     state, _ = epochs(nets, state, parts, key, 5, gen)
     assert helpers.same(before, state)
+
+
+def test_the_last_epoch_that_is_no_worse_beyond_noise_is_kept():
+    """Against losses of every epoch, by a plain loop."""
+    nets, state, parts, key = helpers.training()
+    gen = dataclasses.replace(helpers.GEN, gen_lr=0.015, patience=6)
+    losses, kept, likeliest = [], None, None
+    for epoch in range(40):
+        if int(state.stale_epochs) >= gen.patience:
+            break
+        state, _ = epochs(nets, state, parts, key, 1, gen)
+        policy = nets.bind_policy(state.ema, state)
+        losses.append(-np.asarray(log_prob_of_sequences(policy, parts.validation)))
+        if likeliest is None or losses[-1].mean() < losses[likeliest].mean():
+            likeliest = epoch
+        difference = losses[-1] - losses[likeliest]
+        error = difference.std(ddof=1) / np.sqrt(len(difference))
+        if difference.mean() <= error:
+            kept = epoch
+            assert helpers.same(state.best, state.ema)
+        own = losses[kept].mean() / helpers.LENGTH
+        assert float(state.best_nll) == pytest.approx(own, abs=1e-5)
+        assert int(state.stale_epochs) == epoch - likeliest
+    assert kept > likeliest  # else the test has not seen the difference
+
+
+def test_dropout_is_of_the_head_and_the_same_at_each_step():
+    """A policy whose head has these rows multiplied gives the same later steps."""
+    nets, state, parts, _ = helpers.training()
+    params = helpers.random_params(state.policy, 3)
+    factors = jnp.array([[0.0, 2.0, 2.0, 0.0, 0.0, 2.0]])
+    one = parts.train.take(slice(1))
+    found = nets.bind_policy(params, state).log_prob(one, factors_BH=factors)
+    other = params | {"head": params["head"] * factors[0][:, None]}
+    expected = nets.bind_policy(other, state).log_prob(one)
+    np.testing.assert_allclose(found[:, 1:], expected[:, 1:], atol=1e-5)
+    assert not np.allclose(found[:, 1:], nets.bind_policy(params, state).log_prob(one)[:, 1:])
+
+
+def test_the_share_that_is_dropped_is_less_of_more_data():
+    for few, share in ((1.0, 0.5), (0.2, 0.1)):
+        factors = np.asarray(likelihood._factors(jax.random.key(0), 200, 300, jnp.array(few / 2)))
+        assert (factors == 0).mean() == pytest.approx(share, abs=0.01)
+        assert factors.mean() == pytest.approx(1.0, abs=0.02)
+    assert [likelihood.fewness(n) for n in (0, 3000, 30_000)] == [1.0, 1.0, 0.1]
+
+
+def test_weight_decay_shrinks_matrices_alone():
+    """An untrained head gives the LSTM no gradient: one update shrinks it by lr x decay."""
+    nets, state, parts, key = helpers.training()
+    before = helpers.on_host(state.policy)
+    gen = dataclasses.replace(helpers.GEN, gen_lr=1e-2, gen_weight_decay=5.0)
+    shared = {"nets": nets, "config": gen, "batch_size": len(parts.train)}
+    state, _ = likelihood.epochs(state, parts, key, jnp.array(1), few=jnp.array(0.5), **shared)
+    after = helpers.on_host(state.policy)
+    np.testing.assert_allclose(after["recurrent"], (1 - 0.025) * before["recurrent"], rtol=1e-6)
+    np.testing.assert_array_equal(after["bias"], before["bias"])

@@ -14,7 +14,7 @@ from seqgan_jax.config import AdversarialConfig, DiscriminatorConfig, GeneratorC
 from seqgan_jax.core import adversarial, gradients, keys, likelihood, sampling, token_networks
 from seqgan_jax.core.batch import Batch, Parts
 from seqgan_jax.core.columns.tokens import TokenStep, drawn
-from seqgan_jax.core.policy import bind
+from seqgan_jax.core.policy import bind, validation_nll
 
 V, T = 3, 3
 ALL = np.array(list(itertools.product(range(V), repeat=T)), np.float32)[..., None]  # [27, 3, 1]
@@ -171,9 +171,7 @@ def test_all_training_steps_run_and_likelihood_learns():
     drawn_ = [oracle.draw(true, jax.random.key(i), 64, 4) for i in range(2)]
     parts = Parts(*(Batch.complete(x) for x in drawn_), jnp.arange(64, dtype=jnp.int32))
     nets, state = token_networks.init(jax.random.key(0), 4, 8, GEN, DIS)
-    before = float(
-        likelihood.validation_nll(nets.bind_policy(state.policy, state), parts.validation)
-    )
+    before = float(validation_nll(nets.bind_policy(state.policy, state), parts.validation))
     assert before == pytest.approx(np.log(8), abs=1e-5)  # untrained: uniform
     key, one = jax.random.key(3), jnp.array(1)
     shared = {"nets": nets, "batch_size": 8}

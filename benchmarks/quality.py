@@ -41,7 +41,6 @@ from main_job import QUICK
 
 from seqgan_jax import SeqGAN
 from seqgan_jax.analysis import judge, metrics, pairwise, published, scores, ts2vec
-from seqgan_jax.data import overlap
 from seqgan_jax.data.layout import Sequences, default_names, load
 
 HELD_OUT = 0.1
@@ -166,9 +165,9 @@ def of_set(name: str, options: argparse.Namespace, file: Path | None = None) -> 
     most = 1000 if options.quick else None
     read, train, held = parts_of(name, options.data, options.window, file)
     every, train, held = (x[:most] for x in (read.x_NTD, train, held))
-    # Split by time: the windows that decide when to stop share no value with those trained on.
-    windows = overlap.find(train)
-    sequences = Sequences(train, read.names, name, form=read.form, windows=windows)
+    # The training part is split at random: windows of one series share values with those
+    # that decide when to stop, as in the published protocol.
+    sequences = Sequences(train, read.names, name, form=read.form)
     if options.number and options.number < len(every):
         every = every[np.random.default_rng(3).permutation(len(every))[: options.number]]
     shared = {"num_seeds": options.seeds, "seed": 88, "held_out": 0.01}

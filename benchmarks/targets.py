@@ -111,10 +111,7 @@ class Case:
         path, keys_of = Path(name), {file: key for key, file in FILES.items()}
         read, train, held = parts_of(keys_of[path.name], path.parent, LONGEST)
         every = max(1, len(train) // number)
-        train = train[::every, :window]
-        about = read.names, path.stem
-        windows = overlap.find(train)
-        self.sequences = Sequences(train, *about, form=read.form, windows=windows)
+        self.sequences = Sequences(train[::every, :window], read.names, path.stem, form=read.form)
         self.held = held[:, :window]
 
     def figures(

@@ -71,19 +71,20 @@ def _epoch(
     size = min(size, number)
     steps = number // size
 
-    def loss(params: Params, batch: Batch, key: jax.Array | None) -> jax.Array:
-        policy = nets.bind_policy(params, state)
-        if key is None:
-            return nll(policy, batch)
-        return nll(policy, batch, _factors(key, len(batch), policy.hidden_dim, few * dropped))
+    dropout_key = keys.unit_key(key, keys.DROPOUT, state.epoch)
 
-    def update(
-        carry: Any, inputs: tuple[jax.Array, jax.Array, jax.Array | None]
-    ) -> tuple[Any, jax.Array]:
+    def loss(params: Params, batch: Batch, step: jax.Array) -> jax.Array:
+        policy = nets.bind_policy(params, state)
+        if dropped == 0:
+            return nll(policy, batch)
+        own = jax.random.fold_in(dropout_key, step.astype(jnp.int32))
+        return nll(policy, batch, _factors(own, len(batch), policy.hidden_dim, few * dropped))
+
+    def update(carry: Any, inputs: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
         params, opt, average = carry
-        rows_B, step, dropout_key = inputs
+        rows_B, step = inputs
         batch = parallel.shard_rows(parts.train.take(rows_B))
-        value, grads = jax.value_and_grad(loss)(params, batch, dropout_key)
+        value, grads = jax.value_and_grad(loss)(params, batch, step)
         params, opt = apply(optimiser, grads, opt, _times(shrink, params))
         # Short memory at first, so that the EMA does not remember the initial weights.
         decay = jnp.minimum(config.average, (1.0 + step) / (10.0 + step))
@@ -93,11 +94,7 @@ def _epoch(
     batches = order[: steps * size].reshape(steps, size)
     numbers = (state.epoch * steps + jnp.arange(steps)).astype(jnp.float32)
     carry = (state.policy, state.policy_opt, state.ema)
-    dropout_keys = None
-    if dropped > 0:
-        own = keys.unit_key(key, keys.DROPOUT, state.epoch)
-        dropout_keys = jax.random.split(own, steps)
-    (params, opt, average), values = lax.scan(update, carry, (batches, numbers, dropout_keys))
+    (params, opt, average), values = lax.scan(update, carry, (batches, numbers))
 
     def losses(params: Params) -> jax.Array:
         return -log_prob_of_sequences(nets.bind_policy(params, state), parts.validation)

@@ -191,8 +191,13 @@ def _in_turn(problem: Problem, *phases: Phase) -> Callable[[], Any]:
 
 
 def likelihood_epoch(problem: Problem) -> tuple[Callable[[], Any], int]:
-    """An epoch of maximum likelihood (gather, gradient, clip, Adam, EMA), and its steps."""
-    phase = partial(likelihood.epochs, count=jnp.array(1), config=problem.generator)
+    """An epoch of maximum likelihood (gather, gradient, clip, Adam, EMA), and its steps.
+
+    As the PyTorch programs have it: no dropout, no decay, one look at the validation part.
+    """
+    plain = {"gen_dropout": 0.0, "gen_weight_decay": 0.0, "gen_keep": "likeliest"}
+    config = replace(problem.generator, **plain)
+    phase = partial(likelihood.epochs, count=jnp.array(1), config=config)
     return _in_turn(problem, phase), problem.sizes.number // problem.sizes.batch
 
 

@@ -159,7 +159,7 @@ class TrainState:
     best_nll: jax.Array  # [] its validation loss, nats a step
     pretrained_nll: jax.Array  # [] the same when adversarial training began; -inf: broken down
     kept_round: jax.Array  # [] the round that `best` is of
-    stale_epochs: jax.Array  # [] epochs of pretraining since `best`
+    stale_epochs: jax.Array  # [] epochs of pretraining since the likeliest
     chosen: jax.Array  # [] bool: of several runs, the one whose policy samples
     rollout: Params  # the rollout policy; in pretraining the likeliest EMA so far
     discriminator: Params

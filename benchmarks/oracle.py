@@ -35,7 +35,7 @@ import measure
 import numpy as np
 from jax import lax
 
-from seqgan_jax.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig
+from seqgan_jax.config import PLAIN, AdversarialConfig, DiscriminatorConfig, GeneratorConfig
 from seqgan_jax.core import adversarial, keys, likelihood, policy, sampling, token_networks
 from seqgan_jax.core.batch import Batch, Params, Parts, TrainState
 from seqgan_jax.core.networks import Networks
@@ -213,9 +213,7 @@ class Seed:
             hidden_dim=sizes.hidden,
             gen_lr=1e-2,
             patience=sizes.epochs,
-            gen_dropout=0.0,
-            gen_weight_decay=0.0,
-            gen_keep="likeliest",
+            **PLAIN,
         )
         self.nets, state = self._fresh(gen)
         self.add("random", self._model(state, state.policy), 0.0)

@@ -15,7 +15,13 @@ import numpy as np
 from jax import lax
 
 from seqgan_jax import SeqGAN
-from seqgan_jax.config import PRESETS, AdversarialConfig, DiscriminatorConfig, GeneratorConfig
+from seqgan_jax.config import (
+    PLAIN,
+    PRESETS,
+    AdversarialConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+)
 from seqgan_jax.core import adversarial, baseline, gradients, keys, likelihood, networks, sampling
 from seqgan_jax.core.baseline import Baseline
 from seqgan_jax.core.batch import Batch, Params, Parts, TrainState
@@ -195,8 +201,7 @@ def likelihood_epoch(problem: Problem) -> tuple[Callable[[], Any], int]:
 
     As the PyTorch programs have it: no dropout, no decay, one look at the validation part.
     """
-    plain = {"gen_dropout": 0.0, "gen_weight_decay": 0.0, "gen_keep": "likeliest"}
-    config = replace(problem.generator, **plain)
+    config = replace(problem.generator, **PLAIN)
     phase = partial(likelihood.epochs, count=jnp.array(1), config=config)
     return _in_turn(problem, phase), problem.sizes.number // problem.sizes.batch
 

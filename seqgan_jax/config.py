@@ -296,14 +296,19 @@ class Config:
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
 
 
+# Maximum likelihood as it was: no dropout, no decay, the likeliest epoch.
+PLAIN: Mapping[str, Any] = {
+    "gen_dropout": 0.0,
+    "gen_weight_decay": 0.0,
+    "gen_keep": "likeliest",
+}
+
 PRESETS: Mapping[str, Config] = {
     "default": Config(),
     # 50 x 3 and 200 x 5 x 3 passes over 10,000 real and 10,000 fresh generated sequences.
     "reference": Config(
         run=RunConfig(preset="reference"),
-        generator=GeneratorConfig(
-            policy="gaussian", gen_dropout=0.0, gen_weight_decay=0.0, gen_keep="likeliest"
-        ),
+        generator=GeneratorConfig(policy="gaussian", **PLAIN),
         discriminator=DiscriminatorConfig(
             dis_size="reference",
             dis_sees="scaled",
@@ -395,30 +400,17 @@ CHANGEABLE = {
 }
 
 
+# What stored settings are where they do not say so.
+BEFORE = {"dis_sees": "scaled", "dis_early_stopping": False, "drift": False, **PLAIN}
+
 FORMER = {
     "window": 20,
     "missing": "error",
     "look_first": False,
-    "dis_sees": "scaled",
-    "dis_early_stopping": False,
-    "drift": False,
-    "gen_dropout": 0.0,
-    "gen_weight_decay": 0.0,
-    "gen_keep": "likeliest",
     "rollout_every": 2,
     "covariance": "full",
+    **BEFORE,
 }  # defaults of earlier versions, whose runs must stay what they are
-
-
-# What stored settings are where they do not say so.
-BEFORE = {
-    "dis_sees": "scaled",
-    "dis_early_stopping": False,
-    "drift": False,
-    "gen_dropout": 0.0,
-    "gen_weight_decay": 0.0,
-    "gen_keep": "likeliest",
-}
 
 
 def fixed(config: Config) -> dict[str, Any]:

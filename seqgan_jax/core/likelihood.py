@@ -102,11 +102,9 @@ def _epoch(
     loss_N = losses(average)
     counted = steps_with_values(nets.bind_policy(average, state), parts.validation)
     validation = jnp.sum(loss_N) / counted
-    if config.gen_keep == "last":
-        least_N = losses(state.rollout)
     state = replace(state, policy=params, policy_opt=opt, ema=average, epoch=state.epoch + 1)
     if config.gen_keep == "last":
-        state = selection.keep_last(state, loss_N, least_N, parts, counted)
+        state = selection.keep_last(state, loss_N, losses(state.rollout), parts, counted)
     else:
         state = selection.keep_likelier(state, validation)
     return state, {"train_nll": values.mean(), "validation_nll": validation}

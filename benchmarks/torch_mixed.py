@@ -1,7 +1,8 @@
 """The mixed policy of the default run in PyTorch, written for `versus_torch.py` only.
 
-Columns on tables of levels with single values of their own, or words, of which some are often as
-before; no gaps, bounds, seasons or ends: the bundled weather. The same arithmetic as
+Columns on tables of levels, cut off at their ends, with single values of their own, or words of
+which later columns see whether they changed; some are often as before; no gaps, bounds, seasons or
+ends: the bundled weather. The same arithmetic as
 `seqgan_jax.core.columns.mixed`, the columns of a step one after the other in plain tensors: a
 level is found by `searchsorted`, a choice taken by `gather`.
 """
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from seqgan_jax.core.columns.cells import FAR, UNIT
 from seqgan_jax.core.columns.chain import HIDDEN
 from seqgan_jax.core.columns.continuous import LOG_SCALE_BOUNDS
-from seqgan_jax.core.columns.mixed_step import CUT, NEVER, PLACE, SPREAD
+from seqgan_jax.core.columns.mixed_step import CUT, NEVER, PLACE, SPREAD, TINY
 from seqgan_jax.core.columns.support import NOTHING, Layout
 
 Step = Callable[..., Any]
@@ -34,7 +35,9 @@ class Columns(nn.Module):
         plain = layout.held and not (layout.sloped or layout.lattices or layout.gaps)
         plain &= not (layout.densities or layout.season or layout.far) and layout.end is None
         on_tables = layout.grids == layout.tables == tuple(range(len(layout.grids)))
-        if not (plain and on_tables):
+        plain &= not (layout.coarse or layout.clocks or layout.straight or layout.missing)
+        words = tuple(range(len(layout.grids), layout.features))
+        if not (plain and on_tables and layout.cut == layout.grids and layout.told == words):
             raise NotImplementedError("columns on tables first, then words; no gaps, ends, seasons")
         self.layout, self.features = layout, layout.features
         self.grids, self.options = len(layout.grids), layout.choices - 1
@@ -65,6 +68,11 @@ class Columns(nn.Module):
     def at(self, table: Tensor, cell: Tensor) -> Tensor:
         """What a table [G, M] has of each column's cell, [..., G]."""
         return table.reshape(-1)[self.row * table.shape[1] + cell]
+
+    def told(self, e: Tensor, x: Tensor, before: Tensor) -> Tensor:
+        """Innovations [..., D], in the place of those of words whether they changed."""
+        changed = (x[..., self.grids :] != before[..., self.grids :]).float()
+        return torch.cat([e[..., : self.grids], changed], dim=-1)
 
     def size(self, x: Tensor) -> Tensor:
         """How large values are, [..., D]; words 0."""
@@ -143,22 +151,33 @@ class Chain(nn.Module):
         log_w, mean, scale = self.components(raw[..., on_grid, :], known[..., on_grid, :])
         grid, e = x[..., on_grid], e[..., on_grid]
         cell, unit = columns.cell(grid), self.unit[on_grid]
-        lower, upper = (
-            ((e + (columns.at(columns.ends, place) - grid) / unit)[..., None] - mean) / scale
-            for place in (cell, cell + 1)
-        )
-        log_p = (log_w + log_mass(lower, upper)).logsumexp(-1) + log_choice[..., on_grid, 0]
+        low, high = columns.fences[on_grid].T
+
+        def ends(lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+            at = ((e + (end - grid) / unit)[..., None] for end in (lower, upper))
+            lower, upper = ((end - mean) / scale for end in at)
+            return lower, upper
+
+        cells = (columns.at(columns.ends, place) for place in (cell, cell + 1))
+        cells = [torch.minimum(torch.maximum(end, low), high) for end in cells]
+        inside = (log_w.exp() * parts_of(*ends(low, high))[1]).sum(-1).clamp(min=TINY)
+        log_p = (log_w + log_mass(*ends(*cells))).logsumexp(-1) - inside.log()
+        log_p = log_p + log_choice[..., on_grid, 0]
         log_p = torch.logaddexp(log_option[..., on_grid], log_p)
         return torch.cat([log_p, log_option[..., number:]], dim=-1)
 
     def sample(
-        self, step: tuple[Tensor, Tensor, Tensor], offset: Tensor, before: Tensor, noise: Tensor
+        self,
+        step: tuple[Tensor, Tensor, Tensor],
+        offset: Tensor,
+        before: Tensor | None,
+        noise: Tensor,
     ) -> tuple[Tensor, ...]:
         """x, sizes, innovations [L, D] and options [L, S], one column after the other."""
         columns, (raw, known, units) = self.columns, step
         which, value = noise.chunk(2, dim=-1)
         share = normal_cdf(which).clamp(1e-6, 1 - 1e-6)
-        value = logistic(value)
+        below, above = normal_cdf(value), normal_cdf(-value)
         xs, sizes, es, shown = [], [], [], []
         hidden, bases = 0.0, list(offset.unbind(-1))
         choices = known
@@ -167,12 +186,17 @@ class Chain(nn.Module):
             of_d = choices[..., d, :]
             log_choice = self.log_choice(own, of_d, self.there[d])
             listed = columns.listed[d].expand(len(own), -1)
-            options = torch.cat([before[:, d, None], listed], dim=-1)
+            last = torch.zeros_like(offset[:, d]) if before is None else before[:, d]
+            options = torch.cat([last[:, None], listed], dim=-1)
             is_grid, unit = d < columns.grids, self.unit[d]
             if is_grid:
                 log_w, mean, scale = self.components(own, of_d)
-                rest, number = log_choice[:, :1] + log_w, log_w.shape[-1]
-                weights = torch.cat([rest, log_choice[:, 1:]], dim=-1).exp()
+                ends = (((end - bases[d]) / unit)[:, None] for end in columns.fences[d])
+                parts = parts_of(*((end - mean) / scale for end in ends))
+                rest, number = log_w.exp() * parts[1], log_w.shape[-1]
+                rest = rest / rest.sum(-1, keepdim=True).clamp(min=TINY)
+                choice = log_choice.exp()
+                weights = torch.cat([choice[:, :1] * rest, choice[:, 1:]], dim=-1)
             else:
                 weights, number = log_choice[:, 1:].exp(), 0
             sums = weights.cumsum(-1)
@@ -180,7 +204,9 @@ class Chain(nn.Module):
             option = options.gather(-1, (chosen - number).clamp(min=0))[:, 0]
             if is_grid:
                 at = chosen.clamp(max=number - 1)
-                drawn = mean.gather(-1, at) + scale.gather(-1, at) * value[:, d, None]
+                left, inside, right = (each.gather(-1, at)[:, 0] for each in parts)
+                value = logistic_between(left + inside * below[:, d], right + inside * above[:, d])
+                drawn = mean.gather(-1, at) + scale.gather(-1, at) * value[:, None]
                 x = torch.where(chosen[:, 0] < number, bases[d] + unit * drawn[:, 0], option)
                 snapped = columns.levels[d][columns.cell(x, d)]
                 x = torch.where(chosen[:, 0] > number, x, snapped)  # listed values are exact
@@ -194,7 +220,10 @@ class Chain(nn.Module):
                 is_listed = x[:, None] == columns.listed[d]
                 size = x + torch.where(is_listed, columns.moved[d], 0.0).sum(-1)
             e = (size - bases[d]) / unit
-            read = torch.cat([e[:, None], matched[:, columns.own[d]].float()], dim=-1)
+            seen = e
+            if not is_grid:
+                seen = torch.zeros_like(x) if before is None else (x != last).float()
+            read = torch.cat([seen[:, None], matched[:, columns.own[d]].float()], dim=-1)
             if d + 1 < columns.features:
                 rows = [d, *(columns.features + columns.places[d])]
                 hidden = hidden + read @ self.A[rows]
@@ -203,7 +232,7 @@ class Chain(nn.Module):
                 )
                 for later in range(d + 1, columns.features):
                     bases[later] = bases[later] + self.factor[later, d] * e
-            for values, each in ((xs, x), (sizes, size), (es, e), (shown, read[:, 1:])):
+            for values, each in ((xs, x), (sizes, size), (es, seen), (shown, read[:, 1:])):
                 values.append(each)
         x, size, e = (torch.stack(values, dim=-1) for values in (xs, sizes, es))
         return x, size, e, torch.cat(shown, dim=-1)
@@ -299,6 +328,7 @@ class Policy(torch_seqgan.Policy):
         offset = self.predicted(size[:-1], earlier[:-1], means[:-1])
         first = (size[:1] - self.first_offset) @ self.begin.inverse.T
         e = torch.cat([first, (size[1:] - offset) @ self.chain.inverse.T])
+        e = columns.told(e, x_TBD, before)
         nothing = torch.zeros_like(x_TBD[:1])
         matched = torch.cat(
             [
@@ -367,8 +397,7 @@ class Policy(torch_seqgan.Policy):
         step, batch = step or self.step, noise_TBD.shape[1]
         h, c = self.first_state(batch)
         offset = self.first_offset.expand(batch, -1)
-        before = torch.zeros_like(offset)
-        drawn = self.begin.sample(self.first_step(batch), offset, before, noise_TBD[0])
+        drawn = self.begin.sample(self.first_step(batch), offset, None, noise_TBD[0])
         x, size, e, shown = drawn
         runs = one_more(torch.zeros_like(shown), shown)
         means = size.repeat(1, len(self.rates))
@@ -475,7 +504,14 @@ def normal_cdf(x: Tensor) -> Tensor:
     return 0.5 * (1.0 + torch.erf(x * 0.5**0.5))
 
 
-def logistic(value: Tensor) -> Tensor:
-    """A logistic number of variance 1 from a normal one."""
-    half = value * 0.5**0.5
-    return UNIT * (torch.log(torch.erfc(-half)) - torch.log(torch.erfc(half)))
+def parts_of(lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A logistic distribution's mass below, between and above two ends."""
+    a, b = lower / UNIT, upper / UNIT
+    below, above = torch.sigmoid(a), torch.sigmoid(-b)
+    inside = torch.where(a + b > 0, torch.sigmoid(-a) - above, torch.sigmoid(b) - below)
+    return below, inside, above
+
+
+def logistic_between(below: Tensor, above: Tensor) -> Tensor:
+    """The logistic number of variance 1 with such masses on either side."""
+    return UNIT * (below.clamp(min=1e-37).log() - above.clamp(min=1e-37).log())

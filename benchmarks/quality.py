@@ -11,6 +11,8 @@
 Windows of 24 (--window) with stride 1 (TimeGAN, Yoon et al. 2019). For the scores each column is
 min-max scaled by the whole series; sines stay as they are, in [0.5, 1]. A tenth of a series, in
 blocks of 2.5 windows, is never trained on; windows that touch a block are left out of training.
+A series with dates is read as `seqgan train` reads it: its calendar is known where that helps, and
+samples have dates of the training part (--settings calendar=none: as published).
 Each figure is the mean over training seeds with a 95% interval of that mean (t); the likelihood row
 is the same runs before adversarial training, and `paired` their difference; `refined` are samples
 chosen by discriminators among --refine candidates each.
@@ -28,6 +30,7 @@ Discriminative and predictive networks are GRUs of D / 2 units trained for 2,000
 """
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,21 +67,35 @@ def sines(number: int, window: int, seed: int) -> np.ndarray:
     return (np.sin(f * np.arange(window)[None, :, None] + p) + 1) / 2
 
 
+def taken(sequences: Sequences, rows_N: np.ndarray) -> Sequences:
+    """These rows [n], or those where rows_N [N] is true; nothing says where they overlap."""
+    given = None if sequences.given is None else sequences.given[rows_N]
+    more: dict[str, Any] = {"starts_N": None, "windows": None, "given": given}
+    return dataclasses.replace(sequences, x_NTD=sequences.x_NTD[rows_N], **more)
+
+
+def complete(sequences: Sequences) -> Sequences:
+    """Those without missing values."""
+    return taken(sequences, ~np.isnan(sequences.x_NTD).any((1, 2)))
+
+
 def parts_of(
-    name: str, folder: Path, window: int, file: Path | None = None
-) -> tuple[Sequences, np.ndarray, np.ndarray]:
+    name: str, folder: Path, window: int, file: Path | None = None, calendar: str = "auto"
+) -> tuple[Sequences, Sequences, Sequences]:
     """All windows as they were read, those to train on, those inside held-out blocks."""
     if file is None and name == "sines":
-        every = sines(10_000, window, 0)
-        return Sequences(every, default_names(every.shape[2]), name), every, sines(2_000, window, 1)
-    read = load(str(file or folder / FILES[name]), window=window)
+        every, held = (sines(n, window, seed) for seed, n in enumerate((10_000, 2_000)))
+        names = default_names(every.shape[2])
+        read = Sequences(every, names, name)
+        return read, read, Sequences(held, names, name)
+    read = load(str(file or folder / FILES[name]), window=window, calendar=calendar)
     x = read.x_NTD
     block = 5 * window // 2  # 60 at 24: windows fit into it
     blocks = (len(x) + window - 1) // block
     chosen = np.random.default_rng(0).permutation(blocks)[: max(1, round(HELD_OUT * blocks))]
     held = np.repeat(np.isin(np.arange(blocks + 1), chosen), block)
     inside = np.stack([held[i : len(x) + i] for i in range(window)])
-    return read, x[~inside.any(0)], x[inside.all(0)]
+    return read, taken(read, ~inside.any(0)), taken(read, inside.all(0))
 
 
 def in_score_units(name: str, every: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -91,20 +108,20 @@ def figures_of(
     model: SeqGAN,
     every: np.ndarray,
     train: np.ndarray,
-    held: np.ndarray,
+    unseen: Sequences,
     repeats: int,
     encoder: Any,
     refine: int | None,
     **steps: int,
 ) -> dict[str, np.ndarray]:
     """Every figure of each run, `[S]`; of samples chosen among `refine` candidates each."""
-    runs = range(model.config.run.num_seeds)
+    runs, held, known = range(model.config.run.num_seeds), unseen.x_NTD, model.description.known
     made = [
         model.description.as_written(model.sample_array(len(every), seed=1, run=run, refine=refine))
         for run in runs
     ]
     everything = (every, train, held, *made)
-    real, known, few, *samples = (in_score_units(name, every, x) for x in everything)
+    real, seen, few, *samples = (in_score_units(name, every, x) for x in everything)
     found = {"disc": discriminative(real, samples, repeats, **steps)}
     found["held-out"] = discriminative(few, [x[: len(few)] for x in samples], repeats, **steps)
     number = len(real)
@@ -116,12 +133,15 @@ def figures_of(
         [ts2vec.frechet_distance(of_real, ts2vec.embed(encoder, x)[0]) for x in samples]
     )
     found["corr"] = np.array([metrics.correlational_score(real, x) for x in samples])
-    points = pairwise.flatten(known)
+    points = pairwise.flatten(seen)
     near_held = pairwise.nearest(pairwise.flatten(few), points)
     near = [pairwise.nearest(pairwise.flatten(x[: len(few)]), points) for x in samples]
     found["copies"] = np.array([pairwise.copy_share(x, near_held) for x in near])
     if refine is None:  # what is chosen has another law, of no density
-        log_q = [model.log_prob(held, run=run) for run in runs]
+        given = unseen.given
+        known_NTW = known and given and known.read(given.seconds_NT, given.columns_NTC)
+        checked = model.description.checked(held)
+        log_q = [model.log_prob_array(checked, run=run, known_NTW=known_NTW) for run in runs]
         found["nats"] = np.array([-x[np.isfinite(x)].mean() / held.shape[1] for x in log_q])
     areas = [judge.areas(train, held, x, 0) for x in made]
     found["auc"] = np.array([each.together for each in areas])
@@ -163,18 +183,20 @@ def of_set(name: str, options: argparse.Namespace, file: Path | None = None) -> 
     """Train on one set, print each row when it is known and the table, add it to the file."""
     steps = {"steps": 25} if options.quick else {}  # of each score's network
     most = 1000 if options.quick else None
-    read, train, held = parts_of(name, options.data, options.window, file)
-    every, train, held = (x[:most] for x in (read.x_NTD, train, held))
-    # The training part is split at random: windows of one series share values with those
-    # that decide when to stop, as in the published protocol.
-    sequences = Sequences(train, read.names, name, form=read.form)
-    if options.number and options.number < len(every):
-        every = every[np.random.default_rng(3).permutation(len(every))[: options.number]]
     shared = {"num_seeds": options.seeds, "seed": 88, "held_out": 0.01}
     shared |= (QUICK if options.quick else {}) | settings_of(" ".join(options.settings))
+    calendar = shared.get("calendar", "auto")
+    parts = parts_of(name, options.data, options.window, file, calendar)
+    # The training part is split at random: windows of one series share values with those
+    # that decide when to stop, as in the published protocol.
+    read, sequences, held = (taken(x, np.arange(len(x.x_NTD))[:most]) for x in parts)
+    every = read.x_NTD
+    if options.number and options.number < len(every):
+        every = every[np.random.default_rng(3).permutation(len(every))[: options.number]]
     off = {"skip_dis_pretrain": True, "skip_adversarial": True}
     model, _, first = trained(sequences, shared | off, None)
-    every, train, held = (x[~np.isnan(x).any((1, 2))] for x in (every, train, held))  # complete
+    every, held = every[~np.isnan(every).any((1, 2))], complete(held)
+    train = complete(sequences).x_NTD
     encoder = ts2vec.train(in_score_units(name, every, every), 1, 0, **steps)
     shared_by_all = every, train, held, options.repeats, encoder
     rows: dict[str, dict[str, np.ndarray]] = {}
@@ -191,7 +213,7 @@ def of_set(name: str, options: argparse.Namespace, file: Path | None = None) -> 
         add("adversarial", model)
     if options.refine:
         add("refined", model, options.refine)
-    floor = floors(name, every, train, held, options.repeats, **steps)
+    floor = floors(name, every, train, held.x_NTD, options.repeats, **steps)
     cells = [
         [row, *(with_interval(values[f]) if f in values else "" for f in FIGURES)]
         for row, values in rows.items()
@@ -206,7 +228,7 @@ def of_set(name: str, options: argparse.Namespace, file: Path | None = None) -> 
     published_by = PUBLISHED.get(name, "") if options.window == 24 else PUBLISHED_LONG
     measure.show(
         f"{name}: {len(every):,} windows of {options.window}, {len(train):,} trained on, "
-        f"{len(held):,} held out; {options.seeds} seeds in {first:.0f} s of likelihood and "
+        f"{len(held.x_NTD):,} held out; {options.seeds} seeds in {first:.0f} s of likelihood and "
         f"{second:.0f} s of adversarial training; kept rounds {kept}"
         + (f"\npublished: {published_by}" if file is None else ""),
         ("", *FIGURES),

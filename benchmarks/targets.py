@@ -109,10 +109,11 @@ class Case:
             self.sequences = load(name, window=window, num_sequences=number, seed=88)
             return
         path, keys_of = Path(name), {file: key for key, file in FILES.items()}
-        read, train, held = parts_of(keys_of[path.name], path.parent, LONGEST)
+        parts = parts_of(keys_of[path.name], path.parent, LONGEST, calendar="none")
+        _, train, held = (part.x_NTD[:, :window] for part in parts)
         every = max(1, len(train) // number)
-        self.sequences = Sequences(train[::every, :window], read.names, path.stem, form=read.form)
-        self.held = held[:, :window]
+        self.sequences = Sequences(train[::every], parts[0].names, path.stem, form=parts[0].form)
+        self.held = held
 
     def figures(
         self, model: SeqGAN, parts: Parts, run: int, temperature: float = 1.0

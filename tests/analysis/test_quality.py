@@ -29,8 +29,7 @@ def scored(monkeypatch):
 
 def test_sines_are_scored_in_their_own_units(scored):
     """(sin + 1) / 2 of angles in [0, 2.4] is in [0.5, 1], and is not stretched to [0, 1]."""
-    read, train, held = quality.parts_of("sines", Path(), 24)
-    quality.floors("sines", read.x_NTD, train, held, 1)
+    quality.floors("sines", *(x.x_NTD for x in quality.parts_of("sines", Path(), 24)), 1)
     assert len(scored) == 3
     for x in scored:
         assert x.min() == pytest.approx(0.5, abs=0.01)
@@ -52,8 +51,8 @@ def test_no_step_that_was_trained_on_is_in_a_held_out_window(tmp_path, window):
     columns = np.column_stack([steps, np.sin(steps)])
     np.savetxt(tmp_path / "stock_data.csv", columns, delimiter=",", header="n,x", comments="")
     read, train, held = quality.parts_of("stocks", tmp_path, window)
-    trained_on, unseen = (set(x[:, :, 0].ravel()) for x in (train, held))
-    assert len(held) > 0
+    trained_on, unseen = (set(part.x_NTD[:, :, 0].ravel()) for part in (train, held))
+    assert unseen
     assert not trained_on & unseen
     assert len(read.x_NTD) == 2000 - window + 1
 
@@ -61,6 +60,6 @@ def test_no_step_that_was_trained_on_is_in_a_held_out_window(tmp_path, window):
 @pytest.mark.slow
 def test_real_sines_have_the_published_predictive_score():
     """.093 for samples, .094 for real data in Diffusion-TS (Yuan and Qiao, ICLR 2024), table 1."""
-    read, train, held = quality.parts_of("sines", Path(), 24)
-    found = quality.floors("sines", read.x_NTD, train, held, 1)
+    parts = quality.parts_of("sines", Path(), 24)
+    found = quality.floors("sines", *(x.x_NTD for x in parts), 1)
     assert found["pred"] == pytest.approx(0.093, abs=0.003)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqgan_jax.core.batch import Params
+from seqgan_jax.data.known import CLOSING
 
 Array = NDArray[Any]
 
@@ -37,7 +38,8 @@ class Baseline:
     moving means by the rates SLOW: a level beside quick changes, which no order of 1 or 2 can tell.
     There may be a third, of days where the hour is known, which a level by the hour cannot be; and
     q_{t-S} - q_{t-S-1} and q_{t-S} - x_{t-1}, what the means q of the same hour of the last days
-    moved by and how far they are, 0 in the first season (`seasonal_mean`).
+    moved by and how far they are, 0 in the first season (`seasonal_mean`). Of sequences within one
+    season, w (n_{t-1} - x_{t-1}) and w (x_1 - x_{t-1}), see `closeness`.
     Where something is known in advance + known k_t, + first_known k_1 at the first step.
     """
 
@@ -216,9 +218,10 @@ def fit_rest(
       steps: T over which the free-running mean may grow e-fold and no more, see `_held_back`.
       rates: of the moving means.
       season: S, 0 without, and the rate of the means of what was S, 2 S .. steps ago, see
-        `seasonal_mean`. They are read where the validation part is likelier by them. One step ahead
-        hardly tells ridges apart, nor whether levels are kept, which decides far ahead: with a
-        season both are those of the least error of free-running means, `_far`.
+        `seasonal_mean`; 0 of sequences within one. They are read where the validation part is
+        likelier by them. One step ahead
+        hardly tells ridges apart, nor whether levels are kept, which decides far ahead: with
+        seasons both are those of the least error of free-running means, `_far`.
     """
     every = 1 + len(train[0]) * train[0].shape[1] // STEPS
     size_NTD, rest_NTD = (part[::every] for part in train)
@@ -266,7 +269,9 @@ def fit_rest(
         return total
 
     best: Sequence[_Row] = min(zip(*later, strict=True), key=loss)
-    if of_season and fixed is None:
+    if of_season and fixed is None and not season[1]:
+        best = min(best, *zip(*blind, strict=True), key=loss)
+    elif of_season and fixed is None:
         other = min(zip(*blind, strict=True), key=loss)
         is_read = loss(best) < loss(other)
         read, blocks = past if is_read else without, 2 + len(rates)
@@ -384,6 +389,10 @@ def _past_of(x_NTD: Array, rates: tuple[float, ...], season: tuple[int, float] =
     before = x_NTD[:, :-1]
     earlier = np.concatenate([before[:, :1], before[:, :-1]], axis=1)
     means = [moving_mean(before, rate) for rate in rates]
+    if season[0] and not season[1]:
+        w_T1 = closeness(np.arange(1, x_NTD.shape[1]), season[0])[:, None]
+        again = [w_T1 * (means[1] - before), w_T1 * (before[:, :1] - before)]
+        return np.concatenate([before, earlier, *means, *again], axis=2)
     q_NTD, steps = seasonal_mean(before, *season), range(1, x_NTD.shape[1])
     again = [_of_season(before[:, :t], q_NTD[:, :t], *season) for t in steps if season[0]]
     of_season = [np.stack(each, axis=1) for each in zip(*again, strict=True)]
@@ -393,6 +402,18 @@ def _past_of(x_NTD: Array, rates: tuple[float, ...], season: tuple[int, float] =
 def blocks_of_season(steps: int, rate: float) -> int:
     """How many numbers of each column are read of a season: of its rate 1 only the moves."""
     return 0 if not steps else 1 + (rate < 1)
+
+
+def closeness(t: Any, steps: int) -> Any:
+    """w = max(0, 1 - (S - t - 1) / (S / 3)): how near the step after t of them is to the first one
+    of the season of S `steps` to come; 0 after its end. A sequence of a day ends about where it
+    began, which no short memory tells.
+
+    >>> closeness(np.array([15, 16, 20, 23, 24]), 24).tolist()
+    [0.0, 0.125, 0.625, 1.0, 0.0]
+    """
+    is_before = (steps - t).clip(0, 1)  # steps are whole
+    return is_before * (1.0 - (steps - t - 1.0) / (CLOSING * steps)).clip(0.0)
 
 
 def seasonal_mean(x_NTD: Array, steps: int, rate: float) -> Array:
@@ -573,6 +594,7 @@ def growth(
 
     Of x_t = matrix x_{t-1} alone, or with `second` of the state [x_t, x_{t-1}, m_t, n_t], where
     m_t = m_{t-1} + rate (x_t - m_{t-1}); with a season also q_{t-S}, .., q_t, see `seasonal_mean`.
+    What is read near the end of the first season has no part in it.
 
     >>> growth(np.array([[0.5, 9.0], [0.0, -1.25]]))
     1.25
@@ -583,6 +605,8 @@ def growth(
         steps, season_rate = season
         first = 2 + len(rates)  # of the means of a season's places, the oldest
         plain = np.concatenate([step, np.asarray(second, np.float64)], axis=1)
+        if steps and not season_rate:
+            plain, steps = plain[:, : first * width], 0
         of_season = plain[:, first * width :]
         now = np.zeros((width, (first + (steps + 1 if steps else 0)) * width))
         now[:, : first * width] = plain[:, : first * width]

@@ -24,6 +24,7 @@ MOST_CYCLES = 3
 LATER = ("hazard", "in_choices", "level", "season", "season_rate")  # not in models of version 1
 SEASONS = {"hour of day": DAY, "day of week": 7 * DAY}  # the first that is known is read again
 SEASON_RATE = 0.2  # of means over seasons, a season
+CLOSING = 1 / 3  # of a season: over its end the first value of a sequence comes near again
 LEVEL_DAYS = 3  # which a mean of days weighs, by 1 / e after these
 
 
@@ -127,7 +128,8 @@ class Known:
       in_choices: the linear part of choices reads it, too; not in models of version 1.
       level: rate, a step, of a moving mean of days beside the shorter ones; 0 where there is none.
       season: steps of a day or a week, of which the baseline reads the last; 0 where it does not.
-      season_rate: of the means of what was a season, two, .. before; 1: of the last one alone.
+      season_rate: of the means of what was a season, two, .. before; 1: of the last one alone; 0:
+        sequences lie within one season, of whose end the first value is read.
     """
 
     cycles: tuple[str, ...]
@@ -155,7 +157,6 @@ class Known:
         numeric = np.array([not words for words in train.words], bool)
         mean, scale = columns.mean(axis=(0, 1)), columns.std(axis=(0, 1))
         some = train[rows]
-        season = _season(train.cycles, train.step, length)
         return cls(
             train.cycles,
             float(train.step),
@@ -169,8 +170,7 @@ class Known:
             hazard,
             True,
             _level(train.cycles, train.step, length),
-            season,
-            SEASON_RATE if season else 1.0,
+            *_season(train.cycles, train.step, length),
         )
 
     @property
@@ -294,7 +294,7 @@ class Known:
                 len(found.hazard) <= LONGEST and all(0 < h < 1 for h in found.hazard),
                 0 <= found.level < 1,
                 0 <= found.season <= LONGEST,
-                0 < found.season_rate <= 1,
+                0 <= found.season_rate <= 1,
                 all(np.isfinite(value) for value in (*found.mean, *found.starts, found.step)),
                 all(np.isfinite(value) and value > 0 for value in found.scale),
             )
@@ -315,16 +315,23 @@ def _level(cycles: Sequence[str], step: float, length: int) -> float:
     return step / (LEVEL_DAYS * DAY)
 
 
-def _season(cycles: Sequence[str], step: float, length: int) -> int:
-    """Steps of the shortest season, where it has whole ones and a window holds three of it.
+def _season(cycles: Sequence[str], step: float, length: int) -> tuple[int, float]:
+    """Steps of the shortest season and the rate of its means, where it has whole steps.
 
-    >>> _season(("hour of day", "day of week"), 3600.0, 96), _season(("day of week",), DAY, 14)
-    (24, 0)
+    A window holds three of it, or lies within one and reaches the part where it closes.
+
+    >>> _season(("hour of day", "day of week"), 3600.0, 96), _season(("hour of day",), 3600.0, 24)
+    ((24, 0.2), (24, 0.0))
+    >>> _season(("day of week",), DAY, 14)
+    (0, 1.0)
     """
     period = next((SEASONS[name] for name in SEASONS if name in cycles), 0.0)
-    return (
-        round(period / step) if period and period % step == 0 and length * step >= 3 * period else 0
-    )
+    if not period or period % step:
+        return 0, 1.0
+    steps = round(period / step)
+    if length >= 3 * steps:
+        return steps, SEASON_RATE
+    return (steps, 0.0) if (1 - CLOSING) * steps + 1 < length <= steps else (0, 1.0)
 
 
 def nothing(number: int, length: int) -> Given:

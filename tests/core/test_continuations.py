@@ -144,10 +144,13 @@ def test_one_long_series_of_an_ar1_has_its_marginal_and_autocorrelations():
 
 
 @pytest.mark.parametrize("rates", [baseline.SLOW, (*baseline.SLOW, 1 / 8)])
-@pytest.mark.parametrize("season", [(0, 1.0), (3, 1.0), (3, 0.3)])
+@pytest.mark.parametrize("season", [(0, 1.0), (3, 1.0), (3, 0.3), (3, 0.0)])
 @pytest.mark.parametrize("scale", [0.7, 1.2])
 def test_growth_is_that_of_the_baseline_s_own_steps(scale, season, rates):
-    """Against the recursion of 400 steps, of which the last 300 show the factor."""
+    """Against the recursion of 400 steps, of which the last 300 show the factor.
+
+    Of rate 0 what is read near the end of the first season is 0 ever after.
+    """
     rng = np.random.default_rng(4)
     matrix = scale * np.array([[0.8, 0.1], [0.05, 0.7]])
     steps, rate = season
@@ -158,6 +161,7 @@ def test_growth_is_that_of_the_baseline_s_own_steps(scale, season, rates):
     means = [np.ones(2) for _ in rates]
     for _ in range(400):
         again = [q[-steps] - q[-steps - 1], q[-steps] - x[-1]] if steps else []
+        again = again if rate else [0 * x[-1]] * 2
         past = np.concatenate([x[-2], *means, *again])[: 2 * blocks]
         x.append(matrix @ x[-1] + second @ past)
         q.append((1 - rate) * q[-steps] + rate * x[-1] if steps else x[-1])

@@ -175,6 +175,58 @@ def test_a_season_is_carried_as_by_a_loop(rate):
             np.testing.assert_allclose(of_fit[:, t], wanted[:, : 2 * blocks], atol=1e-12)
 
 
+def test_what_is_read_near_the_end_of_a_season_is_as_by_a_loop():
+    """Step by step, in one pass, and for the regression: of 12 steps over the last four."""
+    season, x = 12, np.random.default_rng(4).normal(size=(5, 15, 2))
+    how = (season, 0.0)
+    columns = support.of((RAIN, RAIN), lambda d, x: x, lambda d, x: x, season=how)  # noqa: ARG005
+    chain = mixed.by_name("mixture", 2, columns.layout, True)
+    x_TBD = jnp.asarray(np.swapaxes(x, 0, 1), jnp.float32)
+    past = chain.all_past(columns.support.constants(), x_TBD)
+    read = jnp.concatenate([x_TBD, x_TBD, jnp.zeros((15, 5, len(columns.layout.shown)))], axis=-1)
+    carried, inputs = chain.all_carried(read, past), None
+    of_fit = baseline._past_of(x, baseline.SLOW, how)[..., -4:]
+    near = {8: 0.25, 9: 0.5, 10: 0.75, 11: 1.0}  # steps so far: w
+    mean = x[:, 0]
+    for t in range(15):
+        inputs = chain.carried(read[t], x_TBD[t], inputs)
+        np.testing.assert_allclose(inputs, carried[t], atol=1e-5)
+        mean = mean + max(1 / 16, 1 / (t + 1)) * (x[:, t] - mean)
+        apart = np.concatenate([mean - x[:, t], x[:, 0] - x[:, t]], axis=1)
+        wanted = near.get(t + 1, 0.0) * apart
+        for found in (past.season[t], chain.past(inputs).season):
+            np.testing.assert_allclose(found, wanted, atol=1e-6)
+        if t < 14:
+            np.testing.assert_allclose(of_fit[:, t], wanted, atol=1e-12)
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_walk_that_ends_where_it_began_is_in_the_baseline(closes):
+    """A Brownian bridge, of which E[x_{t+1} | x_1, .., x_t] is x_t + (x_1 - x_t) / (S - t + 1); or
+    a free walk, which nothing draws back. By the variance of moves over a season of new paths."""
+    rng, season = np.random.default_rng(6), 12
+    x = rng.normal(size=(1500, season + 1)).cumsum(axis=1)
+    x -= closes * (x[:, -1:] - x[:, :1]) * np.arange(season + 1) / season
+    x = x[:, :season, None] / 4
+    everything = np.ones(x.shape, bool)
+    parts = [(x[part], everything[part]) for part in (slice(1000), slice(1000, 1500))]
+    spread = {}
+    for how in ((0, 1.0), (season, 0.0)):
+        found = baseline.fit_rest(*parts, season=how)
+        law = np.concatenate([found.matrix, found.second], axis=1)[0]
+        y = np.zeros((4000, season, 1))
+        for t in range(1, season):
+            past = baseline._past_of(y[:, : t + 1], baseline.SLOW, how)[:, -1]
+            drawn = found.factor[0, 0] * rng.normal(size=4000)
+            y[:, t, 0] = past @ law + found.offset[0] + drawn
+        spread[how[0]] = (y[:, -1] - y[:, 0]).std() / (x[:, -1] - x[:, 0]).std()
+    if closes:
+        assert spread[0] > 1.5
+        assert 0.9 < spread[season] < 1.25
+    else:
+        assert spread[season] == pytest.approx(1.0, abs=0.06)
+
+
 @pytest.mark.parametrize("stays", [False, True])
 def test_which_value_a_static_column_has_is_read_at_all_later_steps(stays):
     """Step by step and in one pass; without it only the step after the first reads it."""

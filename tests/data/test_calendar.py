@@ -247,6 +247,23 @@ def test_a_mean_of_days_is_in_the_baseline_of_windows_of_days(tmp_path):
     assert [known._level(*each) for each in wanted] == [0.0, 0.0, 0.0]
 
 
+def test_the_first_value_is_read_where_a_window_of_a_day_ends(tmp_path):
+    """Of hours on a grid, after a day no more; a saved model has it, too."""
+    frame = hourly(60)
+    frame["x"] = frame["x"].round(1)
+    found = SeqGAN(window=24, **FEW | {"policy": "gaussian"}).fit(frame)
+    layout = found.description.columns.layout
+    assert (layout.season, layout.season_rate) == (24, 0.0)
+    assert found.state.policy_constants["baseline"]["second"].shape == (1, 5)
+    found.save(tmp_path / "model")
+    again = SeqGAN.load(tmp_path / "model")
+    assert found.sample(3, seed=2).equals(again.sample(3, seed=2))
+    assert np.isfinite(found.sample_array(3, seed=2, length=60)).all()
+    hours = ("hour of day",)
+    wanted = [(hours, 3600.0, 17), (hours, 3600.0, 25), (hours, 900.0, 80), (hours, 7e3, 12)]
+    assert [known._season(*each)[0] for each in wanted] == [0, 0, 96, 0]
+
+
 def test_the_likelihood_of_a_frame_is_that_of_its_own_times(model):
     new = model.sample(50)
     starts = list(new["date"][::24])

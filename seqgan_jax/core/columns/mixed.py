@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from seqgan_jax.core import baseline
 from seqgan_jax.core.batch import Params
 from seqgan_jax.core.columns import support
 from seqgan_jax.core.columns.chain import HIDDEN, Context, Weights
@@ -149,7 +150,9 @@ class MixedChain(Shape):
             shown = self._staying(shown, memory.runs > 0)
         sizes = [] if gap is None else [earlier]
         again = []
-        if self.layout.season:
+        if self.layout.season and not self.layout.repeats:
+            again = [size if inputs is None else self._of_places(inputs)]
+        elif self.layout.season:
             q = jnp.tile(0.0 * size, self.layout.season + 1)
             q = q if inputs is None else self._of_places(inputs)
             now = self._season_after(q[..., self.features : 2 * self.features], size, memory.steps)
@@ -172,7 +175,9 @@ class MixedChain(Shape):
         steps = jnp.broadcast_to(steps, (*read.shape[:-1], 1))
         sizes = [] if past.earlier is None else [past.earlier]
         again = []
-        if self.layout.season:
+        if self.layout.season and not self.layout.repeats:
+            again = [jnp.broadcast_to(size[:1], size.shape)]
+        elif self.layout.season:
             q = self._seasonal_means(size)
             again = [_back(q, back) for back in range(self.layout.season, -1, -1)]
         parts = [plain, runs, past.means, past.x, past.before, *sizes, *again, steps]
@@ -200,9 +205,11 @@ class MixedChain(Shape):
         _, means = lax.scan(body, start, size)
         before = jnp.concatenate([x[:1], x[:-1]])
         again, season = None, self.layout.season
-        if season:
+        steps = jnp.arange(1.0, len(x) + 1.0)[:, None, None]
+        if season and not self.layout.repeats:
+            again = self._closing(size[:1], means, size, steps)
+        elif season:
             q = self._seasonal_means(size)
-            steps = jnp.arange(1.0, len(x) + 1.0)[:, None, None]
             again = self._of_season(_back(q, season), _back(q, season - 1), size, steps)
         return Past(x, before, means, season=again, steps=self._steps(x))
 
@@ -250,6 +257,14 @@ class MixedChain(Shape):
         away = jnp.where(steps >= self.layout.season, q - size, 0.0)
         return jnp.concatenate([moved, away], axis=-1)
 
+    def _closing(
+        self, first: jax.Array, means: jax.Array, size: jax.Array, steps: jax.Array
+    ) -> jax.Array:
+        """What the baseline reads near the end of the first season, see `baseline.closeness`."""
+        slow = means[..., self.features : 2 * self.features]
+        apart = jnp.concatenate([slow - size, first - size], axis=-1)
+        return baseline.closeness(steps, self.layout.season) * apart
+
     def _filled(
         self, constants: Params, x: jax.Array, known: jax.Array | None
     ) -> tuple[jax.Array, jax.Array]:
@@ -278,20 +293,22 @@ class MixedChain(Shape):
         end = self.num_read + number * self.features
         parts = jnp.split(inputs[..., self.num_read : end], number, axis=-1)
         size = inputs[..., : self.features] if self.layout.gaps else None
-        again = None
-        if self.layout.season:
+        again, memory = None, self._memory(inputs)
+        if self.layout.season and not self.layout.repeats:
+            now = inputs[..., : self.features]
+            again = self._closing(self._of_places(inputs), memory.means, now, memory.steps)
+        elif self.layout.season:
             places = self._of_places(inputs)[..., : 2 * self.features]
             before, q = jnp.split(places, 2, axis=-1)
             again = self._of_season(before, q, inputs[..., : self.features], inputs[..., -1:])
         earlier = parts[2] if self.layout.gaps else None
-        memory = self._memory(inputs)
         steps = memory.steps if self.layout.clocks else None
         return Past(parts[0], parts[1], memory.means, size, earlier, again, steps)
 
     def _of_places(self, inputs: jax.Array) -> jax.Array:
         """The means of the places of the last season and one step, the oldest first,
-        [..., (season + 1) D]."""
-        return inputs[..., -1 - (self.layout.season + 1) * self.features : -1]
+        [..., (season + 1) D]; or the first sizes, [..., D]."""
+        return inputs[..., -1 - self.layout.num_places * self.features : -1]
 
     def _parts(self, read: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Sizes; sizes and innovations; options; of what a step's `read` gives."""

@@ -133,7 +133,7 @@ def fit(
 
     how = train_NTD.shape[1], columns.layout.rates
     held_back = columns.layout.end is not None and baseline.is_held_back(linear, *how)
-    held_back |= columns.layout.season > 0  # what keeps a level far ahead, one step would undo
+    held_back |= columns.layout.repeats  # what keeps a level far ahead, one step would undo
     both = thinned((train_NTD, validation_NTD))
     of_both = None if known is None else thinned(known)
     some, unseen = _of_steps(columns, linear, chain, both, of_both)
@@ -336,7 +336,7 @@ def _rest(
 
     Where the baseline is held back, the past does not move the location: slopes on it would bring
     back within the data what was held back, and samples would reach the ends of these and stay.
-    Nor where a season is read, of which the baseline is chosen far ahead.
+    Nor where seasons are read, of which the baseline is chosen far ahead.
     """
 
     def table(part: _Steps) -> tuple[Array, Array]:
@@ -357,7 +357,7 @@ def _rest(
     enough = len(e) >= 10 * (1 + len(inputs.used)) and 2 * len(inputs.used) <= MOST_NUMBERS
     if not enough or e.std() == 0 or not len(inputs.used):
         return [fitted(plain)]
-    keeps_mean = chain.layout.season > 0
+    keeps_mean = chain.layout.repeats
     scaled, rows, found = inputs.scaled(x), [fitted(_centred(plain, inputs.scaled(x), e))], plain
     is_free = np.ones(plain.shape, bool)
     is_free[1:, 0] = moved_by_past | (inputs.used >= some.past.shape[1])

@@ -56,7 +56,8 @@ class Layout:
       coarse: some column has a coarser table.
       season: steps of a season, of which the linear baseline reads the means of sizes at the same
         place of the last ones; 0 where it does not.
-      season_rate: of these means.
+      season_rate: of these means; 0 of sequences within one season, of whose end the linear
+        baseline reads the first value.
       cut: the columns whose grids are cut off at their ends.
       told: categories of which later columns and steps see whether they changed, in the place of
         their innovations.
@@ -95,6 +96,16 @@ class Layout:
         rest = {*self.densities, *self.grids}
         others = [d for d in range(self.features) if d not in rest]
         return np.array([*self.densities, *self.grids, *others], np.int32)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether seasons are read, and not how one ends."""
+        return self.season > 0 and self.season_rate > 0
+
+    @property
+    def num_places(self) -> int:
+        """Steps of the past that are carried on for a season."""
+        return self.season + 1 if self.repeats else int(self.season > 0)
 
     @property
     def num_slow(self) -> int:
@@ -230,6 +241,7 @@ def layout_of(
         of_statics += range(len(shown), len(shown) + len(listed) * (stays and kind.static))
         shown += listed
         gaps += [len(shown) - 1] * (kind.missing and not kind.static)
+    many = season[0] * len(kinds) * (season[1] > 0)  # numbers that are carried on
     return Layout(
         features=len(kinds),
         held=held,
@@ -247,7 +259,7 @@ def layout_of(
         far=any(k.name == "grid" and (k.missing or any(k.sentinel)) for k in kinds),
         end=len(kinds) - 1 if ends else None,
         rates=rates,
-        season=0 if gaps or season[0] * len(kinds) > MOST_SEASON else season[0],
+        season=0 if gaps or many > MOST_SEASON else season[0],
         season_rate=season[1],
         straight=tuple(straight),
         counted=max(kind.counted for kind in kinds),

@@ -219,9 +219,9 @@ def fit_rest(
       rates: of the moving means.
       season: S, 0 without, and the rate of the means of what was S, 2 S .. steps ago, see
         `seasonal_mean`; 0 of sequences within one. They are read where the validation part is
-        likelier by them. One step ahead
-        hardly tells ridges apart, nor whether levels are kept, which decides far ahead: with
-        seasons both are those of the least error of free-running means, `_far`.
+        likelier by them. One step ahead hardly tells ridges apart, nor whether levels are kept,
+        which decides far ahead: with seasons both are those of the least error of free-running
+        means, `_far`.
     """
     every = 1 + len(train[0]) * train[0].shape[1] // STEPS
     size_NTD, rest_NTD = (part[::every] for part in train)
@@ -269,7 +269,7 @@ def fit_rest(
         return total
 
     best: Sequence[_Row] = min(zip(*later, strict=True), key=loss)
-    if of_season and fixed is None and not season[1]:
+    if of_season and fixed is None and closes(*season):
         best = min(best, *zip(*blind, strict=True), key=loss)
     elif of_season and fixed is None:
         other = min(zip(*blind, strict=True), key=loss)
@@ -389,7 +389,7 @@ def _past_of(x_NTD: Array, rates: tuple[float, ...], season: tuple[int, float] =
     before = x_NTD[:, :-1]
     earlier = np.concatenate([before[:, :1], before[:, :-1]], axis=1)
     means = [moving_mean(before, rate) for rate in rates]
-    if season[0] and not season[1]:
+    if closes(*season):
         w_T1 = closeness(np.arange(1, x_NTD.shape[1]), season[0])[:, None]
         again = [w_T1 * (means[1] - before), w_T1 * (before[:, :1] - before)]
         return np.concatenate([before, earlier, *means, *again], axis=2)
@@ -402,6 +402,11 @@ def _past_of(x_NTD: Array, rates: tuple[float, ...], season: tuple[int, float] =
 def blocks_of_season(steps: int, rate: float) -> int:
     """How many numbers of each column are read of a season: of its rate 1 only the moves."""
     return 0 if not steps else 1 + (rate < 1)
+
+
+def closes(steps: int, rate: float) -> bool:
+    """Whether sequences lie within one season of `steps`, see `closeness`."""
+    return steps > 0 and rate == 0
 
 
 def closeness(t: Any, steps: int) -> Any:
@@ -605,7 +610,7 @@ def growth(
         steps, season_rate = season
         first = 2 + len(rates)  # of the means of a season's places, the oldest
         plain = np.concatenate([step, np.asarray(second, np.float64)], axis=1)
-        if steps and not season_rate:
+        if closes(steps, season_rate):
             plain, steps = plain[:, : first * width], 0
         of_season = plain[:, first * width :]
         now = np.zeros((width, (first + (steps + 1 if steps else 0)) * width))

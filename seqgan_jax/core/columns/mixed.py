@@ -150,9 +150,9 @@ class MixedChain(Shape):
             shown = self._staying(shown, memory.runs > 0)
         sizes = [] if gap is None else [earlier]
         again = []
-        if self.layout.season and not self.layout.repeats:
+        if self.layout.closes:
             again = [size if inputs is None else self._of_places(inputs)]
-        elif self.layout.season:
+        elif self.layout.repeats:
             q = jnp.tile(0.0 * size, self.layout.season + 1)
             q = q if inputs is None else self._of_places(inputs)
             now = self._season_after(q[..., self.features : 2 * self.features], size, memory.steps)
@@ -175,9 +175,9 @@ class MixedChain(Shape):
         steps = jnp.broadcast_to(steps, (*read.shape[:-1], 1))
         sizes = [] if past.earlier is None else [past.earlier]
         again = []
-        if self.layout.season and not self.layout.repeats:
+        if self.layout.closes:
             again = [jnp.broadcast_to(size[:1], size.shape)]
-        elif self.layout.season:
+        elif self.layout.repeats:
             q = self._seasonal_means(size)
             again = [_back(q, back) for back in range(self.layout.season, -1, -1)]
         parts = [plain, runs, past.means, past.x, past.before, *sizes, *again, steps]
@@ -206,9 +206,9 @@ class MixedChain(Shape):
         before = jnp.concatenate([x[:1], x[:-1]])
         again, season = None, self.layout.season
         steps = jnp.arange(1.0, len(x) + 1.0)[:, None, None]
-        if season and not self.layout.repeats:
+        if self.layout.closes:
             again = self._closing(size[:1], means, size, steps)
-        elif season:
+        elif self.layout.repeats:
             q = self._seasonal_means(size)
             again = self._of_season(_back(q, season), _back(q, season - 1), size, steps)
         return Past(x, before, means, season=again, steps=self._steps(x))
@@ -294,10 +294,10 @@ class MixedChain(Shape):
         parts = jnp.split(inputs[..., self.num_read : end], number, axis=-1)
         size = inputs[..., : self.features] if self.layout.gaps else None
         again, memory = None, self._memory(inputs)
-        if self.layout.season and not self.layout.repeats:
+        if self.layout.closes:
             now = inputs[..., : self.features]
             again = self._closing(self._of_places(inputs), memory.means, now, memory.steps)
-        elif self.layout.season:
+        elif self.layout.repeats:
             places = self._of_places(inputs)[..., : 2 * self.features]
             before, q = jnp.split(places, 2, axis=-1)
             again = self._of_season(before, q, inputs[..., : self.features], inputs[..., -1:])

@@ -99,13 +99,18 @@ class Layout:
 
     @property
     def repeats(self) -> bool:
-        """Whether seasons are read, and not how one ends."""
+        """Whether the last seasons are read."""
         return self.season > 0 and self.season_rate > 0
+
+    @property
+    def closes(self) -> bool:
+        """Whether sequences lie within one season, of whose end the first value is read."""
+        return self.season > 0 and self.season_rate == 0
 
     @property
     def num_places(self) -> int:
         """Steps of the past that are carried on for a season."""
-        return self.season + 1 if self.repeats else int(self.season > 0)
+        return self.season + 1 if self.repeats else int(self.closes)
 
     @property
     def num_slow(self) -> int:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqgan_jax.core.baseline import SLOW, blocks_of_season
+from seqgan_jax.core.baseline import SLOW, blocks_of_season, closes
 from seqgan_jax.core.batch import Params, still_there
 from seqgan_jax.core.columns.cells import FAR, cell_of
 from seqgan_jax.data.kind import GAP, Kind
@@ -100,12 +100,12 @@ class Layout:
     @property
     def repeats(self) -> bool:
         """Whether the last seasons are read."""
-        return self.season > 0 and self.season_rate > 0
+        return self.season > 0 and not self.closes
 
     @property
     def closes(self) -> bool:
         """Whether sequences lie within one season, of whose end the first value is read."""
-        return self.season > 0 and self.season_rate == 0
+        return closes(self.season, self.season_rate)
 
     @property
     def num_places(self) -> int:
@@ -246,7 +246,7 @@ def layout_of(
         of_statics += range(len(shown), len(shown) + len(listed) * (stays and kind.static))
         shown += listed
         gaps += [len(shown) - 1] * (kind.missing and not kind.static)
-    many = season[0] * len(kinds) * (season[1] > 0)  # numbers that are carried on
+    many = 0 if closes(*season) else season[0] * len(kinds)  # numbers that are carried on
     return Layout(
         features=len(kinds),
         held=held,

@@ -4,7 +4,7 @@
     python benchmarks/quality.py --data DIR --sets stocks --seeds 5 --repeats 5 --json FILE
     python benchmarks/quality.py --data DIR --sets energy --settings hidden_dim=64 --likelihood
     python benchmarks/quality.py --data DIR --sets stocks --likelihood --refine 16
-    python benchmarks/quality.py --data DIR --sets etth --window 128 --seeds 3
+    python benchmarks/quality.py --data DIR --sets etth --window 128 --figures disc nats auc
     python benchmarks/quality.py --file pollution.csv --likelihood --number 4000    any series
     python benchmarks/quality.py --quick             1,000 sines, a few epochs and rounds
 
@@ -32,7 +32,7 @@ Discriminative and predictive networks are GRUs of D / 2 units trained for 2,000
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +111,11 @@ def figures_of(
     unseen: Sequences,
     repeats: int,
     encoder: Any,
+    wanted: Sequence[str],
     refine: int | None,
     **steps: int,
 ) -> dict[str, np.ndarray]:
-    """Every figure of each run, `[S]`; of samples chosen among `refine` candidates each."""
+    """The wanted figures of each run, `[S]`; of samples chosen among `refine` candidates each."""
     runs, held, known = range(model.config.run.num_seeds), unseen.x_NTD, model.description.known
     made = [
         model.description.as_written(model.sample_array(len(every), seed=1, run=run, refine=refine))
@@ -122,33 +123,53 @@ def figures_of(
     ]
     everything = (every, train, held, *made)
     real, seen, few, *samples = (in_score_units(name, every, x) for x in everything)
-    found = {"disc": discriminative(real, samples, repeats, **steps)}
-    found["held-out"] = discriminative(few, [x[: len(few)] for x in samples], repeats, **steps)
-    number = len(real)
-    rows = [np.arange(number) + number * run for run in runs]
-    errors = scores.predictive(np.concatenate(samples), rows, real, 0, **steps)
-    found["pred"] = errors.mean(1)
-    of_real = ts2vec.embed(encoder, real)[0]
-    found["fid"] = np.array(
-        [ts2vec.frechet_distance(of_real, ts2vec.embed(encoder, x)[0]) for x in samples]
-    )
-    found["corr"] = np.array([metrics.correlational_score(real, x) for x in samples])
-    points = pairwise.flatten(seen)
-    near_held = pairwise.nearest(pairwise.flatten(few), points)
-    near = [pairwise.nearest(pairwise.flatten(x[: len(few)]), points) for x in samples]
-    found["copies"] = np.array([pairwise.copy_share(x, near_held) for x in near])
-    if refine is None:  # what is chosen has another law, of no density
+
+    def held_out() -> np.ndarray:
+        return discriminative(few, [x[: len(few)] for x in samples], repeats, **steps)
+
+    def predictive() -> np.ndarray:
+        number = len(real)
+        rows = [np.arange(number) + number * run for run in runs]
+        return scores.predictive(np.concatenate(samples), rows, real, 0, **steps).mean(1)
+
+    def context_fid() -> np.ndarray:
+        of_real = ts2vec.embed(encoder, real)[0]
+        return np.array(
+            [ts2vec.frechet_distance(of_real, ts2vec.embed(encoder, x)[0]) for x in samples]
+        )
+
+    def copies() -> np.ndarray:
+        points = pairwise.flatten(seen)
+        near_held = pairwise.nearest(pairwise.flatten(few), points)
+        near = [pairwise.nearest(pairwise.flatten(x[: len(few)]), points) for x in samples]
+        return np.array([pairwise.copy_share(x, near_held) for x in near])
+
+    def nats() -> np.ndarray:
         given = unseen.given
         known_NTW = known and given and known.read(given.seconds_NT, given.columns_NTC)
         checked = model.description.checked(held)
         log_q = [model.log_prob_array(checked, run=run, known_NTW=known_NTW) for run in runs]
-        found["nats"] = np.array([-x[np.isfinite(x)].mean() / held.shape[1] for x in log_q])
-    areas = [judge.areas(train, held, x, 0) for x in made]
-    found["auc"] = np.array([each.together for each in areas])
-    found["single"] = np.array([np.median(each.columns_D) for each in areas])
-    by_column = np.mean([each.columns_D for each in areas], axis=0)
-    of_each = zip(model.description.names, by_column, areas[0].floors_D, strict=True)
-    print("single (real): ", ", ".join(f"{n} {a:.2f} ({r:.2f})" for n, a, r in of_each))
+        return np.array([-x[np.isfinite(x)].mean() / held.shape[1] for x in log_q])
+
+    measures: dict[str, Callable[[], np.ndarray]] = {
+        "disc": lambda: discriminative(real, samples, repeats, **steps),
+        "held-out": held_out,
+        "pred": predictive,
+        "fid": context_fid,
+        "corr": lambda: np.array([metrics.correlational_score(real, x) for x in samples]),
+        "copies": copies,
+        "nats": nats,
+    }
+    if refine is not None:  # what is chosen has another law, of no density
+        del measures["nats"]
+    found = {figure: of() for figure, of in measures.items() if figure in wanted}
+    if {"auc", "single"} & set(wanted):
+        areas = [judge.areas(train, held, x, 0) for x in made]
+        found["auc"] = np.array([each.together for each in areas])
+        found["single"] = np.array([np.median(each.columns_D) for each in areas])
+        by_column = np.mean([each.columns_D for each in areas], axis=0)
+        of_each = zip(model.description.names, by_column, areas[0].floors_D, strict=True)
+        print("single (real): ", ", ".join(f"{n} {a:.2f} ({r:.2f})" for n, a, r in of_each))
     return found
 
 
@@ -167,16 +188,27 @@ def paired(name: str, after: dict[str, np.ndarray], before: dict[str, np.ndarray
 
 
 def floors(
-    name: str, every: np.ndarray, train: np.ndarray, held: np.ndarray, repeats: int, **steps: int
+    name: str,
+    every: np.ndarray,
+    train: np.ndarray,
+    held: np.ndarray,
+    repeats: int,
+    wanted: Sequence[str],
+    **steps: int,
 ) -> dict[str, float]:
     """What real data show of themselves."""
     order = np.random.default_rng(2).permutation(len(train))[: len(held)]
     real, few, known = (in_score_units(name, every, x) for x in (every, held, train[order]))
-    between = discriminative(few, [known], repeats, **steps)
-    own = scores.predictive(real, [np.arange(len(real))], real, 0, **steps).mean()
-    areas = judge.areas(train, held, train[order], 0)
-    single = float(np.median(areas.floors_D))
-    return {"held-out": float(between[0]), "pred": float(own), "auc": areas.floor, "single": single}
+    found = {}
+    if "held-out" in wanted:
+        found["held-out"] = float(discriminative(few, [known], repeats, **steps)[0])
+    if "pred" in wanted:
+        own = scores.predictive(real, [np.arange(len(real))], real, 0, **steps)
+        found["pred"] = float(own.mean())
+    if {"auc", "single"} & set(wanted):
+        areas = judge.areas(train, held, train[order], 0)
+        found |= {"auc": areas.floor, "single": float(np.median(areas.floors_D))}
+    return found
 
 
 def of_set(name: str, options: argparse.Namespace, file: Path | None = None) -> None:
@@ -197,8 +229,10 @@ def of_set(name: str, options: argparse.Namespace, file: Path | None = None) -> 
     model, _, first = trained(sequences, shared | off, None)
     every, held = every[~np.isnan(every).any((1, 2))], complete(held)
     train = complete(sequences).x_NTD
-    encoder = ts2vec.train(in_score_units(name, every, every), 1, 0, **steps)
-    shared_by_all = every, train, held, options.repeats, encoder
+    encoder = None
+    if "fid" in options.figures:
+        encoder = ts2vec.train(in_score_units(name, every, every), 1, 0, **steps)
+    shared_by_all = every, train, held, options.repeats, encoder, options.figures
     rows: dict[str, dict[str, np.ndarray]] = {}
 
     def add(row: str, model: SeqGAN, refine: int | None = None) -> None:
@@ -213,7 +247,7 @@ def of_set(name: str, options: argparse.Namespace, file: Path | None = None) -> 
         add("adversarial", model)
     if options.refine:
         add("refined", model, options.refine)
-    floor = floors(name, every, train, held.x_NTD, options.repeats, **steps)
+    floor = floors(name, every, train, held.x_NTD, options.repeats, options.figures, **steps)
     cells = [
         [row, *(with_interval(values[f]) if f in values else "" for f in FIGURES)]
         for row, values in rows.items()
@@ -260,6 +294,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags.add_argument("--likelihood", action="store_true", help="no adversarial training")
     flags.add_argument("--refine", type=int, help="also with samples chosen of so many each")
     flags.add_argument("--repeats", type=int, default=5, help="of the discriminative score")
+    flags.add_argument(
+        "--figures", nargs="+", choices=FIGURES, default=FIGURES, help="what is measured"
+    )
     flags.add_argument(
         "--number", type=int, help="windows and samples scored, at random (default: all)"
     )

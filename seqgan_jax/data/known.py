@@ -21,11 +21,13 @@ YEAR = 365.2425 * DAY
 MOST_KEPT = 1000  # sequences that a model keeps of the training part, to draw from
 MOST_NUMBERS = 100_000  # of their columns
 MOST_CYCLES = 3
-LATER = ("hazard", "in_choices", "level", "season", "season_rate")  # not in models of version 1
+LATER = ("hazard", "in_choices", "level", "season", "season_rate", "turns")  # not in version 1
 SEASONS = {"hour of day": DAY, "day of week": 7 * DAY}  # the first that is known is read again
 SEASON_RATE = 0.2  # of means over seasons, a season
 CLOSING = 1 / 3  # of a season: over its end the first value of a sequence comes near again
 LEVEL_DAYS = 3  # which a mean of days weighs, by 1 / e after these
+TURNS = 2  # of a day at most, of windows of less than so many days
+FINE_TURNS = 12  # of longer ones: what is switched on the hour, on some days alone
 
 
 class Cycle(NamedTuple):
@@ -36,7 +38,7 @@ class Cycle(NamedTuple):
 
 
 CYCLES = {
-    "hour of day": Cycle(DAY, 2),
+    "hour of day": Cycle(DAY, FINE_TURNS),
     "day of week": Cycle(7 * DAY, 3),
     "day of year": Cycle(YEAR, 2),
 }
@@ -59,7 +61,9 @@ def cycles_of(step: float, span: float) -> tuple[str, ...]:
     )
 
 
-def places(seconds: np.ndarray, cycles: Sequence[str], step: float, timezone: str) -> np.ndarray:
+def places(
+    seconds: np.ndarray, cycles: Sequence[str], step: float, timezone: str, turns: int = TURNS
+) -> np.ndarray:
     """cos and sin of 2 pi k p for the phase p in [0, 1) of each cycle, [..., 2 * harmonics].
 
     k = 1, .. as far as a step tells them apart. A year has its own length, 365 days or 366.
@@ -69,6 +73,7 @@ def places(seconds: np.ndarray, cycles: Sequence[str], step: float, timezone: st
       cycles: names in CYCLES.
       step: seconds.
       timezone: in which hours are counted; "" for none.
+      turns: of a day at most.
 
     >>> places(np.array([6 * 3600.0]), ("hour of day",), 12 * 3600.0, "").round(6).tolist()
     [[0.0, 1.0]]
@@ -84,7 +89,7 @@ def places(seconds: np.ndarray, cycles: Sequence[str], step: float, timezone: st
         else:
             # 1970 began on a Thursday: a week on Monday.
             phase = (local + (3 * DAY if name == "day of week" else 0)) % period / period
-        for k in range(1, most + 1):
+        for k in range(1, (min(turns, most) if name == "hour of day" else most) + 1):
             if k == 1 or 2 * k * step <= period:
                 found += [np.cos(2 * np.pi * k * phase), np.sin(2 * np.pi * k * phase)]
     return np.stack(found, axis=-1) if found else np.zeros((*local.shape, 0))
@@ -130,6 +135,7 @@ class Known:
       season: steps of a day or a week, of which the baseline reads the last; 0 where it does not.
       season_rate: of the means of what was a season, two, .. before; 1: of the last one alone; 0:
         sequences lie within one season, of whose end the first value is read.
+      turns: of a day at most, see `places`.
     """
 
     cycles: tuple[str, ...]
@@ -146,6 +152,7 @@ class Known:
     level: float = 0.0
     season: int = 0
     season_rate: float = 1.0
+    turns: int = TURNS
 
     @classmethod
     def fit(cls, train: Given, hazard: tuple[float, ...] = ()) -> Self:
@@ -154,6 +161,7 @@ class Known:
         number, length, width = columns.shape
         kept = min(number, MOST_KEPT, max(1, MOST_NUMBERS // max(1, length * width)))
         rows = np.linspace(0, number, kept, endpoint=False).astype(int)
+        level = _level(train.cycles, train.step, length)
         numeric = np.array([not words for words in train.words], bool)
         mean, scale = columns.mean(axis=(0, 1)), columns.std(axis=(0, 1))
         some = train[rows]
@@ -169,8 +177,9 @@ class Known:
             _tuples(some.columns_NTC) if width else (),
             hazard,
             True,
-            _level(train.cycles, train.step, length),
+            level,
             *_season(train.cycles, train.step, length),
+            FINE_TURNS if level else TURNS,
         )
 
     @property
@@ -234,7 +243,7 @@ class Known:
         """
         parts = []
         if self.cycles and seconds_NT is not None:
-            parts.append(places(seconds_NT, self.cycles, self.step, self.timezone))
+            parts.append(places(seconds_NT, self.cycles, self.step, self.timezone, self.turns))
         before_NTC = np.concatenate([columns_NTC[:, :1], columns_NTC[:, :-1]], axis=1)
         for values_NTC in (columns_NTC, before_NTC):
             for c, words in enumerate(self.words):
@@ -283,6 +292,7 @@ class Known:
                 float(stored.get("level", 0.0)),
                 int(stored.get("season", 0)),
                 float(stored.get("season_rate", 1.0)),
+                int(stored.get("turns", TURNS)),
             )
             columns = {len(found.names), len(found.words), len(found.mean), len(found.scale)}
             right = (
@@ -295,6 +305,7 @@ class Known:
                 0 <= found.level < 1,
                 0 <= found.season <= LONGEST,
                 0 <= found.season_rate <= 1,
+                1 <= found.turns <= FINE_TURNS,
                 all(np.isfinite(value) for value in (*found.mean, *found.starts, found.step)),
                 all(np.isfinite(value) and value > 0 for value in found.scale),
             )

@@ -50,12 +50,22 @@ def by_pandas(dates):
 def test_places_in_the_calendar_are_those_of_pandas():
     dates = pd.date_range("2019-12-20 05:00", periods=2000, freq="7h")
     names = tuple(known.CYCLES)
-    found = known.places(dates.as_unit("us").asi8 / 1e6, names, 3600.0, "")
+    found = known.places(dates.as_unit("us").asi8 / 1e6, names, 3600.0, "", known.FINE_TURNS)
     expected = []
     for phase, cycle in zip(by_pandas(dates), known.CYCLES.values(), strict=True):
         for k in range(1, cycle.harmonics + 1):
             expected += [np.cos(2 * np.pi * k * phase), np.sin(2 * np.pi * k * phase)]
     assert np.allclose(found, np.stack(expected, -1), atol=1e-6)
+
+
+def test_windows_of_days_see_every_hour_apart_and_shorter_ones_two_turns_of_a_day():
+    dates = pd.date_range("2021-01-04", periods=24, freq="h").as_unit("us").asi8 / 1e6
+    fine = known.places(dates, ("hour of day",), 3600.0, "", known.FINE_TURNS)
+    assert np.linalg.matrix_rank(np.c_[np.ones(24), fine], tol=1e-6) == 24
+    for days, turns in ((2, known.TURNS), (3, known.FINE_TURNS)):
+        given = read(hourly(40), window=24 * days).given
+        assert Known.fit(given).turns == turns
+        assert Known.fit(given).width == 2 * turns + 6  # three turns of a week
 
 
 def test_hours_are_those_of_the_clocks_in_the_time_zone():

@@ -184,15 +184,15 @@ class SeqGAN:
         return self
 
     def prepare(
-        self, sequences: Sequences | Shards, calendar: bool | None = None
+        self, sequences: Sequences | Shards, turns: int | None = None
     ) -> Split | StreamSplit:
         """Split, fit the scaling, and initialise the networks; what `train` starts from.
 
-        `calendar` says whether it is read, where that was decided before. Of streamed data, scaling
-        and frame are fitted on a random sample of them.
+        `turns` of a day are those by which the calendar is read, 0 where it is not, if that was
+        decided before. Of streamed data, scaling and frame are fitted on a random sample of them.
         """
         self._begun, self._refiners = clock.monotonic(), {}
-        found = preparing.prepare(sequences, self.config, self.data_seed, calendar)
+        found = preparing.prepare(sequences, self.config, self.data_seed, turns)
         self._description, parts, constants, self.calendar = found
         if self.config.generator.policy == "auto":
             self.config = self._with_likeliest_policy(constants, parts)

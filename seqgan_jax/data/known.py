@@ -26,8 +26,8 @@ SEASONS = {"hour of day": DAY, "day of week": 7 * DAY}  # the first that is know
 SEASON_RATE = 0.2  # of means over seasons, a season
 CLOSING = 1 / 3  # of a season: over its end the first value of a sequence comes near again
 LEVEL_DAYS = 3  # which a mean of days weighs, by 1 / e after these
-TURNS = 2  # of a day at most, of windows of less than so many days
-FINE_TURNS = 12  # of longer ones: what is switched on the hour, on some days alone
+TURNS = 2  # of a day
+FINE_TURNS = 12  # where they help, in windows of LEVEL_DAYS: what is switched on the hour
 
 
 class Cycle(NamedTuple):
@@ -155,13 +155,12 @@ class Known:
     turns: int = TURNS
 
     @classmethod
-    def fit(cls, train: Given, hazard: tuple[float, ...] = ()) -> Self:
+    def fit(cls, train: Given, hazard: tuple[float, ...] = (), turns: int = TURNS) -> Self:
         """Means and scales of the training part, and the sequences of it that are kept."""
         columns = train.columns_NTC
         number, length, width = columns.shape
         kept = min(number, MOST_KEPT, max(1, MOST_NUMBERS // max(1, length * width)))
         rows = np.linspace(0, number, kept, endpoint=False).astype(int)
-        level = _level(train.cycles, train.step, length)
         numeric = np.array([not words for words in train.words], bool)
         mean, scale = columns.mean(axis=(0, 1)), columns.std(axis=(0, 1))
         some = train[rows]
@@ -177,9 +176,9 @@ class Known:
             _tuples(some.columns_NTC) if width else (),
             hazard,
             True,
-            level,
+            _level(train.cycles, train.step, length),
             *_season(train.cycles, train.step, length),
-            FINE_TURNS if level else TURNS,
+            turns,
         )
 
     @property
@@ -314,6 +313,15 @@ class Known:
         if not all(right):
             raise ValueError("what is known in advance is damaged")
         return found
+
+
+def turns_of(cycles: Sequence[str], step: float, length: int) -> tuple[int, ...]:
+    """By how many turns of a day sequences may be read; more only in windows of LEVEL_DAYS.
+
+    >>> turns_of(("hour of day",), 3600.0, 24), turns_of(("hour of day",), 3600.0, 72)
+    ((2,), (2, 12))
+    """
+    return (TURNS, FINE_TURNS) if _level(cycles, step, length) else (TURNS,)
 
 
 def _level(cycles: Sequence[str], step: float, length: int) -> float:

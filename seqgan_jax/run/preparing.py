@@ -20,10 +20,10 @@ from seqgan_jax.core.columns.support import Columns
 from seqgan_jax.core.networks import Networks
 from seqgan_jax.core.outer import Outer
 from seqgan_jax.core.policy import bind, init, log_prob_of_sequences
-from seqgan_jax.data import bounds, encoding, lengths, overlap, shards, statics
+from seqgan_jax.data import bounds, encoding, known, lengths, overlap, shards, statics
 from seqgan_jax.data.kind import CONTINUOUS, Kind
 from seqgan_jax.data.known import Given as KnownOfAll
-from seqgan_jax.data.known import Known, nothing
+from seqgan_jax.data.known import Known
 from seqgan_jax.data.layout import Sequences, Split, default_names
 from seqgan_jax.data.sequences import KnownSplit, rows_of
 from seqgan_jax.data.shards import Shards, StreamSplit
@@ -32,9 +32,11 @@ from seqgan_jax.run.description import Description
 
 Array = NDArray[np.float64]
 ERRORS = 2.0  # of its gain by which the calendar must help
+LEAST_GAIN = 0.01  # nats a step and column, of more turns: few blocks do not show their errors
 # The linear baseline, scales of increments `[D]`, columns that are not plain continuous, what D
 # sees of the data's own columns.
 Constants = tuple[Baseline, jax.Array, Columns | None, Outer | None]
+Read = tuple[Known | None, Split]  # what is known in advance, and the parts with it
 
 
 class Gain(NamedTuple):
@@ -65,7 +67,7 @@ class Prepared(NamedTuple):
 # to 40 times the processor time.
 @threadpool_limits.wrap(limits=1, user_api="blas")
 def prepare(
-    sequences: Sequences | Shards, settings: Config, seed: int, calendar: bool | None = None
+    sequences: Sequences | Shards, settings: Config, seed: int, turns: int | None = None
 ) -> Prepared:
     """Split, fit the scaling and the linear baseline.
 
@@ -75,12 +77,13 @@ def prepare(
       sequences: as they were read.
       settings: of the run.
       seed: of the split.
-      calendar: whether the calendar is read, where that was decided before; None: to be decided.
+      turns: of a day that the calendar is read by, 0 of none at all, where that was decided before;
+        None: to be decided.
     """
     data, generator = settings.data, settings.generator
     parts: Split | StreamSplit
     in_advance: Known | None = None
-    blind: tuple[Known | None, Split] | None = None  # without the calendar, where there is one
+    tried: list[Read] = []  # without the calendar, with it, and by more turns of a day
     if isinstance(sequences, Shards):
         names = default_names(sequences.shape[1])
         limits = bounds.of_columns(data.log, data.bounds, names)
@@ -102,14 +105,15 @@ def prepare(
         given = sequences.given
         of_ends: tuple[float, ...] = ()
         if scaler.ends:
-            given = given or nothing(*sequences.x_NTD.shape[:2])
+            given = given or known.nothing(*sequences.x_NTD.shape[:2])
             of_ends = lengths.hazard(lengths.of(train_NTD), train_NTD.shape[1])
         if given:
             rest = dataclasses.replace(given, cycles=(), seconds_NT=None)
-            if given.cycles and calendar is None:
-                blind = _with_known(parts, rest, rows, of_ends)
-            given = rest if calendar is False else given
-            in_advance, parts = _with_known(parts, given, rows, of_ends)
+            read = partial(_with_known, parts, rows=rows, of_ends=of_ends)
+            if given.cycles and turns is None:
+                each = known.turns_of(given.cycles, given.step, parts.train_NTD.shape[1])
+                tried = [read(rest), *(read(given, turns=t) for t in each)]
+            in_advance, parts = read(rest if turns == 0 else given, turns=turns or known.TURNS)
     both_scaled = scaler.transform(train_NTD), scaler.transform(parts.validation_NTD)
     description = Description(
         names=names,
@@ -123,30 +127,11 @@ def prepare(
         known=in_advance,
     )
     _refuse_what_these_columns_cannot(settings, scaler.inner_kinds)
-    linear, sizes, columns = _linear(description, both_scaled, parts, generator)
     gain = None
-    if blind is not None:
-        about = dataclasses.replace(description, known=blind[0])
-        others = _linear(about, both_scaled, blind[1], generator)
-        in_both = known_of(parts)
-        score = partial(
-            _log_prob_of_baseline,
-            both_scaled,
-            generator=generator,
-            end=scaler.end,
-            width=0 if in_both is None else in_both[1].shape[2],
-        )
-        # A baseline that is chosen far ahead is not the likeliest: the calendar's gain is without.
-        own = linear, sizes, columns
-        if in_advance is not None and in_advance.season:
-            seasonless = dataclasses.replace(in_advance, season=0)
-            plain = dataclasses.replace(description, known=seasonless)
-            own = _linear(plain, both_scaled, parts, generator)
-        gain_N = score(own[0], own[2], parts) - score(others[0], others[2], blind[1])
-        gain = _gain(gain_N, parts.validation_NTD)
-        if not gain.is_taken:
-            description, parts = about, blind[1]
-            linear, sizes, columns = others
+    if tried:
+        (in_advance, parts), gain = _calendar(description, tried, both_scaled, generator)
+        description = dataclasses.replace(description, known=in_advance)
+    linear, sizes, columns = _linear(description, both_scaled, parts, generator)
     if columns is not None:
         columns = regressions.fit(columns, linear, *both_scaled, known_of(parts))
     there_NT = lengths.there(train_NTD) if scaler.ends else None
@@ -156,6 +141,42 @@ def prepare(
     increments = jnp.asarray(baseline.increment_scale(sizes, there_NT))
     constants = linear, increments, columns, of_data
     return Prepared(description, parts, constants, gain)
+
+
+def _calendar(
+    description: Description,
+    tried: Sequence[Read],
+    scaled_NTD: tuple[Array, Array],
+    generator: GeneratorConfig,
+) -> tuple[Read, Gain]:
+    """What is known in advance where the calendar is read if the validation part is likelier by it,
+    and by more turns of a day if it is clearly likelier still; what the calendar gains.
+
+    By linear baselines that read no season: one that is chosen far ahead is not the likeliest.
+    """
+    width = max(0 if (both := known_of(parts)) is None else both[1].shape[2] for _, parts in tried)
+    score = partial(
+        _log_prob_of_baseline,
+        scaled_NTD,
+        generator=generator,
+        end=description.scaler.end,
+        width=width,
+    )
+    scores = []
+    for own, parts in tried:
+        about = dataclasses.replace(description, known=own and dataclasses.replace(own, season=0))
+        linear, _, columns = _linear(about, scaled_NTD, parts, generator)
+        scores.append(score(linear, columns, parts))
+    validation_NTD = tried[0][1].validation_NTD
+    gains = [_gain(score - scores[0], validation_NTD) for score in scores[1:]]
+    if not gains[0].is_taken:
+        return tried[0], gains[0]
+    best, least = 1, LEAST_GAIN * len(description.names)
+    for i in range(2, len(tried)):
+        more = _gain(scores[i] - scores[best], validation_NTD)
+        if more.is_taken and more.mean > least:
+            best = i
+    return tried[best], gains[best - 1]
 
 
 def _linear(
@@ -194,8 +215,8 @@ def _log_prob_of_baseline(
     both = known_of(parts)
     own_NTW = np.zeros((*scaled_NTD[1].shape[:2], 0), np.float32) if both is None else both[1]
     missing = width - own_NTW.shape[2]
-    known = jnp.asarray(np.pad(own_NTW, ((0, 0), (0, 0), (0, missing))))
-    batch = Batch.of(jnp.asarray(scaled_NTD[1], jnp.float32), known, end)
+    known_NTW = jnp.asarray(np.pad(own_NTW, ((0, 0), (0, 0), (0, missing))))
+    batch = Batch.of(jnp.asarray(scaled_NTD[1], jnp.float32), known_NTW, end)
     if columns is not None:
         columns = regressions.fit(columns, linear, *scaled_NTD, both, quick=True)
         empty = (columns.layout.features, 0, columns.support.later_seen.shape[2])
@@ -263,14 +284,18 @@ def keys_of(settings: Config) -> jax.Array:
 
 
 def _with_known(
-    parts: Split, given: KnownOfAll, rows: list[np.ndarray], of_ends: tuple[float, ...]
-) -> tuple[Known | None, Split]:
+    parts: Split,
+    given: KnownOfAll,
+    rows: list[np.ndarray],
+    of_ends: tuple[float, ...],
+    turns: int = known.TURNS,
+) -> Read:
     """What is known in advance of sequences, and their parts with it."""
     if not (given.names or given.cycles or of_ends):
         return None, parts
-    known = Known.fit(given[rows[0]], of_ends)
-    one, two, three = (known.of(given[part]) for part in rows)
-    return known, KnownSplit(**vars(parts), known=(one, two, three))
+    found = Known.fit(given[rows[0]], of_ends, turns)
+    one, two, three = (found.of(given[part]) for part in rows)
+    return found, KnownSplit(**vars(parts), known=(one, two, three))
 
 
 def _gain(gain_N: Array, validation_NTD: Array) -> Gain:

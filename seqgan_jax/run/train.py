@@ -14,6 +14,7 @@ from seqgan_jax.config import Config
 from seqgan_jax.core import parallel
 from seqgan_jax.core.batch import TrainState, num_params
 from seqgan_jax.data import angles, files, lags, layout, lengths, shards
+from seqgan_jax.data.known import TURNS
 from seqgan_jax.data.sequences import KnownSplit, Split
 from seqgan_jax.errors import CheckpointError, DiskError, SeqGANError, UsageError
 from seqgan_jax.model import SeqGAN
@@ -135,13 +136,13 @@ def train(
                 seen += of.notes(sequences.x_NTD, sequences.names)
         for note in (*sequences.notes, *seen):
             say(f"note: {note}")
-        calendar = _decided_calendar(run_dir) if resume else None
-        parts = model.prepare(sequences, calendar)
+        turns = _decided_turns(run_dir) if resume else None
+        parts = model.prepare(sequences, turns)
         _describe(model, sequences, device, say)
         if resume:
             given = sequences.given if isinstance(sequences, layout.Sequences) else None
             if given and given.cycles:
-                say(f"        calendar {'read' if calendar else 'left out'}, as this run began")
+                say(f"        calendar {'read' if turns else 'left out'}, as this run began")
             changed = f"; changed: {'; '.join(changes)}" if changes else ""
             say(f"resume  from {_restore(model, run_dir)}{changed}")
         else:
@@ -215,14 +216,16 @@ def check_resumable(old: Config, new: Config) -> list[str]:
     return [words for name, words in changed.items() if name != "run_dir"]
 
 
-def _decided_calendar(run_dir: Path) -> bool | None:
-    """Whether a run reads the calendar, as when it began, before versions that ask for a gain, too;
-    None where nothing was stored."""
+def _decided_turns(run_dir: Path) -> int | None:
+    """By how many turns of a day a run reads the calendar, 0 where it does not, as when it began;
+    before versions that ask for a gain, too. None where nothing was stored."""
     stored = directory.read_config(run_dir)
     if "data" not in stored:
         return None
-    known = stored.get("known")
-    return bool(known.get("cycles")) if isinstance(known, dict) else False
+    own = stored.get("known")
+    if not isinstance(own, dict) or not own.get("cycles"):
+        return 0
+    return int(own.get("turns", TURNS))
 
 
 def _refuse_earlier_run(run_dir: Path) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from seqgan_jax import SeqGAN, inspect
-from seqgan_jax.config import DataConfig
+from seqgan_jax.config import Config, DataConfig
 from seqgan_jax.data import known, layout, writing
 from seqgan_jax.data.form import TimeForm
 from seqgan_jax.data.known import Known
@@ -15,7 +15,7 @@ from seqgan_jax.data.sequences import rows_of
 from seqgan_jax.data.times import DAY
 from seqgan_jax.errors import DataError, UsageError
 from seqgan_jax.run import cli
-from seqgan_jax.run.preparing import Gain, _gain
+from seqgan_jax.run.preparing import Gain, _gain, prepare
 
 FEW = {"hidden_dim": 4, "pre_epoch_num": 1, "total_batch": 0, "skip_dis_pretrain": True}
 
@@ -58,14 +58,26 @@ def test_places_in_the_calendar_are_those_of_pandas():
     assert np.allclose(found, np.stack(expected, -1), atol=1e-6)
 
 
-def test_windows_of_days_see_every_hour_apart_and_shorter_ones_two_turns_of_a_day():
+def test_twelve_turns_of_a_day_tell_every_hour_apart():
     dates = pd.date_range("2021-01-04", periods=24, freq="h").as_unit("us").asi8 / 1e6
     fine = known.places(dates, ("hour of day",), 3600.0, "", known.FINE_TURNS)
     assert np.linalg.matrix_rank(np.c_[np.ones(24), fine], tol=1e-6) == 24
-    for days, turns in ((2, known.TURNS), (3, known.FINE_TURNS)):
-        given = read(hourly(40), window=24 * days).given
-        assert Known.fit(given).turns == turns
-        assert Known.fit(given).width == 2 * turns + 6  # three turns of a week
+
+
+@pytest.mark.parametrize(("window", "turns"), [(24, 2), (72, 12)])
+def test_what_is_switched_on_the_hour_is_read_by_more_turns_in_windows_of_days(window, turns):
+    frame = hourly(60)
+    switched = frame.assign(x=frame.x + 6.0 * (frame.date.dt.hour < 8))
+    settings = DataConfig(window=window)
+    for each, expected in ((frame, 2), (switched, turns)):
+        sequences = layout.from_python(each, settings, frozenset({"window"}))
+        prepared = prepare(sequences, Config(data=settings), 0)
+        assert prepared.calendar.is_taken
+        assert prepared.description.known.turns == expected
+        assert prepared.description.known.width == 2 * expected + 6  # three turns of a week
+        again = prepare(sequences, Config(data=settings), 0, turns=expected)
+        assert again.description.to_json() == prepared.description.to_json()
+        assert prepare(sequences, Config(data=settings), 0, turns=0).description.known is None
 
 
 def test_hours_are_those_of_the_clocks_in_the_time_zone():

@@ -168,15 +168,12 @@ def _calendar(
         linear, _, columns = _linear(about, scaled_NTD, parts, generator)
         scores.append(score(linear, columns, parts))
     validation_NTD = tried[0][1].validation_NTD
-    gains = [_gain(score - scores[0], validation_NTD) for score in scores[1:]]
-    if not gains[0].is_taken:
-        return tried[0], gains[0]
-    best, least = 1, LEAST_GAIN * len(description.names)
-    for i in range(2, len(tried)):
+    best = 0
+    for i in range(1, len(tried)):
         more = _gain(scores[i] - scores[best], validation_NTD)
-        if more.is_taken and more.mean > least:
+        if more.is_taken and (i == 1 or more.mean > LEAST_GAIN * len(description.names)):
             best = i
-    return tried[best], gains[best - 1]
+    return tried[best], _gain(scores[max(best, 1)] - scores[0], validation_NTD)
 
 
 def _linear(

@@ -7,12 +7,13 @@ POWERS = {"": 0, "k": 3, "m": 6, "b": 9, "%": 0}
 _AMOUNT = re.compile(
     r"(?P<open>\()?(?P<sign>[+-]?)(?P<before>[$€£¥]?) ?(?P<inner>[+-]?)"
     r"(?P<digits>(?:[1-9]\d{0,2}(?:,\d{2,3})*,\d{3}|\d+)(?:\.\d+)?|\.\d+)"
-    r" ?(?P<scale>[KMBkmb%]?) ?(?P<after>[$€£¥]?)(?P<close>\))?"
+    r" ?(?P<scale>[KMBkmb%]?) ?(?P<after>[$€£¥]?)(?P<close>\))?",
+    re.ASCII,
 )
 _MARKS = {ord(","): ".", ord("."): ","}
 _BLANKS = "\u00a0\u202f\u2009"  # that stay on their line
-_THOUSANDS = re.compile(rf"(?<=\d)['’ {_BLANKS}](?=\d{{3}}(?!\d))")
-_UNIT = re.compile(rf"(?<=[\d.])([ {_BLANKS}]?)([^\d\s.,;:()+-][^\d:]{{0,11}})\Z")
+_THOUSANDS = re.compile(rf"(?<=\d)['’ {_BLANKS}](?=\d{{3}}(?!\d))", re.ASCII)
+_UNIT = re.compile(rf"(?<=[0-9.])([ {_BLANKS}]?)([^\d\s.,;:()+-][^\d:]{{0,11}})\Z")
 LEAST_WITH_UNIT = 10  # different numbers with letters right after them: fewer are names
 
 

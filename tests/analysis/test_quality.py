@@ -29,7 +29,8 @@ def scored(monkeypatch):
 
 def test_sines_are_scored_in_their_own_units(scored):
     """(sin + 1) / 2 of angles in [0, 2.4] is in [0.5, 1], and is not stretched to [0, 1]."""
-    quality.floors("sines", *(x.x_NTD for x in quality.parts_of("sines", Path(), 24)), 1)
+    parts = (x.x_NTD for x in quality.parts_of("sines", Path(), 24))
+    quality.floors("sines", *parts, 1, quality.FIGURES)
     assert len(scored) == 3
     for x in scored:
         assert x.min() == pytest.approx(0.5, abs=0.01)
@@ -38,7 +39,7 @@ def test_sines_are_scored_in_their_own_units(scored):
 
 def test_a_series_is_scored_between_its_own_extremes(scored):
     x = np.random.default_rng(0).normal(size=(30, 24, 2)) * [1.0, 50.0] + 7.0
-    quality.floors("stocks", x, x[:20], x[20:], 1)
+    quality.floors("stocks", x, x[:20], x[20:], 1, quality.FIGURES)
     _, trained, tested = scored
     for scaled in (trained, tested):
         np.testing.assert_allclose(scaled.min((0, 1)), 0, atol=1e-6)
@@ -61,5 +62,5 @@ def test_no_step_that_was_trained_on_is_in_a_held_out_window(tmp_path, window):
 def test_real_sines_have_the_published_predictive_score():
     """.093 for samples, .094 for real data in Diffusion-TS (Yuan and Qiao, ICLR 2024), table 1."""
     parts = quality.parts_of("sines", Path(), 24)
-    found = quality.floors("sines", *(x.x_NTD for x in parts), 1)
+    found = quality.floors("sines", *(x.x_NTD for x in parts), 1, ["pred"])
     assert found["pred"] == pytest.approx(0.093, abs=0.003)

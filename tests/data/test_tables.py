@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seqgan_jax.data import cells, dialect, evidence, layout, tables, texts, windows
@@ -91,6 +91,7 @@ def test_numbers_are_exactly_what_float_reads(rows, separator):
 
 
 @given(st.text(alphabet="0123456789+-.eE_ x,;naif\u0661\u00a0\x0c\x1b", max_size=8))
+@example("1,00\u0661")
 @settings(max_examples=400, deadline=None)
 def test_a_cell_is_read_or_refused_as_a_plain_decimal_number(cell):
     """Against an independent statement of what a number is: float() on ASCII digits alone."""

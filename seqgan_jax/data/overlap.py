@@ -23,7 +23,8 @@ import numpy as np
 
 BASE = 0x9E3779B97F4A7C15  # of the polynomial hash, odd
 SAMPLED = 4096  # pieces that are looked at first, where there are more
-CHANCE = 9  # links that are still chance
+CHANCE = 12  # links that are still chance, where no piece is there twice
+MANY = 4  # times as many links as pieces that are there twice: few of both say little
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,7 +93,7 @@ def find(x_NTD: np.ndarray) -> Windows | None:
     originals, original_N = _originals(next(pieces)[1])
     for stride, ends, beginnings in pieces:
         i, j, once, twice = _links(ends, beginnings, originals, originals)
-        many = np.count_nonzero((follows[i] < 0) & is_first[j]) > CHANCE + 2 * twice
+        many = np.count_nonzero((follows[i] < 0) & is_first[j]) > CHANCE + MANY * twice
         believed = bool(many) or _are_in_order(x_NTD[:, stride:], ends, beginnings)
         if believed:
             below = np.flatnonzero(ends[:-1] == beginnings[1:])
@@ -176,7 +177,7 @@ def _are_many_links(x_NTD: np.ndarray) -> bool:
             # Sampled by the piece, so that equal ones stay together.
             some, others = (rows[each[rows] % every == 0] for each in (ends, beginnings))
             i, _, _, twice = _links(ends, beginnings, some, others)
-            if len(i) > max(CHANCE + 2 * twice, share * len(some)):
+            if len(i) > max(CHANCE + MANY * twice, share * len(some)):
                 return True
     return False
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from seqgan_jax.analysis import analyze, resampling
@@ -94,6 +94,7 @@ def test_windows_are_put_back_in_their_places(lengths, window, stride, seed):
     kind=st.sampled_from(["levels", "walk", "sparse", "held", "normal", "copies", "constant"]),
     seed=st.integers(0, 10_000),
 )
+@example(n=235, steps=11, features=2, levels=3, kind="levels", seed=3213)
 @settings(max_examples=300, deadline=None)
 def test_independent_sequences_never_are_windows(n, steps, features, levels, kind, seed):
     rng = np.random.default_rng(seed)

@@ -37,6 +37,7 @@ LEAST_GAIN = 0.01  # nats a step and column, of more turns: few blocks do not sh
 # sees of the data's own columns.
 Constants = tuple[Baseline, jax.Array, Columns | None, Outer | None]
 Read = tuple[Known | None, Split]  # what is known in advance, and the parts with it
+Fitted = tuple[Baseline, Array, Columns | None]  # see `_linear`
 
 
 class Gain(NamedTuple):
@@ -113,7 +114,8 @@ def prepare(
             if given.cycles and turns is None:
                 each = known.turns_of(given.cycles, given.step, parts.train_NTD.shape[1])
                 tried = [read(rest), *(read(given, turns=t) for t in each)]
-            in_advance, parts = read(rest if turns == 0 else given, turns=turns or known.TURNS)
+            else:
+                in_advance, parts = read(rest if turns == 0 else given, turns=turns or known.TURNS)
     both_scaled = scaler.transform(train_NTD), scaler.transform(parts.validation_NTD)
     description = Description(
         names=names,
@@ -127,11 +129,14 @@ def prepare(
         known=in_advance,
     )
     _refuse_what_these_columns_cannot(settings, scaler.inner_kinds)
-    gain = None
+    gain, fitted_linear = None, None
     if tried:
-        (in_advance, parts), gain = _calendar(description, tried, both_scaled, generator)
+        best, gain, fitted_linear = _calendar(description, tried, both_scaled, generator)
+        in_advance, parts = tried[best]
         description = dataclasses.replace(description, known=in_advance)
-    linear, sizes, columns = _linear(description, both_scaled, parts, generator)
+    if fitted_linear is None or (in_advance is not None and in_advance.season):
+        fitted_linear = _linear(description, both_scaled, parts, generator)
+    linear, sizes, columns = fitted_linear
     if columns is not None:
         columns = regressions.fit(columns, linear, *both_scaled, known_of(parts))
     there_NT = lengths.there(train_NTD) if scaler.ends else None
@@ -148,11 +153,12 @@ def _calendar(
     tried: Sequence[Read],
     scaled_NTD: tuple[Array, Array],
     generator: GeneratorConfig,
-) -> tuple[Read, Gain]:
-    """What is known in advance where the calendar is read if the validation part is likelier by it,
-    and by more turns of a day if it is clearly likelier still; what the calendar gains.
+) -> tuple[int, Gain, Fitted]:
+    """Which of those tried is read: with the calendar if the validation part is likelier by it, and
+    by more turns of a day if it is clearly likelier still; what the calendar gains.
 
-    By linear baselines that read no season: one that is chosen far ahead is not the likeliest.
+    By linear baselines that read no season: one that is chosen far ahead is not the likeliest. The
+    last is that of the one that is read.
     """
     width = max(0 if (both := known_of(parts)) is None else both[1].shape[2] for _, parts in tried)
     score = partial(
@@ -162,18 +168,18 @@ def _calendar(
         end=description.scaler.end,
         width=width,
     )
-    scores = []
+    fitted, scores = [], []
     for own, parts in tried:
         about = dataclasses.replace(description, known=own and dataclasses.replace(own, season=0))
-        linear, _, columns = _linear(about, scaled_NTD, parts, generator)
-        scores.append(score(linear, columns, parts))
+        fitted.append(_linear(about, scaled_NTD, parts, generator))
+        scores.append(score(fitted[-1][0], fitted[-1][2], parts))
     validation_NTD = tried[0][1].validation_NTD
     best = 0
     for i in range(1, len(tried)):
         more = _gain(scores[i] - scores[best], validation_NTD)
         if more.is_taken and (i == 1 or more.mean > LEAST_GAIN * len(description.names)):
             best = i
-    return tried[best], _gain(scores[max(best, 1)] - scores[0], validation_NTD)
+    return best, _gain(scores[max(best, 1)] - scores[0], validation_NTD), fitted[best]
 
 
 def _linear(
@@ -181,7 +187,7 @@ def _linear(
     scaled_NTD: tuple[Array, Array],
     parts: Split | StreamSplit,
     generator: GeneratorConfig,
-) -> tuple[Baseline, Array, Columns | None]:
+) -> Fitted:
     """The linear baseline of the values, sizes [N, T, D] of the training part, and columns that
     are mixed, without their regressions.
 

@@ -27,7 +27,11 @@ REPEATS = 10  # readings for each level of an irregular grid
 
 
 def channels(
-    real_NTD: Array, x_NTD: Array, ends: bool = False, absences: bool | None = None
+    real_NTD: Array,
+    x_NTD: Array,
+    ends: bool = False,
+    absences: bool | None = None,
+    levels_D: NDArray[np.bool_] | None = None,
 ) -> Array:
     """The channels of each column of x, by what the real training data are -> float32 [D, N, T, C].
 
@@ -36,6 +40,9 @@ def channels(
     small and crowded; 4. whether it is exactly the value before, 5. whether it continues the
     increment before, 6. whether it is one of the commonest real values, 7. how far it is off the
     grid of the real values, and 8. off a coarser one that many of them are on, in half steps.
+
+    Of columns whose level is not judged (`levels_D`; None: all are) 1. and 3. are of the values
+    about the mean of their sequence.
 
     Where values are absent (`absences`; None: found) these are 0 there, and two more say 9. whether
     the value is there and 10. whether its step is not after the end, where sequences have one.
@@ -47,7 +54,8 @@ def channels(
     x_DNTC = np.zeros((features, count, steps, CHANNELS), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # 1e300 is seen as MOST
         for d in range(features):
-            _fill(x_DNTC[d], np.ascontiguousarray(real_NTD[..., d]), once_NT, x_NTD[..., d] + 0.0)
+            is_judged = levels_D is None or bool(levels_D[d])
+            _fill(x_DNTC[d], real_NTD[..., d] + 0.0, once_NT, x_NTD[..., d] + 0.0, is_judged)
     if absences:
         there_DNT = np.moveaxis(~np.isnan(x_NTD), 2, 0)
         x_DNTC[~there_DNT] = 0.0
@@ -57,14 +65,17 @@ def channels(
     return np.nan_to_num(x_DNTC, copy=False, nan=0.0, posinf=MOST, neginf=-MOST)
 
 
-def _fill(x_NTC: Array, real_NT: Array, once_NT: NDArray[Any], x_NT: Array) -> None:
+def _fill(
+    x_NTC: Array, real_NT: Array, once_NT: NDArray[Any], x_NT: Array, with_level: bool
+) -> None:
     """The channels of one column, written into x_NTC."""
-    readings = metrics.there(real_NT[once_NT] + 0.0)
+    readings = metrics.there(real_NT[once_NT])
     levels, counts = grids.counted(readings)
-    spread = grids.spread_of(readings)
-    same = SAME * spread
-    x_NTC[..., 0] = np.arcsinh((x_NT - np.median(readings)) / spread)
-    x_NTC[..., 2] = _ranks(levels, counts, x_NT)
+    same = SAME * grids.spread_of(readings)
+    sizes_NT, of_real_NT = (a if with_level else _about_mean(a) for a in (x_NT, real_NT))
+    sizes = metrics.there(of_real_NT[once_NT])
+    x_NTC[..., 0] = np.arcsinh((sizes_NT - np.median(sizes)) / grids.spread_of(sizes))
+    x_NTC[..., 2] = _ranks(*grids.counted(sizes), sizes_NT)
     often = np.argsort(-counts, kind="stable")[:COMMON]
     for value in levels[often[counts[often] > max(3, LEAST_COMMON * len(readings))]]:
         x_NTC[..., 5] += np.abs(x_NT - value) <= same
@@ -76,6 +87,12 @@ def _fill(x_NTC: Array, real_NT: Array, once_NT: NDArray[Any], x_NT: Array) -> N
     x_NTC[:, 1:, 1] = np.arcsinh(change / (grids.spread_of(changes) if changes.size else 1.0))
     x_NTC[:, 1:, 3] = change == 0
     x_NTC[:, 2:, 4] = np.abs(np.diff(change, axis=1)) <= same
+
+
+def _about_mean(x_NT: Array) -> Array:
+    """Values about the mean of their sequence."""
+    number_N1 = np.maximum(np.sum(~np.isnan(x_NT), axis=1, keepdims=True), 1)
+    return x_NT - np.nansum(x_NT, axis=1, keepdims=True) / number_N1
 
 
 def _ranks(levels_K: Array, counts_K: NDArray[Any], x: Array) -> Array:

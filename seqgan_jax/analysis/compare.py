@@ -197,9 +197,10 @@ def analyze(
             "No training data were given: memorisation is judged against one half of the real data."
         )
     areas = None
-    if judging.is_wanted(judge, (train_NTD, real_NTD, generated_NTD), notes):
+    parts = train_NTD, real_NTD, generated_NTD
+    if judging.is_wanted(judge, parts, notes):
         progress("judge", 0.9)
-        areas = judging.areas(train_NTD, real_NTD, generated_NTD, seed, ids_N, notes, ends)
+        areas = judging.areas(*parts, seed, ids_N, labels, notes, ends)
         if areas is not None:
             found["judge"] = judging.metric(areas, labels, worth)
     if scores:

@@ -19,7 +19,7 @@ import optax
 from numpy.typing import NDArray
 from scipy import special
 
-from seqgan_jax.analysis import absent
+from seqgan_jax.analysis import absent, independent
 from seqgan_jax.analysis.channels import CHANNELS, MORE, channels
 from seqgan_jax.analysis.scores import Rows, pack
 from seqgan_jax.analysis.training import Params, train
@@ -37,6 +37,7 @@ BLOCK_STEPS = 512 * 24
 MOST_NUMBERS = 50_000_000  # of all channels: 200 MB
 MOST_ROWS = 5_000  # of a part
 SCALES = np.concatenate([[0.0], np.geomspace(0.02, 1.0, 30)])  # of scores, see `kl_bound`
+LEVELS = 100  # independent ones that the training part must show, see `levels`
 RUNS = 8  # stretches that a part is cut into, at least
 
 
@@ -49,6 +50,7 @@ class Areas:
       columns_D, errors_D: of each column alone.
       floor, floor_error, floors_D, floor_errors_D: the same, with real training windows that were
         put aside in place of the samples.
+      levels_D: which columns were seen with their level, see `levels`.
       kl, kl_error: a lower bound on KL(data || samples), nats a sequence, see `kl_bound`: what a
         better generator has to win at least.
     """
@@ -61,6 +63,7 @@ class Areas:
     floor_error: float
     floors_D: Array
     floor_errors_D: Array
+    levels_D: Array
     kl: float = 0.0
     kl_error: float = 0.0
 
@@ -206,7 +209,9 @@ def areas(
     place = np.zeros(stops[-1], int)
     place[tested] = np.arange(len(tested))
     absences = absent.is_any(real_train_NTD, *parts)
-    x_DNTC = jnp.asarray(channels(real_train_NTD, np.concatenate(parts), ends, absences))
+    levels_D = levels(real_train_NTD)
+    every_NTD = np.concatenate(parts)
+    x_DNTC = jnp.asarray(channels(real_train_NTD, every_NTD, ends, absences, levels_D))
     found, bounds = [], []
     for columns in (range(features), [-1] if features > 1 else []):
         if not columns:
@@ -224,7 +229,23 @@ def areas(
     alone, floors = np.array(found[:features]), np.array(found[features : 2 * features])
     whole, floor = found[-2:]
     columns_D, floors_D = (alone[:, 0], alone[:, 1]), (floors[:, 0], floors[:, 1])
-    return Areas(*whole, *columns_D, *floor, *floors_D, *bounds[-2])
+    return Areas(*whole, *columns_D, *floor, *floors_D, levels_D, *bounds[-2])
+
+
+def levels(train_NTD: Array) -> NDArray[np.bool_]:
+    """Of which columns the training part shows enough levels for a level to say anything, [D].
+
+    A series that is slow has been at few levels. These would be known by heart: other stretches of
+    the same series lie near them, samples of the right law lie where it might have gone. Columns
+    that never change within a sequence have nothing but a level, and keep it.
+    """
+    series = independent.series_of(train_NTD)
+    if not series:
+        return np.ones(train_NTD.shape[2], bool)
+    numbers = [independent.number([y_RD[:, d] for y_RD in series]) for d in range(len(series[0].T))]
+    first_N1D = train_NTD[:, :1]
+    is_static_D = np.all((train_NTD == first_N1D) | np.isnan(train_NTD), axis=(0, 1))
+    return (np.array(numbers) >= LEVELS) | is_static_D
 
 
 def _thinned(rng: np.random.Generator, blocks_N: Array, most: int) -> tuple[Array, Array]:

@@ -1,6 +1,7 @@
 """The judge in a report: whether it is worth its time, its verdict, and what it says in words."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,6 +59,7 @@ def areas(
     generated_NTD: Array,
     seed: int,
     ids_N: Array,
+    labels: Sequence[str],
     notes: list[str],
     ends: bool = False,
 ) -> "Areas | None":
@@ -72,10 +74,19 @@ def areas(
         trained, held = parts(ids_N)
         train_NTD = real_NTD[trained]
     try:
-        return judge.areas(train_NTD, real_NTD[held], generated_NTD, seed, ids_N[held], ends)
+        found = judge.areas(train_NTD, real_NTD[held], generated_NTD, seed, ids_N[held], ends)
     except DataError as error:
         notes.append(f"No judge: {error}")
         return None
+    if not found.levels_D.all():
+        without = [
+            name for name, is_seen in zip(labels, found.levels_D, strict=True) if not is_seen
+        ]
+        notes.append(
+            f"The judge sees {', '.join(without)} about the mean of each sequence: the series has "
+            f"been at fewer than {judge.LEVELS} independent levels, which it would know by heart."
+        )
+    return found
 
 
 def parts(ids_N: Array) -> tuple[Array, Array]:
@@ -113,7 +124,8 @@ def metric(found: "Areas", labels: Sequence[str], worth: "Worth") -> "Metric":
         arrays = (least + of_floor / 2 * normal, least + chance * normal, area + error * normal)
         return resampling.judged("judge", [own, own, *arrays], sds)[0].replace(floor=floor)
 
-    sds, sds_D = worth.sds("judge", labels)
+    own_D = np.where(found.levels_D, worth.level_D, worth.change_D)  # what it has seen
+    sds, sds_D = replace(worth, level_D=own_D).sds("judge", labels)
     whole = judged(found.together, found.error, found.floor, found.floor_error, sds)
     if len(labels) == 1:
         return whole
@@ -129,7 +141,7 @@ def to_win(found: "Areas") -> str:
 
     >>> from seqgan_jax.analysis.judge import Areas
     >>> none = np.full(2, 0.5)
-    >>> to_win(Areas(0.9, 0.03, none, none, 0.5, 0.04, none, none, 1.234, 0.2))
+    >>> to_win(Areas(0.9, 0.03, none, none, 0.5, 0.04, none, none, none > 0, 1.234, 0.2))
     'A better generator would win at least 1.23 nats a sequence (error 0.20).'
     """
     if not found.kl > 2 * found.kl_error:
@@ -147,7 +159,9 @@ def sentence(found: "Areas", labels: Sequence[str], own: "Metric") -> str:
     >>> from seqgan_jax.analysis.report import Metric
     >>> alone, none = np.array([0.93, 0.48, 0.61]), np.full(3, 0.5)
     >>> own = Metric("judge", 0.9, 0.5, 0.8, 1.0, "far", found_in={"a": {}})
-    >>> sentence(Areas(0.9, 0.03, alone, none / 10, 0.5, 0.04, none, none / 10), "abc", own)
+    >>> errors = none / 10
+    >>> found = Areas(0.9, 0.03, alone, errors, 0.5, 0.04, none, errors, none > 0)
+    >>> sentence(found, "abc", own)
     'a gives the samples away (area 0.93 alone; the others 0.48 to 0.61).'
     """
     if len(labels) == 1:

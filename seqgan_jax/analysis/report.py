@@ -333,6 +333,7 @@ class Report:
             **dict(zip(keys, (a.together, a.error, a.floor, a.floor_error), strict=True)),
             "kl_bound": {"nats": a.kl, "error": a.kl_error},
             "columns": {n: dict(zip(keys, map(float, x), strict=True)) for n, x in found.items()},
+            "with_level": dict(zip(self.names, a.levels_D.tolist(), strict=True)),
             "sentence": self.judged,
         }
 

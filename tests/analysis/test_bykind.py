@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -244,10 +245,11 @@ def test_without_training_data_no_held_out_window_shares_a_step_with_a_training_
 
 def test_verdicts_of_the_judge():
     worth = independent.worth(("x", "y"), np.zeros((10_000, 1, 2)), 10_000, None)
+    levels = np.ones(2, bool)
 
     def found(area, error, floor=0.5, floor_error=0.01):
         rows = [np.full(2, x) for x in (area, error, floor, floor_error)]
-        areas = judge.Areas(area, error, *rows[:2], floor, floor_error, *rows[2:])
+        areas = judge.Areas(area, error, *rows[:2], floor, floor_error, *rows[2:], levels)
         own = judging.metric(areas, ("x", "y"), worth)
         said = judging.sentence(areas, ("x", "y"), own)
         assert (
@@ -264,12 +266,16 @@ def test_verdicts_of_the_judge():
     assert found(0.6, 0.01, floor=0.58) == "close"
     assert found(0.95, 0.02, floor=0.45, floor_error=0.16) == "far"
     assert found(0.7, 0.02, floor=0.45, floor_error=0.16) == "close"
+    worth = replace(worth, level_D=np.full(2, 3.0))  # of a slow series, seen about its means
+    assert found(0.9, 0.01) == "close"
+    levels[:] = False
+    assert found(0.9, 0.01) == "far"
 
 
 def test_the_judge_in_words():
     def said(together, *alone, size=10_000):
         rows = [np.array(alone), np.full(len(alone), 0.01), np.full(len(alone), 0.5)]
-        areas = judge.Areas(together, 0.01, *rows[:2], 0.5, 0.01, rows[2], rows[1])
+        areas = judge.Areas(together, 0.01, *rows[:2], 0.5, 0.01, rows[2], rows[1], rows[0] > 0)
         names = [f"c{d}" for d in range(len(alone))]
         worth = independent.worth(names, np.zeros((size, 1, len(alone))), size, None)
         return judging.sentence(areas, names, judging.metric(areas, names, worth))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.signal import lfilter
 
 from seqgan_jax.analysis import channels, judge
 from seqgan_jax.errors import DataError
@@ -88,6 +89,60 @@ def test_the_error_is_by_blocks_where_windows_overlap():
     assert found.error > 1.5 * naive.error
     assert abs(found.together - 0.5) < 3 * found.error
     assert judge.areas(train, held, samples, seed=0).together == found.together
+
+
+def stretches_of(rng, slow, columns, count, length):
+    """A wandering level and noise; windows of a long series, or of series of their own."""
+    steps = 2000 + length * count
+    level = lfilter([1], [1, -slow], rng.normal(size=(steps, columns)), axis=0)[2000:]
+    noise = lfilter([1], [1, -0.5], rng.normal(size=(steps - 2000, columns)), axis=0)
+    return level * np.sqrt(1 - slow**2) + noise * 0.5
+
+
+@pytest.mark.parametrize("spoiled", [1.0, 0.7])
+def test_levels_that_a_slow_series_has_been_at_are_not_judged(monkeypatch, spoiled):
+    """Blocks of one series lie near its training part; samples of its law lie anywhere."""
+    rng = np.random.default_rng(11)
+    series = stretches_of(rng, 0.998, 3, 4000, 1)
+    windows = np.lib.stride_tricks.sliding_window_view(series, STEPS, axis=0).transpose(0, 2, 1)
+    is_held = np.arange(len(windows)) % 120 < 40
+    near = np.convolve(is_held, np.ones(2 * STEPS - 1), "same") > 0
+    train, held = windows[~near].copy(), windows[is_held].copy()
+    others = stretches_of(rng, 0.998, 3, 1000, 40 * STEPS).reshape(1000, 40 * STEPS, 3)
+    samples = others[:, :STEPS]
+    samples = samples.mean(1, keepdims=True) + spoiled * (samples - samples.mean(1, keepdims=True))
+    found = judge.areas(train, held, samples, seed=0)
+    assert not found.levels_D.any()
+    if spoiled == 1.0:
+        assert abs(found.together - 0.5) < 3 * found.error
+        assert np.all(np.abs(found.columns_D - 0.5) < 4 * found.errors_D)
+        monkeypatch.setattr(judge, "LEVELS", 0)
+        found = judge.areas(train, held, samples, seed=0)
+        assert found.levels_D.all()
+    assert found.together > 0.5 + 4 * found.error
+
+
+def test_which_levels_are_judged():
+    rng = np.random.default_rng(12)
+    series = np.stack([stretches_of(rng, a, 1, 4000, 1)[:, 0] for a in (0.998, 0.5)], axis=1)
+    series = np.concatenate([series, np.full((4000, 1), 7.0)], axis=1)  # never changes
+    windows = np.lib.stride_tricks.sliding_window_view(series, STEPS, axis=0).transpose(0, 2, 1)
+    assert judge.levels(windows.copy()).tolist() == [False, True, True]
+    assert judge.levels(rng.normal(size=(50, STEPS, 2))).all()  # no windows of a series
+
+
+def test_without_its_level_a_column_is_seen_about_the_mean_of_its_sequence():
+    rng = np.random.default_rng(13)
+    real, x = rng.normal(size=(2, 30, STEPS, 2))
+    x[4, 3:, 0] = np.nan
+    moved = x + 100.0 * rng.normal(size=(30, 1, 2))
+    with_one = channels.channels(real, moved, levels_D=np.array([False, True]))
+    about = x[..., :1] - np.nanmean(x[..., :1], axis=1, keepdims=True)
+    expected = channels.channels(real[..., :1] - real[..., :1].mean(1, keepdims=True), about)[0]
+    np.testing.assert_allclose(with_one[0][..., :3], expected[..., :3], atol=1e-5)
+    whole = channels.channels(real, moved)
+    np.testing.assert_array_equal(with_one[1], whole[1])
+    assert not np.allclose(with_one[0], whole[0])
 
 
 def test_the_area_is_that_of_mann_and_whitney():

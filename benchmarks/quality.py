@@ -24,7 +24,8 @@ chosen by discriminators among --refine candidates each.
   corr       correlational score
   copies     share by which samples lie nearer to training windows than held-out windows do
   nats       held-out negative log-likelihood, nats a step in data units
-  auc        area under the curve of the judge (analysis/judge.py) on held-out windows; .5 is ideal
+  auc        area under the curve of the judge (analysis/judge.py) on held-out windows; .5 is ideal;
+             it sees a column that has been at few levels about the mean of each window
   single     the median of its areas when it sees one column alone
 Discriminative and predictive networks are GRUs of D / 2 units trained for 2,000 and 5,000 steps.
 """
@@ -89,13 +90,18 @@ def parts_of(
         read = Sequences(every, names, name)
         return read, read, Sequences(held, names, name)
     read = load(str(file or folder / FILES[name]), window=window, calendar=calendar)
-    x = read.x_NTD
+    of_training, held_out = apart(len(read.x_NTD), window)
+    return read, taken(read, of_training), taken(read, held_out)
+
+
+def apart(number: int, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which windows of one series, stride 1, are trained on, and which lie in held-out blocks."""
     block = 5 * window // 2  # 60 at 24: windows fit into it
-    blocks = (len(x) + window - 1) // block
+    blocks = (number + window - 1) // block
     chosen = np.random.default_rng(0).permutation(blocks)[: max(1, round(HELD_OUT * blocks))]
     held = np.repeat(np.isin(np.arange(blocks + 1), chosen), block)
-    inside = np.stack([held[i : len(x) + i] for i in range(window)])
-    return read, taken(read, ~inside.any(0)), taken(read, inside.all(0))
+    inside = np.stack([held[i : number + i] for i in range(window)])
+    return ~inside.any(0), inside.all(0)
 
 
 def in_score_units(name: str, every: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -31,6 +31,7 @@ import rollout_schedules
 import roofline
 import scaling
 import schedules
+import slow
 import targets
 import throughput
 import versus_torch
@@ -72,6 +73,19 @@ def test_examples_of_the_scripts(module):
     found = doctest.testmod(module)
     assert found.attempted > 0
     assert found.failed == 0
+
+
+def test_samples_of_a_slow_series_have_its_law():
+    rng = np.random.default_rng(0)
+    x = slow.samples(rng, 0.99, 4000)
+    assert x.shape == (4000, slow.WINDOW, slow.COLUMNS)
+    covariance = [0.99**k + 0.25 * slow.FAST**k for k in (0, 1, slow.WINDOW - 1)]
+    found = [np.mean(x[:, 0] * x[:, k]) for k in (0, 1, slow.WINDOW - 1)]
+    np.testing.assert_allclose(found, covariance, atol=0.06)
+    of_training, held_out = quality.apart(2000, slow.WINDOW)
+    starts = np.flatnonzero(held_out)
+    near = np.abs(starts[:, None] - np.flatnonzero(of_training)).min(axis=1)
+    assert near.min() >= slow.WINDOW  # no step in common
 
 
 def test_schedules_that_differ_are_not_timed(monkeypatch):

@@ -38,6 +38,7 @@ MOST_NUMBERS = 50_000_000  # of all channels: 200 MB
 MOST_ROWS = 5_000  # of a part
 SCALES = np.concatenate([[0.0], np.geomspace(0.02, 1.0, 30)])  # of scores, see `kl_bound`
 LEVELS = 100  # independent ones that the training part must show, see `levels`
+FEW_VALUES = 12  # of which each is an option and not a level
 RUNS = 8  # stretches that a part is cut into, at least
 
 
@@ -237,15 +238,18 @@ def levels(train_NTD: Array) -> NDArray[np.bool_]:
 
     A series that is slow has been at few levels. These would be known by heart: other stretches of
     the same series lie near them, samples of the right law lie where it might have gone. Columns
-    that never change within a sequence have nothing but a level, and keep it.
+    of few values (categories), and those that never change within a sequence, keep their level.
     """
     series = independent.series_of(train_NTD)
     if not series:
         return np.ones(train_NTD.shape[2], bool)
-    numbers = [independent.number([y_RD[:, d] for y_RD in series]) for d in range(len(series[0].T))]
     first_N1D = train_NTD[:, :1]
-    is_static_D = np.all((train_NTD == first_N1D) | np.isnan(train_NTD), axis=(0, 1))
-    return (np.array(numbers) >= LEVELS) | is_static_D
+    keeps_D = np.all((train_NTD == first_N1D) | np.isnan(train_NTD), axis=(0, 1))
+    for d in np.flatnonzero(~keeps_D):
+        own = [y_RD[:, d] for y_RD in series]
+        keeps_D[d] = len(np.unique(np.concatenate(own))) <= FEW_VALUES
+        keeps_D[d] |= independent.number(own) >= LEVELS
+    return keeps_D
 
 
 def _thinned(rng: np.random.Generator, blocks_N: Array, most: int) -> tuple[Array, Array]:

@@ -125,9 +125,10 @@ def test_levels_that_a_slow_series_has_been_at_are_not_judged(monkeypatch, spoil
 def test_which_levels_are_judged():
     rng = np.random.default_rng(12)
     series = np.stack([stretches_of(rng, a, 1, 4000, 1)[:, 0] for a in (0.998, 0.5)], axis=1)
-    series = np.concatenate([series, np.full((4000, 1), 7.0)], axis=1)  # never changes
+    states = np.digitize(series[:, :1], [-1.0, 0.0, 1.0])  # as slow as the first
+    series = np.concatenate([series, np.full((4000, 1), 7.0), states], axis=1)
     windows = np.lib.stride_tricks.sliding_window_view(series, STEPS, axis=0).transpose(0, 2, 1)
-    assert judge.levels(windows.copy()).tolist() == [False, True, True]
+    assert judge.levels(windows.copy()).tolist() == [False, True, True, True]
     assert judge.levels(rng.normal(size=(50, STEPS, 2))).all()  # no windows of a series
 
 

@@ -25,7 +25,8 @@ data are few. Spoiled is by
     copy              the training sequences themselves
     one column        shift of one column of several
 
-The judge is left out, which takes seconds each: it could find more.
+The judge is left out, which takes seconds each: it could find more. With --judge it is asked, and
+its own verdicts are counted, too, where data are enough for it.
 """
 
 import functools
@@ -220,23 +221,25 @@ def spoiled(case: Case, how: str, rng: np.random.Generator) -> np.ndarray:
     return x if case.decimals is None else np.round(x, case.decimals)
 
 
-def judged(kind: str, number: int) -> list[dict[str, object]]:
-    """The verdicts of an honest and of a spoiled generator."""
+def judged(kind: str, number: int, judge: str) -> list[dict[str, object]]:
+    """The verdicts of an honest and of a spoiled generator, and of the judge where it is asked."""
     case = KINDS[kind](number, SIZES[number % len(SIZES)])
     known = spoilings(case)
     how = known[(number // len(SIZES) + number) % len(known)]
     found: list[dict[str, object]] = []
     worse = spoiled(case, how, np.random.default_rng(number))
     for name, generated in (("honest", case.generated), (how, worse)):
-        report = analyze(case.real, generated, train=case.train, seed=number, judge="never")
+        report = analyze(case.real, generated, train=case.train, seed=number, judge=judge)
         own = {"kind": kind, "generator": name, "number": number, "real": len(case.real)}
-        found.append(own | {"verdict": report.verdict, "headline": report.headline})
+        own |= {"verdict": report.verdict, "headline": report.headline}
+        metric = report.metrics.get("judge")
+        found.append(own | {"judge": None if metric is None else metric.verdict})
     return found
 
 
-def counted(found: Sequence[dict[str, object]]) -> list[str]:
+def counted(found: Sequence[dict[str, object]], whose: str = "verdict") -> list[str]:
     """How many there are of each verdict, in cells."""
-    counts = Counter(str(each["verdict"]) for each in found)
+    counts = Counter(str(each[whose]) for each in found)
     return [str(counts[verdict]) for verdict in VERDICTS]
 
 
@@ -245,22 +248,25 @@ def main() -> int:
     options_of = parser(__doc__ or "")
     options_of.add_argument("--kinds", nargs="+", default=[""], help="words in names of kinds")
     options_of.add_argument("--each", type=int, default=EACH, help="generators of each kind")
+    options_of.add_argument("--judge", action="store_true", help="ask the judge, too: seconds each")
     options = parse(options_of)
     kinds = [kind for kind in KINDS if any(word in kind for word in options.kinds)]
     each = QUICK_EACH if options.quick else options.each
     found: list[dict[str, object]] = []
     for kind in kinds:
         for number in range(each):
-            found += judged(kind, number)
+            found += judged(kind, number, "always" if options.judge else "never")
         print(f"{kind}: {each} done", file=sys.stderr)
-    table = []
-    for kind in (*kinds, "all"):
-        own = [one for one in found if kind in (one["kind"], "all")]
-        honest = [one for one in own if one["generator"] == "honest"]
-        worse = [one for one in own if one["generator"] != "honest"]
-        table.append([kind, *counted(honest), *counted(worse)])
     heads = [f"{who}: {verdict}" for who in ("honest", "spoiled") for verdict in VERDICTS]
-    show("Verdicts by kind of data", ["data", *heads], table)
+    for whose in ("verdict", "judge") if options.judge else ("verdict",):
+        table = []
+        for kind in (*kinds, "all"):
+            own = [one for one in found if kind in (one["kind"], "all")]
+            honest = [one for one in own if one["generator"] == "honest"]
+            worse = [one for one in own if one["generator"] != "honest"]
+            table.append([kind, *counted(honest, whose), *counted(worse, whose)])
+        title = {"verdict": "Verdicts by kind of data", "judge": "Verdicts of the judge alone"}
+        show(title[whose], ["data", *heads], table)
     table = [[how, *counted([x for x in found if x["generator"] == how])] for how in SPOILINGS]
     show("Verdicts by spoiling", ["samples", *VERDICTS], table)
     write(options.json, "verdicts", {"verdicts": found})

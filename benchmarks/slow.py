@@ -19,7 +19,6 @@ in quality.py. Samples are windows of other series of the same law, far apart:
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from unittest import mock
 
 import measure
@@ -27,10 +26,12 @@ import numpy as np
 from experiments import discriminative
 from quality import apart
 from scipy.signal import lfilter
+from verdicts import STEPS as WINDOW
+from verdicts import cut
 
 from seqgan_jax.analysis import judge, published
 
-WINDOW, COLUMNS = 24, 7
+COLUMNS = 7
 FAST, SPOILED = 0.7, 0.8
 KINDS = [(0.9, 17_420), (0.99, 17_420), (0.999, 17_420), (0.999, 3_685)]  # of ETTh1, Stocks
 REPEATS = 5
@@ -59,8 +60,7 @@ def rows_of(phi: float, length: int, taken: int, repeats: int, **networks: int) 
     """Figures of both kinds of samples."""
     rng = np.random.default_rng(0)
     of_one = series(rng, phi, length)
-    windows = np.lib.stride_tricks.sliding_window_view(of_one, WINDOW, axis=0)
-    windows = windows.transpose(0, 2, 1).copy()
+    windows = cut(of_one)
     in_training, held_out = apart(len(windows), WINDOW)
     train, held = windows[in_training], windows[held_out]
     exact = samples(rng, phi, taken)
@@ -69,8 +69,8 @@ def rows_of(phi: float, length: int, taken: int, repeats: int, **networks: int) 
     some = windows[rng.permutation(len(windows))[:taken]]
     rows = []
     for name, made in (("exact", exact), ("by heart", means + SPOILED * about)):
-        pair = (published.min_max(windows, x) for x in (some, made))
-        disc = float(discriminative(next(pair), [next(pair)], repeats, **networks)[0])
+        real, other = (published.min_max(windows, x) for x in (some, made))
+        disc = float(discriminative(real, [other], repeats, **networks)[0])
         with mock.patch.object(judge, "LEVELS", 0):
             levels = judge.areas(train, held, made, 0)
         auc = judge.areas(train, held, made, 0)
@@ -82,7 +82,7 @@ def rows_of(phi: float, length: int, taken: int, repeats: int, **networks: int) 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print and write."""
-    flags = measure.parser(__doc__, lines=True)
+    flags = measure.parser(__doc__)
     options: argparse.Namespace = measure.parse(flags, arguments)
     rows = []
     for phi, length in KINDS[-1:] if options.quick else KINDS:
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     columns = ("coefficient", "steps", "samples", "disc", "levels", "auc")
     measure.show("windows of one series", columns, rows)
     found = [dict(zip(columns, each, strict=True)) for each in rows]
-    measure.write(options.json, Path(__file__).name, {"rows": found})
+    measure.write(options.json, "slow", {"rows": found})
     return 0
 
 

@@ -247,8 +247,8 @@ def levels(train_NTD: Array) -> NDArray[np.bool_]:
     keeps_D = np.all((train_NTD == first_N1D) | np.isnan(train_NTD), axis=(0, 1))
     for d in np.flatnonzero(~keeps_D):
         own = [y_RD[:, d] for y_RD in series]
-        keeps_D[d] = len(np.unique(np.concatenate(own))) <= FEW_VALUES
-        keeps_D[d] |= independent.number(own) >= LEVELS
+        has_few = len(np.unique(np.concatenate(own))) <= FEW_VALUES
+        keeps_D[d] = has_few or independent.number(own) >= LEVELS
     return keeps_D
 
 
